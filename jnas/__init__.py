@@ -1,0 +1,1 @@
+"""jnas: neural architecture search as compiled JAX programs."""

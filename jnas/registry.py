@@ -1,0 +1,139 @@
+"""Names for things that a user adds: registries and plug-in files."""
+
+import difflib
+import importlib.util
+import pathlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns "Did you mean 'x'? " for the known name nearest to name, or "".
+
+    Args:
+      name: what the user wrote.
+      known: the names that exist.
+    """
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"Did you mean {close[0]!r}? " if close else ""
+
+
+class Registry(Mapping[str, Any]):
+    """A table from name to thing, filled by decorator.
+
+    The key is the thing's own ``__name__`` unless one is given. A look-up that misses
+    raises KeyError with one line that guesses the nearest name and lists them all.
+
+    Example:
+      >>> shapes = Registry("shape")
+      >>> @shapes.register
+      ... def circle():
+      ...     return 1
+      >>> list(shapes)
+      ['circle']
+    """
+
+    def __init__(self, kind: str):
+        """Makes an empty table; kind is the noun of its error messages."""
+        self.kind = kind
+        self._entries: dict[str, Any] = {}
+
+    def register(self, thing: Any = None, *, name: str | None = None) -> Any:
+        """Adds a thing, as ``@register`` or ``@register(name=...)``.
+
+        Args:
+          thing: a function or class, or None when used with a name.
+          name: its key; ``thing.__name__`` when None.
+
+        Returns:
+          The thing itself.
+
+        Raises:
+          ValueError: the name is taken.
+        """
+        if thing is None:
+            return lambda thing: self.register(thing, name=name)
+        key = name or thing.__name__
+        if key in self._entries and not _same_source(self._entries[key], thing):
+            raise ValueError(
+                f"{self.kind} must have a new name, got {key!r}, which is taken. "
+                "Rename yours."
+            )
+        self._entries[key] = thing
+        return thing
+
+    def __getitem__(self, name: str) -> Any:
+        """Returns the thing of that name, or raises KeyError with a guess."""
+        if name not in self._entries:
+            raise UnknownName(
+                f"{self.kind} must be one of {', '.join(self._entries) or '(none)'}, "
+                f"got {name!r}. {nearest(name, self._entries)}".rstrip()
+            )
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterates over the names, in the order of registration."""
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        """Returns the number of entries."""
+        return len(self._entries)
+
+
+class UnknownName(KeyError):
+    """A look-up that missed; prints as its message, without KeyError's quotes."""
+
+    def __str__(self) -> str:
+        """Returns the message."""
+        return self.args[0]
+
+
+def _same_source(old: Any, new: Any) -> bool:
+    """True where a file was loaded twice, as notebooks do: the newer one wins."""
+    def where(thing):
+        code = getattr(thing, "__code__", None)
+        return (thing.__qualname__, thing.__module__, code and code.co_filename)
+
+    return where(old) == where(new)
+
+
+OPERATIONS = Registry("operation")  # name -> types.Operation
+RELAXATIONS = Registry("relaxation")  # name -> types.Relaxation
+HYPERGRADIENTS = Registry("hypergradient")  # name -> types.Hypergradient
+CONTROLLERS = Registry("controller")  # name -> (sizes, **settings) -> Controller
+SPACES = Registry("space")  # name -> () -> CellSpace
+DATASETS = Registry("data set")  # name -> () -> data.Dataset
+METHODS = Registry("method")  # name -> () -> Method
+
+
+def load_plugins(paths: Iterable[str]) -> None:
+    """Runs each Python file once, so that its decorators register what it defines.
+
+    Args:
+      paths: files ending in .py.
+
+    Raises:
+      ValueError: a path that is no such file, or a file that fails to run.
+    """
+    for path in map(pathlib.Path, paths):
+        if path.suffix != ".py" or not path.is_file():
+            raise ValueError(
+                f"plugins must name existing .py files, got {str(path)!r}. "
+                "Check the path."
+            )
+        name = f"jnas_plugin_{path.stem}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        _run(spec.loader.exec_module, module, path)
+
+
+def _run(execute: Callable, module: Any, path: pathlib.Path) -> None:
+    try:
+        execute(module)
+    except Exception as error:
+        raise ValueError(
+            f"plugins must run, got {type(error).__name__}: {error} in {str(path)!r}. "
+            "Run the file by itself to see where."
+        ) from error

@@ -1,0 +1,101 @@
+"""The glossary: one name for each thing that the parts of jnas hand to each other.
+
+Shape letters: C cells, E edges, O operations, G genes, P proposals, N population,
+M metrics, S seeds, B batch, H and W image rows and columns, F features.
+
+Scores: higher is better. Losses: lower is better. ``progress`` runs from 0 to 1 over
+a search.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+Array = jax.Array
+Key = jax.Array  # of jax.random.key; a function that takes one consumes it
+
+Logits = Array  # f32[C, E, O]: what gradients move
+Weights = Array  # f32[C, E, O]: what mixes the candidates; one-hot rows name one cell
+Encoding = Array  # i32[G]: gene g in [0, sizes[g]), every value valid
+Scores = Array  # f32[P, M]: higher is better
+Params = Any  # a pytree of arrays
+Batch = tuple[Array, Array]  # images f32[B, H, W, F], labels i32[B]
+
+
+class Operation(Protocol):
+    """Builds one candidate: ``op(features, stride, *, norm, rngs)``.
+
+    The result is an ``nnx.Module`` that maps f32[B, H, W, F] to
+    f32[B, ceil(H / stride), ceil(W / stride), F]. ``norm(features, rngs=rngs)`` builds
+    the network's normalisation.
+    """
+
+    def __call__(self, features: int, stride: int, *, norm: Callable, rngs: Any) -> Any:
+        """Builds the candidate for one edge."""
+
+
+class Relaxation(Protocol):
+    """Turns logits into mixing weights of the same shape."""
+
+    def __call__(self, key: Key, logits: Logits, progress: Array) -> Weights:
+        """Returns weights f32[C, E, O]."""
+
+
+class Loss(Protocol):
+    """A loss of the bilevel problem, with anything worth reporting beside it."""
+
+    def __call__(
+        self, key: Key, params: Params, logits: Params, batch: Any
+    ) -> tuple[Array, Any]:
+        """Returns (loss f32[], metrics)."""
+
+
+class Hypergradient(Protocol):
+    """Builds the architecture gradient from the two losses and the inner optimiser."""
+
+    def __call__(self, train_loss: Loss, valid_loss: Loss, optimizer: Any) -> Callable:
+        """Returns fn(key, params, opt_state, logits, train, valid).
+
+        fn returns ((loss f32[], metrics), d_logits).
+        """
+
+
+class Regularizer(Protocol):
+    """A penalty on the architecture, added to its loss."""
+
+    def __call__(self, logits: Logits, weights: Weights, progress: Array) -> Array:
+        """Returns f32[]."""
+
+
+class Objective(Protocol):
+    """Scores proposals; a NaN counts as minus infinity."""
+
+    def __call__(self, key: Key, encodings: Array) -> Scores:
+        """Maps encodings i32[P, G] to scores f32[P, M]."""
+
+
+class Controller(NamedTuple):
+    """A discrete search method as three pure functions.
+
+    Attributes:
+      init: key -> state.
+      ask: (key, state) -> encodings i32[P, G].
+      tell: (state, encodings i32[P, G], scores f32[P, M]) -> state.
+    """
+
+    init: Callable[[Key], Any]
+    ask: Callable[[Key, Any], Array]
+    tell: Callable[[Any, Array, Scores], Any]
+
+
+class Bilevel(NamedTuple):
+    """A bilevel optimiser as two pure functions.
+
+    Attributes:
+      init: (params, logits) -> state.
+      step: (key, state, train_batch, valid_batch) -> (state, info).
+    """
+
+    init: Callable[[Params, Params], Any]
+    step: Callable[[Key, Any, Any, Any], tuple[Any, Any]]

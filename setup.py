@@ -1,0 +1,48 @@
+"""Packaging of jnas; everything else about the project is in pyproject.toml."""
+
+import setuptools
+
+# flax 0.12.8 does not import with jax 0.11 or newer although pip allows the pair, and
+# jax 0.10.2 is the last for Python 3.11: hence the markers.
+REQUIRES = [
+    'jax>=0.10.2,<0.11; python_version<"3.12"',
+    'jax>=0.11.1,<0.13; python_version>="3.12"',
+    'flax>=0.12.8,<0.12.9; python_version<"3.12"',
+    'flax>=0.12.12,<0.13; python_version>="3.12"',
+    "optax>=0.2.8,<0.3",
+    "chex>=0.1.92,<0.2",
+    "orbax-checkpoint>=0.12.8,<0.13",
+    "absl-py>=2.3.1,<3",
+    "numpy>=2.0",
+    "tensorflow-datasets>=4.9.10,<5",
+    "importlib_resources",
+    "pillow",
+    "tensorboardX>=2.6.5",
+]
+EXTRAS = {
+    "dev": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.12"],
+    "cuda12": [
+        'jax[cuda12]>=0.10.2,<0.11; python_version<"3.12"',
+        'jax[cuda12]>=0.11.1,<0.13; python_version>="3.12"',
+    ],
+    "cuda13": [
+        'jax[cuda13]>=0.10.2,<0.11; python_version<"3.12"',
+        'jax[cuda13]>=0.11.1,<0.13; python_version>="3.12"',
+    ],
+    "tpu": [
+        'jax[tpu]>=0.10.2,<0.11; python_version<"3.12"',
+        'jax[tpu]>=0.11.1,<0.13; python_version>="3.12"',
+    ],
+}
+
+setuptools.setup(
+    name="jnas",
+    version="0.1.0",
+    description="Neural architecture search as compiled JAX programs.",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["jnas", "jnas.*"]),
+    package_data={"jnas": ["**/*.npz", "**/*.json", "**/*.txt"]},
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+)
