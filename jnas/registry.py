@@ -91,6 +91,7 @@ class UnknownName(KeyError):
 
 def _same_source(old: Any, new: Any) -> bool:
     """True where a file was loaded twice, as notebooks do: the newer one wins."""
+
     def where(thing):
         code = getattr(thing, "__code__", None)
         return (thing.__qualname__, thing.__module__, code and code.co_filename)

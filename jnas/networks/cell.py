@@ -1,0 +1,270 @@
+"""The layers of a network of cells, each as pure functions of two running states.
+
+A layer maps the outputs (s0, s1) of the two layers before it to (s1, its own output);
+where cells have one input, s0 is not read and s1 is handed on twice.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jnas import genotype as genotype_lib
+from jnas import ops, spaces, types
+from jnas.networks import functional, mixed
+
+
+class Context(NamedTuple):
+    """What every layer of one forward pass is given.
+
+    Attributes:
+      weights: f32[C, E, O] mixing weights; None in a derived network.
+      drop_path_rate: f32[] probability; None for no drop path.
+      train: whether batch statistics are used and updated.
+    """
+
+    weights: types.Weights | None = None
+    drop_path_rate: types.Array | None = None
+    train: bool = True
+
+
+class Layer(NamedTuple):
+    """One layer as pure functions.
+
+    Attributes:
+      init: key -> (params, stats).
+      apply: (params, stats, states, context, key) -> (states, stats), where states
+        are the outputs f32[B, H, W, F] of the two layers before.
+    """
+
+    init: Callable
+    apply: Callable
+
+
+class Place(NamedTuple):
+    """Where in the network a cell stands; layers of equal places share one program.
+
+    Attributes:
+      cell: index of the cell's type among the space's cells.
+      features: F of its states.
+      in_features: F of the outputs of the two layers before.
+      reduction: whether edges from its inputs halve the image.
+      after_reduction: whether the layer before halved it, so that input 0 is twice
+        as large as input 1.
+    """
+
+    cell: int
+    features: int
+    in_features: tuple[int, int]
+    reduction: bool
+    after_reduction: bool
+
+
+def _preprocessing(place: Place, num_inputs: int, norm: ops.Norm) -> list:
+    """The functions that bring each input to the cell's features and size."""
+    if num_inputs == 1:
+        return []
+    before, last = place.in_features
+
+    def first(rngs):
+        if place.after_reduction:
+            return ops.FactorizedReduce(before, place.features, norm=norm, rngs=rngs)
+        return ops.relu_conv_norm(before, place.features, norm=norm, rngs=rngs)
+
+    def second(rngs):
+        return ops.relu_conv_norm(last, place.features, norm=norm, rngs=rngs)
+
+    return [functional.functional(first), functional.functional(second)]
+
+
+def _init_all(key: types.Key, parts: dict[str, functional.Functional]) -> tuple:
+    """Initialises named parts; returns their params and stats by name."""
+    keys = jax.random.split(key, max(1, len(parts)))
+    made = {n: p.init(k) for k, (n, p) in zip(keys, parts.items(), strict=False)}
+    return {n: m[0] for n, m in made.items()}, {n: m[1] for n, m in made.items()}
+
+
+def _cell(preprocess: list, init_nodes: Callable, nodes: Callable, concat) -> Layer:
+    """Assembles a cell from its preprocessing and the function of its inner nodes."""
+    parts = {f"preprocess{i}": part for i, part in enumerate(preprocess)}
+
+    def init(key):
+        outer, inner = jax.random.split(key)
+        params, stats = _init_all(outer, parts)
+        params["nodes"], stats["nodes"] = init_nodes(inner)
+        return params, stats
+
+    def apply(params, stats, states, context, key):
+        inputs, new_stats = list(states) if parts else [states[1]], {}
+        for i, (name, part) in enumerate(parts.items()):
+            inputs[i], new_stats[name] = part.apply(
+                params[name], stats[name], inputs[i], train=context.train
+            )
+        found, new_stats["nodes"] = nodes(
+            params["nodes"], stats["nodes"], inputs, context, key
+        )
+        every = [*inputs, *found]
+        out = jnp.concatenate([every[i] for i in concat], -1)
+        return (states[1] if parts else out, out), new_stats
+
+    return Layer(init, apply)
+
+
+def supernet_cell(
+    space: spaces.CellSpace, place: Place, *, norm: ops.Norm, normalise: bool
+) -> tuple[Layer, mixed.Mixture]:
+    """Builds a cell that computes every candidate of every edge.
+
+    Args:
+      space: the space of cells.
+      place: where the cell stands.
+      norm: of everything inside it.
+      normalise: whether pools are followed by a norm.
+
+    Returns:
+      The layer, and the mixture inside it.
+    """
+    edges = tuple(
+        mixed.Edge(i, source, target, space.candidates_of(place.cell, i))
+        for i, (source, target) in enumerate(space.edges)
+    )
+    mixture = mixed.mixture(
+        edges,
+        num_inputs=space.num_inputs,
+        num_nodes=space.num_nodes,
+        features=place.features,
+        stride=2 if place.reduction else 1,
+        norm=norm,
+        normalise=normalise,
+    )
+
+    def nodes(params, stats, inputs, context, key):
+        weights = context.weights[place.cell]
+        return mixture.apply(params, jnp.stack(inputs), weights, key), stats
+
+    def init_nodes(key):
+        return mixture.init(key), {}
+
+    preprocess = _preprocessing(place, space.num_inputs, norm)
+    return _cell(preprocess, init_nodes, nodes, space.concat), mixture
+
+
+def derived_cell(
+    cell: genotype_lib.Cell, place: Place, *, norm: ops.Norm, normalise: bool
+) -> Layer:
+    """Builds a cell that computes its own operations only.
+
+    A node that no edge reaches is zero. Drop path falls on every operation but the
+    identity.
+
+    Args:
+      cell: its edges.
+      place: where it stands.
+      norm: of everything inside it.
+      normalise: whether pools are followed by a norm, as they are in a supernet.
+    """
+    live = [(i, e) for i, e in enumerate(cell.edges) if e[2] != mixed.NONE]
+    parts = {
+        str(i): functional.operation(
+            name,
+            place.features,
+            2 if place.reduction and source < cell.num_inputs else 1,
+            norm=norm,
+            normalise=normalise,
+        )
+        for i, (source, _, name) in live
+    }
+
+    def nodes(params, stats, inputs, context, key):
+        states: list[Any] = [*inputs, *([None] * cell.num_nodes)]
+        new_stats = {}
+        for i, (source, target, _) in sorted(live, key=lambda item: item[1][1]):
+            if states[source] is None:
+                continue
+            op, n = parts[str(i)], str(i)
+            ticket = None if key is None else jax.random.fold_in(key, i)
+            y, new_stats[n] = op.apply(
+                params[n], stats[n], states[source], train=context.train, key=ticket
+            )
+            dropped = context.drop_path_rate is not None
+            if dropped and not isinstance(op.module, ops.Identity):
+                y = ops.drop_path(ticket, y, context.drop_path_rate)
+            states[target] = y if states[target] is None else states[target] + y
+        found = states[cell.num_inputs :]
+        b, h, w, f = inputs[-1].shape
+        size = (b, -(-h // 2), -(-w // 2), f) if place.reduction else (b, h, w, f)
+        zero = jnp.zeros(size, inputs[-1].dtype)
+        # statistics of an operation that nothing reaches stay as they are
+        return [zero if s is None else s for s in found], stats | new_stats
+
+    preprocess = _preprocessing(place, cell.num_inputs, norm)
+    return _cell(preprocess, lambda key: _init_all(key, parts), nodes, cell.concat)
+
+
+def residual_layer(in_features: int, features: int, *, norm: ops.Norm) -> Layer:
+    """Builds the block of stride 2 between two stages of NAS-Bench-201's network.
+
+    ReLU, 3x3 convolution, norm, twice; beside it 2x2 average pooling and a 1x1
+    convolution without norm. Differs: at odd sizes the pooling's last window holds
+    the pixels that are there.
+
+    Args:
+      in_features: F of its input.
+      features: F of its output.
+      norm: its normalisation.
+    """
+
+    def conv(first, strides):
+        return lambda rngs: ops.relu_conv_norm(
+            first, features, (3, 3), strides=strides, norm=norm, rngs=rngs
+        )
+
+    parts = {
+        "conv0": functional.functional(conv(in_features, (2, 2))),
+        "conv1": functional.functional(conv(features, (1, 1))),
+        "shortcut": functional.functional(
+            lambda rngs: ops.Conv(in_features, features, rngs=rngs)
+        ),
+    }
+
+    def apply(params, stats, states, context, key):
+        del key  # nothing random
+        x, new_stats = states[1], {}
+
+        def run(name, x):
+            y, new_stats[name] = parts[name].apply(
+                params[name], stats[name], x, train=context.train
+            )
+            return y
+
+        main = run("conv1", run("conv0", x))
+        odd = max(x.shape[1] % 2, x.shape[2] % 2)
+        pooled = ops.avg_pool(x, window=2, stride=2, margins=(0, odd))
+        out = run("shortcut", pooled) + main
+        return (out, out), new_stats
+
+    return Layer(lambda key: _init_all(key, parts), apply)
+
+
+def repeat(layer: Layer, count: int) -> Layer:
+    """Runs ``count`` equal layers as one scan over their stacked parameters.
+
+    Args:
+      layer: whose output has the features of its input.
+      count: how many; 1 gives the layer itself.
+    """
+    if count == 1:
+        return layer
+
+    def init(key):
+        return jax.vmap(layer.init)(jax.random.split(key, count))
+
+    def apply(params, stats, states, context, key):
+        def body(states, each):
+            return layer.apply(each[0], each[1], states, context, each[2])
+
+        keys = None if key is None else jax.random.split(key, count)
+        return jax.lax.scan(body, states, (params, stats, keys), length=count)
+
+    return Layer(init, apply)

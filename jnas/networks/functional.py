@@ -1,0 +1,130 @@
+"""The narrow face between Flax NNX and the rest: a module as two pure functions.
+
+A module is split once, under eval_shape, and merged inside each call with
+``copy=True``; parameters and statistics are plain nested dicts of arrays. Stacking them
+over edges, cells or seeds is then ``jax.vmap`` of ``init``.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jnas import registry, types
+
+
+class Functional(NamedTuple):
+    """A module as pure functions.
+
+    Attributes:
+      init: key -> (params, stats).
+      apply: (params, stats, x, *, train, key) -> (y, stats). key is used only by a
+        module that draws random numbers.
+      module: the abstract module, for reading its attributes.
+      has_params: whether it has parameters.
+      draws: whether it draws random numbers.
+    """
+
+    init: Callable[[types.Key], tuple[types.Params, types.Params]]
+    apply: Callable[..., tuple[types.Array, types.Params]]
+    module: nnx.Module
+    has_params: bool
+    draws: bool
+
+
+def _split(module: nnx.Module) -> tuple:
+    return nnx.split(module, nnx.Param, nnx.RngState, ...)
+
+
+def _restate(like: nnx.State, plain: Any) -> nnx.State:
+    """Gives the leaves of a plain dict the structure of an nnx.State."""
+    return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(plain))
+
+
+def _streams(like: nnx.State, key: types.Key | None) -> nnx.State:
+    """Makes fresh random streams: every key leaf from ``key``, every count zero."""
+    leaves, treedef = jax.tree.flatten(like)
+    if not leaves:
+        return like
+    if key is None:
+        raise ValueError(
+            "key must be given to a network with a random operation, got None. "
+            "Pass key=jax.random.key(...)."
+        )
+
+    def fresh(i, leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.fold_in(key, i)
+        return jnp.zeros(leaf.shape, leaf.dtype)
+
+    return jax.tree.unflatten(
+        treedef, [fresh(i, leaf) for i, leaf in enumerate(leaves)]
+    )
+
+
+def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Functional:
+    """Turns a module's builder into pure functions.
+
+    Args:
+      build: rngs -> module; called once under eval_shape and once in each ``init``.
+
+    Returns:
+      The pure functions; both may be jitted, vmapped and scanned over.
+    """
+    module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    module.eval()
+    evaluation, *_ = _split(module)
+    module.train()
+    training, params_like, streams_like, stats_like = _split(module)
+
+    def init(key):
+        _, params, _, stats = _split(build(nnx.Rngs(key)))
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+    def apply(params, stats, x, *, train=True, key=None):
+        merged = nnx.merge(
+            training if train else evaluation,
+            _restate(params_like, params),
+            _streams(streams_like, key),
+            _restate(stats_like, stats),
+            copy=True,
+        )
+        y = merged(x)
+        return y, nnx.to_pure_dict(_split(merged)[3])
+
+    return Functional(
+        init,
+        apply,
+        module,
+        has_params=bool(jax.tree.leaves(params_like)),
+        draws=bool(jax.tree.leaves(streams_like)),
+    )
+
+
+def operation(
+    name: str, features: int, stride: int, *, norm: Callable, normalise: bool = False
+) -> Functional:
+    """Builds a registered operation as pure functions.
+
+    Args:
+      name: its key in ``registry.OPERATIONS``.
+      features: F of its input and output.
+      stride: 1 or 2, in pixels.
+      norm: the network's normalisation, ``norm(features, rngs=rngs)``.
+      normalise: whether a norm follows an operation that asks for one inside a
+        mixture (the pools of DARTS).
+
+    Raises:
+      KeyError: no such operation.
+    """
+    make = registry.OPERATIONS[name]
+
+    def build(rngs):
+        op = make(features, stride, norm=norm, rngs=rngs)
+        if normalise and getattr(op, "normalise_in_mixture", False):
+            return nnx.Sequential(op, norm(features, rngs=rngs))
+        return op
+
+    return functional(build)

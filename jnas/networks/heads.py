@@ -1,0 +1,104 @@
+"""What follows the cells: the classifier, and the auxiliary head of training."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jnas import ops, types
+from jnas.networks import functional
+from jnas.ops import conv
+
+
+class Linear(nnx.Module):
+    """An affine map that starts as torch's: uniform in +-1 / sqrt(in_features)."""
+
+    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs):
+        """Makes kernel f32[in, out] and bias f32[out]."""
+        kernel = conv.TORCH_UNIFORM(rngs.params(), (in_features, out_features))
+        self.kernel = nnx.Param(kernel)
+        self.bias = nnx.Param(conv.torch_bias(rngs, in_features, out_features))
+
+    def __call__(self, x: types.Array) -> types.Array:
+        """Maps f32[B, in] to f32[B, out]."""
+        return x @ self.kernel[...] + self.bias[...]
+
+
+def classifier(
+    in_features: int, num_classes: int, norm: ops.Norm | None
+) -> functional.Functional:
+    """Builds the global average pooling and the linear classifier.
+
+    Args:
+      in_features: F of the last cell's output.
+      num_classes: outputs.
+      norm: a norm and ReLU before the pooling, as in NAS-Bench-201; None for none.
+
+    Returns:
+      f32[B, H, W, F] -> f32[B, num_classes].
+    """
+
+    def build(rngs):
+        before = [norm(in_features, rngs=rngs), jax.nn.relu] if norm else []
+        linear = Linear(in_features, num_classes, rngs=rngs)
+        return ops.stack(*before, _global_average, linear)
+
+    return functional.functional(build)
+
+
+def _global_average(x: types.Array) -> types.Array:
+    return x.mean((1, 2))
+
+
+def auxiliary(
+    in_features: int, num_classes: int, norm: ops.Norm
+) -> functional.Functional:
+    """Builds the auxiliary head of DARTS' evaluation network, used in training only.
+
+    ReLU, average pooling to 2x2 pixels, 1x1 convolution to 128, norm, ReLU, 2x2
+    convolution to 768, norm, ReLU, linear.
+
+    Args:
+      in_features: F of the output it reads.
+      num_classes: outputs.
+      norm: its normalisation.
+
+    Returns:
+      f32[B, H, W, F] -> f32[B, num_classes]; H and W at least 2.
+
+    Source: arXiv:1806.09055. Differs: window and stride follow the image (5 and 3 at
+    its 8x8, as there), where the original takes 8x8 pixels alone.
+    """
+
+    def build(rngs):
+        return ops.stack(
+            jax.nn.relu,
+            _pool_to_2x2,
+            ops.Conv(in_features, 128, rngs=rngs),
+            norm(128, rngs=rngs),
+            jax.nn.relu,
+            ops.Conv(128, 768, (2, 2), padding=(0, 0), rngs=rngs),
+            norm(768, rngs=rngs),
+            jax.nn.relu,
+            lambda x: x[:, 0, 0],
+            Linear(768, num_classes, rngs=rngs),
+        )
+
+    return functional.functional(build)
+
+
+def _pool_to_2x2(x: types.Array) -> types.Array:
+    """Averages two by two windows that overlap as 5 and 3 do at 8 pixels."""
+    if min(x.shape[1:3]) < 2:
+        raise ValueError(
+            "auxiliary must read at least 2x2 pixels, got "
+            f"{x.shape[1]}x{x.shape[2]}. Train without it or use larger images."
+        )
+    rows, columns = (_halves(n) for n in x.shape[1:3])
+    return jnp.stack(
+        [jnp.stack([x[:, r, c].mean((1, 2)) for c in columns], 1) for r in rows], 1
+    )
+
+
+def _halves(size: int) -> list[slice]:
+    stride = max(1, size * 3 // 8)
+    return [slice(0, size - stride), slice(stride, size)]

@@ -1,0 +1,335 @@
+"""The networks: a stem, layers of cells, heads; as supernet or of one genotype.
+
+Two skeletons. Cells of two inputs stand as in DARTS: reductions at a third and two
+thirds of the layers, where features double. Cells of one input stand as in
+NAS-Bench-201: three stages of equal cells with a residual block between stages.
+
+Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055; Dong and Yang 2020,
+arXiv:2001.00326.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from jnas import genotype as genotype_lib
+from jnas import ops, spaces, types
+from jnas.networks import cell, functional, heads, mixed
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """The size of a network.
+
+    Attributes:
+      features: F of the first cells' states.
+      num_layers: cells in the whole (two-input cells) or in a stage (one-input cells).
+      num_classes: outputs.
+      channels: of the images.
+    """
+
+    features: int
+    num_layers: int
+    num_classes: int
+    channels: int = 3
+
+    def __post_init__(self):
+        """Raises ValueError where a size is below 1 (2 for num_classes)."""
+        for field in dataclasses.fields(self):
+            least = 2 if field.name == "num_classes" else 1
+            if getattr(self, field.name) < least:
+                raise ValueError(
+                    f"{field.name} must be at least {least}, got "
+                    f"{getattr(self, field.name)}. Choose a larger one."
+                )
+
+
+class Supernet(NamedTuple):
+    """A supernet as pure functions.
+
+    Attributes:
+      init: key -> params.
+      apply: (params, x f32[B, H, W, channels], weights f32[C, E, O], *, key=None) ->
+        outputs f32[B, num_classes]. It normalises by the batch alone, in training and
+        in evaluation. key is needed only by random candidates.
+      layers: (name, count, mixture) of each group of equal layers, for inheriting.
+    """
+
+    init: Callable
+    apply: Callable
+    layers: tuple
+
+
+class Network(NamedTuple):
+    """The network of one genotype as pure functions.
+
+    Attributes:
+      init: key -> (params, stats); stats are the running statistics.
+      apply: (params, stats, x f32[B, H, W, channels], *, train, key=None,
+        drop_path_rate=None) -> ((outputs, auxiliary), stats), outputs f32[B,
+        num_classes]; auxiliary likewise in training, None otherwise or without the
+        auxiliary head.
+    """
+
+    init: Callable
+    apply: Callable
+
+
+class _Group(NamedTuple):
+    """Consecutive equal layers, which share one program."""
+
+    name: str
+    count: int
+    layer: cell.Layer
+    mixture: mixed.Mixture | None
+    last: int  # number of the group's last layer
+    out_features: int
+
+
+def supernet(
+    space: spaces.CellSpace,
+    shape: Shape,
+    *,
+    norm: ops.Norm = ops.SEARCH,
+    normalise_pools: bool | None = None,
+) -> Supernet:
+    """Builds the network that computes every candidate of every edge.
+
+    Args:
+      space: its cells.
+      shape: its size.
+      norm: inside the cells; without statistics.
+      normalise_pools: whether a norm follows each pool; None means as the papers do,
+        for cells of two inputs (DARTS) but not for cells of one (NAS-Bench-201).
+
+    Returns:
+      The supernet, a pure function of its parameters.
+
+    Raises:
+      ValueError: a candidate keeps statistics; an odd number of features.
+    """
+    normalise = _default(normalise_pools, space.num_inputs)
+
+    def build(place):
+        return cell.supernet_cell(space, place, norm=norm, normalise=normalise)
+
+    width = len(space.concat)
+    plan = _plan(space.num_inputs, len(space.cells), width, shape)
+    groups = _groups(plan, build, ops.STEM, width)
+    stem = _stem(space.num_inputs, shape, ops.STEM)
+    classifier = heads.classifier(
+        groups[-1].out_features, shape.num_classes, _head_norm(space.num_inputs, norm)
+    )
+    core = _chain(stem, groups, classifier, None)
+
+    def init(key):
+        return core.init(key)[0]
+
+    stats = jax.tree.map(lambda x: x, jax.eval_shape(core.init, jax.random.key(0))[1])
+
+    def apply(params, x, weights, *, key=None):
+        context = cell.Context(weights=weights)
+        return core.apply(params, stats, x, context, key)[0][0]
+
+    return Supernet(init, apply, tuple((g.name, g.count, g.mixture) for g in groups))
+
+
+def derived(
+    genotype: genotype_lib.Genotype,
+    shape: Shape,
+    *,
+    auxiliary: bool = False,
+    norm: ops.Norm = ops.TRAINING,
+    stem_norm: ops.Norm = ops.TRAINING,
+    normalise_pools: bool = False,
+) -> Network:
+    """Builds the network of one genotype, with its own operations only.
+
+    Args:
+      genotype: its cells; the second, where there is one, makes the reductions.
+      shape: its size.
+      auxiliary: whether the auxiliary head is trained with it; two-input cells only.
+      norm: inside the cells and heads.
+      stem_norm: of the stem.
+      normalise_pools: whether a norm follows each pool, as inside a DARTS supernet.
+
+    Raises:
+      ValueError: an auxiliary head on a network that has no place for one.
+    """
+    cells = [c for _, c in genotype.cells]
+    num_inputs = cells[0].num_inputs
+
+    def build(place):
+        own = cells[place.cell]
+        layer = cell.derived_cell(own, place, norm=norm, normalise=normalise_pools)
+        return layer, None
+
+    # every cell of a network has the width of its own concat
+    widths = [len(c.concat) for c in cells]
+    plan = _plan(num_inputs, len(cells), widths, shape)
+    groups = _groups(plan, build, norm, widths)
+    if auxiliary and num_inputs == 1:
+        raise ValueError(
+            "auxiliary must be False for cells of one input, got True. "
+            "NAS-Bench-201's network has no auxiliary head."
+        )
+    at = 2 * shape.num_layers // 3
+    head = None
+    if auxiliary:
+        features = next(g.out_features for g in groups if g.last == at)
+        head = at, heads.auxiliary(features, shape.num_classes, norm)
+    classifier = heads.classifier(
+        groups[-1].out_features, shape.num_classes, _head_norm(num_inputs, norm)
+    )
+    core = _chain(_stem(num_inputs, shape, stem_norm), groups, classifier, head)
+
+    def apply(params, stats, x, *, train, key=None, drop_path_rate=None):
+        context = cell.Context(drop_path_rate=drop_path_rate, train=train)
+        return core.apply(params, stats, x, context, key)
+
+    return Network(core.init, apply)
+
+
+def _default(given: bool | None, num_inputs: int) -> bool:
+    return num_inputs == 2 if given is None else given
+
+
+def _head_norm(num_inputs: int, norm: ops.Norm) -> ops.Norm | None:
+    """NAS-Bench-201 ends in norm and ReLU, with scale and bias; DARTS in nothing."""
+    return None if num_inputs == 2 else dataclasses.replace(norm, affine=True)
+
+
+def _stem(num_inputs: int, shape: Shape, norm: ops.Norm) -> functional.Functional:
+    """A 3x3 convolution and a norm; three times as wide for cells of two inputs."""
+    width = shape.features * (3 if num_inputs == 2 else 1)
+
+    def build(rngs):
+        conv = ops.Conv(shape.channels, width, (3, 3), rngs=rngs)
+        return ops.stack(conv, norm(width, rngs=rngs))
+
+    return functional.functional(build)
+
+
+def _plan(num_inputs: int, num_cells: int, width: int | list, shape: Shape) -> list:
+    """The places of all layers, first to last; an int is a residual layer's output."""
+    if num_inputs == 1:
+        stages = [1, 2, 4]
+        place = [
+            cell.Place(0, shape.features * s, (shape.features * s,) * 2, False, False)
+            for s in stages
+        ]
+        each = [[p] * shape.num_layers for p in place]
+        return [
+            *each[0], place[1].features, *each[1], place[2].features, *each[2]
+        ]  # fmt: skip
+    widths = [width] * num_cells if isinstance(width, int) else width
+    reductions = {shape.num_layers // 3, 2 * shape.num_layers // 3}
+    before = last = 3 * shape.features
+    features, after, plan = shape.features, False, []
+    for i in range(shape.num_layers):
+        reduction = i in reductions
+        features *= 2 if reduction else 1
+        kind = min(num_cells - 1, int(reduction))
+        plan.append(cell.Place(kind, features, (before, last), reduction, after))
+        before, last, after = last, widths[kind] * features, reduction
+    return plan
+
+
+def _groups(plan: list, build: Callable, norm: ops.Norm, width: int | list) -> list:
+    """Groups equal consecutive layers; each place is built once."""
+    groups, number, last_features = [], -1, None
+    for place, run in itertools.groupby(plan):
+        count = len(list(run))
+        number += count
+        if isinstance(place, int):
+            layer = cell.residual_layer(last_features, place, norm=norm)
+            mixture, out = None, place
+        else:
+            layer, mixture = build(place)
+            own = width if isinstance(width, int) else width[place.cell]
+            out = own * place.features
+        name = f"layers_{number - count + 1:02d}"
+        layer = cell.repeat(layer, count)
+        groups.append(_Group(name, count, layer, mixture, number, out))
+        last_features = out
+    return groups
+
+
+def _chain(stem, groups, classifier, auxiliary) -> cell.Layer:
+    """Puts stem, groups of layers and heads together."""
+    fixed = {"stem": stem, "classifier": classifier}
+    if auxiliary:
+        fixed["auxiliary"] = auxiliary[1]
+    names = [*fixed, *(g.name for g in groups)]
+
+    def init(key):
+        inits = [f.init for f in fixed.values()] + [g.layer.init for g in groups]
+        keys = jax.random.split(key, len(names))
+        made = {n: f(k) for n, f, k in zip(names, inits, keys, strict=True)}
+        return {n: m[0] for n, m in made.items()}, {n: m[1] for n, m in made.items()}
+
+    def apply(params, stats, x, context, key):
+        new_stats, extra = dict(stats), None
+
+        def run(name, x):
+            y, new_stats[name] = fixed[name].apply(
+                params[name], stats[name], x, train=context.train
+            )
+            return y
+
+        states = (run("stem", x),) * 2
+        for i, group in enumerate(groups):
+            ticket = None if key is None else jax.random.fold_in(key, i)
+            states, new_stats[group.name] = group.layer.apply(
+                params[group.name], stats[group.name], states, context, ticket
+            )
+            if auxiliary and context.train and group.last == auxiliary[0]:
+                extra = run("auxiliary", states[1])
+        return (run("classifier", states[1]), extra), new_stats
+
+    return cell.Layer(init, apply)
+
+
+def inherit(
+    supernet: Supernet,
+    params: types.Params,
+    genotype: genotype_lib.Genotype,
+    shape: Shape,
+) -> types.Params:
+    """Cuts the parameters of one genotype's network out of a supernet's.
+
+    ``derived(genotype, shape, norm=SEARCH, stem_norm=STEM, normalise_pools=...)`` with
+    them computes what the supernet computes with the genotype's one-hot weights.
+
+    Args:
+      supernet: the supernet.
+      params: its parameters.
+      genotype: a cell of its space.
+      shape: the supernet's size.
+
+    Returns:
+      The derived network's params.
+    """
+    cells = [c for _, c in genotype.cells]
+    plan = _plan(cells[0].num_inputs, len(cells), len(cells[0].concat), shape)
+    own = dict(params)
+    runs = (place for place, _ in itertools.groupby(plan))
+    for place, (name, count, mixture) in zip(runs, supernet.layers, strict=True):
+        if mixture is None:
+            continue
+
+        def cut(params, mixture=mixture, place=place):
+            return {
+                str(i): mixed.edge_params(mixture, params, *edge)
+                for i, edge in enumerate(cells[place.cell].edges)
+                if edge[2] != mixed.NONE
+            }
+
+        nodes = params[name]["nodes"]
+        own[name] = params[name] | {
+            "nodes": jax.vmap(cut)(nodes) if count > 1 else cut(nodes)
+        }
+    return own

@@ -1,0 +1,68 @@
+"""Batch normalisation: by the batch alone, or with running statistics.
+
+The supernet normalises by batch statistics and keeps none, so that it is a pure
+function of its parameters and nothing leaks between the two levels of the search. The
+network that is trained from scratch keeps running statistics.
+
+Source: Ioffe and Szegedy 2015, arXiv:1502.03167. Epsilon 1e-5 and momentum 0.9 (torch
+writes the latter 0.1), as in every network of the DARTS family.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from jnas import types
+
+EPSILON = 1e-5
+
+
+class BatchStatisticsNorm(nnx.Module):
+    """Normalises by the mean and variance of the batch, in training and after it."""
+
+    def __init__(self, features: int, *, affine: bool):
+        """Makes the norm; scale and bias, each f32[F], only where affine."""
+        self.scale = nnx.Param(jnp.ones(features)) if affine else None
+        self.bias = nnx.Param(jnp.zeros(features)) if affine else None
+
+    def __call__(self, x: types.Array) -> types.Array:
+        """Maps f32[B, H, W, F] to the same shape."""
+        mean = x.mean((0, 1, 2))
+        variance = jnp.maximum((x * x).mean((0, 1, 2)) - mean * mean, 0)
+        scale = lax.rsqrt(variance + EPSILON)
+        if self.scale is None:
+            return (x - mean) * scale
+        return (x - mean) * (scale * self.scale[...]) + self.bias[...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Norm:
+    """Describes a network's normalisation; called with features, it builds one.
+
+    Attributes:
+      affine: whether it has a trained scale and bias.
+      running: whether it keeps running statistics for evaluation.
+    """
+
+    affine: bool
+    running: bool
+
+    def __call__(self, features: int, *, rngs: nnx.Rngs) -> nnx.Module:
+        """Builds the normalisation of f32[..., features]."""
+        if not self.running:
+            return BatchStatisticsNorm(features, affine=self.affine)
+        return nnx.BatchNorm(
+            features,
+            epsilon=EPSILON,
+            momentum=0.9,
+            use_bias=self.affine,
+            use_scale=self.affine,
+            rngs=rngs,
+        )
+
+
+SEARCH = Norm(affine=False, running=False)  # every norm inside a supernet's cells
+STEM = Norm(affine=True, running=False)  # the supernet's stem
+TRAINING = Norm(affine=True, running=True)  # the network trained from scratch

@@ -1,0 +1,87 @@
+"""The optimisers of the papers, as Optax chains with torch's order of operations.
+
+torch clips before it adds weight decay, and multiplies the whole velocity by the
+learning rate; its Adam adds L2 to the gradient, before the moments, which is not AdamW.
+"""
+
+import jax.numpy as jnp
+import optax
+
+
+def cosine_by_epoch(
+    *, start: float, end: float, num_epochs: int, steps_per_epoch: int
+) -> optax.Schedule:
+    """Anneals the learning rate by a cosine that changes once an epoch.
+
+    rate(e) = end + (start - end) (1 + cos(pi e / num_epochs)) / 2, e = step // steps.
+
+    Args:
+      start: rate of the first epoch.
+      end: rate it tends to; the last epoch stands one step above it.
+      num_epochs: epochs of the whole run.
+      steps_per_epoch: optimiser steps of one epoch.
+
+    Returns:
+      step i32[] -> rate f32[].
+
+    Source: arXiv:1806.09055, the schedule of its released code.
+    """
+
+    def schedule(step):
+        epoch = jnp.minimum(step // steps_per_epoch, num_epochs)
+        return end + (start - end) * 0.5 * (1 + jnp.cos(jnp.pi * epoch / num_epochs))
+
+    return schedule
+
+
+def momentum_sgd(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    momentum: float = 0.9,
+    weight_decay: float = 3e-4,
+    clip_norm: float = 5.0,
+    nesterov: bool = False,
+) -> optax.GradientTransformation:
+    """Builds the optimiser of the network's weights.
+
+    g = clip(grad) + weight_decay w; m = momentum m + g; w = w - rate m.
+
+    Args:
+      learning_rate: a number or a schedule of the step.
+      momentum: of the velocity.
+      weight_decay: L2, on every parameter.
+      clip_norm: largest global norm of the gradient.
+      nesterov: whether the step looks one momentum ahead.
+
+    Source: arXiv:1806.09055, section 3.1 and its released code.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm),
+        optax.add_decayed_weights(weight_decay),
+        optax.trace(momentum, nesterov=nesterov),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
+def adam_l2(
+    learning_rate: optax.ScalarOrSchedule = 3e-4,
+    *,
+    b1: float = 0.5,
+    b2: float = 0.999,
+    weight_decay: float = 1e-3,
+) -> optax.GradientTransformation:
+    """Builds the optimiser of the logits: Adam with L2 inside its moments.
+
+    Args:
+      learning_rate: a number or a schedule of the step.
+      b1: decay of the first moment.
+      b2: decay of the second moment.
+      weight_decay: L2, added to the gradient before the moments (not AdamW).
+
+    Source: arXiv:1806.09055, section 3.1 and its released code.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_adam(b1, b2),
+        optax.scale_by_learning_rate(learning_rate),
+    )

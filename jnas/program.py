@@ -1,0 +1,185 @@
+"""A run of equal steps as one compiled program, and the one host loop that drives it.
+
+The whole data set lies on the device. One compiled loop shuffles, gathers and steps;
+its bounds are data, so any stretch of an epoch (usually the whole of it) is one call of
+the same executable, and a run gives the same bits however it is cut into calls.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jnas import types
+from jnas.data import batches
+
+
+class State(NamedTuple):
+    """What a program carries from call to call.
+
+    Attributes:
+      key: of the whole run; each step folds its number into it.
+      inner: the method's own state.
+      sums: metric -> f32[], summed over the steps of this epoch so far.
+    """
+
+    key: types.Key
+    inner: Any
+    sums: dict[str, types.Array]
+
+
+class Clock(NamedTuple):
+    """When a step is.
+
+    Attributes:
+      epoch: i32[], from 0.
+      progress: f32[], from 0 to 1 over the run.
+    """
+
+    epoch: types.Array
+    progress: types.Array
+
+
+class Program(NamedTuple):
+    """A run as pure functions.
+
+    Attributes:
+      init: key -> State.
+      advance: (state, start, stop, parts) -> (State, metrics). Runs the steps from
+        start up to stop, which must lie in one epoch; metrics are means over the
+        epoch's steps up to stop. Compiled once; state is donated.
+      num_steps: of the whole run.
+      steps_per_epoch: of one epoch.
+      num_seeds: S runs side by side, each array of the state with a leading axis S;
+        None for one run without that axis.
+    """
+
+    init: Callable[[types.Key], State]
+    advance: Callable[..., tuple[State, dict[str, types.Array]]]
+    num_steps: int
+    steps_per_epoch: int
+    num_seeds: int | None
+
+
+def program(
+    init: Callable[[types.Key], Any],
+    step: Callable[..., tuple[Any, dict[str, types.Array]]],
+    *,
+    metrics: tuple[str, ...],
+    num_examples: tuple[int, ...],
+    batch_size: int,
+    num_epochs: int,
+    num_seeds: int | None = None,
+) -> Program:
+    """Builds a program from one step.
+
+    An epoch is one pass over the first part; the other parts turn at the same pace,
+    each in an order of its own, and start again when they end. Orders are a pure
+    function of key and epoch.
+
+    Args:
+      init: key -> the method's state.
+      step: (key, Clock, state, batches) -> (state, metrics), with one batch (images,
+        labels) for each part.
+      metrics: the names of the metrics that step returns.
+      num_examples: N of each part.
+      batch_size: B.
+      num_epochs: passes over the first part.
+      num_seeds: S independent runs by vmap, or None for one.
+
+    Raises:
+      ValueError: no epoch, no seed, or a part smaller than a batch.
+    """
+    for name, value in dict(num_epochs=num_epochs, num_seeds=num_seeds or 1).items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}. Raise it.")
+    sizes = [batches.num_batches(n, batch_size) for n in num_examples]
+    steps_per_epoch = sizes[0]
+    num_steps = num_epochs * steps_per_epoch
+
+    def start(key):
+        init_key, run_key = jax.random.split(key)
+        sums = {name: jnp.zeros(()) for name in metrics}
+        return State(run_key, init(init_key), sums)
+
+    def orders(key, epoch):
+        return [
+            batches.order(jax.random.fold_in(key, part), epoch, n, batch_size)
+            for part, n in enumerate(num_examples)
+        ]
+
+    def advance(state, first, stop, parts):
+        order_key, step_key = jax.random.split(state.key)
+        rows = orders(order_key, first // steps_per_epoch)
+
+        def body(number, carry):
+            inner, sums = carry
+            place = number % steps_per_epoch
+            picked = tuple(
+                batches.take(x, y, order[place % size])
+                for (x, y), order, size in zip(parts, rows, sizes, strict=True)
+            )
+            key = jax.random.fold_in(step_key, number)
+            clock = Clock(number // steps_per_epoch, number / num_steps)
+            inner, new = step(key, clock, inner, picked)
+            return inner, {name: sums[name] + new[name] for name in metrics}
+
+        begins = first % steps_per_epoch == 0
+        sums = {n: jnp.where(begins, 0.0, s) for n, s in state.sums.items()}
+        inner, sums = jax.lax.fori_loop(first, stop, body, (state.inner, sums))
+        done = (stop - 1) % steps_per_epoch + 1
+        return State(state.key, inner, sums), {n: s / done for n, s in sums.items()}
+
+    if num_seeds is not None:
+        one_start, one_advance = start, advance
+        advance = jax.vmap(one_advance, in_axes=(0, None, None, None))
+
+        def start(key):
+            return jax.vmap(one_start)(jax.random.split(key, num_seeds))
+
+    return Program(
+        start,
+        jax.jit(advance, donate_argnums=0),
+        num_steps,
+        steps_per_epoch,
+        num_seeds,
+    )
+
+
+def run(
+    program: Program,
+    state: State,
+    parts: tuple[types.Batch, ...],
+    *,
+    first: int = 0,
+    suggest_steps: Callable[[], int] | None = None,
+    observe: Callable[[int, State, dict[str, types.Array], bool], None] | None = None,
+) -> tuple[State, dict[str, types.Array]]:
+    """Drives a program to its end.
+
+    Args:
+      program: what to run.
+      state: its state after ``first`` steps; donated.
+      parts: (images, labels) of each part, on the device.
+      first: steps that were run before.
+      suggest_steps: how many steps the next call should take at most; a whole epoch
+        when None.
+      observe: told (step, state, metrics, epoch_ended) after every call.
+
+    Returns:
+      The last state, and the last call's metrics.
+    """
+    metrics: dict[str, types.Array] = {}
+    while first < program.num_steps:
+        epoch_end = first - first % program.steps_per_epoch + program.steps_per_epoch
+        most = suggest_steps() if suggest_steps else program.steps_per_epoch
+        stop = min(epoch_end, first + max(1, most))
+        state, metrics = program.advance(
+            state, jnp.int32(first), jnp.int32(stop), parts
+        )
+        jax.block_until_ready(metrics)
+        first = stop
+        if observe:
+            observe(stop, state, metrics, stop == epoch_end)
+    return state, metrics
