@@ -1,0 +1,86 @@
+"""The look-ups of a space of cells; the one place that knows the order of genes."""
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+NONE = "none"
+
+Edges = tuple[tuple[int, int], ...]  # (from, to) of each edge of a cell
+Candidates = tuple[tuple[tuple[str, ...], ...], ...]  # [C][E] tuples of names
+
+
+class Tables(NamedTuple):
+    """The look-ups of one space, over all its cells.
+
+    A *choice* keeps k of some edges: those of a node or, where every edge is kept, one
+    edge alone. T choices; V values of an operation's gene. A flat edge is
+    cell * E + edge. Place -1 is that of a gene that always is 0, after the last.
+    """
+
+    names: tuple[str, ...]  # [G]
+    sizes: tuple[int, ...]  # [G]
+    choices: np.ndarray  # i32[C * E]: the choice that an edge takes part in
+    subsets: np.ndarray  # i32[T, subsets, k]: the flat edges kept; -1 past the last
+    values: np.ndarray  # i32[C * E, V]: the candidate of each value of its gene
+    inputs: np.ndarray  # i32[T]: the place of the gene that names the subset
+    operations: np.ndarray  # i32[T, k]: the places of the genes of operations
+
+
+def build(
+    cells: tuple[str, ...], edges: Edges, candidates: Candidates, num_kept: int | None
+) -> Tables:
+    """Makes the tables of a space, whose fields have been checked.
+
+    Args:
+      cells: the names of the cells.
+      edges: the edges of every cell, node after node.
+      candidates: the operations of each cell's each edge.
+      num_kept: the number of inputs that a node keeps; None keeps them all.
+    """
+    k = num_kept or 1
+    values = [
+        [i for i, name in enumerate(names) if num_kept is None or name != NONE]
+        for cell in candidates
+        for names in cell
+    ]
+    names, sizes, choices, subsets, inputs, operations = [], [], [], [], [], []
+    for choice, (input_name, operation_names, flat) in enumerate(
+        _choices(cells, edges, num_kept)
+    ):
+        choices += [choice] * len(flat)
+        subsets.append(list(itertools.combinations(flat, k)))
+        if len(subsets[-1]) > 1:
+            inputs.append(len(names))
+            names.append(input_name)
+            sizes.append(len(subsets[-1]))
+        else:
+            inputs.append(-1)
+        operations.append(range(len(names), len(names) + k))
+        names += operation_names
+        sizes += [len(values[0])] * k
+    most = max(map(len, subsets))
+    padded = [rows + [(-1,) * k] * (most - len(rows)) for rows in subsets]
+    arrays = (choices, padded, values, inputs, operations)
+    return Tables(
+        tuple(names), tuple(sizes), *(np.array(array, np.int32) for array in arrays)
+    )
+
+
+def _choices(
+    cells: tuple[str, ...], edges: Edges, num_kept: int | None
+) -> Iterator[tuple[str, list[str], list[int]]]:
+    """Yields each choice: the names of its genes, and the flat edges it is between."""
+    for c, cell in enumerate(cells):
+        first = c * len(edges)
+        if num_kept is None:
+            for e, (source, to) in enumerate(edges):
+                yield "", [f"{cell}/{source}-{to}"], [first + e]
+            continue
+        for node in dict.fromkeys(to for _, to in edges):
+            flat = [first + e for e, (_, to) in enumerate(edges) if to == node]
+            prefix = f"{cell}/node{node}"
+            names = [f"{prefix}/op{i}" for i in range(num_kept)]
+            yield f"{prefix}/inputs", names, flat
