@@ -2,7 +2,8 @@
 
 It knows nothing of architectures: ``params`` w and ``logits`` a are any pytrees, the
 two losses any functions ``(key, params, logits, batch) -> (loss, metrics)``, the
-optimisers any of Optax. A hypergradient is the rule that turns them into d L_valid / d a.
+optimisers any of Optax. A hypergradient is the rule that turns them into
+d L_valid / d a.
 
 Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, equations 3 to 8.
 """

@@ -36,15 +36,52 @@ def _tap(padded: types.Array, row: int, column: int, size: tuple, stride: int):
     return lax.slice(padded, (0, row, column, 0), limits, (1, stride, stride, 1))
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _depthwise_taps(x, kernel, stride, dilation):
     k, size = kernel.shape[0], [out_size(n, stride) for n in x.shape[1:3]]
-    margin = dilation * (k // 2)
-    padded = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    padded = _pad(x, dilation * (k // 2))
     return sum(
         _tap(padded, i * dilation, j * dilation, size, stride) * kernel[i, j]
         for i in range(k)
         for j in range(k)
     )
+
+
+def _taps_forward(x, kernel, stride, dilation):
+    return _depthwise_taps(x, kernel, stride, dilation), (x, kernel)
+
+
+def _taps_backward(stride, dilation, residuals, g):
+    """Keeps x alone, where autodiff would keep k * k shifted copies of it.
+
+    The gradient of x is the convolution of g, spread over the grid of x, with the
+    kernel turned by half a turn; that of the kernel is one dot product a tap.
+    """
+    x, kernel = residuals
+    k, size = kernel.shape[0], g.shape[1:3]
+    spread = [
+        (0, n - (m - 1) * stride - 1, stride - 1)
+        for n, m in zip(x.shape[1:3], size, strict=True)
+    ]
+    wide = lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), *spread, (0, 0, 0)))
+    d_x = _depthwise_taps(wide, kernel[::-1, ::-1], 1, dilation)
+    padded = _pad(x, dilation * (k // 2))
+    d_kernel = [
+        [
+            (_tap(padded, i * dilation, j * dilation, size, stride) * g).sum((0, 1, 2))
+            for j in range(k)
+        ]
+        for i in range(k)
+    ]
+    return d_x, jnp.stack([jnp.stack(row) for row in d_kernel])
+
+
+_depthwise_taps.defvjp(_taps_forward, _taps_backward)
+
+
+def _pad(x, margin, value=0.0):
+    margins = ((0, 0), (margin, margin), (margin, margin), (0, 0))
+    return jnp.pad(x, margins, constant_values=value)
 
 
 def _depthwise_native(x, kernel, stride, dilation):
@@ -96,19 +133,48 @@ def max_pool(x: types.Array, *, window: int = 3, stride: int = 1) -> types.Array
     Returns:
       f32[B, ceil(H / stride), ceil(W / stride), F]; NaN where a window holds one.
     """
-    size, m = [out_size(n, stride) for n in x.shape[1:3]], window // 2
-    margins = ((0, 0), (m, m), (m, m), (0, 0))
-    padded = jnp.pad(x, margins, constant_values=-jnp.inf)
-    largest = None
-    for i in range(window):
-        for j in range(window):
-            tap = _tap(padded, i, j, size, stride)
-            if largest is None:
-                largest = tap
-            else:
-                wins = (tap > largest) | jnp.isnan(tap)
-                largest = jnp.where(wins, tap, largest)
-    return largest
+    return _max_pool(x, window, stride)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _max_pool(x, window, stride):
+    return _max_pool_forward(x, window, stride)[0]
+
+
+def _max_pool_forward(x, window, stride):
+    size = [out_size(n, stride) for n in x.shape[1:3]]
+    padded = _pad(x, window // 2, -jnp.inf)
+    largest, winner = None, None
+    for number in range(window * window):
+        tap = _tap(padded, *divmod(number, window), size, stride)
+        if largest is None:
+            largest, winner = tap, jnp.zeros(tap.shape, jnp.int8)
+            continue
+        wins = (tap > largest) | jnp.isnan(tap)
+        largest = jnp.where(wins, tap, largest)
+        winner = jnp.where(wins, jnp.int8(number), winner)
+    return largest, (winner, x.shape)
+
+
+def _max_pool_backward(window, stride, residuals, g):
+    """Hands each gradient to the tap that won; one byte a window is kept."""
+    winner, (_, height, width, _) = residuals
+    margin = window // 2
+    extents = height + 2 * margin, width + 2 * margin
+    total = 0
+    for number in range(window * window):
+        begins = divmod(number, window)
+        spread = [
+            (begin, n - begin - (m - 1) * stride - 1, stride - 1)
+            for begin, n, m in zip(begins, extents, g.shape[1:3], strict=True)
+        ]
+        share = jnp.where(winner == number, g, 0)
+        zero = jnp.zeros((), g.dtype)
+        total += lax.pad(share, zero, ((0, 0, 0), *spread, (0, 0, 0)))
+    return (total[:, margin : margin + height, margin : margin + width],)
+
+
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def avg_pool(
