@@ -312,12 +312,12 @@ def test_inputs_and_nodes():
 
 def test_canonical_ignores_the_order_of_edges():
     """Strength order does not matter for comparison, the operations do."""
-    edges = ((1, 3, "a"), (0, 3, "b"), (0, 2, "c"))
+    edges = ((1, 3, "a"), (0, 3, "b"), (0, 3, "a"), (1, 2, "c"))
     first = genotypes.Genotype("mine", (("n", genotypes.Cell(edges, (3,))),))
     second = genotypes.Genotype("mine", (("n", genotypes.Cell(edges[::-1], (3,))),))
     assert first != second
     assert first.canonical() == second.canonical()
-    expected = ((0, 2, "c"), (0, 3, "b"), (1, 3, "a"))
+    expected = ((1, 2, "c"), (0, 3, "a"), (0, 3, "b"), (1, 3, "a"))
     assert first.canonical().cell("n").edges == expected
 
 

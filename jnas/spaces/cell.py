@@ -161,8 +161,8 @@ class CellSpace:
         rows = jnp.take_along_axis(rows, jnp.asarray(tables.values), axis=1)
         best = jnp.argmax(rows, axis=1).astype(jnp.int32)
         kept = _strongest_edges(jnp.max(rows, axis=1), tables)
-        # Only the chosen subset has all its edges kept; -1 fills up missing subsets.
-        chosen = jnp.all(kept[tables.subsets] & (tables.subsets >= 0), axis=2)
+        # A choice's one subset that is all kept comes before the missing ones' -1.
+        chosen = jnp.all(kept[tables.subsets], axis=2)
         subsets = jnp.argmax(chosen, axis=1).astype(jnp.int32)
         edges = jnp.asarray(tables.subsets)[np.arange(len(subsets)), subsets]
         genes = jnp.zeros(len(tables.sizes) + 1, jnp.int32)
