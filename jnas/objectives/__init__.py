@@ -1,0 +1,3 @@
+"""What a discrete search maximises."""
+
+from jnas.objectives.supernet import one_shot_accuracy as one_shot_accuracy

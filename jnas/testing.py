@@ -1,0 +1,189 @@
+"""Contract checks for what users add: run them on your own operation or space.
+
+Each takes the name of a registered thing and raises AssertionError, naming the rule,
+where it breaks its contract.
+
+Example:
+  >>> check_operation("sep_conv_3x3")
+  >>> check_relaxation("softmax")
+"""
+
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import data, ops, registry, spaces, types
+from jnas.networks import functional
+
+
+def _holds(condition: bool, name: str, rule: str) -> None:
+    if not condition:
+        raise AssertionError(f"{name} must {rule}.")
+
+
+def check_operation(name: str) -> None:
+    """Checks an operation: shapes at both strides, purity, finite gradients.
+
+    Args:
+      name: its key in ``registry.OPERATIONS``.
+
+    Raises:
+      AssertionError: it breaks the contract.
+    """
+    for stride in (1, 2):
+        op = functional.operation(name, 4, stride, norm=ops.SEARCH)
+        params, stats = op.init(jax.random.key(0))
+        _holds(not jax.tree.leaves(stats), name, "keep no statistics in a supernet")
+        for rows, columns in ((8, 8), (7, 5)):
+            x = jax.random.normal(jax.random.key(1), (2, rows, columns, 4))
+            key = jax.random.key(2)
+
+            def run(params, x, op=op, key=key):
+                return op.apply(params, {}, x, key=key)[0]
+
+            y = jax.jit(run)(params, x)
+            want = (2, -(-rows // stride), -(-columns // stride), 4)
+            _holds(
+                y.shape == want, name, f"map {x.shape} to {want} at stride {stride}"
+            )
+            chex.assert_trees_all_close(y, run(params, x), atol=1e-5)
+            grads = jax.grad(lambda p, x, run=run: (run(p, x) ** 2).sum(), (0, 1))(
+                params, x
+            )
+            _holds(_finite(grads), name, "have finite gradients")
+        _check_training_norm(name, stride)
+
+
+def _check_training_norm(name: str, stride: int) -> None:
+    """The derived network trains with statistics and is evaluated one by one."""
+    op = functional.operation(name, 4, stride, norm=ops.TRAINING)
+    params, stats = op.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (3, 8, 8, 4))
+    if op.draws:
+        return
+    together, _ = op.apply(params, stats, x, train=False)
+    alone, _ = op.apply(params, stats, x[:1], train=False)
+    _holds(
+        bool(jnp.allclose(together[:1], alone, atol=1e-5)),
+        name,
+        "treat each image by itself in evaluation",
+    )
+
+
+def _finite(tree) -> bool:
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))
+
+
+def check_relaxation(name: str) -> None:
+    """Checks a relaxation: shape, finite weights and gradients, jit, key, vmap.
+
+    Args:
+      name: its key in ``registry.RELAXATIONS``.
+
+    Raises:
+      AssertionError: it breaks the contract.
+    """
+    relax = registry.RELAXATIONS[name]
+    logits = jax.random.normal(jax.random.key(0), (2, 5, 4))
+    key = jax.random.key(1)
+    for progress in (jnp.float32(0), jnp.float32(1)):
+        weights = relax(key, logits, progress)
+        _holds(weights.shape == logits.shape, name, "keep the logits' shape")
+        _holds(_finite(weights), name, "give finite weights")
+        chex.assert_trees_all_close(
+            weights, jax.jit(relax)(key, logits, progress), atol=1e-6
+        )
+        grads = jax.grad(lambda a, p=progress: (relax(key, a, p) ** 2).sum())(logits)
+        _holds(_finite(grads), name, "have finite gradients")
+
+
+def check_controller(name: str, sizes: tuple[int, ...] = (3, 1, 4)) -> None:
+    """Checks a controller: valid proposals, pure, jittable, scannable, vmappable.
+
+    Args:
+      name: its key in ``registry.CONTROLLERS``.
+      sizes: number of values of each gene.
+
+    Raises:
+      AssertionError: it breaks the contract.
+    """
+    controller = registry.CONTROLLERS[name](sizes)
+
+    def run(key):
+        def one_round(state, key):
+            encodings = controller.ask(key, state)
+            scores = jnp.where(encodings[:, :1] == 0, jnp.nan, 1.0)
+            return controller.tell(state, encodings, scores), encodings
+
+        return jax.lax.scan(one_round, controller.init(key), jax.random.split(key, 5))[1]
+
+    keys = jax.random.split(jax.random.key(0), 2)
+    asked = jax.jit(jax.vmap(run))(keys)
+    _holds(asked.shape[-1] == len(sizes), name, "propose i32[P, G]")
+    _holds(
+        bool(((asked >= 0) & (asked < jnp.array(sizes))).all()),
+        name,
+        "propose values inside sizes",
+    )
+    chex.assert_trees_all_equal(asked[1], run(keys[1]))
+
+
+def check_space(name: str) -> None:
+    """Checks a space: every encoding is valid and comes back from its genotype.
+
+    Args:
+      name: its key in ``registry.SPACES``.
+
+    Raises:
+      AssertionError: it breaks the contract.
+    """
+    space = registry.SPACES[name]()
+    _holds(len(space.sizes) == len(space.gene_names), name, "name every gene")
+    for seed in range(8):
+        drawn = spaces.encoding.sample(jax.random.key(seed), space.sizes)
+        back = space.encode(space.genotype(drawn))
+        _holds(bool((np.asarray(drawn) == back).all()), name, "encode its genotypes")
+        weights = space.weights(drawn)
+        _holds(weights.shape == tuple(space.shape), name, "give weights f32[C, E, O]")
+        found = space.discretize(weights)
+        _holds(bool((found == drawn).all()), name, "discretize one-hot weights")
+
+
+def check_dataset(name: str) -> None:
+    """Checks a data set: it loads, which validates it, and twice the same.
+
+    Args:
+      name: what ``data.load`` takes.
+
+    Raises:
+      AssertionError: it breaks the contract.
+    """
+    first, second = data.load(name), data.load(name)
+    _holds(first.digest == second.digest, name, "be the same each time")
+    _holds(first.x_train.ndim == 4, name, "hold images [N, H, W, C]")
+
+
+def check_objective(
+    objective: types.Objective,
+    sizes: tuple[int, ...],
+    sample: Callable = spaces.encoding.sample,
+) -> None:
+    """Checks an objective: scores f32[P, M], the same for the same key.
+
+    Args:
+      objective: (key, encodings i32[P, G]) -> f32[P, M].
+      sizes: number of values of each gene.
+      sample: (key, sizes) -> encoding.
+
+    Raises:
+      AssertionError: it breaks the contract.
+    """
+    keys = jax.random.split(jax.random.key(0), 3)
+    encodings = jnp.stack([sample(key, sizes) for key in keys])
+    scores = objective(keys[0], encodings)
+    _holds(scores.ndim == 2 and len(scores) == 3, "objective", "give f32[P, M]")
+    again = objective(keys[0], encodings)
+    chex.assert_trees_all_close(scores, again)
