@@ -1,0 +1,73 @@
+"""Data sets: embedded, npz, folders, tensorflow-datasets, or a user's own."""
+
+from collections.abc import Callable
+from urllib import parse
+
+from jnas import registry
+from jnas.data import embedded as embedded
+from jnas.data import validate
+from jnas.data.arrays import read_npz as read_npz
+from jnas.data.augment import Augment as Augment
+from jnas.data.augment import augment as augment_images
+from jnas.data.augment import for_search as for_search
+from jnas.data.augment import for_training as for_training
+from jnas.data.augment import normalise as normalise
+from jnas.data.dataset import Dataset as Dataset
+from jnas.data.dataset import shrink as shrink
+from jnas.data.folder import read_folder as read_folder
+from jnas.data.split import stratified as stratified
+from jnas.data.tfds import read_tfds as read_tfds
+
+_READERS: dict[str, tuple[Callable, dict[str, Callable]]] = {
+    "npz": (read_npz, {}),
+    "folder": (read_folder, {"size": int}),
+    "tfds": (read_tfds, {"data_dir": str}),
+}
+
+
+def load(spec: str) -> Dataset:
+    """Loads a data set by name or place, and checks it.
+
+    Args:
+      spec: a name of ``registry.DATASETS`` ("fashion", "digits", a user's own), or
+        "npz:PATH", "folder:PATH", "folder:PATH?size=32", "tfds:NAME",
+        "tfds:NAME?data_dir=PATH".
+
+    Raises:
+      KeyError: no such name.
+      ValueError: a bad place, or bad data: one line that names both.
+    """
+    kind, colon, place = spec.partition(":")
+    if not colon:
+        return _checked(_named(spec))
+    if kind not in _READERS:
+        raise ValueError(
+            f"data must be a name or npz:, folder: or tfds: and a place, got {spec!r}. "
+            f"{registry.nearest(kind, _READERS)}Names: {', '.join(registry.DATASETS)}."
+        )
+    reader, options = _READERS[kind]
+    place, _, query = place.partition("?")
+    given = dict(parse.parse_qsl(query, keep_blank_values=True))
+    for name, value in given.items():
+        if name not in options or (options[name] is int and not value.isdigit()):
+            raise ValueError(
+                f"data must be {kind}:PLACE with options {', '.join(options) or 'none'}"
+                f", got {spec!r}. Correct {name!r}."
+            )
+    return reader(place, **{k: options[k](v) for k, v in given.items()})
+
+
+def _named(name: str) -> Dataset:
+    try:
+        return registry.DATASETS[name]()
+    except registry.UnknownName as error:
+        raise registry.UnknownName(
+            f"{error} Or npz:PATH, folder:PATH, tfds:NAME."
+        ) from None
+
+
+def _checked(d: Dataset) -> Dataset:
+    """A user's function may return anything; it passes the same door."""
+    return validate.validate(
+        d.x_train, d.y_train, d.x_test, d.y_test, name=d.name, flip=d.flip
+    )

@@ -1,0 +1,49 @@
+"""Data sets in one npz file: x_train, y_train, x_test, y_test."""
+
+import os
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from jnas.data import dataset as dataset_lib
+from jnas.data import validate
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def read_npz(
+    path: str | os.PathLike, *, name: str | None = None, flip: bool = True
+) -> dataset_lib.Dataset:
+    """Reads a data set from an npz file.
+
+    Args:
+      path: the file; images [N, H, W, C] or [N, H, W], uint8 or float32, and labels
+        integers from 0.
+      name: for messages; the path when None.
+      flip: whether a horizontal flip keeps the label.
+
+    Raises:
+      ValueError: no such file, not an npz, a missing array, or bad data.
+    """
+    path, name = pathlib.Path(path), name or f"npz:{path}"
+    if not path.is_file():
+        raise ValueError(
+            f"data must be an existing file, got {name!r}. Check the path."
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [key for key in KEYS if key not in file]
+            arrays = {key: file[key] for key in KEYS if key in file}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"data must be a sound npz of plain arrays, got {name!r} "
+            f"({str(error).splitlines()[0]}). Write it with np.savez."
+        ) from error
+    if missing:
+        raise ValueError(
+            f"data must hold {', '.join(KEYS)}, got {name!r} without "
+            f"{', '.join(missing)}. Add the array."
+        )
+    return validate.validate(**arrays, name=name, flip=flip)

@@ -1,0 +1,36 @@
+"""The data sets that are in the box; no network is needed for them."""
+
+import importlib.resources
+
+from jnas import registry
+from jnas.data import arrays
+from jnas.data import dataset as dataset_lib
+
+
+def _embedded(name: str, *, flip: bool) -> dataset_lib.Dataset:
+    folder = importlib.resources.files("jnas.data") / "embedded_sets"
+    with importlib.resources.as_file(folder / f"{name}.npz") as path:
+        return arrays.read_npz(path, name=name, flip=flip)
+
+
+@registry.DATASETS.register
+def fashion() -> dataset_lib.Dataset:
+    """Returns 4,000 training and 1,000 test images of Fashion-MNIST, balanced.
+
+    uint8 [N, 28, 28, 1], ten classes of clothing. MIT licence, shipped beside it.
+
+    Source: Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747.
+    """
+    return _embedded("fashion", flip=True)
+
+
+@registry.DATASETS.register
+def digits() -> dataset_lib.Dataset:
+    """Returns 1,397 training and 400 test images of handwritten digits.
+
+    uint8 [N, 8, 8, 1], ten classes; a flip would change the digit, so none is made.
+    CC BY 4.0, notice shipped beside it.
+
+    Source: Alpaydin and Kaynak 1998, doi:10.24432/C50P49.
+    """
+    return _embedded("digits", flip=False)

@@ -1,0 +1,103 @@
+"""Data sets as folders of images, one folder a class."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from jnas.data import dataset as dataset_lib
+from jnas.data import split, validate
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
+
+
+def read_folder(
+    path: str | os.PathLike, *, size: int | None = None
+) -> dataset_lib.Dataset:
+    """Reads a folder of images with Pillow.
+
+    With sub-folders ``train`` and ``test`` these are the two parts; otherwise a fixed
+    fifth of each class is the test part. Images become grey where all are, else RGB.
+
+    Args:
+      path: the folder; its sub-folders' names, sorted, are the classes.
+      size: rows and columns to which every image is resized; None keeps them, and they
+        must then be equal.
+
+    Raises:
+      ValueError: no image, an unreadable one, differing sizes, or bad data.
+    """
+    path, name = pathlib.Path(path), f"folder:{path}"
+    if not path.is_dir():
+        raise ValueError(f"data must be an existing folder, got {name!r}. Check it.")
+    parts = path / "train", path / "test"
+    if all(part.is_dir() for part in parts):
+        classes = _classes(parts[0], name)
+        if _classes(parts[1], name) != classes:
+            raise ValueError(
+                f"{name} must have the same classes in train and test, got "
+                f"{classes} and {_classes(parts[1], name)}. Name them alike."
+            )
+        files = [_files(part, classes) for part in parts]
+    else:
+        everything = _files(path, _classes(path, name))
+        labels = np.array([label for _, label in everything])
+        rows = split.stratified(0, labels, 0.2)
+        files = [[everything[i] for i in part] for part in rows]
+    if not all(files):
+        raise ValueError(
+            f"{name} must hold images ({', '.join(sorted(SUFFIXES))}) in each part, got "
+            "none. Add some."
+        )
+    images = _read([f for part in files for f, _ in part], size)
+    x = [images[: len(files[0])], images[len(files[0]) :]]
+    y = [np.array([label for _, label in part]) for part in files]
+    return validate.validate(x[0], y[0], x[1], y[1], name=name)
+
+
+def _classes(path: pathlib.Path, name: str) -> list[str]:
+    found = sorted(p.name for p in path.iterdir() if p.is_dir())
+    found = [c for c in found if not c.startswith(".")]
+    if not found:
+        raise ValueError(
+            f"{name} must hold one folder for each class, got none in {str(path)!r}. "
+            "Sort the images into folders."
+        )
+    return found
+
+
+def _files(path: pathlib.Path, classes: list[str]) -> list:
+    return [
+        (file, label)
+        for label, name in enumerate(classes)
+        for file in sorted((path / name).iterdir())
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    ]
+
+
+def _read(files: list[pathlib.Path], size: int | None) -> np.ndarray:
+    pictures = [_open(file) for file in files]
+    mode = "L" if all(p.mode in ("L", "1") for p in pictures) else "RGB"
+    if size is not None:
+        pictures = [p.convert(mode).resize((size, size)) for p in pictures]
+    for file, picture in zip(files, pictures, strict=True):
+        if picture.size != pictures[0].size:
+            raise ValueError(
+                f"images must have one size, got {pictures[0].size} in "
+                f"{str(files[0])!r} and {picture.size} in {str(file)!r}. "
+                "Add ?size=32 to resize them."
+            )
+    return np.stack([np.asarray(p.convert(mode), np.uint8) for p in pictures])
+
+
+def _open(file: pathlib.Path):
+    from PIL import Image
+
+    try:
+        with Image.open(file) as picture:
+            picture.load()
+            return picture.copy()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"images must be readable, got {str(file)!r} ({error}). Remove or mend it."
+        ) from error

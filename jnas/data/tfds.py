@@ -1,0 +1,62 @@
+"""Data sets of tensorflow-datasets, read without TensorFlow."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from jnas.data import dataset as dataset_lib
+from jnas.data import validate
+
+
+def read_tfds(name: str, *, data_dir: str | None = None) -> dataset_lib.Dataset:
+    """Reads a prepared data set of tensorflow-datasets.
+
+    Only what lies on disk is read, as array_record: nothing is downloaded, since the
+    preparation of a stock set needs TensorFlow.
+
+    Args:
+      name: as tfds knows it, such as "cifar10"; features image and label, splits train
+        and test.
+      data_dir: where tfds keeps its data sets; its own default when None.
+
+    Raises:
+      ValueError: it is not prepared, or has no such features or splits.
+    """
+    import tensorflow_datasets as tfds
+
+    root = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    found = sorted((root / name).glob("**/dataset_info.json"))
+    if not found:
+        raise ValueError(
+            f"data must be prepared under {str(root)!r}, got 'tfds:{name}', which is "
+            'not. Where TensorFlow is installed, run: python -c "import '
+            f"tensorflow_datasets as t; t.builder('{name}', file_format='array_record'"
+            ').download_and_prepare()"'
+        )
+    builder = tfds.builder_from_directory(found[-1].parent)
+    missing = {"train", "test"} - set(builder.info.splits)
+    absent = {"image", "label"} - set(builder.info.features)
+    if missing or absent:
+        raise ValueError(
+            f"data must have splits train and test and features image and label, got "
+            f"'tfds:{name}' without {', '.join(sorted(missing | absent))}. "
+            "Convert it to npz."
+        )
+    train, test = (_arrays(builder, part, name) for part in ("train", "test"))
+    return validate.validate(*train, *test, name=f"tfds:{name}")
+
+
+def _arrays(builder: Any, part: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    source = builder.as_data_source(part)
+    images, labels = [], []
+    for example in source:
+        image = np.asarray(example["image"])
+        if images and image.shape != images[0].shape:
+            raise ValueError(
+                f"images must have one size, got {images[0].shape} and {image.shape} "
+                f"(index {len(images)} of {part}) in 'tfds:{name}'. Convert it to npz."
+            )
+        images.append(image)
+        labels.append(int(example["label"]))
+    return np.stack(images), np.array(labels, np.int64)
