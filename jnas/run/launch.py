@@ -1,0 +1,135 @@
+"""The front door of every launcher: flags, and errors in one line."""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import app, flags, logging
+
+from jnas import registry
+from jnas.run import signals
+
+flags.disclaim_key_flags()  # what is defined here is the launcher's, also for --help
+
+_USER_ERRORS = (ValueError, TypeError, KeyError, OSError)  # RunError is a ValueError
+_NOT_THE_QUESTION = ("workdir", "debug")  # they do not decide a result
+
+
+def define_run_flags() -> None:
+    """Defines the flags that every launcher has, once, at its top."""
+    flags.DEFINE_string("workdir", None, "Folder of the run; the same again goes on.")
+    flags.mark_flag_as_required("workdir")
+    flags.DEFINE_integer(
+        "seed", 0, "Seed of the run.", lower_bound=0, upper_bound=2**32 - 1
+    )
+    flags.DEFINE_list("plugins", [], "Python files to load first: your own parts.")
+    flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
+
+
+def run_flags() -> dict[str, Any]:
+    """Returns the launcher's own flags for run.json, without workdir, seed and debug.
+
+    Those of absl and of other packages are left out.
+    """
+    modules = flags.FLAGS.flags_by_module_dict()
+    return {
+        flag.name: flag.value
+        for module, defined in sorted(modules.items())
+        if module == sys.argv[0] or module.partition(".")[0] in ("jnas", "experiments")
+        for flag in defined
+        if flag.name not in (*_NOT_THE_QUESTION, "seed")
+    }
+
+
+def launch(main: Callable[[], Any], argv: Sequence[str] | None = None) -> None:
+    """Runs a launcher's main, then exits.
+
+    Wrong flags: one line, exit status 2. An error of the user's making from main: one
+    line, status 1; with --debug its traceback. A signal: one line, status 143 or 130.
+    Files named by --plugins are loaded before main.
+
+    Args:
+      main: called without arguments once the flags are parsed.
+      argv: the command line; ``sys.argv`` when None.
+    """
+    app.run(lambda _: _guard(main), argv=argv, flags_parser=_parse)
+
+
+def _guard(main: Callable[[], Any]) -> Any:
+    debug = "debug" in flags.FLAGS and flags.FLAGS.debug
+    try:
+        if "plugins" in flags.FLAGS:
+            registry.load_plugins(flags.FLAGS.plugins)
+        return main()
+    except signals.Interrupted as stop:
+        print(stop.message, file=sys.stderr)
+        return stop.code
+    except _USER_ERRORS as error:
+        if debug:
+            raise
+        print(_line(error), file=sys.stderr)
+        return 1
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if text and type(error) is not KeyError:
+        return text
+    return f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parses like absl, which says INFO and more; here it is WARNING by default."""
+    quiet = flags.FLAGS["verbosity"].using_default_value
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        _refuse(_explain(error))
+    if len(rest) > 1:
+        _refuse(f"arguments must be flags, got {rest[1]!r}. Write --name=value.")
+    quiet = quiet and flags.FLAGS["verbosity"].using_default_value
+    app.call_after_init(
+        lambda: logging.set_verbosity(logging.WARNING) if quiet else None
+    )
+    return rest
+
+
+def _refuse(line: str) -> None:
+    print(" ".join(line.split()), file=sys.stderr)
+    sys.exit(2)
+
+
+def _own_names() -> list[str]:
+    return [*run_flags(), "seed", *_NOT_THE_QUESTION]
+
+
+def _explain(error: flags.Error) -> str:
+    """Turns absl's message into "<name> must <rule>, got <value>. <what to do>."."""
+    if isinstance(error, flags.UnrecognizedFlagError):
+        guess = registry.nearest(error.flagname, _own_names())
+        guess = re.sub(r"'(.*)'", r"--\1", guess)
+        return (
+            f"flag must be one that exists, got --{error.flagname}. "
+            f"{guess}--help lists them."
+        )
+    match = re.match(r"flag --(\w+)=(.*?): (.*)", str(error), re.DOTALL)
+    if not match or match[1] not in flags.FLAGS:
+        return f"{error}. --help lists the flags."
+    name, value, reason = match.groups()
+    if value == "None":
+        return f"--{name} must be given. Add --{name}=<{_kind(name)}>."
+    parser = flags.FLAGS[name].parser
+    accepted = getattr(parser, "enum_values", None)
+    if accepted:
+        guess = registry.nearest(value, accepted)
+        return f"--{name} must be one of {', '.join(accepted)}, got {value!r}. {guess}"
+    rule = f"be {parser.syntactic_help}" if parser.syntactic_help else reason
+    if flags.FLAGS[name].boolean:
+        rule = "be true or false"
+    return f"--{name} must {rule}, got {value!r}. Write --{name}=<{_kind(name)}>."
+
+
+def _kind(name: str) -> str:
+    kinds = {"workdir": "folder", "int": "number", "float": "number"}
+    return kinds.get(name) or kinds.get(flags.FLAGS[name].flag_type(), "value")

@@ -1,0 +1,253 @@
+"""One phase of a run: its loop tells it every step, and it does the book-keeping."""
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jnas.run import checkpoint, files
+from jnas.run import metrics as metrics_lib
+from jnas.run import progress as progress_lib
+from jnas.run import signals as signals_lib
+
+
+class Books(NamedTuple):
+    """What the phases of a run share.
+
+    Attributes:
+      checkpoints: where states go.
+      metrics: where numbers go.
+      progress: what the user sees.
+      signals: what the user wants.
+      results: phase -> its result, of the phases that ended.
+      latest: the checkpoint from which the run goes on, or None.
+      checkpoint_seconds: between two checkpoints.
+    """
+
+    checkpoints: checkpoint.Checkpoints
+    metrics: metrics_lib.Metrics
+    progress: progress_lib.Progress
+    signals: signals_lib.Signals
+    results: dict[str, dict[str, Any]]
+    latest: checkpoint.Sound | None
+    checkpoint_seconds: float
+
+
+class Phase:
+    """A part of a run with steps of its own: search, retrain, ...
+
+    Attributes:
+      name: its name.
+      num_steps: of the whole phase.
+      start: the global step at its beginning.
+      result: what ``end`` was given, now or in an earlier process; else None.
+      seconds: that it took so far, in all processes.
+    """
+
+    def __init__(self, books: Books, name: str, num_steps: int, start: int):
+        """Begins the phase, or finds that an earlier process ended it."""
+        self.name = name
+        self.num_steps = num_steps
+        self.start = start
+        self.result: dict[str, Any] | None = books.results.get(name)
+        self._books = books
+        note = books.latest.note if books.latest else {}
+        self._resumes = self.result is None and note.get("phase") == name
+        self._restored = not self._resumes
+        self._step = note["phase_step"] if self._resumes else 0
+        self._saved_step = self._step if self._resumes else None
+        self._state: Any = None
+        self._pace = _Pace()
+        self._seconds_before = note["seconds"] if self._resumes else 0.0
+        self._began = self._saved_at = time.monotonic()
+        if self.result is None:
+            books.progress.phase(name, num_steps, step=self._step, activity="compiling")
+        else:
+            books.progress.say(f"{name}: ended in an earlier start")
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the phase took so far, in all processes."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    def restore(self, abstract: Any) -> tuple[int, Any] | None:
+        """Reads back where an earlier process left this phase.
+
+        Args:
+          abstract: the state's tree of ``jax.ShapeDtypeStruct``, as ``jax.eval_shape``
+            of its ``init`` gives.
+
+        Returns:
+          (finished steps of the phase, state), or None where it begins.
+
+        Raises:
+          RunError: the tree is not the saved one, or holds what cannot be saved.
+        """
+        checkpoint.leaves.check(abstract)
+        self._restored = True
+        if not self._resumes:
+            return None
+        state = self._books.checkpoints.load(self._books.latest.step, abstract)
+        self._state = state
+        self._books.progress.say(
+            f"{self.name}: goes on from step {self._step} of {self.num_steps}"
+        )
+        return self._step, state
+
+    def observe(
+        self,
+        step: int,
+        state: Any,
+        metrics: Mapping[str, Any],
+        *,
+        best: str | None = None,
+        record: bool = True,
+    ) -> None:
+        """Tells the phase that a compiled call is done; saves when it is time.
+
+        Args:
+          step: finished steps of the phase; grows, from 1 to ``num_steps``.
+          state: all that is needed to go on: a pytree of arrays. It may be donated
+            afterwards.
+          metrics: name -> number; fetched from the device here.
+          best: the best cell so far, in short.
+          record: False to show the metrics without writing them, as for a part of an
+            epoch.
+
+        Raises:
+          Interrupted: a signal came; the state is saved.
+          RunError: a checkpoint could not be written.
+          ValueError: a wrong step or metric.
+        """
+        self._check(step)
+        books = self._books
+        values = metrics_lib.scalars(metrics)
+        books.signals.deferred = True
+        self._pace.observe(step - self._step)
+        self._step, self._state = step, state
+        if record:
+            books.metrics.write(self.start + step, self.name, values, best)
+        books.progress.update(step, values, best)
+        signum = books.signals.pending()
+        late = time.monotonic() - self._saved_at >= books.checkpoint_seconds
+        if signum or late or step == self.num_steps:
+            self._save()
+        if signum:
+            self._interrupt(signum)
+
+    def suggest_steps(self, seconds: float = 5.0) -> int:
+        """Says how many steps the next compiled call should run.
+
+        1 while the pace is unknown; then as many as last about ``seconds``, at most
+        those that are left. It changes only where it is off by a factor of two, so that
+        a loop compiled for a fixed length is compiled seldom.
+
+        Args:
+          seconds: that a call should last. A signal is obeyed between two calls.
+        """
+        return max(1, min(self._pace.suggest(seconds), self.num_steps - self._step))
+
+    def end(self, result: Mapping[str, Any]) -> None:
+        """Ends the phase; later processes find ``result`` and skip it.
+
+        Args:
+          result: JSON values and arrays; kept in the checkpoint's manifest.
+
+        Raises:
+          Interrupted: a signal came; the phase has ended and is saved.
+        """
+        if self.result is not None:
+            raise ValueError(
+                f"phase.end must be called once, got a second call for {self.name!r}. "
+                "Look at phase.result first."
+            )
+        books = self._books
+        books.signals.deferred = True
+        self.result = files.plain(dict(result))
+        books.results[self.name] = self.result
+        self._save_end()
+        shown = [f"{k} {v:.4g}" for k, v in self.result.items() if _is_number(v)]
+        took = progress_lib.clock(self.seconds)
+        books.progress.done(" | ".join([f"{self.name}: done in {took}", *shown[:4]]))
+        self._state = None
+        books.signals.deferred = False
+        signum = books.signals.pending()
+        if signum:
+            self._interrupt(signum)
+
+    def _check(self, step: int) -> None:
+        if self.result is not None or not self._restored:
+            what = "restore" if not self._restored else "result"
+            raise ValueError(
+                f"phase.observe must come after phase.{what} was looked at, got step "
+                f"{step} of {self.name!r}. Look, and skip what is done."
+            )
+        if not self._step < step <= self.num_steps:
+            raise ValueError(
+                f"step must be from {self._step + 1} to {self.num_steps}, got {step} "
+                f"in {self.name!r}. Count the finished steps of the phase."
+            )
+
+    def _save(self) -> None:
+        self._books.metrics.sync()
+        self._books.checkpoints.save(self.start + self._step, self._state, self._note())
+        self._saved_step, self._saved_at = self._step, time.monotonic()
+
+    def _save_end(self) -> None:
+        """Adds the result to the checkpoint of this step, or saves one with it.
+
+        A phase without steps ends where the one before did: that state stays.
+        """
+        step = self.start + self._step
+        checkpoints = self._books.checkpoints
+        stepless = self._step == 0 and step in checkpoints.steps()
+        if self._saved_step == self._step or stepless:
+            self._books.metrics.sync()
+            checkpoints.amend(step, results=self._books.results)
+        else:
+            self._save()
+
+    def _note(self) -> dict[str, Any]:
+        return {
+            "phase": self.name,
+            "phase_step": self._step,
+            "seconds": round(self.seconds, 3),
+            "results": self._books.results,
+        }
+
+    def _interrupt(self, signum: int) -> None:
+        name = signals_lib.signal.Signals(signum).name
+        raise signals_lib.Interrupted(
+            signum,
+            f"stopped by {name} and saved at step {self._step} of {self.num_steps} of "
+            f"{self.name}; the same line again goes on",
+        )
+
+
+class _Pace:
+    """Seconds a step, from the last few calls."""
+
+    def __init__(self):
+        self._at: float | None = None
+        self._recent: deque[float] = deque(maxlen=5)
+        self._suggested = 1
+
+    def observe(self, num_steps: int) -> None:
+        """Notes the end of a call; the first holds the compile and is not counted."""
+        now = time.monotonic()
+        if self._at is not None:
+            self._recent.append((now - self._at) / num_steps)
+        self._at = now
+
+    def suggest(self, seconds: float) -> int:
+        """The fastest recent call counts: slower ones compiled, saved or tested."""
+        if not self._recent:
+            return 1
+        fitting = max(1, int(seconds / max(min(self._recent), 1e-7)))
+        if not self._suggested / 2 < fitting < self._suggested * 2:
+            self._suggested = fitting
+        return self._suggested
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

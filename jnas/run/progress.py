@@ -1,0 +1,166 @@
+"""A line that says where a run is, whatever the run is doing."""
+
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+_TICK = 0.25  # seconds between two looks of the thread
+_QUIET, _SILENT = 5.0, 10.0  # not a terminal: at most, and at least, one line in that
+
+
+class Progress:
+    """Shows phase, step, metrics, rate, time left and best cell on standard error.
+
+    A thread of its own prints, so that a line is there while XLA compiles or a compiled
+    call runs. On a terminal one line is rewritten; elsewhere plain lines are written,
+    at most one in 5 and at least one in 10 seconds. ``update`` only stores.
+    """
+
+    def __init__(self, stream: TextIO | None = None):
+        """Starts the thread; it prints nothing before the first phase.
+
+        Args:
+          stream: standard error when None.
+        """
+        self._stream = stream or sys.stderr
+        self._tty = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._name = ""
+        self._printed = 0.0
+        self._dirty = False
+        self._thread = threading.Thread(
+            target=self._run, name="jnas-progress", daemon=True
+        )
+        self._thread.start()
+
+    def phase(
+        self, name: str, total: int, *, step: int = 0, activity: str = ""
+    ) -> None:
+        """Begins a phase and prints its first line at once.
+
+        Args:
+          name: "search", "retrain", ...
+          total: its number of steps.
+          step: steps that an earlier process did.
+          activity: as for ``activity``.
+        """
+        with self._lock:
+            self._name, self._total, self._step = name, total, step
+            self._activity = activity
+            self._began = time.monotonic()
+            self._marks: deque[tuple[float, int]] = deque(maxlen=20)
+            self._metrics: Mapping[str, Any] = {}
+            self._best: str | None = None
+            self._show()
+
+    def activity(self, text: str) -> None:
+        """Says what is going on in the phase, as "compiling"; "" for its steps."""
+        with self._lock:
+            self._activity = text
+            self._show()
+
+    def update(
+        self, step: int, metrics: Mapping[str, Any], best: str | None = None
+    ) -> None:
+        """Tells how far the phase is.
+
+        Args:
+          step: finished steps of the phase.
+          metrics: numbers; the first three are shown.
+          best: the best cell so far, in short.
+        """
+        with self._lock:
+            self._step, self._metrics = step, metrics
+            self._best = best or self._best
+            self._activity = ""
+            self._marks.append((time.monotonic(), step))
+            self._dirty = True
+
+    def say(self, text: str) -> None:
+        """Prints a line that stays."""
+        with self._lock:
+            self._write(f"\r\x1b[K{text}\n" if self._tty else f"{text}\n")
+
+    def done(self, text: str) -> None:
+        """Ends the phase with a line that stays; nothing more is shown of it."""
+        with self._lock:
+            self._name = ""
+            self.say(text)
+
+    def close(self) -> None:
+        """Stops the thread and leaves the cursor on a line of its own."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        self._thread.join()
+        if self._name and self._tty:
+            self._write("\n")
+
+    def _run(self) -> None:
+        while not self._stop.wait(_TICK):
+            with self._lock:
+                age = time.monotonic() - self._printed
+                due = self._tty or age >= (_QUIET if self._dirty else _SILENT)
+                if self._name and due:
+                    self._show()
+
+    def _show(self) -> None:
+        line = self._line()
+        if self._tty:
+            line = f"\r{line[: self._width() - 1]}\x1b[K"
+        self._write(line if self._tty else line + "\n")
+        self._printed, self._dirty = time.monotonic(), False
+
+    def _line(self) -> str:
+        now = time.monotonic()
+        parts = [f"{self._name} {self._step}/{self._total}"]
+        if self._activity:
+            parts.append(self._activity)
+        shown = list(self._metrics.items())[:3]
+        parts += [f"{name} {value:.4g}" for name, value in shown]
+        rate = self._rate()
+        if rate:
+            parts.append(f"{rate:.3g} steps/s")
+            left = (self._total - self._step) / rate - (now - self._marks[-1][0])
+            parts.append(f"{clock(max(0.0, left))} left")
+        parts.append(f"{clock(now - self._began)} elapsed")
+        if self._best:
+            parts.append(f"best {self._best}")
+        return " | ".join(parts)
+
+    def _rate(self) -> float:
+        """Steps a second over the last calls; the first, with its compile, is out."""
+        if len(self._marks) < 2:
+            return 0.0
+        (began, first), (ended, last) = self._marks[0], self._marks[-1]
+        return (last - first) / max(ended - began, 1e-9)
+
+    def _width(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # closed, or its reader went away
+            self._stop.set()
+
+
+def clock(seconds: float) -> str:
+    """Writes a time span as h:mm:ss, or m:ss below an hour.
+
+    Example:
+      >>> clock(75.2), clock(3600)
+      ('1:15', '1:00:00')
+    """
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

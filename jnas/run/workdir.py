@@ -1,0 +1,240 @@
+"""A run in a folder: started, gone on with, or finished."""
+
+import os
+import pathlib
+import types
+from collections.abc import Mapping
+from typing import Any, Self
+
+from jnas.run import checkpoint, files, lock
+from jnas.run import metrics as metrics_lib
+from jnas.run import phase as phase_lib
+from jnas.run import progress as progress_lib
+from jnas.run import record as record_lib
+from jnas.run import signals as signals_lib
+
+RESULT = "result.json"
+CHECKPOINTS = "checkpoints"
+_OWN = (record_lib.NAME, RESULT, metrics_lib.NAME, CHECKPOINTS)
+
+
+def open_run(
+    workdir: str | os.PathLike,
+    *,
+    seed: int = 0,
+    flags: Mapping[str, Any] | None = None,
+    data_digest: str | None = None,
+    checkpoint_seconds: float = 60.0,
+    keep: int = 2,
+) -> "Run":
+    """Opens a workdir for one process, to start, go on with or read a run.
+
+    Args:
+      workdir: made where missing; one that holds an earlier run is gone on with.
+      seed: of the run.
+      flags: what else decides the result; JSON values.
+      data_digest: of the data set.
+      checkpoint_seconds: between two checkpoints inside a phase.
+      keep: how many checkpoints stay, at least 2.
+
+    Returns:
+      The run, to be used in a ``with`` statement.
+
+    Raises:
+      RunError: no folder can be had there, another process has it, its run was asked
+        with other flags, or its files are damaged.
+
+    Example:
+      >>> with open_run("runs/first", seed=1) as run:  # doctest: +SKIP
+      ...     phase = run.phase("search", 100)
+    """
+    folder = _make(workdir)
+    holder = lock.Lock(folder)
+    try:
+        asked = {"seed": seed, "flags": flags or {}, "data_digest": data_digest}
+        return Run(folder, holder, asked, checkpoint_seconds, keep)
+    except BaseException:
+        holder.release()
+        raise
+
+
+class Run:
+    """A run whose folder is this process's own; made by ``open_run``.
+
+    Attributes:
+      workdir: its folder.
+      finished: the content of result.json where the run was finished before, or None.
+    """
+
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        holder: lock.Lock,
+        asked: Mapping[str, Any],
+        checkpoint_seconds: float,
+        keep: int,
+    ):
+        """Finds out where the run is; see ``open_run``."""
+        self.workdir = workdir
+        self._lock = holder
+        self._record = record_lib.Record(workdir)
+        checkpoints = checkpoint.Checkpoints(workdir / CHECKPOINTS, keep=keep)
+        result = workdir / RESULT
+        self.finished = files.read_json(result) if result.exists() else None
+        self._status = "finished" if self.finished is not None else "interrupted"
+        self._phases: list[phase_lib.Phase] = []
+        if self.finished is not None or checkpoints.steps():
+            self._record.check_same(asked)
+        self._books = None
+        if self.finished is None:
+            self._begin(asked, checkpoints, checkpoint_seconds)
+
+    def _begin(
+        self,
+        asked: Mapping[str, Any],
+        checkpoints: checkpoint.Checkpoints,
+        checkpoint_seconds: float,
+    ) -> None:
+        latest = checkpoints.latest()
+        self._record.begin(asked)
+        self._books = phase_lib.Books(
+            checkpoints=checkpoints,
+            metrics=metrics_lib.Metrics(
+                self.workdir, step=latest.step if latest else 0
+            ),
+            progress=progress_lib.Progress(),
+            signals=signals_lib.Signals(
+                last_words=lambda: self._record.end("interrupted")
+            ),
+            results=dict(latest.note["results"]) if latest else {},
+            latest=latest,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        """Notes how the run ended, and lets go of the folder."""
+        try:
+            if self._books:
+                self._books.progress.close()
+                self._books.signals.close()
+                self._books.metrics.close()
+                if self._status != "finished":
+                    self._note_end(error)
+        finally:
+            self._lock.release()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The content of run.json."""
+        return dict(self._record.content)
+
+    def phase(self, name: str, num_steps: int) -> phase_lib.Phase:
+        """Begins the next phase.
+
+        Phases come in the same order in every process. A step counts over the whole
+        run: the num_steps of the phases before and the phase's own.
+
+        Args:
+          name: its name, once a run.
+          num_steps: of the phase; at least 1.
+
+        Returns:
+          The phase; with a ``result`` where an earlier process ended it.
+        """
+        if num_steps < 1:
+            raise ValueError(
+                f"num_steps must be at least 1, got {num_steps}. Raise it."
+            )
+        if any(p.name == name or p.result is None for p in self._phases):
+            raise ValueError(
+                f"phase must be new and follow an ended one, got {name!r}. "
+                "Call end of the one before, and use another name."
+            )
+        start = sum(p.num_steps for p in self._phases)
+        self._phases.append(phase_lib.Phase(self._open_books(), name, num_steps, start))
+        return self._phases[-1]
+
+    def say(self, text: str) -> None:
+        """Prints a line on standard error beside the progress line."""
+        self._open_books().progress.say(text)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file of the workdir, whole or not at all.
+
+        Args:
+          name: a plain file name, such as "genotype.json".
+          text: its content.
+
+        Raises:
+          ValueError: the name is a path, or one that the run keeps for itself.
+        """
+        wrong = not name or name != os.path.basename(name) or "\0" in name
+        if wrong or name.startswith(".") or name in _OWN:
+            raise ValueError(
+                f"name must be a plain file name, not one of {', '.join(_OWN)}, got "
+                f"{name!r}. Use another."
+            )
+        files.write_text(self.workdir / name, text)
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Writes result.json: later processes find it as ``finished``.
+
+        Args:
+          result: the final figures; JSON values and arrays.
+        """
+        self._open_books().metrics.sync()
+        files.write_json(self.workdir / RESULT, dict(result))
+        self._status = "finished"
+        self._record.end("finished")
+
+    def _open_books(self) -> phase_lib.Books:
+        if self._books is None:
+            raise ValueError(
+                f"run must not be finished, got {str(self.workdir)!r}, which is. "
+                "Look at run.finished first."
+            )
+        return self._books
+
+    def _note_end(self, error: BaseException | None) -> None:
+        if isinstance(error, Exception):
+            line = " ".join(f"{type(error).__name__}: {error}".split())
+            self._record.end("failed", line)
+        else:
+            self._record.end("interrupted")
+
+
+def _make(workdir: str | os.PathLike) -> pathlib.Path:
+    """Returns the folder, made and writable, or raises with the reason."""
+    text = os.fspath(workdir)
+    if not text.strip() or "\0" in text:
+        raise files.RunError(
+            f"workdir must name a folder, got {text!r}. Use --workdir=runs/first."
+        )
+    folder = pathlib.Path(text).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+        names = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise files.RunError(
+            f"workdir must be a folder that can be written, got {error.strerror} for "
+            f"{text!r}. Use another --workdir."
+        ) from error
+    ours = sorted(names.intersection(_OWN))
+    if ours and record_lib.NAME not in names:
+        raise files.RunError(
+            f"workdir must be new or hold a run, got {text!r} with {', '.join(ours)} "
+            f"but no {record_lib.NAME}. Use another --workdir."
+        )
+    return folder
