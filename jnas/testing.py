@@ -46,9 +46,7 @@ def check_operation(name: str) -> None:
 
             y = jax.jit(run)(params, x)
             want = (2, -(-rows // stride), -(-columns // stride), 4)
-            _holds(
-                y.shape == want, name, f"map {x.shape} to {want} at stride {stride}"
-            )
+            _holds(y.shape == want, name, f"map {x.shape} to {want} at stride {stride}")
             chex.assert_trees_all_close(y, run(params, x), atol=1e-5)
             grads = jax.grad(lambda p, x, run=run: (run(p, x) ** 2).sum(), (0, 1))(
                 params, x
@@ -118,7 +116,9 @@ def check_controller(name: str, sizes: tuple[int, ...] = (3, 1, 4)) -> None:
             scores = jnp.where(encodings[:, :1] == 0, jnp.nan, 1.0)
             return controller.tell(state, encodings, scores), encodings
 
-        return jax.lax.scan(one_round, controller.init(key), jax.random.split(key, 5))[1]
+        return jax.lax.scan(one_round, controller.init(key), jax.random.split(key, 5))[
+            1
+        ]
 
     keys = jax.random.split(jax.random.key(0), 2)
     asked = jax.jit(jax.vmap(run))(keys)

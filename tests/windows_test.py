@@ -40,7 +40,9 @@ def test_both_forms_agree_with_their_gradients(size, kernel, stride, dilation):
 
     taps = value_and_grads(windows._depthwise_taps)
     native = value_and_grads(windows._depthwise_native)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), taps, native)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), taps, native
+    )
 
 
 def test_second_derivative_of_the_taps():

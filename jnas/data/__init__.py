@@ -8,7 +8,6 @@ from jnas.data import embedded as embedded
 from jnas.data import validate
 from jnas.data.arrays import read_npz as read_npz
 from jnas.data.augment import Augment as Augment
-from jnas.data.augment import augment as augment_images
 from jnas.data.augment import for_search as for_search
 from jnas.data.augment import for_training as for_training
 from jnas.data.augment import normalise as normalise

@@ -46,8 +46,8 @@ def read_folder(
         files = [[everything[i] for i in part] for part in rows]
     if not all(files):
         raise ValueError(
-            f"{name} must hold images ({', '.join(sorted(SUFFIXES))}) in each part, got "
-            "none. Add some."
+            f"{name} must hold images ({', '.join(sorted(SUFFIXES))}) in each part, "
+            "got none. Add some."
         )
     images = _read([f for part in files for f, _ in part], size)
     x = [images[: len(files[0])], images[len(files[0]) :]]

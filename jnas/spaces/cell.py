@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 import reprlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -76,6 +77,17 @@ class CellSpace:
         return tuple(
             (source, to) for to in range(self.num_inputs, last) for source in range(to)
         )
+
+    def with_operations(self, names: Sequence[str]) -> "CellSpace":
+        """Returns the space with other candidates, the same on every edge.
+
+        Args:
+          names: of the operations; ``none`` may be among them.
+
+        Raises:
+          ValueError: a rule of the class is broken.
+        """
+        return dataclasses.replace(self, candidates=tuple(names))
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,0 +1,54 @@
+"""Draws a genotype and counts its network.
+
+    python experiments/describe.py --genotype=DARTS_V2 --features=36 --layers=20
+
+Prints the drawing's path and, as its last line, one JSON object: parameters (without
+the auxiliary head: 3349342), auxiliary_parameters (476426), macs (528359040).
+"""
+
+import json
+import pathlib
+
+from absl import flags
+
+from jnas import drawing, networks, registry, run
+from jnas.run import cells
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("genotype", None, "File, published name or NAS-Bench-201 string.")
+flags.mark_flag_as_required("genotype")
+flags.DEFINE_string("space", "darts", "The genotype's space.")
+flags.DEFINE_integer("features", 36, "Features of the first cells.")
+flags.DEFINE_integer("layers", 20, "Cells of the network (of a stage: nasbench201).")
+flags.DEFINE_integer("num_classes", 10, "Classes.")
+flags.DEFINE_integer("image_size", 32, "Rows and columns of an image.", lower_bound=1)
+flags.DEFINE_integer("channels", 3, "Channels of an image.")
+flags.DEFINE_string("drawing", "cell.svg", "Where the drawing goes.")
+flags.DEFINE_list("plugins", [], "Python files to load first: your own parts.")
+flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
+
+
+def main():
+    """Draws and counts."""
+    space = registry.SPACES[FLAGS.space]()
+    cell = cells.find(FLAGS.genotype, space=FLAGS.space, seed=0)
+    if cell.cells[0][1].num_inputs != space.num_inputs:
+        raise ValueError(
+            f"space must fit the genotype, got {FLAGS.space!r} for one of "
+            f"{cell.space!r}. Give --space={cell.space}."
+        )
+    shape = networks.Shape(
+        FLAGS.features, FLAGS.layers, FLAGS.num_classes, FLAGS.channels
+    )
+    two_inputs = cell.cells[0][1].num_inputs == 2
+    network = networks.derived(cell, shape, auxiliary=two_inputs)
+    size = FLAGS.image_size, FLAGS.image_size, FLAGS.channels
+    counts = networks.measure(network, size)
+    path = pathlib.Path(FLAGS.drawing)
+    path.write_text(drawing.draw(cell))
+    print(path.resolve())
+    print(json.dumps(counts))
+
+
+if __name__ == "__main__":
+    run.launch(main)

@@ -1,0 +1,268 @@
+"""Tests of the networks against published counts and against each other."""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jnas import genotype, networks, ops, spaces, zoo
+from jnas.networks import functional, mixed
+
+SMALL = networks.Shape(features=4, num_layers=3, num_classes=3)
+
+
+def build(space, shape):
+    """Returns a supernet and parameters."""
+    net = networks.supernet(space, shape)
+    return net, jax.jit(net.init)(jax.random.key(0))
+
+
+def image(size=(8, 8), batch=2):
+    """Draws images f32[batch, rows, columns, 3]."""
+    return jax.random.normal(jax.random.key(7), (batch, *size, 3))
+
+
+def sample(space, seed):
+    """Draws an encoding."""
+    return spaces.encoding.sample(jax.random.key(seed), space.sizes)
+
+
+@pytest.mark.parametrize(
+    "name", ["DARTS_V1", "DARTS_V2", "PC_DARTS_cifar", "PDARTS", "GDAS_V1"]
+)
+def test_published_counts(name):
+    """Parameters, auxiliary head and MACs to the unit (36 features, 20 layers)."""
+    shape = networks.Shape(36, 20, 10)
+    net = networks.derived(zoo.genotype(name), shape, auxiliary=True)
+    found = networks.measure(net, (32, 32, 3))
+    known = zoo.published(name)
+    assert found == {
+        "parameters": known["parameters"],
+        "auxiliary_parameters": known["auxiliary"],
+        "macs": known["macs"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("string", "parameters", "mega_macs"),
+    [
+        ("|c~0|+|c~0|c~1|+|c~0|c~1|c~2|", 1531546, 220.12),
+        ("|s~0|+|s~0|s~1|+|s~0|s~1|s~2|", 73306, None),
+        ("|c~0|+|none~0|c~1|+|s~0|none~1|s~2|", 559386, 78.56),
+    ],
+)
+def test_nasbench201_counts(string, parameters, mega_macs):
+    """The benchmark's own counts (16 features, 5 cells a stage)."""
+    string = string.replace("c~", "nor_conv_3x3~").replace("s~", "skip_connect~")
+    cell = genotype.from_nasbench201(string)
+    found = networks.measure(
+        networks.derived(cell, networks.Shape(16, 5, 10)), (32, 32, 3)
+    )
+    assert found["parameters"] == parameters
+    if mega_macs:
+        assert round(found["macs"] / 1e6, 2) == mega_macs
+
+
+def test_supernet_count():
+    """1,930,618 parameters at 16 features, 8 layers, 10 classes."""
+    net = networks.supernet(spaces.zoo.darts(), networks.Shape(16, 8, 10))
+    params = jax.eval_shape(net.init, jax.random.key(0))
+    assert networks.count_params(params) == 1930618
+
+
+def test_macs_of_a_convolution_by_hand():
+    """A scan counts each turn; a grouped convolution counts its own group."""
+    x = jnp.zeros((1, 6, 6, 4))
+    conv = jnp.zeros((3, 3, 4, 4))
+
+    def twice(x):
+        def body(x, _):
+            y = jax.lax.conv_general_dilated(
+                x, conv, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            return ops.depthwise_conv(y, jnp.zeros((5, 5, 4))), None
+
+        return jax.lax.scan(body, x, length=2)[0]
+
+    assert networks.count_macs(twice, x) == 2 * 36 * 4 * (9 * 4 + 25)
+
+
+@pytest.mark.parametrize("name", ["tiny", "nasbench201"])
+def test_one_hot_supernet_is_the_derived_network(name):
+    """With inherited parameters both compute the same, at an odd size too."""
+    space = registry_space(name)
+    shape = SMALL if name == "tiny" else networks.Shape(4, 2, 3)
+    net, params = build(space, shape)
+    run = jax.jit(net.apply)
+    for seed in range(2):
+        encoding = sample(space, seed)
+        cell = space.genotype(encoding)
+        own = networks.derived(
+            cell,
+            shape,
+            norm=ops.SEARCH,
+            stem_norm=ops.STEM,
+            normalise_pools=name == "tiny",
+        )
+        inherited = networks.inherit(net, params, cell, shape)
+        for size in ((8, 8), (7, 9)):
+            want = run(params, image(size), space.weights(encoding))
+            (got, _), _ = own.apply(inherited, own_stats(own), image(size), train=True)
+            np.testing.assert_allclose(got, want, atol=2e-5)
+
+
+def registry_space(name):
+    """Returns the space of that name."""
+    return getattr(spaces.zoo, name)()
+
+
+def own_stats(net):
+    """Returns the (empty) statistics of a network without running norms."""
+    return net.init(jax.random.key(0))[1]
+
+
+def test_inherit_from_stacked_cells():
+    """Equal consecutive cells are one scan; inheriting cuts each of them."""
+    space, shape = spaces.zoo.tiny(), networks.Shape(2, 7, 3)
+    net, params = build(space, shape)
+    assert any(count > 1 for _, count, _ in net.layers)
+    encoding = sample(space, 5)
+    cell = space.genotype(encoding)
+    own = networks.derived(
+        cell, shape, norm=ops.SEARCH, stem_norm=ops.STEM, normalise_pools=True
+    )
+    inherited = networks.inherit(net, params, cell, shape)
+    want = jax.jit(net.apply)(params, image(), space.weights(encoding))
+    (got, _), _ = own.apply(inherited, own_stats(own), image(), train=True)
+    np.testing.assert_allclose(got, want, atol=2e-5)
+
+
+def test_mixture_is_the_sum_over_edges():
+    """Held against a plain loop over edges and candidates, in float64."""
+    names = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3")
+    with jax.enable_x64(True):
+        edges = tuple(
+            mixed.Edge(i, s, t, names)
+            for i, (s, t) in enumerate([(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)])
+        )
+        for stride in (1, 2):
+            mix = mixed.mixture(
+                edges,
+                num_inputs=2,
+                num_nodes=2,
+                features=4,
+                stride=stride,
+                norm=ops.SEARCH,
+                normalise=True,
+            )
+            params = mix.init(jax.random.key(0))
+            params = jax.tree.map(lambda p: p.astype(jnp.float64), params)
+            inputs = jax.random.normal(jax.random.key(1), (2, 2, 6, 6, 4), jnp.float64)
+            weights = jax.random.uniform(jax.random.key(2), (5, 4), jnp.float64)
+            got = mix.apply(params, inputs, weights)
+            want = by_hand(mix, params, inputs, weights, edges, stride)
+            np.testing.assert_allclose(got, want, atol=1e-10)
+
+
+def by_hand(mix, params, inputs, weights, edges, stride):
+    """Sums every candidate of every edge, one at a time."""
+    states = [*inputs, 0, 0]
+    for edge in sorted(edges, key=lambda e: e.target):
+        for column, name in enumerate(edge.candidates):
+            step = stride if edge.source < 2 else 1
+            op = functional.operation(name, 4, step, norm=ops.SEARCH, normalise=True)
+            own = mixed.edge_params(mix, params, edge.source, edge.target, name)
+            y, _ = op.apply(own, {}, states[edge.source])
+            states[edge.target] += weights[edge.index, column] * y
+    return np.stack(states[2:])
+
+
+def test_candidates_that_differ_from_edge_to_edge():
+    """S1 has its own pair of candidates on each edge; every edge gets gradients."""
+    space = spaces.zoo.s1()
+    net, params = build(space, networks.Shape(2, 1, 3))
+    weights = jnp.full(space.shape, 0.5)
+    out, grads = jax.jit(
+        jax.value_and_grad(lambda w: (net.apply(params, image(), w) ** 2).sum())
+    )(weights)
+    assert np.isfinite(out)
+    # one layer: it is both a third and two thirds of the way, so a reduction
+    assert (np.abs(grads[1]) > 0).all()
+
+
+def test_random_candidates_need_a_key():
+    """S4 holds noise: it asks for a key, and repeats with the same one."""
+    space = spaces.zoo.s4()
+    net, params = build(space, networks.Shape(2, 1, 3))
+    weights = jnp.full(space.shape, 0.5)
+    with pytest.raises(ValueError, match="key must be given"):
+        net.apply(params, image(), weights)
+    run = jax.jit(lambda key: net.apply(params, image(), weights, key=key))
+    first, again, other = (run(jax.random.key(s)) for s in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-4
+
+
+def test_supernet_is_pure_and_vmaps():
+    """Seeds by vmap are seeds one by one; the same call gives the same bits."""
+    space = spaces.zoo.tiny()
+    net = networks.supernet(space, networks.Shape(2, 1, 3))
+    params = jax.vmap(net.init)(jax.random.split(jax.random.key(0), 2))
+    weights = jax.nn.softmax(jax.random.normal(jax.random.key(1), (2, *space.shape)))
+    together = jax.jit(jax.vmap(net.apply, (0, None, 0)))(params, image(), weights)
+    one = jax.jit(net.apply)
+    for s in range(2):
+        own = jax.tree.map(operator.itemgetter(s), params)
+        alone = one(own, image(), weights[s])
+        np.testing.assert_allclose(together[s], alone, atol=1e-5)
+        np.testing.assert_array_equal(alone, one(own, image(), weights[s]))
+
+
+def test_derived_network_trains_and_evaluates():
+    """Statistics move in training alone; evaluation treats images one by one."""
+    cell = zoo.genotype("DARTS_V2")
+    net = networks.derived(cell, networks.Shape(2, 3, 3), auxiliary=True)
+    params, stats = jax.jit(net.init)(jax.random.key(0))
+    (out, aux), moved = jax.jit(
+        lambda *a: net.apply(*a, train=True, key=jax.random.key(1), drop_path_rate=0.3)
+    )(params, stats, image((16, 16), 3))
+    assert out.shape == aux.shape == (3, 3)
+    different = [
+        bool((a != b).any())
+        for a, b in zip(jax.tree.leaves(stats), jax.tree.leaves(moved), strict=True)
+    ]
+    assert all(different)
+    evaluate = jax.jit(lambda *a: net.apply(*a, train=False))
+    (all_at_once, none), same = evaluate(params, moved, image((16, 16), 3))
+    assert none is None
+    jax.tree.map(np.testing.assert_array_equal, same, moved)
+    (first, _), _ = evaluate(params, moved, image((16, 16), 3)[:1])
+    np.testing.assert_allclose(all_at_once[:1], first, atol=1e-5)
+
+
+def test_drop_path_keeps_the_mean_and_the_identity():
+    """Dropped examples are zero, the others scaled by 1 / keep."""
+    x = jnp.ones((4000, 1, 1, 1))
+    y = ops.drop_path(jax.random.key(0), x, 0.25)
+    # a binomial of 4000 draws at .75 has a deviation of .007
+    assert abs(float((y > 0).mean()) - 0.75) < 0.03
+    np.testing.assert_allclose(np.unique(y), [0, 1 / 0.75], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_shape_is_checked(size):
+    """A size below one is refused with its name."""
+    with pytest.raises(ValueError, match=f"features must be at least 1, got {size}"):
+        networks.Shape(size, 3, 10)
+
+
+def test_auxiliary_needs_pixels():
+    """An image that is too small for the auxiliary head is refused in words."""
+    net = networks.derived(
+        zoo.genotype("DARTS_V2"), networks.Shape(2, 3, 3), auxiliary=True
+    )
+    params, stats = net.init(jax.random.key(0))
+    with pytest.raises(ValueError, match="auxiliary must read at least 2x2 pixels"):
+        net.apply(params, stats, image((4, 4)), train=True, key=jax.random.key(0))
