@@ -37,21 +37,23 @@ def check_operation(name: str) -> None:
         op = functional.operation(name, 4, stride, norm=ops.SEARCH)
         params, stats = op.init(jax.random.key(0))
         _holds(not jax.tree.leaves(stats), name, "keep no statistics in a supernet")
+        key = jax.random.key(2)
+
+        def run(params, x, op=op, key=key):
+            return op.apply(params, {}, x, key=key)[0]
+
         for rows, columns in ((8, 8), (7, 5)):
             x = jax.random.normal(jax.random.key(1), (2, rows, columns, 4))
-            key = jax.random.key(2)
-
-            def run(params, x, op=op, key=key):
-                return op.apply(params, {}, x, key=key)[0]
-
-            y = jax.jit(run)(params, x)
+            y = jax.eval_shape(run, params, x)
             want = (2, -(-rows // stride), -(-columns // stride), 4)
             _holds(y.shape == want, name, f"map {x.shape} to {want} at stride {stride}")
-            chex.assert_trees_all_close(y, run(params, x), atol=1e-5)
-            grads = jax.grad(lambda p, x, run=run: (run(p, x) ** 2).sum(), (0, 1))(
-                params, x
-            )
-            _holds(_finite(grads), name, "have finite gradients")
+        y = jax.jit(run)(params, x)
+        _holds(_finite(y), name, "give finite values")
+        chex.assert_trees_all_close(y, run(params, x), atol=1e-5)
+        grads = jax.jit(jax.grad(lambda p, x, run=run: (run(p, x) ** 2).sum(), (0, 1)))(
+            params, x
+        )
+        _holds(_finite(grads), name, "have finite gradients")
         _check_training_norm(name, stride)
 
 

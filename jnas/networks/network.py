@@ -153,7 +153,7 @@ def derived(
       shape: its size.
       auxiliary: whether the auxiliary head is trained with it; two-input cells only.
       norm: inside the cells and heads.
-      stem_norm: of the stem.
+      stem_norm: of the stem and of the residual layers.
       normalise_pools: whether a norm follows each pool, as inside a DARTS supernet.
 
     Raises:
@@ -170,7 +170,7 @@ def derived(
     # every cell of a network has the width of its own concat
     widths = [len(c.concat) for c in cells]
     plan = _plan(num_inputs, len(cells), widths, shape)
-    groups = _groups(plan, build, norm, widths)
+    groups = _groups(plan, build, stem_norm, widths)
     if auxiliary and num_inputs == 1:
         raise ValueError(
             "auxiliary must be False for cells of one input, got True. "

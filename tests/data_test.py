@@ -1,0 +1,273 @@
+"""Tests of the data: what is in the box, what is refused, how it is cut and shuffled."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from jnas import data, registry
+from jnas.data import validate
+
+
+def arrays(**changes):
+    """Returns sound arrays of two classes, with changes."""
+    sound = dict(
+        x_train=np.zeros((4, 3, 3, 1), np.uint8),
+        y_train=np.array([0, 1, 0, 1]),
+        x_test=np.zeros((2, 3, 3, 1), np.uint8),
+        y_test=np.array([0, 1]),
+    )
+    return sound | changes
+
+
+NAN = np.zeros((4, 3, 3, 1), np.float32)
+NAN[2, 1, 1, 0] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            dict(y_train=np.array([0, 1, -1, 1])),
+            "y_train of mine must be class numbers from 0, got -1 at index 2. "
+            "Correct the label.",
+        ),
+        (
+            dict(y_test=np.array([0, 7])),
+            "y_test of mine must be in [0, 2), the training part's classes, got 7 at "
+            "index 1. Correct the label.",
+        ),
+        (
+            dict(y_train=np.array([0, 3, 1, 1])),
+            "y_train of mine must hold every class from 0 to 3, got none of class 2. "
+            "Number the classes without gaps.",
+        ),
+        (
+            dict(y_train=np.zeros(4, int), y_test=np.zeros(2, int)),
+            "y_train of mine must hold at least 2 classes, got 1. Add another.",
+        ),
+        (
+            dict(y_train=np.array([0.0, 1, 0, 1])),
+            "y_train of mine must be integers [N], got float64 of shape (4,). "
+            "Use class numbers from 0.",
+        ),
+        (
+            dict(y_train=np.array([0, 1])),
+            "y_train of mine must have one label for each of 4 images, got 2. "
+            "Match them.",
+        ),
+        (
+            dict(x_train=NAN),
+            "x_train of mine must be finite, got nan in image 2. Clean it.",
+        ),
+        (
+            dict(x_train=np.zeros((4, 3, 3, 1))),
+            "x_train of mine must be uint8 or float32, got float64. Use astype(...).",
+        ),
+        (
+            dict(x_train=np.zeros((4, 9), np.uint8)),
+            "x_train of mine must be [N, H, W, C] or [N, H, W], got shape (4, 9). "
+            "Reshape it.",
+        ),
+        (
+            dict(x_test=np.zeros((2, 4, 3, 1), np.uint8)),
+            "x_test of mine must be like x_train, uint8 (3, 3, 1), got uint8 "
+            "(4, 3, 1). Convert one of them.",
+        ),
+        (
+            dict(x_train=np.zeros((0, 3, 3, 1), np.uint8), y_train=np.zeros(0, int)),
+            "x_train of mine must hold at least one image and pixel, got shape "
+            "(0, 3, 3, 1). Add images.",
+        ),
+    ],
+)
+def test_bad_arrays_are_refused(changes, message):
+    """One line, with array, index, value and rule."""
+    with pytest.raises(ValueError) as error:
+        validate.validate(**arrays(**changes), name="mine")
+    assert str(error.value) == message
+
+
+def test_fashion():
+    """Balanced, as described; MIT notice beside it."""
+    fashion = data.load("fashion")
+    assert fashion.image_shape == (28, 28, 1) and fashion.num_classes == 10
+    assert np.bincount(fashion.y_train).tolist() == [400] * 10
+    assert np.bincount(fashion.y_test).tolist() == [100] * 10
+
+
+def test_digits():
+    """The class counts that UCI publishes for its test part; sixteen grey levels."""
+    digits = data.load("digits")
+    both = np.concatenate([digits.y_train, digits.y_test])
+    counts = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert np.bincount(both).tolist() == counts
+    assert set(np.unique(digits.x_train)) == {round(v * 255 / 16) for v in range(17)}
+    assert digits.image_shape == (8, 8, 1) and not digits.flip
+
+
+def test_npz_round_trip_and_refusals(tmp_path):
+    """A good file loads; missing, torn, incomplete and object files do not."""
+    good = tmp_path / "good.npz"
+    np.savez(
+        good,
+        **arrays(
+            x_train=np.ones((4, 3, 3), np.float32),
+            x_test=np.ones((2, 3, 3), np.float32),
+        ),
+    )
+    assert data.load(f"npz:{good}").image_shape == (3, 3, 1)
+    torn = tmp_path / "torn.npz"
+    torn.write_bytes(good.read_bytes()[:-100])
+    partial = tmp_path / "partial.npz"
+    np.savez(partial, x_train=np.zeros(3))
+    objects = tmp_path / "objects.npz"
+    np.savez(objects, **arrays(y_train=np.array([{}, 1, 0, 1], object)))
+    for path, message in [
+        (tmp_path / "none.npz", "must be an existing file"),
+        (torn, "must be a sound npz of plain arrays"),
+        (partial, "without y_train, x_test, y_test. Add the array."),
+        (objects, "must be a sound npz of plain arrays"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            data.load(f"npz:{path}")
+
+
+def write_images(folder, sizes=(6,) * 5, mode="L"):
+    """Writes a few images of each of two classes."""
+    for label, name in enumerate(("cat", "dog")):
+        (folder / name).mkdir(parents=True)
+        for i, size in enumerate(sizes):
+            value = 40 * label + i if mode == "L" else (40 * label, i, 9)
+            picture = Image.new(mode, (size, size), value)
+            picture.save(folder / name / f"{i}.png")
+
+
+def test_folder(tmp_path):
+    """One folder a class; grey stays grey; a fifth is the test part."""
+    write_images(tmp_path / "grey")
+    grey = data.load(f"folder:{tmp_path / 'grey'}")
+    assert grey.x_train.shape == (8, 6, 6, 1) and grey.x_test.shape == (2, 6, 6, 1)
+    assert (grey.x_train[:, 0, 0, 0] >= 40).tolist() == grey.y_train.astype(
+        bool
+    ).tolist()
+    write_images(tmp_path / "colour" / "train", mode="RGB")
+    write_images(tmp_path / "colour" / "test", mode="RGB")
+    colour = data.load(f"folder:{tmp_path / 'colour'}?size=4")
+    assert colour.x_train.shape == colour.x_test.shape == (10, 4, 4, 3)
+
+
+def test_folder_refusals(tmp_path):
+    """Unequal sizes, a file that is no image, and nothing at all name the place."""
+    write_images(tmp_path / "sizes", (6, 6, 6, 6, 7))
+    write_images(tmp_path / "bad")
+    (tmp_path / "bad" / "cat" / "9.png").write_text("no image")
+    (tmp_path / "empty").mkdir()
+    for name, message in [
+        ("sizes", r"images must have one size, got \(\d, \d\) in .* \?size=32"),
+        ("bad", r"images must be readable, got .*9\.png"),
+        ("empty", "must hold one folder for each class"),
+        ("none", "must be an existing folder"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            data.load(f"folder:{tmp_path / name}")
+
+
+def test_tfds_reads_what_was_prepared_without_tensorflow(tmp_path):
+    """A real array_record data set on disk; and a quick word where there is none."""
+    import tensorflow_datasets as tfds
+
+    class Small(tfds.core.GeneratorBasedBuilder):
+        """Two classes of 4x4 images."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(4, 4, 3)),
+                    "label": tfds.features.ClassLabel(num_classes=2),
+                }
+            )
+            return self.dataset_info_from_configs(features=features)
+
+        def _split_generators(self, manager):
+            return {
+                "train": self._generate_examples(8),
+                "test": self._generate_examples(4),
+            }
+
+        def _generate_examples(self, count):
+            for i in range(count):
+                image = np.full((4, 4, 3), i, np.uint8)
+                yield i, {"image": image, "label": i % 2}
+
+    Small(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    small = data.load(f"tfds:small?data_dir={tmp_path}")
+    assert small.x_train.shape == (8, 4, 4, 3) and len(small.y_test) == 4
+    assert (small.x_train[:, 0, 0, 0] % 2 == small.y_train).all()
+    with pytest.raises(ValueError, match="file_format='array_record'"):
+        data.load(f"tfds:cifar10?data_dir={tmp_path}")
+
+
+def test_unknown_names_are_guessed():
+    """A miss lists the names and the forms."""
+    with pytest.raises(KeyError, match="Did you mean 'fashion'"):
+        data.load("fasion")
+    with pytest.raises(ValueError, match="must be a name or npz:, folder: or tfds:"):
+        data.load("nzp:x")
+
+
+def test_a_users_data_set_passes_the_same_door():
+    """A registered function is loaded by name, and checked."""
+    saved = dict(registry.DATASETS._entries)
+    try:
+
+        @registry.DATASETS.register
+        def mine():
+            return data.Dataset(
+                "mine", **arrays(y_test=np.array([0, 7])), num_classes=2
+            )
+
+        with pytest.raises(ValueError, match="y_test of mine must be in"):
+            data.load("mine")
+    finally:
+        registry.DATASETS._entries = saved
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    counts=st.lists(st.integers(4, 30), min_size=1, max_size=5),
+    rate=st.floats(0.25, 0.75),
+)
+@settings(max_examples=100, deadline=None)
+def test_split_is_stratified_disjoint_exhaustive(seed, counts, rate):
+    """Each index once; each class cut alike; the same seed the same split."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    first, second = data.stratified(seed, labels, rate)
+    assert sorted([*first, *second]) == list(range(len(labels)))
+    for label, count in enumerate(counts):
+        assert (labels[second] == label).sum() == round(count * rate)
+    again = data.stratified(seed, labels, rate)
+    assert (again[0] == first).all() and (again[1] == second).all()
+
+
+def test_split_refuses_to_empty_a_class():
+    """A class with one image cannot be on both sides."""
+    with pytest.raises(
+        ValueError, match="valid_rate must leave each part at least one"
+    ):
+        data.stratified(0, np.array([0, 0, 1]), 0.5)
+
+
+def test_shrink_averages_squares():
+    """Means by hand, rounded in uint8; a factor that does not divide is refused."""
+    x = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
+    both = arrays(x_train=np.repeat(x, 4, 0), x_test=np.repeat(x, 2, 0))
+    dataset = validate.validate(**both, name="mine")
+    small = data.shrink(dataset, 2)
+    # means 2.5, 4.5, 10.5, 12.5; NumPy rounds halves to even
+    assert small.x_train[0, :, :, 0].tolist() == [[2, 4], [10, 12]]
+    with pytest.raises(ValueError, match="shrink must divide the image's 4x4 pixels"):
+        data.shrink(dataset, 3)
