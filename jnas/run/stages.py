@@ -172,8 +172,6 @@ def search_cells(
       The found genotype (over seeds: of the one with the best validation accuracy),
       and the phase's result.
     """
-    if space.num_inputs == 2:
-        check_size(dataset, 2)
     rows = data_lib.stratified(seed, dataset.y_train, settings.valid_rate)
     shape = networks.Shape(
         settings.features,
@@ -239,21 +237,20 @@ def _best_seed(state: Any) -> int:
     return int(jnp.atleast_1d(state.sums["valid_accuracy"]).argmax())
 
 
-def check_size(dataset: data_lib.Dataset, least: int) -> None:
-    """Refuses images that two reductions would leave with too few pixels.
+def check_size(dataset: data_lib.Dataset) -> None:
+    """Refuses images that two reductions leave too small for the auxiliary head.
 
     Args:
       dataset: the images.
-      least: rows and columns needed after two halvings.
 
     Raises:
-      ValueError: smaller ones.
+      ValueError: four rows or columns, or fewer.
     """
-    if min(dataset.image_shape[:2]) <= 4 * (least - 1):
+    rows, columns, _ = dataset.image_shape
+    if min(rows, columns) <= 4:
         raise ValueError(
-            f"images must have more than {4 * (least - 1)} rows and columns for two "
-            f"reductions, got {dataset.image_shape[0]}x{dataset.image_shape[1]}. "
-            "Use larger images or --noauxiliary."
+            "images must have more than 4 rows and columns for the auxiliary head, got "
+            f"{rows}x{columns}. Use larger images or --noauxiliary."
         )
 
 
@@ -282,7 +279,7 @@ def retrain_cell(
       ``seconds``.
     """
     if settings.auxiliary:
-        check_size(dataset, 2)
+        check_size(dataset)
     shape = networks.Shape(
         settings.features,
         settings.layers,
