@@ -51,6 +51,7 @@ class Program(NamedTuple):
         epoch's steps up to stop. Compiled once; state is donated.
       num_steps: of the whole run.
       steps_per_epoch: of one epoch.
+      metrics: the metrics' names, in the order in which a person wants them.
       num_seeds: S runs side by side, each array of the state with a leading axis S;
         None for one run without that axis.
     """
@@ -59,6 +60,7 @@ class Program(NamedTuple):
     advance: Callable[..., tuple[State, dict[str, types.Array]]]
     num_steps: int
     steps_per_epoch: int
+    metrics: tuple[str, ...]
     num_seeds: int | None
 
 
@@ -143,6 +145,7 @@ def program(
         jax.jit(advance, donate_argnums=0),
         num_steps,
         steps_per_epoch,
+        metrics,
         num_seeds,
     )
 

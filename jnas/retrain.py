@@ -10,7 +10,7 @@ from jnas import networks, types
 from jnas import program as program_lib
 from jnas.data import augment as augment_lib
 
-METRICS = ("loss", "accuracy")
+METRICS = ("train_loss", "train_accuracy")
 AUXILIARY_WEIGHT = 0.4
 
 

@@ -12,7 +12,7 @@ from jnas import networks, relaxations, spaces, types
 from jnas import program as program_lib
 from jnas.data import augment as augment_lib
 
-METRICS = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "entropy")
+METRICS = ("train_loss", "train_accuracy", "valid_accuracy", "valid_loss", "entropy")
 
 
 class Batch(NamedTuple):
@@ -132,8 +132,8 @@ def gradient_search(
         values = (
             info.train_loss,
             info.train_metrics["accuracy"],
-            info.valid_loss,
             info.valid_metrics["accuracy"],
+            info.valid_loss,
             entropy,
         )
         return state, dict(zip(METRICS, values, strict=True))

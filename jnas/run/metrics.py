@@ -28,7 +28,9 @@ def scalars(metrics: Mapping[str, Any]) -> dict[str, float | int]:
       ValueError: a metric that is no number, or that is named like a line's own keys.
     """
     values = {}
-    for name, value in jax.device_get(dict(metrics)).items():
+    fetched = jax.device_get(dict(metrics))  # in the order of the names; not the user's
+    for name in metrics:
+        value = fetched[name]
         if name in _OWN:
             raise ValueError(
                 f"metric must have a name of its own, got {name!r}. Rename it."

@@ -114,7 +114,7 @@ def drive(
 
     def observe(step, state, metrics, epoch_ended):
         shown = best(state) if best else None
-        values = _over_seeds(metrics, program.num_seeds)
+        values = _over_seeds(program, metrics)
         phase.observe(step, state, values, best=shown, record=epoch_ended)
 
     state, _ = program_lib.run(
@@ -126,15 +126,17 @@ def drive(
         observe=observe,
     )
     means = {n: s / program.steps_per_epoch for n, s in state.sums.items()}
-    values = _over_seeds(means, program.num_seeds)
+    values = _over_seeds(program, means)
     return state, {name: float(value) for name, value in values.items()}
 
 
-def _over_seeds(metrics: dict[str, types.Array], num_seeds: int | None) -> dict:
-    if num_seeds is None:
-        return metrics
-    means = {name: values.mean() for name, values in metrics.items()}
-    return means | {f"{name}_sd": values.std() for name, values in metrics.items()}
+def _over_seeds(program: program_lib.Program, metrics: dict) -> dict:
+    """Metrics in the program's order; over seeds, each mean, then each deviation."""
+    ordered = {name: metrics[name] for name in program.metrics}
+    if program.num_seeds is None:
+        return ordered
+    means = {name: values.mean() for name, values in ordered.items()}
+    return means | {f"{name}_sd": values.std() for name, values in ordered.items()}
 
 
 def short(genotype: genotypes.Genotype) -> str:
@@ -274,8 +276,8 @@ def retrain_cell(
       seed: of the training.
 
     Returns:
-      The phase's result: ``test_accuracy``, ``accuracy`` and ``loss`` in the last
-      epoch of training, ``parameters``, ``auxiliary_parameters``, ``macs``,
+      The phase's result: ``test_accuracy``, ``train_loss`` and ``train_accuracy`` in
+      the last epoch, ``parameters``, ``auxiliary_parameters``, ``macs``,
       ``seconds``.
     """
     if settings.auxiliary:
