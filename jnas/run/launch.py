@@ -1,5 +1,6 @@
 """The front door of every launcher: flags, and errors in one line."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -64,12 +65,21 @@ def _guard(main: Callable[[], Any]) -> Any:
         return main()
     except signals.Interrupted as stop:
         print(stop.message, file=sys.stderr)
-        return stop.code
+        return _leave(stop.code)
     except _USER_ERRORS as error:
         if debug:
             raise
         print(_line(error), file=sys.stderr)
         return 1
+
+
+def _leave(status: int) -> None:
+    """Ends the process as it is: XLA's threads may still compile, and their teardown
+    by an ordinary exit has been seen to crash. The run is closed by now.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _line(error: Exception) -> str:
