@@ -12,8 +12,8 @@ import statistics
 
 from absl import flags
 
-from jnas import data, drawing, genotype, registry, report, run
-from jnas.run import cells, stages
+from jnas import data, registry, report, run
+from jnas.run import cells, closing, stages
 
 FLAGS = flags.FLAGS
 run.define_run_flags()
@@ -27,7 +27,7 @@ flags.DEFINE_integer("epochs", 3, "Epochs of the search.")
 flags.DEFINE_integer("retrain_features", 8, "Features of the trained networks.")
 flags.DEFINE_integer("retrain_epochs", 4, "Epochs of each training from scratch.")
 flags.DEFINE_integer("num_random", 3, "Random cells to compare with.", lower_bound=2)
-flags.DEFINE_float("logits_learning_rate", 0.02, "Of the architecture.")
+flags.DEFINE_float("logits_learning_rate", 0.02, "Of the logits.", lower_bound=0)
 
 
 def main():
@@ -94,20 +94,8 @@ def close(r, cell, searched, results):
         "random_test_accuracy_sd": round(spread, 6),
         "num_random": len(random),
     }
-    text = genotype.to_json(cell)
-    svg = drawing.draw(cell)
-    r.write_text("genotype.json", text)
-    r.write_text("cell.svg", svg)
-    r.finish(result)
-    report.write_report(
-        r.workdir / "report.html",
-        run=r.record,
-        result=result,
-        metrics=run.read_metrics(r.workdir),
-        drawings={"found cell": svg},
-        tables={"Found and random cells, trained alike": table},
-        genotype=text,
-    )
+    title = "Found and random cells, trained alike"
+    closing.close(r, cell, result, tables={title: table})
     print(report.markdown(table))
     print(f"The found cell {verdict} the random cells' mean. {r.workdir}/report.html")
 

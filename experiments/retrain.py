@@ -10,8 +10,8 @@ published name (DARTS_V2), a NAS-Bench-201 string, or random (drawn by the seed)
 
 from absl import flags
 
-from jnas import data, drawing, genotype, report, run
-from jnas.run import cells, stages
+from jnas import data, run
+from jnas.run import cells, closing, stages
 
 FLAGS = flags.FLAGS
 run.define_run_flags()
@@ -23,8 +23,8 @@ flags.DEFINE_string("space", "darts", "Search space, for random.")
 flags.DEFINE_integer("features", 36, "Features of the first cells.")
 flags.DEFINE_integer("layers", 20, "Cells of the network (of a stage: nasbench201).")
 flags.DEFINE_integer("batch_size", 96, "Images of a step.")
-flags.DEFINE_integer("epochs", 600, "Passes over the training images.")
-flags.DEFINE_float("learning_rate", 0.025, "At the start; a cosine takes it to 0.")
+flags.DEFINE_integer("epochs", 600, "Passes over the images.", lower_bound=1)
+flags.DEFINE_float("learning_rate", 0.025, "Falls to 0 by a cosine.", lower_bound=0)
 flags.DEFINE_float("drop_path_rate", 0.2, "At the end of training.")
 flags.DEFINE_boolean("auxiliary", True, "Train the auxiliary head with it.")
 flags.DEFINE_integer("cutout", None, "Side of the blanked square; half if empty.")
@@ -56,18 +56,7 @@ def main():
         result = stages.retrain_cell(
             r, "retrain", cell, dataset, settings, seed=FLAGS.seed
         )
-        text, svg = genotype.to_json(cell), drawing.draw(cell)
-        r.write_text("genotype.json", text)
-        r.write_text("cell.svg", svg)
-        r.finish(result)
-        report.write_report(
-            r.workdir / "report.html",
-            run=r.record,
-            result=result,
-            metrics=run.read_metrics(r.workdir),
-            drawings={"cell": svg},
-            genotype=text,
-        )
+        closing.close(r, cell, result)
         print(result)
 
 

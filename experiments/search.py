@@ -9,10 +9,8 @@ training images for the architecture. One seed gives one result, bit for bit;
 
 from absl import flags
 
-from jnas import data, drawing, genotype, registry, report, run
-from jnas import methods as methods
-from jnas import relaxations as relaxations
-from jnas.run import stages
+from jnas import data, registry, run
+from jnas.run import closing, stages
 
 FLAGS = flags.FLAGS
 run.define_run_flags()
@@ -26,10 +24,10 @@ flags.DEFINE_string("hypergradient", None, "Rule for the architecture, likewise.
 flags.DEFINE_integer("features", 16, "Features of the first cells.")
 flags.DEFINE_integer("layers", 8, "Cells of the network (of a stage: nasbench201).")
 flags.DEFINE_integer("batch_size", 64, "Images of a step, at both levels.")
-flags.DEFINE_integer("epochs", 50, "Passes over the training part.")
+flags.DEFINE_integer("epochs", 50, "Passes over the training part.", lower_bound=1)
 flags.DEFINE_float("valid_rate", 0.5, "Share of images that train the architecture.")
-flags.DEFINE_float("learning_rate", 0.025, "Of the weights, at the start.")
-flags.DEFINE_float("logits_learning_rate", 3e-4, "Of the architecture.")
+flags.DEFINE_float("learning_rate", 0.025, "Of the weights, at first.", lower_bound=0)
+flags.DEFINE_float("logits_learning_rate", 3e-4, "Of the logits.", lower_bound=0)
 flags.DEFINE_integer("num_seeds", None, "Searches side by side.", lower_bound=1)
 
 
@@ -65,20 +63,9 @@ def main():
         found, result = stages.search_cells(
             r, dataset, space, settings, seed=FLAGS.seed
         )
-        text, svg = genotype.to_json(found), drawing.draw(found)
-        r.write_text("genotype.json", text)
-        r.write_text("cell.svg", svg)
         names = ("genotype", "genotypes")
         figures = {k: v for k, v in result.items() if k not in names}
-        r.finish(figures)
-        report.write_report(
-            r.workdir / "report.html",
-            run=r.record,
-            result=figures,
-            metrics=run.read_metrics(r.workdir),
-            drawings={"found cell": svg},
-            genotype=text,
-        )
+        closing.close(r, found, figures)
         print(f"{stages.short(found)}\n{figures}\n{r.workdir}/genotype.json")
 
 

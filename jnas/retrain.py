@@ -116,6 +116,7 @@ def cross_entropy(outputs: types.Array, labels: types.Array) -> types.Array:
 
 
 def evaluate(
+    key: types.Key,
     network: networks.Network,
     params: types.Params,
     stats: types.Params,
@@ -128,6 +129,7 @@ def evaluate(
     """Measures a trained network's accuracy with its running statistics.
 
     Args:
+      key: for operations that draw random numbers; others do not read it.
       network: the network.
       params: its parameters.
       stats: its running statistics.
@@ -147,7 +149,7 @@ def evaluate(
         inside = row < len(labels)
         row = jnp.minimum(row, len(labels) - 1)
         x = augment_lib.normalise(images[row], augment)
-        (outputs, _), _ = network.apply(params, stats, x, train=False)
+        (outputs, _), _ = network.apply(params, stats, x, train=False, key=key)
         return (inside & (outputs.argmax(-1) == labels[row])).sum()
 
     return jax.lax.map(count, rows).sum() / len(labels)

@@ -126,6 +126,8 @@ def test_describe(tmp_path):
         ("search", ["--workdir=w", "--batch_size=99999"], "batch_size must be from 1"),
         ("search", ["--workdir=w", "--plugins=no.py"], "existing .py files"),
         ("retrain", ["--workdir=w", "--genotype=DARTS_V3"], "Did you mean 'DARTS_V2'?"),
+        ("search", ["--workdir=w", "--epochs=0"], "--epochs must be"),
+        ("search", ["--workdir=w", "--learning_rate=-1"], "--learning_rate must be"),
         ("describe", ["--genotype=DARTS_V2", "--layers=0"], "at least 1, got 0"),
     ],
 )  # fmt: skip

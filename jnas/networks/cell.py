@@ -183,13 +183,17 @@ def derived_cell(
             if states[source] is None:
                 continue
             op, n = parts[str(i)], str(i)
-            ticket = None if key is None else jax.random.fold_in(key, i)
+            op_key, drop_key = (
+                (None, None)
+                if key is None
+                else jax.random.split(jax.random.fold_in(key, i))
+            )
             y, new_stats[n] = op.apply(
-                params[n], stats[n], states[source], train=context.train, key=ticket
+                params[n], stats[n], states[source], train=context.train, key=op_key
             )
             dropped = context.drop_path_rate is not None
             if dropped and not isinstance(op.module, ops.Identity):
-                y = ops.drop_path(ticket, y, context.drop_path_rate)
+                y = ops.drop_path(drop_key, y, context.drop_path_rate)
             states[target] = y if states[target] is None else states[target] + y
         found = states[cell.num_inputs :]
         b, h, w, f = inputs[-1].shape

@@ -55,10 +55,11 @@ def measure(
         "parameters": count_params(params) - auxiliary,
         "auxiliary_parameters": auxiliary,
         "macs": count_macs(
-            lambda p, s, x: network.apply(p, s, x, train=False)[0][0],
+            lambda p, s, x, k: network.apply(p, s, x, train=False, key=k)[0][0],
             params,
             stats,
             image,
+            jax.random.key(0),
         ),
     }
 

@@ -128,7 +128,8 @@ def supernet(
     def init(key):
         return core.init(key)[0]
 
-    stats = jax.tree.map(lambda x: x, jax.eval_shape(core.init, jax.random.key(0))[1])
+    # nothing in a supernet keeps statistics: a structure without leaves
+    _, stats = jax.eval_shape(core.init, jax.random.key(0))
 
     def apply(params, x, weights, *, key=None):
         context = cell.Context(weights=weights)

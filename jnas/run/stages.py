@@ -2,8 +2,6 @@
 
 import collections
 import dataclasses
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,12 +9,12 @@ import jax.numpy as jnp
 
 from jnas import data as data_lib
 from jnas import genotype as genotypes
-from jnas import networks, optimizers, registry, retrain, search, spaces, types
+from jnas import networks, optimizers, registry, retrain, search, spaces
 from jnas import program as program_lib
-from jnas.run import phase as phase_lib
+from jnas.run import drive as drive_lib
 from jnas.run import workdir
 
-SEARCH_KEY, RETRAIN_KEY, CELLS_KEY = range(3)  # folded into the run's key
+SEARCH_KEY, RETRAIN_KEY, CELLS_KEY, TEST_KEY = range(4)  # folded into the run's key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,56 +87,6 @@ def check_names(settings: SearchSettings, space: spaces.CellSpace) -> None:
         registry.OPERATIONS[name]
 
 
-def drive(
-    phase: phase_lib.Phase,
-    program: program_lib.Program,
-    key: types.Key,
-    parts: tuple[types.Batch, ...],
-    *,
-    best: Callable[[program_lib.State], str] | None = None,
-) -> tuple[program_lib.State, dict[str, float]]:
-    """Runs a program as a phase: from its checkpoint if there is one, to its end.
-
-    Args:
-      phase: told after every call; metrics are written once an epoch.
-      program: what runs.
-      key: of the program.
-      parts: (images, labels) of each part, on the device.
-      best: state -> the best cell so far, in short.
-
-    Returns:
-      The last state, and the last epoch's metrics; over seeds, mean and deviation.
-    """
-    restored = phase.restore(jax.eval_shape(program.init, key))
-    first, state = restored or (0, jax.jit(program.init)(key))
-
-    def observe(step, state, metrics, epoch_ended):
-        shown = best(state) if best else None
-        values = _over_seeds(program, metrics)
-        phase.observe(step, state, values, best=shown, record=epoch_ended)
-
-    state, _ = program_lib.run(
-        program,
-        state,
-        parts,
-        first=first,
-        suggest_steps=phase.suggest_steps,
-        observe=observe,
-    )
-    means = {n: s / program.steps_per_epoch for n, s in state.sums.items()}
-    values = _over_seeds(program, means)
-    return state, {name: float(value) for name, value in values.items()}
-
-
-def _over_seeds(program: program_lib.Program, metrics: dict) -> dict:
-    """Metrics in the program's order; over seeds, each mean, then each deviation."""
-    ordered = {name: metrics[name] for name in program.metrics}
-    if program.num_seeds is None:
-        return ordered
-    means = {name: values.mean() for name, values in ordered.items()}
-    return means | {f"{name}_sd": values.std() for name, values in ordered.items()}
-
-
 def short(genotype: genotypes.Genotype) -> str:
     """Returns the operations of each cell, counted, the most frequent first.
 
@@ -193,7 +141,7 @@ def search_cells(
         def best(state):
             return short(_genotypes(space, state)[_best_seed(state)])
 
-        state, metrics = drive(phase, program, key, parts, best=best)
+        state, metrics = drive_lib.drive(phase, program, key, parts, best=best)
         found = [genotypes.to_json(g) for g in _genotypes(space, state)]
         phase.end(
             metrics
@@ -309,11 +257,15 @@ def retrain_cell(
     if phase.result is not None:
         return phase.result
     key = jax.random.fold_in(jax.random.key(seed), RETRAIN_KEY)
+    test_key = jax.random.fold_in(jax.random.key(seed), TEST_KEY)
     part = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
-    state, metrics = drive(phase, program, key, (part,))
-    test = functools.partial(
-        retrain.evaluate, network, augment=augment, batch_size=settings.batch_size
-    )
+    state, metrics = drive_lib.drive(phase, program, key, (part,))
+
+    def test(*args):
+        return retrain.evaluate(
+            test_key, network, *args, augment=augment, batch_size=settings.batch_size
+        )
+
     accuracy = jax.jit(test)(
         state.inner.params,
         state.inner.stats,

@@ -1,0 +1,59 @@
+"""A program as a phase of a run: resumed, told of every call, ended."""
+
+from collections.abc import Callable
+
+import jax
+
+from jnas import program as program_lib
+from jnas import types
+from jnas.run import phase as phase_lib
+
+
+def drive(
+    phase: phase_lib.Phase,
+    program: program_lib.Program,
+    key: types.Key,
+    parts: tuple[types.Batch, ...],
+    *,
+    best: Callable[[program_lib.State], str] | None = None,
+) -> tuple[program_lib.State, dict[str, float]]:
+    """Runs a program as a phase: from its checkpoint if there is one, to its end.
+
+    Args:
+      phase: told after every call; metrics are written once an epoch.
+      program: what runs.
+      key: of the program.
+      parts: (images, labels) of each part, on the device.
+      best: state -> the best cell so far, in short.
+
+    Returns:
+      The last state, and the last epoch's metrics; over seeds, mean and deviation.
+    """
+    restored = phase.restore(jax.eval_shape(program.init, key))
+    first, state = restored or (0, jax.jit(program.init)(key))
+
+    def observe(step, state, metrics, epoch_ended):
+        shown = best(state) if best else None
+        values = _over_seeds(program, metrics)
+        phase.observe(step, state, values, best=shown, record=epoch_ended)
+
+    state, _ = program_lib.run(
+        program,
+        state,
+        parts,
+        first=first,
+        suggest_steps=phase.suggest_steps,
+        observe=observe,
+    )
+    means = {n: s / program.steps_per_epoch for n, s in state.sums.items()}
+    values = _over_seeds(program, means)
+    return state, {name: float(value) for name, value in values.items()}
+
+
+def _over_seeds(program: program_lib.Program, metrics: dict) -> dict:
+    """Metrics in the program's order; over seeds, each mean, then each deviation."""
+    ordered = {name: metrics[name] for name in program.metrics}
+    if program.num_seeds is None:
+        return ordered
+    means = {name: values.mean() for name, values in ordered.items()}
+    return means | {f"{name}_sd": values.std() for name, values in ordered.items()}
