@@ -165,9 +165,11 @@ def test_folder_refusals(tmp_path):
     write_images(tmp_path / "bad")
     (tmp_path / "bad" / "cat" / "9.png").write_text("no image")
     (tmp_path / "empty").mkdir()
+    write_images(tmp_path / "few", (6, 6))
     for name, message in [
         ("sizes", r"images must have one size, got \(\d, \d\) in .* \?size=32"),
         ("bad", r"images must be readable, got .*9\.png"),
+        ("few", "test part of folder:.* must leave each part at least one image"),
         ("empty", "must hold one folder for each class"),
         ("none", "must be an existing folder"),
     ]:
@@ -211,6 +213,10 @@ def test_tfds_reads_what_was_prepared_without_tensorflow(tmp_path):
     small = data.load(f"tfds:small?data_dir={tmp_path}")
     assert small.x_train.shape == (8, 4, 4, 3) and len(small.y_test) == 4
     assert (small.x_train[:, 0, 0, 0] % 2 == small.y_train).all()
+    about = next(tmp_path.glob("small/**/dataset_info.json"))
+    about.write_text(about.read_text().replace("array_record", "tfrecord"))
+    with pytest.raises(ValueError, match="as array_record, got 'tfds:small' as tfr"):
+        data.load(f"tfds:small?data_dir={tmp_path}")
     with pytest.raises(ValueError, match="file_format='array_record'"):
         data.load(f"tfds:cifar10?data_dir={tmp_path}")
 

@@ -42,7 +42,7 @@ def read_folder(
     else:
         everything = _files(path, _classes(path, name))
         labels = np.array([label for _, label in everything])
-        rows = split.stratified(0, labels, 0.2)
+        rows = split.stratified(0, labels, 0.2, name=f"test part of {name}")
         files = [[everything[i] for i in part] for part in rows]
     if not all(files):
         raise ValueError(

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def stratified(
-    seed: int, labels: np.ndarray, second_rate: float
+    seed: int, labels: np.ndarray, second_rate: float, *, name: str = "valid_rate"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Splits indices in two so that each class is split alike.
 
@@ -12,6 +12,7 @@ def stratified(
       seed: non-negative; the same seed gives the same split on every machine.
       labels: integers [N].
       second_rate: fraction of each class, rounded, that goes to the second part.
+      name: of the rate, in the message of its error.
 
     Returns:
       (first, second), i64, disjoint, together all of N, each in a shuffled order.
@@ -26,7 +27,7 @@ def stratified(
         count = round(len(rows) * second_rate)
         if not 0 < count < len(rows):
             raise ValueError(
-                "valid_rate must leave each part at least one image of each class, got "
+                f"{name} must leave each part at least one image of each class, got "
                 f"{second_rate} of {len(rows)} images of class {label}. Change it or "
                 "add images."
             )

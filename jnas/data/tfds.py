@@ -25,16 +25,24 @@ def read_tfds(name: str, *, data_dir: str | None = None) -> dataset_lib.Dataset:
     """
     import tensorflow_datasets as tfds
 
+    preparing = (
+        'Where TensorFlow is installed, run: python -c "import tensorflow_datasets as '
+        f"t; t.builder('{name}', file_format='array_record').download_and_prepare()\""
+    )
     root = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
     found = sorted((root / name).glob("**/dataset_info.json"))
     if not found:
         raise ValueError(
             f"data must be prepared under {str(root)!r}, got 'tfds:{name}', which is "
-            'not. Where TensorFlow is installed, run: python -c "import '
-            f"tensorflow_datasets as t; t.builder('{name}', file_format='array_record'"
-            ').download_and_prepare()"'
+            f"not. {preparing}"
         )
     builder = tfds.builder_from_directory(found[-1].parent)
+    form = builder.info.file_format
+    if form != tfds.core.FileFormat.ARRAY_RECORD:
+        raise ValueError(
+            f"data must be prepared as array_record, got 'tfds:{name}' as "
+            f"{getattr(form, 'value', form)}. {preparing}"
+        )
     missing = {"train", "test"} - set(builder.info.splits)
     absent = {"image", "label"} - set(builder.info.features)
     if missing or absent:
