@@ -9,12 +9,12 @@ from typing import Any
 from absl import app, flags, logging
 
 from jnas import registry
-from jnas.run import signals
+from jnas.run import compile_cache, signals
 
 flags.disclaim_key_flags()  # what is defined here is the launcher's, also for --help
 
 _USER_ERRORS = (ValueError, TypeError, KeyError, OSError)  # RunError is a ValueError
-_NOT_THE_QUESTION = ("workdir", "debug")  # they do not decide a result
+_NOT_THE_QUESTION = ("workdir", "debug", "cache")  # they do not decide a result
 
 
 def define_run_flags() -> None:
@@ -26,12 +26,14 @@ def define_run_flags() -> None:
     )
     flags.DEFINE_list("plugins", [], "Python files to load first: your own parts.")
     flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
+    flags.DEFINE_boolean("cache", True, "Keep compiled programs for the next process.")
 
 
 def run_flags() -> dict[str, Any]:
-    """Returns the launcher's own flags for run.json, without workdir, seed and debug.
+    """Returns the launcher's own flags for run.json, without those beside the question.
 
-    Those of absl and of other packages are left out.
+    These are workdir, seed, debug and cache. Those of absl and of other packages are
+    left out too.
     """
     modules = flags.FLAGS.flags_by_module_dict()
     return {
@@ -48,7 +50,7 @@ def launch(main: Callable[[], Any], argv: Sequence[str] | None = None) -> None:
 
     Wrong flags: one line, exit status 2. An error of the user's making from main: one
     line, status 1; with --debug its traceback. A signal: one line, status 143 or 130.
-    Files named by --plugins are loaded before main.
+    Files named by --plugins are loaded before main; --nocache compiles anew.
 
     Args:
       main: called without arguments once the flags are parsed.
@@ -60,6 +62,9 @@ def launch(main: Callable[[], Any], argv: Sequence[str] | None = None) -> None:
 def _guard(main: Callable[[], Any]) -> Any:
     debug = "debug" in flags.FLAGS and flags.FLAGS.debug
     try:
+        if "cache" in flags.FLAGS:
+            keep = flags.FLAGS.cache
+            (compile_cache.enable if keep else compile_cache.disable)()
         if "plugins" in flags.FLAGS:
             registry.load_plugins(flags.FLAGS.plugins)
         return main()
