@@ -7,7 +7,7 @@ import jnas
 
 ROOT = pathlib.Path(jnas.__file__).parent
 FLOORS = [
-    {"types", "registry", "genotype"},
+    {"types", "registry", "genotype", "timing"},
     {"drawing", "zoo", "methods", "optimizers"},
     {"spaces", "ops", "relaxations", "data"},
     {"networks", "controllers", "bilevel"},
