@@ -29,6 +29,12 @@ def test_compile_timed_counts_bytes_and_keeps_the_donation():
     assert state.is_deleted() and new[0] == 2 and total == 1026
 
 
+def test_moved_bytes():
+    """1 + 2 + 2 * 4: temporaries go both ways."""
+    compiled = timing.Compiled(None, 0.0, 0.0, 1, 2, 4)
+    assert timing.moved_bytes(compiled) == 11
+
+
 def test_temporaries_are_counted():
     """A sorted copy of x is alive while its differences are taken."""
 

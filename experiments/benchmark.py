@@ -1,0 +1,96 @@
+"""Times the steps of a search and of a training, and holds them against the machine.
+
+    python experiments/benchmark.py --preset=tiny --json=now.json --compare=earlier.json
+
+Each step is compiled on its own, cold unless --cache is given; then all run in turns.
+FLOPs are 2 per multiply-accumulate, counted as jnas/run/benchmark_steps.py says; bytes
+are arguments + results + 2 temporaries, the least that a step moves. Shares are of what
+the same process reaches in one large float32 product and one large copy. A MB is 1e6
+bytes. The last line is one JSON object; --json writes it to a file as well.
+"""
+
+import json
+import pathlib
+
+import jax.numpy as jnp
+from absl import flags
+
+from jnas import registry, report, run
+from jnas.run import benchmark_figures, benchmark_steps
+
+PRESETS = {"tiny": (4, 3, 16, 8), "small": (8, 5, 32, 16), "paper": (16, 8, 64, 32)}
+SHAPE = ("features", "layers", "batch_size", "image_size")
+STEPS = list(benchmark_steps.PASSES)
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("preset", "small", list(PRESETS), "The four sizes that follow.")
+flags.DEFINE_integer("features", None, "Features of the first cells.", lower_bound=1)
+flags.DEFINE_integer("layers", None, "Cells of the network.", lower_bound=1)
+flags.DEFINE_integer("batch_size", None, "Images of a step.", lower_bound=1)
+flags.DEFINE_integer("image_size", None, "Rows and columns.", lower_bound=1)
+flags.DEFINE_list("steps", STEPS, "What is timed.")
+flags.DEFINE_integer("repeats", 5, "Timed calls of each step.", lower_bound=1)
+flags.DEFINE_boolean("remat", False, "Compute activations twice, to save memory.")
+flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the activations.")
+flags.DEFINE_string("json", None, "File for the JSON object.")
+flags.DEFINE_string("compare", None, "File with an earlier one on its last line.")
+flags.DEFINE_boolean("cache", False, "Take compiled programs from earlier processes.")
+flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
+
+
+def main():
+    """Compiles, times and prints."""
+    sizes = zip(SHAPE, PRESETS[FLAGS.preset], strict=True)
+    shape = {name: FLAGS[name].value or size for name, size in sizes}
+    check()
+    earlier = benchmark_figures.read(FLAGS.compare, shape) if FLAGS.compare else None
+    options = {"remat": True} if FLAGS.remat else {}
+    if FLAGS.dtype != "float32":
+        options["dtype"] = jnp.dtype(FLAGS.dtype)
+    steps = benchmark_steps.steps(FLAGS.steps, **shape, **options)
+    result = {
+        "preset": FLAGS.preset,
+        "shape": shape,
+        "remat": FLAGS.remat,
+        "dtype": FLAGS.dtype,
+        **benchmark_figures.measure(steps, repeats=FLAGS.repeats),
+    }
+    close(result, earlier)
+
+
+def check():
+    """Refuses unknown steps, and a file that has no folder, before compiling."""
+    for name in FLAGS.steps or [""]:
+        if name not in STEPS:
+            raise ValueError(
+                f"steps must be some of {', '.join(STEPS)}, got {name!r}. "
+                f"{registry.nearest(name, STEPS)}"
+            )
+    if FLAGS.json and not pathlib.Path(FLAGS.json).parent.is_dir():
+        raise ValueError(
+            f"json must be a file in an existing folder, got {FLAGS.json!r}. "
+            "Make the folder first."
+        )
+
+
+def close(result, earlier):
+    """Prints the tables and, last, the object."""
+    rates, peak = result["rates"], result["peak_memory_bytes"]
+    print(
+        f"{result['device']}: product {rates['matmul_flops'] / 1e9:.1f} GFLOP/s, copy "
+        f"{rates['copy_bytes'] / 1e9:.1f} GB/s, peak memory "
+        f"{'not known' if peak is None else f'{peak / 1e6:.0f} MB'}\n"
+    )
+    print(report.markdown(benchmark_figures.table(result["steps"])) + "\n")
+    if earlier:
+        ratios = benchmark_figures.ratios(earlier["steps"], result["steps"])
+        print(f"Earlier: {FLAGS.compare}, {earlier.get('device')}\n")
+        print(report.markdown(ratios) + "\n")
+    line = json.dumps(result)
+    print(line)
+    if FLAGS.json:
+        pathlib.Path(FLAGS.json).write_text(line + "\n")
+
+
+if __name__ == "__main__":
+    run.launch(main)
