@@ -31,12 +31,7 @@ def measure(
       bytes and shares from 0 to 1) and ``peak_memory_bytes``, of the process before
       the rates were measured.
     """
-    compiled = {
-        name: timing.compile_timed(
-            jax.jit(step.function, donate_argnums=0), step.state, *step.args
-        )
-        for name, step in steps.items()
-    }
+    compiled = {name: _compiled(step) for name, step in steps.items()}
     calls = {
         name: timing.carrying(compiled[name].call, step.state, *step.args)
         for name, step in steps.items()
@@ -53,6 +48,13 @@ def measure(
         },
         "peak_memory_bytes": peak,
     }
+
+
+def _compiled(step: benchmark_steps.Step) -> timing.Compiled:
+    """Traces anew: what earlier steps share with this one is forgotten first."""
+    jax.clear_caches()
+    jitted = jax.jit(step.function, donate_argnums=0)
+    return timing.compile_timed(jitted, step.state, *step.args)
 
 
 def _figures(macs, compiled, times, rates) -> dict[str, float]:
