@@ -159,6 +159,7 @@ def test_what_is_no_object_is_refused(tmp_path, text):
         (["--steps=foward"], "Did you mean 'forward'?"),
         (["--steps="], "steps must be some of forward, weight"),
         (["--preset=papr"], "Did you mean 'paper'?"),
+        (["--workdir=x"], "got --workdir. --help lists them."),
         (["--repeats=0"], "--repeats must be"),
         (["--features=0"], "--features must be"),
         (["--compare=no.json"], "compare must be a file whose last line"),

@@ -116,7 +116,8 @@ def _refuse(line: str) -> None:
 
 
 def _own_names() -> list[str]:
-    return [*run_flags(), "seed", *_NOT_THE_QUESTION]
+    names = [*run_flags(), "seed", *_NOT_THE_QUESTION]
+    return [name for name in names if name in flags.FLAGS]
 
 
 def _explain(error: flags.Error) -> str:
