@@ -1,7 +1,8 @@
-"""The layers of a network of cells, each as pure functions of two running states.
+"""One cell of a network, and the residual layer, as pure functions.
 
-A layer maps the outputs (s0, s1) of the two layers before it to (s1, its own output);
-where cells have one input, s0 is not read and s1 is handed on twice.
+A cell is two steps: its preprocessing brings the outputs of the two layers before it to
+its own features and size, its inner nodes are computed from what comes out. Cells of a
+stage share the program of the second; ``networks/stage.py`` puts them in a row.
 """
 
 from collections.abc import Callable
@@ -61,10 +62,38 @@ class Place(NamedTuple):
     after_reduction: bool
 
 
-def _preprocessing(place: Place, num_inputs: int, norm: ops.Norm) -> list:
-    """The functions that bring each input to the cell's features and size."""
+class Cell(NamedTuple):
+    """One cell as pure functions.
+
+    Attributes:
+      place: where it stands.
+      preprocess: one part for each input, none where a cell reads its one input as
+        it is.
+      init: key -> (params, stats) of the inner nodes.
+      apply: (params, stats, inputs, context, key) -> (output f32[B, H, W, F], stats),
+        where inputs are the preprocessed f32[B, H, W, F].
+      mixture: the mixture inside a supernet's cell; None in a derived cell.
+    """
+
+    place: Place
+    preprocess: tuple[functional.Functional, ...]
+    init: Callable
+    apply: Callable
+    mixture: mixed.Mixture | None = None
+
+
+def preprocessing(
+    place: Place, num_inputs: int, norm: ops.Norm
+) -> tuple[functional.Functional, ...]:
+    """Builds the functions that bring each input to a cell's features and size.
+
+    Args:
+      place: where the cell stands.
+      num_inputs: of the cell; one input is read as it is.
+      norm: of everything inside it.
+    """
     if num_inputs == 1:
-        return []
+        return ()
     before, last = place.in_features
 
     def first(rngs):
@@ -75,45 +104,30 @@ def _preprocessing(place: Place, num_inputs: int, norm: ops.Norm) -> list:
     def second(rngs):
         return ops.relu_conv_norm(last, place.features, norm=norm, rngs=rngs)
 
-    return [functional.functional(first), functional.functional(second)]
+    return functional.functional(first), functional.functional(second)
 
 
-def _init_all(key: types.Key, parts: dict[str, functional.Functional]) -> tuple:
-    """Initialises named parts; returns their params and stats by name."""
+def init_all(key: types.Key, parts: dict[str, functional.Functional]) -> tuple:
+    """Initialises named parts; returns their params and stats by name.
+
+    Args:
+      key: consumed.
+      parts: name -> part.
+    """
     keys = jax.random.split(key, max(1, len(parts)))
     made = {n: p.init(k) for k, (n, p) in zip(keys, parts.items(), strict=False)}
     return {n: m[0] for n, m in made.items()}, {n: m[1] for n, m in made.items()}
 
 
-def _cell(preprocess: list, init_nodes: Callable, nodes: Callable, concat) -> Layer:
-    """Assembles a cell from its preprocessing and the function of its inner nodes."""
-    parts = {f"preprocess{i}": part for i, part in enumerate(preprocess)}
-
-    def init(key):
-        outer, inner = jax.random.split(key)
-        params, stats = _init_all(outer, parts)
-        params["nodes"], stats["nodes"] = init_nodes(inner)
-        return params, stats
-
-    def apply(params, stats, states, context, key):
-        inputs, new_stats = list(states) if parts else [states[1]], {}
-        for i, (name, part) in enumerate(parts.items()):
-            inputs[i], new_stats[name] = part.apply(
-                params[name], stats[name], inputs[i], train=context.train
-            )
-        found, new_stats["nodes"] = nodes(
-            params["nodes"], stats["nodes"], inputs, context, key
-        )
-        every = [*inputs, *found]
-        out = jnp.concatenate([every[i] for i in concat], -1)
-        return (states[1] if parts else out, out), new_stats
-
-    return Layer(init, apply)
+def _joined(inputs: list, nodes: list, concat: tuple[int, ...]) -> types.Array:
+    """The cell's output: the states named by concat, side by side in the features."""
+    every = [*inputs, *nodes]
+    return jnp.concatenate([every[i] for i in concat], -1)
 
 
 def supernet_cell(
     space: spaces.CellSpace, place: Place, *, norm: ops.Norm, normalise: bool
-) -> tuple[Layer, mixed.Mixture]:
+) -> Cell:
     """Builds a cell that computes every candidate of every edge.
 
     Args:
@@ -121,9 +135,6 @@ def supernet_cell(
       place: where the cell stands.
       norm: of everything inside it.
       normalise: whether pools are followed by a norm.
-
-    Returns:
-      The layer, and the mixture inside it.
     """
     edges = tuple(
         mixed.Edge(i, source, target, space.candidates_of(place.cell, i))
@@ -139,20 +150,18 @@ def supernet_cell(
         normalise=normalise,
     )
 
-    def nodes(params, stats, inputs, context, key):
+    def apply(params, stats, inputs, context, key):
         weights = context.weights[place.cell]
-        return mixture.apply(params, jnp.stack(inputs), weights, key), stats
+        nodes = mixture.apply(params, jnp.stack(inputs), weights, key)
+        return _joined(inputs, list(nodes), space.concat), stats
 
-    def init_nodes(key):
-        return mixture.init(key), {}
-
-    preprocess = _preprocessing(place, space.num_inputs, norm)
-    return _cell(preprocess, init_nodes, nodes, space.concat), mixture
+    preprocess = preprocessing(place, space.num_inputs, norm)
+    return Cell(place, preprocess, lambda key: (mixture.init(key), {}), apply, mixture)
 
 
 def derived_cell(
     cell: genotype_lib.Cell, place: Place, *, norm: ops.Norm, normalise: bool
-) -> Layer:
+) -> Cell:
     """Builds a cell that computes its own operations only.
 
     A node that no edge reaches is zero. Drop path falls on every operation but the
@@ -176,7 +185,7 @@ def derived_cell(
         for i, (source, _, name) in live
     }
 
-    def nodes(params, stats, inputs, context, key):
+    def apply(params, stats, inputs, context, key):
         states: list[Any] = [*inputs, *([None] * cell.num_nodes)]
         new_stats = {}
         for i, (source, target, _) in sorted(live, key=lambda item: item[1][1]):
@@ -199,11 +208,12 @@ def derived_cell(
         b, h, w, f = inputs[-1].shape
         size = (b, -(-h // 2), -(-w // 2), f) if place.reduction else (b, h, w, f)
         zero = jnp.zeros(size, inputs[-1].dtype)
+        nodes = [zero if s is None else s for s in found]
         # statistics of an operation that nothing reaches stay as they are
-        return [zero if s is None else s for s in found], stats | new_stats
+        return _joined(inputs, nodes, cell.concat), stats | new_stats
 
-    preprocess = _preprocessing(place, cell.num_inputs, norm)
-    return _cell(preprocess, lambda key: _init_all(key, parts), nodes, cell.concat)
+    preprocess = preprocessing(place, cell.num_inputs, norm)
+    return Cell(place, preprocess, lambda key: init_all(key, parts), apply)
 
 
 def residual_layer(in_features: int, features: int, *, norm: ops.Norm) -> Layer:
@@ -248,27 +258,4 @@ def residual_layer(in_features: int, features: int, *, norm: ops.Norm) -> Layer:
         out = run("shortcut", pooled) + main
         return (out, out), new_stats
 
-    return Layer(lambda key: _init_all(key, parts), apply)
-
-
-def repeat(layer: Layer, count: int) -> Layer:
-    """Runs ``count`` equal layers as one scan over their stacked parameters.
-
-    Args:
-      layer: whose output has the features of its input.
-      count: how many; 1 gives the layer itself.
-    """
-    if count == 1:
-        return layer
-
-    def init(key):
-        return jax.vmap(layer.init)(jax.random.split(key, count))
-
-    def apply(params, stats, states, context, key):
-        def body(states, each):
-            return layer.apply(each[0], each[1], states, context, each[2])
-
-        keys = None if key is None else jax.random.split(key, count)
-        return jax.lax.scan(body, states, (params, stats, keys), length=count)
-
-    return Layer(init, apply)
+    return Layer(lambda key: init_all(key, parts), apply)

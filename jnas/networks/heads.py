@@ -46,7 +46,7 @@ def classifier(
 
 
 def _global_average(x: types.Array) -> types.Array:
-    return x.mean((1, 2))
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
 
 
 def auxiliary(

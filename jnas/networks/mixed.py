@@ -94,24 +94,24 @@ def mixture(
             s.name: _init_segment(k, s) for k, s in zip(keys, segments, strict=True)
         }
 
+    # At stride 1 all states have one shape and live in one buffer.
+    lead = num_inputs if stride == 1 else 0
+    runs = [_segment_function(s, lead, num_inputs) for s in segments]
+
     def apply(params, inputs, weights, key=None):
         shape = (num_nodes, *_strided(inputs.shape[1:], stride))
         nodes = jnp.zeros(shape, inputs.dtype)
-        # At stride 1 all states have one shape and live in one buffer.
-        joined = stride == 1
-        states = jnp.concatenate([inputs, nodes]) if joined else nodes
-        for number, segment in enumerate(segments):
-            from_input = segment.edges[0].source < num_inputs
-            states = _apply_segment(
-                segment,
+        states = jnp.concatenate([inputs, nodes]) if lead else nodes
+        for number, (segment, run) in enumerate(zip(segments, runs, strict=True)):
+            apart = segment.edges[0].source < num_inputs and not lead
+            states = run(
                 params[segment.name],
-                states,
-                inputs if from_input and not joined else None,
                 weights,
+                states,
+                inputs if apart else None,
                 None if key is None else jax.random.fold_in(key, number),
-                offset=0 if joined else num_inputs,
             )
-        return states[num_inputs:] if joined else states
+        return states[lead:]
 
     return Mixture(init, apply, segments)
 
@@ -169,58 +169,176 @@ def _init_segment(key, segment):
     }
 
 
-def _apply_segment(segment, params, states, inputs, weights, key, *, offset):
-    """Adds a segment's edges to states, which start at state number ``offset``."""
-    edges, names = segment.edges, segment.edges[0].candidates
-    rows = weights[np.array([e.index for e in edges])]
-    target = np.array([e.target - offset for e in edges])
-    source = np.array([e.source - (offset if inputs is None else 0) for e in edges])
-    first = np.array([i == 0 or source[i] != source[i - 1] for i in range(len(edges))])
-    fan_out = _fan_out(segment, rows, source, target, states.shape[0])
+class _Route(NamedTuple):
+    """A segment's edges as arrays, for a scan over them.
 
-    def add_shared(states, x, fan_out):
-        for i, op in enumerate(segment.shared.values()):
-            y, _ = op.apply({}, {}, x)
-            states = states + fan_out[:, i, None, None, None, None] * y
-        return states
+    Attributes:
+      row: of each edge in the weights.
+      source: of each edge, in the buffer that it reads.
+      target: of each edge, among the states.
+      first: whether it is the first edge that leaves its source.
+    """
 
-    def body(states, edge):
-        x = (states if inputs is None else inputs)[edge["source"]]
-        if segment.shared:
-            states = lax.cond(
-                edge["first"], add_shared, lambda s, *_: s, states, x, edge["fan_out"]
-            )
+    row: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    first: np.ndarray
+
+
+def _route(segment: Segment, lead: int, num_inputs: int) -> _Route:
+    """Numbers the states of a segment whose buffer starts with ``lead`` inputs."""
+    shift = num_inputs - lead
+    own = segment.edges[0].source >= num_inputs or lead
+    source = np.array([e.source - (shift if own else 0) for e in segment.edges])
+    return _Route(
+        np.array([e.index for e in segment.edges]),
+        source,
+        np.array([e.target - shift for e in segment.edges]),
+        np.append(True, source[1:] != source[:-1]),
+    )
+
+
+def _segment_function(segment: Segment, lead: int, num_inputs: int) -> Callable:
+    """Builds (params, weights, states, inputs, key) -> states with the edges added.
+
+    ``states`` starts with ``lead`` inputs of the cell (none where they have another
+    size than the nodes; edges then read them from ``inputs``, which is None otherwise).
+
+    Its gradient walks the edges backwards and computes each edge again, from the one
+    state that it reads. All of these lie in the result, so that the result is all that
+    is kept; the gradient of the states is accumulated in place. Autodiff of the scan
+    would keep every intermediate of every edge, and add whole buffers where one state
+    changes.
+    """
+    route, names = _route(segment, lead, num_inputs), segment.edges[0].candidates
+    shared_columns = np.array(list(segment.shared), int)
+    num_sources = int(route.source.max()) + 1
+
+    def shared(x):
+        """The shared candidates' outputs at one source."""
+        return tuple(op.apply({}, {}, x)[0] for op in segment.shared.values())
+
+    def add_shared(states, fan_out, x):
+        """Adds fan_out f32[nodes, shared candidates] of the outputs to the nodes."""
+        fan_out = fan_out.astype(x.dtype)[..., None, None, None, None]
+        total = sum(fan_out[:, i] * y for i, y in enumerate(shared(x)))
+        return states.at[lead:].add(total)
+
+    def pull_shared(d_nodes, fan_out, x):
+        """The gradients of ``add_shared`` in fan_out and x."""
+        outputs, pull = jax.vjp(shared, x)
+        d_fan_out = jnp.array([[jnp.vdot(d, y) for y in outputs] for d in d_nodes])
+        scale = fan_out.astype(x.dtype)
+        d_outputs = (
+            sum(scale[node, i] * d for node, d in enumerate(d_nodes))
+            for i in range(len(outputs))
+        )
+        return d_fan_out, pull(tuple(d_outputs))[0]
+
+    def stacked(params, row, x, key):
+        """What an edge adds to its target."""
         total = 0
         for column, op in segment.stacked.items():
-            ticket = edge["key"]
-            ticket = None if ticket is None else jax.random.fold_in(ticket, column)
+            ticket = None if key is None else jax.random.fold_in(key, column)
             # an operation that only draws has an entry without leaves
-            y, _ = op.apply(edge["params"].get(names[column], {}), {}, x, key=ticket)
-            total = total + edge["row"][column] * y
-        if segment.stacked:
-            states = states.at[edge["target"]].add(total)
-        return states, None
+            y, _ = op.apply(params.get(names[column], {}), {}, x, key=ticket)
+            total = total + row[column].astype(x.dtype) * y.astype(x.dtype)
+        return total
 
-    table = dict(
-        params=params,
-        row=rows,
-        source=source,
-        target=target,
-        first=first,
-        fan_out=fan_out[source],
-        key=None if key is None else jax.random.split(key, len(edges)),
-    )
-    if len(edges) > 1:
-        return lax.scan(body, states, table)[0]
-    only = jax.tree.map(lambda leaf: leaf[0], table)
-    return body(states, only | dict(first=True))[0]
+    def table(params, weights, num_nodes, key):
+        """The scan's inputs: each edge's number, params, row, fan-out and key."""
+        rows = weights[route.row]
+        fan_out = jnp.zeros((num_sources, num_nodes, len(shared_columns)), rows.dtype)
+        at = route.source, route.target - lead
+        fan_out = fan_out.at[at].set(rows[:, shared_columns])
+        keys = None if key is None else jax.random.split(key, len(segment.edges))
+        return (
+            _Route(*map(jnp.asarray, route)),
+            params,
+            rows,
+            fan_out[route.source],
+            keys,
+        )
+
+    def forward(params, weights, states, inputs, key):
+        def body(states, edge):
+            at, params, row, fan_out, key = edge
+            x = (states if inputs is None else inputs)[at.source]
+            if segment.shared:
+                states = lax.cond(
+                    at.first,
+                    add_shared,
+                    lambda states, *_: states,
+                    states,
+                    fan_out,
+                    x,
+                )
+            if segment.stacked:
+                states = states.at[at.target].add(stacked(params, row, x, key))
+            return states, None
+
+        return _scan(body, states, table(params, weights, len(states) - lead, key))
+
+    def backward(kept, d_states):
+        params, weights, states, inputs, key = kept
+        every = states if inputs is None else inputs
+
+        def body(carry, edge):
+            at, params, row, fan_out, key = edge
+            d_states, d_inputs = carry
+            x, d_x = every[at.source], 0
+            d_params, d_row, d_fan_out = jax.tree.map(
+                jnp.zeros_like, (params, row, fan_out)
+            )
+            if segment.stacked:
+                _, pull = jax.vjp(lambda *a: stacked(*a, key), params, row, x)
+                d_params, d_row, d_x = pull(d_states[at.target])
+            if segment.shared:
+
+                def first(d_nodes):
+                    d_fan_out, more = pull_shared(d_nodes, fan_out, x)
+                    return d_fan_out.astype(fan_out.dtype), d_x + more
+
+                def later(d_nodes):
+                    return d_fan_out, d_x + jnp.zeros_like(x)
+
+                d_fan_out, d_x = lax.cond(at.first, first, later, d_states[lead:])
+            if inputs is None:
+                d_states = d_states.at[at.source].add(d_x)
+            else:
+                d_inputs = d_inputs.at[at.source].add(d_x)
+            return (d_states, d_inputs), (d_params, d_row, d_fan_out)
+
+        zeros = None if inputs is None else jnp.zeros_like(inputs)
+        edges = table(params, weights, len(states) - lead, key)
+        (d_states, d_inputs), (d_params, d_rows, d_fan_outs) = _scan(
+            body, (d_states, zeros), edges, reverse=True
+        )
+        d_fan_out = jnp.zeros((num_sources, *d_fan_outs.shape[1:]), d_rows.dtype)
+        d_fan_out = d_fan_out.at[route.source].add(d_fan_outs)
+        columns = d_fan_out[route.source, route.target - lead]
+        d_rows = d_rows.at[:, shared_columns].add(columns)
+        d_weights = jnp.zeros_like(weights).at[route.row].add(d_rows)
+        return d_params, d_weights, d_states, d_inputs, None
+
+    def run(params, weights, states, inputs, key):
+        return forward(params, weights, states, inputs, key)[0]
+
+    def keep(params, weights, states, inputs, key):
+        states = run(params, weights, states, inputs, key)
+        return states, (params, weights, states, inputs, key)
+
+    run = jax.custom_vjp(run)
+    run.defvjp(keep, backward)
+    return run
 
 
-def _fan_out(segment, rows, source, target, num_states) -> types.Array:
-    """Weights f32[sources, states, shared] of what each source adds to each state."""
-    columns = np.array(list(segment.shared), int)
-    shape = (int(source.max()) + 1, num_states, len(columns))
-    return jnp.zeros(shape, rows.dtype).at[source, target].set(rows[:, columns])
+def _scan(body: Callable, carry, table, *, reverse: bool = False) -> tuple:
+    """Scans over edges; a single edge is not a loop."""
+    if len(table[2]) > 1:
+        return lax.scan(body, carry, table, reverse=reverse)
+    carry, out = body(carry, jax.tree.map(lambda leaf: leaf[0], table))
+    return carry, jax.tree.map(lambda leaf: leaf[None], out)
 
 
 def edge_params(

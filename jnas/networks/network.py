@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jnas import genotype as genotype_lib
 from jnas import ops, spaces, types
-from jnas.networks import cell, functional, heads, mixed
+from jnas.networks import cell, functional, heads, mixed, stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Supernet(NamedTuple):
       apply: (params, x f32[B, H, W, channels], weights f32[C, E, O], *, key=None) ->
         outputs f32[B, num_classes]. It normalises by the batch alone, in training and
         in evaluation. key is needed only by random candidates.
-      layers: (name, count, mixture) of each group of equal layers, for inheriting.
+      layers: (name, count, mixture) of each stage, for inheriting.
     """
 
     init: Callable
@@ -79,7 +80,7 @@ class Network(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Consecutive equal layers, which share one program."""
+    """The cells of one stage, which share one program, or a residual layer."""
 
     name: str
     count: int
@@ -95,6 +96,8 @@ def supernet(
     *,
     norm: ops.Norm = ops.SEARCH,
     normalise_pools: bool | None = None,
+    remat: bool = False,
+    dtype: jnp.dtype | None = None,
 ) -> Supernet:
     """Builds the network that computes every candidate of every edge.
 
@@ -104,6 +107,10 @@ def supernet(
       norm: inside the cells; without statistics.
       normalise_pools: whether a norm follows each pool; None means as the papers do,
         for cells of two inputs (DARTS) but not for cells of one (NAS-Bench-201).
+      remat: whether each cell is computed again for the gradient, so that between
+        cells nothing but their outputs is kept.
+      dtype: of the activations, None for that of the images; parameters, statistics
+        and outputs stay as they are.
 
     Returns:
       The supernet, a pure function of its parameters.
@@ -118,12 +125,12 @@ def supernet(
 
     width = len(space.concat)
     plan = _plan(space.num_inputs, len(space.cells), width, shape)
-    groups = _groups(plan, build, ops.STEM, width)
+    groups = _groups(plan, _stage_of, build, ops.STEM, width, remat)
     stem = _stem(space.num_inputs, shape, ops.STEM)
     classifier = heads.classifier(
         groups[-1].out_features, shape.num_classes, _head_norm(space.num_inputs, norm)
     )
-    core = _chain(stem, groups, classifier, None)
+    core = _chain(stem, groups, classifier, None, dtype)
 
     def init(key):
         return core.init(key)[0]
@@ -146,6 +153,8 @@ def derived(
     norm: ops.Norm = ops.TRAINING,
     stem_norm: ops.Norm = ops.TRAINING,
     normalise_pools: bool = False,
+    remat: bool = False,
+    dtype: jnp.dtype | None = None,
 ) -> Network:
     """Builds the network of one genotype, with its own operations only.
 
@@ -156,6 +165,9 @@ def derived(
       norm: inside the cells and heads.
       stem_norm: of the stem and of the residual layers.
       normalise_pools: whether a norm follows each pool, as inside a DARTS supernet.
+      remat: whether each cell is computed again for the gradient.
+      dtype: of the activations, None for that of the images; parameters, statistics
+        and outputs stay as they are.
 
     Raises:
       ValueError: an auxiliary head on a network that has no place for one.
@@ -165,13 +177,12 @@ def derived(
 
     def build(place):
         own = cells[place.cell]
-        layer = cell.derived_cell(own, place, norm=norm, normalise=normalise_pools)
-        return layer, None
+        return cell.derived_cell(own, place, norm=norm, normalise=normalise_pools)
 
     # every cell of a network has the width of its own concat
     widths = [len(c.concat) for c in cells]
     plan = _plan(num_inputs, len(cells), widths, shape)
-    groups = _groups(plan, build, stem_norm, widths)
+    groups = _groups(plan, None, build, stem_norm, widths, remat)
     if auxiliary and num_inputs == 1:
         raise ValueError(
             "auxiliary must be False for cells of one input, got True. "
@@ -185,7 +196,8 @@ def derived(
     classifier = heads.classifier(
         groups[-1].out_features, shape.num_classes, _head_norm(num_inputs, norm)
     )
-    core = _chain(_stem(num_inputs, shape, stem_norm), groups, classifier, head)
+    stem = _stem(num_inputs, shape, stem_norm)
+    core = _chain(stem, groups, classifier, head, dtype)
 
     def apply(params, stats, x, *, train, key=None, drop_path_rate=None):
         context = cell.Context(drop_path_rate=drop_path_rate, train=train)
@@ -239,27 +251,41 @@ def _plan(num_inputs: int, num_cells: int, width: int | list, shape: Shape) -> l
     return plan
 
 
-def _groups(plan: list, build: Callable, norm: ops.Norm, width: int | list) -> list:
-    """Groups equal consecutive layers; each place is built once."""
+def _groups(
+    plan: list,
+    alike: Callable | None,
+    build: Callable,
+    norm: ops.Norm,
+    width: int | list,
+    remat: bool,
+) -> list:
+    """Groups consecutive layers that are equal, or that ``alike`` maps to one value."""
     groups, number, last_features = [], -1, None
-    for place, run in itertools.groupby(plan):
-        count = len(list(run))
-        number += count
-        if isinstance(place, int):
-            layer = cell.residual_layer(last_features, place, norm=norm)
-            mixture, out = None, place
+    for _, run in itertools.groupby(plan, alike):
+        places = list(run)
+        number += len(places)
+        if isinstance(places[0], int):
+            out, mixture = places[0], None
+            layer = cell.residual_layer(last_features, out, norm=norm)
         else:
-            layer, mixture = build(place)
-            own = width if isinstance(width, int) else width[place.cell]
-            out = own * place.features
-        name = f"layers_{number - count + 1:02d}"
-        layer = cell.repeat(layer, count)
-        groups.append(_Group(name, count, layer, mixture, number, out))
+            cells = [build(place) for place in places]
+            layer, mixture = stage.stage(cells, remat=remat), cells[0].mixture
+            own = width if isinstance(width, int) else width[places[0].cell]
+            out = own * places[0].features
+        name = f"layers_{number - len(places) + 1:02d}"
+        groups.append(_Group(name, len(places), layer, mixture, number, out))
         last_features = out
     return groups
 
 
-def _chain(stem, groups, classifier, auxiliary) -> cell.Layer:
+def _stage_of(place: cell.Place | int) -> tuple | int:
+    """What the cells of one stage have in common; a residual layer stands alone."""
+    if isinstance(place, int):
+        return place
+    return place.cell, place.features, place.reduction
+
+
+def _chain(stem, groups, classifier, auxiliary, dtype) -> cell.Layer:
     """Puts stem, groups of layers and heads together."""
     fixed = {"stem": stem, "classifier": classifier}
     if auxiliary:
@@ -281,7 +307,7 @@ def _chain(stem, groups, classifier, auxiliary) -> cell.Layer:
             )
             return y
 
-        states = (run("stem", x),) * 2
+        states = (run("stem", x if dtype is None else x.astype(dtype)),) * 2
         for i, group in enumerate(groups):
             ticket = None if key is None else jax.random.fold_in(key, i)
             states, new_stats[group.name] = group.layer.apply(
@@ -317,7 +343,7 @@ def inherit(
     cells = [c for _, c in genotype.cells]
     plan = _plan(cells[0].num_inputs, len(cells), len(cells[0].concat), shape)
     own = dict(params)
-    runs = (place for place, _ in itertools.groupby(plan))
+    runs = (next(run) for _, run in itertools.groupby(plan, _stage_of))
     for place, (name, count, mixture) in zip(runs, supernet.layers, strict=True):
         if mixture is None:
             continue

@@ -14,7 +14,7 @@ from flax import nnx
 from jax import lax
 
 from jnas import registry, types
-from jnas.ops import windows
+from jnas.ops import window_forms, windows
 
 TORCH_UNIFORM = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -68,7 +68,7 @@ class Conv(nnx.Module):
 
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f32[B, H, W, in] to f32[B, h, w, out]."""
-        kernel = self.kernel[...]
+        kernel = self.kernel[...].astype(x.dtype)
         if kernel.shape[:2] == (1, 1):
             x = x[:, :: self.strides[0], :: self.strides[1]]
             out = jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
@@ -78,9 +78,9 @@ class Conv(nnx.Module):
                 kernel,
                 self.strides,
                 [(p, p) for p in self.padding],
-                dimension_numbers=windows.DIMENSIONS,
+                dimension_numbers=window_forms.DIMENSIONS,
             )
-        return out if self.bias is None else out + self.bias[...]
+        return out if self.bias is None else out + self.bias[...].astype(x.dtype)
 
 
 class DepthwiseConv(nnx.Module):
@@ -96,8 +96,9 @@ class DepthwiseConv(nnx.Module):
 
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f32[B, H, W, F] to f32[B, ceil(H / s), ceil(W / s), F]."""
+        kernel = self.kernel[...].astype(x.dtype)
         return windows.depthwise_conv(
-            x, self.kernel[...], stride=self.stride, dilation=self.dilation
+            x, kernel, stride=self.stride, dilation=self.dilation
         )
 
 

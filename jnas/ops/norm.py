@@ -28,13 +28,23 @@ class BatchStatisticsNorm(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(features)) if affine else None
 
     def __call__(self, x: types.Array) -> types.Array:
-        """Maps f32[B, H, W, F] to the same shape."""
-        mean = x.mean((0, 1, 2))
-        variance = jnp.maximum((x * x).mean((0, 1, 2)) - mean * mean, 0)
+        """Maps f[B, H, W, F] to the same shape and dtype; statistics are float32."""
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        mean = wide.mean((0, 1, 2))
+        variance = jnp.maximum((wide * wide).mean((0, 1, 2)) - mean * mean, 0)
         scale = lax.rsqrt(variance + EPSILON)
         if self.scale is None:
-            return (x - mean) * scale
-        return (x - mean) * (scale * self.scale[...]) + self.bias[...]
+            return ((wide - mean) * scale).astype(x.dtype)
+        scaled = (wide - mean) * (scale * self.scale[...]) + self.bias[...]
+        return scaled.astype(x.dtype)
+
+
+class RunningNorm(nnx.BatchNorm):
+    """Normalises by the batch in training, by running statistics after it."""
+
+    def __call__(self, x: types.Array) -> types.Array:
+        """Maps f[B, H, W, F] to the same shape and dtype; statistics are float32."""
+        return super().__call__(x).astype(x.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Norm:
         """Builds the normalisation of f32[..., features]."""
         if not self.running:
             return BatchStatisticsNorm(features, affine=self.affine)
-        return nnx.BatchNorm(
+        return RunningNorm(
             features,
             epsilon=EPSILON,
             momentum=0.9,

@@ -1,104 +1,116 @@
-"""The sliding windows: depthwise convolution and pooling, in one place.
+"""The sliding windows: depthwise convolution and pooling, as JAX primitives.
 
-Everything in jnas that slides a window over each feature by itself goes through here,
-so that its form can be chosen (and replaced) in one file. Two forms of the depthwise
-convolution exist, and ``jax.default_backend()`` chooses between them at trace time:
-
-* native: ``lax.conv_general_dilated`` with one group per feature, on accelerators.
-* taps: k * k shifted products, summed; on CPU, where XLA's grouped convolution runs
-  through a naive loop (3 to 30 times slower forward and backward at the sizes of a
-  DARTS cell) and where vmap over kernels would make still more groups.
+Everything in jnas that slides a window over each feature by itself goes through here.
+The backend chooses the form (``ops/window_forms.py``) when a program is lowered: native
+on accelerators, taps on CPU; the numbers are the same. As primitives they know their
+own derivatives, in both modes and to every order: those of a convolution are the three
+primitives of its trilinear form, those of a pooling pairs of linear primitives, each
+the transpose of the other. So nothing but the arguments is kept for a gradient, where
+autodiff through shifted slices would keep k * k copies. ``vmap`` of a convolution over
+kernels counts sets of kernels; it does not become a convolution of more groups.
 
 Max-pooling takes the first of equal values, as torch does, and so does its gradient.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax.extend import core
+from jax.interpreters import ad, batching, mlir
 
 from jnas import types
+from jnas.ops import window_forms as forms
 
-DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-
-
-def out_size(size: int, stride: int) -> int:
-    """Returns ceil(size / stride), the rows or columns after a strided window."""
-    return -(-size // stride)
+_STATIC = ("stride", "dilation", "window", "size", "margins")
 
 
-def _tap(padded: types.Array, row: int, column: int, size: tuple, stride: int):
-    """Cuts the [B, h, w, F] that one element of a window sees at every position."""
-    (h, w), (b, _, _, f) = size, padded.shape
-    limits = (b, row + (h - 1) * stride + 1, column + (w - 1) * stride + 1, f)
-    return lax.slice(padded, (0, row, column, 0), limits, (1, stride, stride, 1))
+def _primitive(name: str, native: Callable, taps: Callable) -> core.Primitive:
+    """Makes a primitive with one form for CPU and one for the other backends."""
+    primitive = core.Primitive(name)
+
+    def abstract(*args, **how):
+        shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in args]
+        out = jax.eval_shape(functools.partial(taps, **how), *shapes)
+        return jax.core.ShapedArray(out.shape, out.dtype)
+
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=_STATIC))
+    primitive.def_abstract_eval(abstract)
+    for form, platform in ((native, None), (taps, "cpu")):
+        lowering = mlir.lower_fun(form, multiple_results=False)
+        mlir.register_lowering(primitive, lowering, platform=platform)
+    return primitive
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _depthwise_taps(x, kernel, stride, dilation):
-    k, size = kernel.shape[0], [out_size(n, stride) for n in x.shape[1:3]]
-    padded = _pad(x, dilation * (k // 2))
-    return sum(
-        _tap(padded, i * dilation, j * dilation, size, stride) * kernel[i, j]
-        for i in range(k)
-        for j in range(k)
+CONV, INPUT_GRADIENT, KERNEL_GRADIENT = (
+    _primitive(name, getattr(forms.NATIVE, field), getattr(forms.TAPS, field))
+    for name, field in (
+        ("depthwise_conv", "conv"),
+        ("depthwise_input_gradient", "input_gradient"),
+        ("depthwise_kernel_gradient", "kernel_gradient"),
     )
+)
 
 
-def _taps_forward(x, kernel, stride, dilation):
-    return _depthwise_taps(x, kernel, stride, dilation), (x, kernel)
+def _conv(x, w, like):
+    return CONV.bind(x, w, stride=like["stride"], dilation=like["dilation"])
 
 
-def _taps_backward(stride, dilation, residuals, g):
-    """Keeps x alone, where autodiff would keep k * k shifted copies of it.
+def _input_gradient(g, w, size, like):
+    how = dict(stride=like["stride"], dilation=like["dilation"])
+    return INPUT_GRADIENT.bind(g, w, size=tuple(size), **how)
 
-    The gradient of x is the convolution of g, spread over the grid of x, with the
-    kernel turned by half a turn; that of the kernel is one dot product a tap.
-    """
-    x, kernel = residuals
-    k, size = kernel.shape[0], g.shape[1:3]
-    spread = [
-        (0, n - (m - 1) * stride - 1, stride - 1)
-        for n, m in zip(x.shape[1:3], size, strict=True)
+
+def _kernel_gradient(x, g, window, like):
+    how = dict(stride=like["stride"], dilation=like["dilation"])
+    return KERNEL_GRADIENT.bind(x, g, window=window, **how)
+
+
+# Each argument's rule: the cotangent takes the place of the output in T(x, w, g).
+ad.defbilinear(
+    CONV,
+    lambda ct, x, w, **how: _input_gradient(ct, w, x.aval.shape[2:4], how),
+    lambda ct, x, w, **how: _kernel_gradient(x, ct, w.aval.shape[1], how),
+)
+ad.defbilinear(
+    INPUT_GRADIENT,
+    lambda ct, g, w, **how: _conv(ct, w, how),
+    lambda ct, g, w, **how: _kernel_gradient(ct, g, w.aval.shape[1], how),
+)
+ad.defbilinear(
+    KERNEL_GRADIENT,
+    lambda ct, x, g, **how: _input_gradient(g, ct, x.aval.shape[2:4], how),
+    lambda ct, x, g, **how: _conv(x, ct, how),
+)
+
+
+def _batch_sets(primitive, args, dims, **how):
+    """Counts the mapped axis among the sets; among the images if w is not mapped."""
+    size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
+    if primitive is not KERNEL_GRADIENT and dims[1] is None:
+        images = jnp.moveaxis(args[0], dims[0], 1)
+        sets, _, batch, *rest = images.shape
+        out = primitive.bind(images.reshape(sets, -1, *rest), args[1], **how)
+        return out.reshape(sets, size, batch, *out.shape[2:]), 1
+    return _merge_front(primitive, args, dims, **how)
+
+
+def _merge_front(primitive, args, dims, **how):
+    """Merges the mapped axis with the first, the sets or the images."""
+    size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
+    fronted = [
+        batching.bdim_at_front(a, d, size) for a, d in zip(args, dims, strict=True)
     ]
-    wide = lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), *spread, (0, 0, 0)))
-    d_x = _depthwise_taps(wide, kernel[::-1, ::-1], 1, dilation)
-    padded = _pad(x, dilation * (k // 2))
-    d_kernel = [
-        [
-            (_tap(padded, i * dilation, j * dilation, size, stride) * g).sum((0, 1, 2))
-            for j in range(k)
-        ]
-        for i in range(k)
-    ]
-    return d_x, jnp.stack([jnp.stack(row) for row in d_kernel])
+    out = primitive.bind(*(a.reshape(-1, *a.shape[2:]) for a in fronted), **how)
+    return out.reshape(size, -1, *out.shape[1:]), 0
 
 
-_depthwise_taps.defvjp(_taps_forward, _taps_backward)
+for _each in (CONV, INPUT_GRADIENT, KERNEL_GRADIENT):
+    batching.primitive_batchers[_each] = functools.partial(_batch_sets, _each)
 
 
-def _pad(x, margin, value=0.0):
-    margins = ((0, 0), (margin, margin), (margin, margin), (0, 0))
-    return jnp.pad(x, margins, constant_values=value)
-
-
-def _depthwise_native(x, kernel, stride, dilation):
-    margin = dilation * (kernel.shape[0] // 2)
-    return lax.conv_general_dilated(
-        x,
-        kernel[:, :, None, :],
-        window_strides=(stride, stride),
-        padding=((margin, margin), (margin, margin)),
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=DIMENSIONS,
-        feature_group_count=x.shape[-1],
-    )
-
-
-# One traced call by this name: networks/count.py reads its shapes, whatever its form.
-@functools.partial(jax.jit, static_argnames=("stride", "dilation"))
 def depthwise_conv(
     x: types.Array, kernel: types.Array, *, stride: int = 1, dilation: int = 1
 ) -> types.Array:
@@ -117,9 +129,52 @@ def depthwise_conv(
     Returns:
       f32[B, ceil(H / stride), ceil(W / stride), F].
     """
-    on_cpu = jax.default_backend() == "cpu"
-    form = _depthwise_taps if on_cpu else _depthwise_native
-    return form(x, kernel, stride, dilation)
+    return CONV.bind(x[None], kernel[None], stride=stride, dilation=dilation)[0]
+
+
+def _transposed(one: core.Primitive, other: core.Primitive, size_of: Callable) -> None:
+    """Declares ``other`` the transpose of ``one`` in its first argument."""
+
+    def jvp(tangent, x, *rest, **how):
+        return one.bind(tangent, *rest, **how)
+
+    def transpose(ct, x, *rest, **how):
+        none = (None,) * len(rest)
+        if type(ct) is ad.Zero:
+            return ad.Zero(x.aval), *none
+        return other.bind(ct, *rest, **size_of(x.aval, how)), *none
+
+    ad.defjvp(one, jvp, *[None] * (one in (PICK, PLACE)))
+    ad.primitive_transposes[one] = transpose
+    batching.primitive_batchers[one] = functools.partial(_merge_front, one)
+
+
+def _with_size(aval, how):
+    return how | {"size": tuple(aval.shape[1:3])}
+
+
+def _without_size(aval, how):
+    return {name: value for name, value in how.items() if name != "size"}
+
+
+PICK = _primitive("window_pick", forms.pick, forms.pick)
+PLACE = _primitive("window_place", forms.place, forms.place)
+SUM = _primitive("window_sum", forms.window_sum_native, forms.window_sum)
+SPREAD = _primitive("window_spread", forms.window_spread_native, forms.window_spread)
+for _pair in ((PICK, PLACE), (SUM, SPREAD)):
+    _transposed(*_pair, _with_size)
+    _transposed(*reversed(_pair), _without_size)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _max_pool(x, window, stride):
+    return forms.largest(x, window=window, stride=stride)[0]
+
+
+@_max_pool.defjvp
+def _max_pool_jvp(window, stride, primals, tangents):
+    largest, winner = forms.largest(*primals, window=window, stride=stride)
+    return largest, PICK.bind(*tangents, winner, window=window, stride=stride)
 
 
 def max_pool(x: types.Array, *, window: int = 3, stride: int = 1) -> types.Array:
@@ -134,47 +189,6 @@ def max_pool(x: types.Array, *, window: int = 3, stride: int = 1) -> types.Array
       f32[B, ceil(H / stride), ceil(W / stride), F]; NaN where a window holds one.
     """
     return _max_pool(x, window, stride)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _max_pool(x, window, stride):
-    return _max_pool_forward(x, window, stride)[0]
-
-
-def _max_pool_forward(x, window, stride):
-    size = [out_size(n, stride) for n in x.shape[1:3]]
-    padded = _pad(x, window // 2, -jnp.inf)
-    largest, winner = None, None
-    for number in range(window * window):
-        tap = _tap(padded, *divmod(number, window), size, stride)
-        if largest is None:
-            largest, winner = tap, jnp.zeros(tap.shape, jnp.int8)
-            continue
-        wins = (tap > largest) | jnp.isnan(tap)
-        largest = jnp.where(wins, tap, largest)
-        winner = jnp.where(wins, jnp.int8(number), winner)
-    return largest, (winner, x.shape)
-
-
-def _max_pool_backward(window, stride, residuals, g):
-    """Hands each gradient to the tap that won; one byte a window is kept."""
-    winner, (_, height, width, _) = residuals
-    margin = window // 2
-    extents = height + 2 * margin, width + 2 * margin
-    total = 0
-    for number in range(window * window):
-        begins = divmod(number, window)
-        spread = [
-            (begin, n - begin - (m - 1) * stride - 1, stride - 1)
-            for begin, n, m in zip(begins, extents, g.shape[1:3], strict=True)
-        ]
-        share = jnp.where(winner == number, g, 0)
-        zero = jnp.zeros((), g.dtype)
-        total += lax.pad(share, zero, ((0, 0, 0), *spread, (0, 0, 0)))
-    return (total[:, margin : margin + height, margin : margin + width],)
-
-
-_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def avg_pool(
@@ -195,16 +209,11 @@ def avg_pool(
     Returns:
       f32[B, h, w, F] with h = (H + sum(margins) - window) // stride + 1.
     """
-    before, after = margins or (window // 2, window // 2)
-    extents = [n + before + after for n in x.shape[1:3]]
-    size = [(n - window) // stride + 1 for n in extents]
-    padded = jnp.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
-    total = sum(
-        _tap(padded, i, j, size, stride) for i in range(window) for j in range(window)
-    )
+    margins = margins or (window // 2, window // 2)
+    total = SUM.bind(x, window=window, stride=stride, margins=margins)
     counts = [
-        _pixels_inside(n, m, window, stride, before)
-        for n, m in zip(x.shape[1:3], size, strict=True)
+        _pixels_inside(n, m, window, stride, margins[0])
+        for n, m in zip(x.shape[1:3], total.shape[1:3], strict=True)
     ]
     inside = np.outer(*counts)[None, :, :, None]
     return total * jnp.asarray(1.0 / inside, x.dtype)
