@@ -268,10 +268,13 @@ def _groups(
             out, mixture = places[0], None
             layer = cell.residual_layer(last_features, out, norm=norm)
         else:
+            first = places[0]
+            own = width if isinstance(width, int) else width[first.cell]
+            out = own * first.features
             cells = [build(place) for place in places]
-            layer, mixture = stage.stage(cells, remat=remat), cells[0].mixture
-            own = width if isinstance(width, int) else width[places[0].cell]
-            out = own * places[0].features
+            inner = first._replace(in_features=(out, out), after_reduction=False)
+            layer = stage.stage(cells, build(inner), remat=remat)
+            mixture = cells[0].mixture
         name = f"layers_{number - len(places) + 1:02d}"
         groups.append(_Group(name, len(places), layer, mixture, number, out))
         last_features = out

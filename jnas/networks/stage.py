@@ -15,11 +15,15 @@ from jnas import types
 from jnas.networks import cell as cell_lib
 
 
-def stage(cells: list[cell_lib.Cell], *, remat: bool) -> cell_lib.Layer:
+def stage(
+    cells: list[cell_lib.Cell], inner: cell_lib.Cell, *, remat: bool
+) -> cell_lib.Layer:
     """Puts cells with equal inner nodes in a row.
 
     Args:
-      cells: at least one; all but the first preprocess with parts of one structure.
+      cells: at least one.
+      inner: a cell that stands between two of them, whose preprocessing all but the
+        first share, up to the widening.
       remat: whether each cell's inner values are computed again for the gradient,
         instead of being kept.
 
@@ -31,6 +35,8 @@ def stage(cells: list[cell_lib.Cell], *, remat: bool) -> cell_lib.Layer:
     alike = all(c.place == first.place for c in cells)
     names = [f"cell_{i:02d}" for i in range(count)]
     parts = [{f"preprocess{i}": p for i, p in enumerate(c.preprocess)} for c in cells]
+    shared = parts[0] if alike else dict(zip(parts[0], inner.preprocess, strict=True))
+    _, width = inner.place.in_features
 
     def init(key):
         nodes_key, *keys = jax.random.split(key, count + 1)
@@ -75,18 +81,22 @@ def stage(cells: list[cell_lib.Cell], *, remat: bool) -> cell_lib.Layer:
         nodes = params["nodes"], stats["nodes"]
         keys = None if key is None else jax.random.split(key, count)
         given, before, own = None, states, {}
+        later = names if parts[0] else []
         if not alike:
             given, own = first_inputs(params, stats, states, context)
-            width = _out_features(first, *nodes, given, context, key)
             before = (_widened(states[1], width),) * 2
-        later = names if alike else [names[1], *names[1:]]
-        outer = [_stacked([t[n] for n in later if n in t]) for t in (params, stats)]
+            later = [names[1], *names[1:]]  # the first of them is not read
+        like = jax.eval_shape(lambda: cell_lib.init_all(jax.random.key(0), shared))
+        outer = tuple(
+            _stacked([t[n] for n in later], shapes)
+            for t, shapes in zip((params, stats), like, strict=True)
+        )
 
         def body(states, each):
             number, (own_params, own_stats), nodes, key = each
 
             def inside(states):
-                return preprocess(parts[-1], own_params, own_stats, states, context)
+                return preprocess(shared, own_params, own_stats, states, context)
 
             if alike:
                 inputs, own = inside(states)
@@ -95,7 +105,7 @@ def stage(cells: list[cell_lib.Cell], *, remat: bool) -> cell_lib.Layer:
                     number == 0, lambda _: (given, own_stats), inside, states
                 )
             out, new_nodes = first.apply(*nodes, inputs, context, key)
-            return (states[1] if own_params else out, out), (own, new_nodes)
+            return (states[1] if shared else out, out), (own, new_nodes)
 
         table = jnp.arange(count), outer, nodes, keys
         states, (owns, new_nodes) = jax.lax.scan(
@@ -115,30 +125,19 @@ def stage(cells: list[cell_lib.Cell], *, remat: bool) -> cell_lib.Layer:
     return cell_lib.Layer(init, single if count == 1 else row)
 
 
-def _out_features(cell, params, stats, inputs, context, key) -> int:
-    """F of a cell's output, from shapes alone."""
-    params, stats = (jax.tree.map(lambda leaf: leaf[0], t) for t in (params, stats))
-
-    def out(params, stats, inputs):
-        return cell.apply(params, stats, inputs, context, key)[0]
-
-    return jax.eval_shape(out, params, stats, inputs).shape[-1]
-
-
 def _widened(x: types.Array, features: int) -> types.Array:
     """Adds features of zeros."""
     return jnp.pad(x, ((0, 0),) * 3 + ((0, features - x.shape[-1]),))
 
 
-def _stacked(trees: list) -> types.Params:
-    """Stacks pytrees; leaves of another size are widened by zeros at their ends."""
+def _stacked(trees: list, like: types.Params) -> types.Params:
+    """Stacks pytrees whose leaves are widened by zeros to the shapes of ``like``."""
 
-    def stack(*leaves):
-        shape = [max(sizes) for sizes in zip(*(a.shape for a in leaves), strict=True)]
+    def stack(like, *leaves):
         grown = (
-            jnp.pad(a, [(0, n - m) for n, m in zip(shape, a.shape, strict=True)])
+            jnp.pad(a, [(0, n - m) for n, m in zip(like.shape, a.shape, strict=True)])
             for a in leaves
         )
         return jnp.stack(list(grown))
 
-    return jax.tree.map(stack, *trees) if trees else {}
+    return jax.tree.map(stack, like, *trees) if trees else {}
