@@ -5,6 +5,7 @@ A module is split once, under eval_shape, and merged inside each call with
 over edges, cells or seeds is then ``jax.vmap`` of ``init``.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -83,6 +84,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Functional:
         _, params, _, stats = _split(build(nnx.Rngs(key)))
         return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 
+    @functools.partial(jax.jit, static_argnames="train")  # traced once a shape
     def apply(params, stats, x, *, train=True, key=None):
         merged = nnx.merge(
             training if train else evaluation,

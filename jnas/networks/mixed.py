@@ -214,6 +214,7 @@ def _segment_function(segment: Segment, lead: int, num_inputs: int) -> Callable:
     shared_columns = np.array(list(segment.shared), int)
     num_sources = int(route.source.max()) + 1
 
+    @jax.jit
     def shared(x):
         """The shared candidates' outputs at one source."""
         return tuple(op.apply({}, {}, x)[0] for op in segment.shared.values())
@@ -235,6 +236,7 @@ def _segment_function(segment: Segment, lead: int, num_inputs: int) -> Callable:
         )
         return d_fan_out, pull(tuple(d_outputs))[0]
 
+    @jax.jit  # traced once, for the forward walk, the backward walk and both levels
     def stacked(params, row, x, key):
         """What an edge adds to its target."""
         total = 0

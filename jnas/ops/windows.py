@@ -27,14 +27,18 @@ from jnas.ops import window_forms as forms
 _STATIC = ("stride", "dilation", "window", "size", "margins")
 
 
-def _primitive(name: str, native: Callable, taps: Callable) -> core.Primitive:
-    """Makes a primitive with one form for CPU and one for the other backends."""
+def _primitive(
+    name: str, shape: Callable, native: Callable, taps: Callable
+) -> core.Primitive:
+    """Makes a primitive with one form for CPU and one for the other backends.
+
+    ``shape`` gives the result's shape from those of the arguments.
+    """
     primitive = core.Primitive(name)
 
-    def abstract(*args, **how):
-        shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in args]
-        out = jax.eval_shape(functools.partial(taps, **how), *shapes)
-        return jax.core.ShapedArray(out.shape, out.dtype)
+    def abstract(first, *rest, **how):
+        found = shape(first.shape, *(a.shape for a in rest), **how)
+        return jax.core.ShapedArray(tuple(found), first.dtype)
 
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=_STATIC))
     primitive.def_abstract_eval(abstract)
@@ -44,13 +48,31 @@ def _primitive(name: str, native: Callable, taps: Callable) -> core.Primitive:
     return primitive
 
 
-CONV, INPUT_GRADIENT, KERNEL_GRADIENT = (
-    _primitive(name, getattr(forms.NATIVE, field), getattr(forms.TAPS, field))
-    for name, field in (
-        ("depthwise_conv", "conv"),
-        ("depthwise_input_gradient", "input_gradient"),
-        ("depthwise_kernel_gradient", "kernel_gradient"),
-    )
+def _out_sizes(shape, stride):
+    return [forms.out_size(n, stride) for n in shape[-3:-1]]
+
+
+def _sized(g, _=None, *, size, **how):
+    return *g[:-3], *size, g[-1]
+
+
+CONV = _primitive(
+    "depthwise_conv",
+    lambda x, w, *, stride, **how: (*x[:2], *_out_sizes(x, stride), x[-1]),
+    forms.NATIVE.conv,
+    forms.TAPS.conv,
+)
+INPUT_GRADIENT = _primitive(
+    "depthwise_input_gradient",
+    _sized,
+    forms.NATIVE.input_gradient,
+    forms.TAPS.input_gradient,
+)
+KERNEL_GRADIENT = _primitive(
+    "depthwise_kernel_gradient",
+    lambda x, g, *, window, **how: (x[0], window, window, x[-1]),
+    forms.NATIVE.kernel_gradient,
+    forms.TAPS.kernel_gradient,
 )
 
 
@@ -157,10 +179,17 @@ def _without_size(aval, how):
     return {name: value for name, value in how.items() if name != "size"}
 
 
-PICK = _primitive("window_pick", forms.pick, forms.pick)
-PLACE = _primitive("window_place", forms.place, forms.place)
-SUM = _primitive("window_sum", forms.window_sum_native, forms.window_sum)
-SPREAD = _primitive("window_spread", forms.window_spread_native, forms.window_spread)
+def _summed(x, *, window, stride, margins):
+    sizes = ((n + sum(margins) - window) // stride + 1 for n in x[1:3])
+    return x[0], *sizes, x[-1]
+
+
+PICK = _primitive("window_pick", lambda _, w, **how: w, forms.pick, forms.pick)
+PLACE = _primitive("window_place", _sized, forms.place, forms.place)
+SUM = _primitive("window_sum", _summed, forms.window_sum_native, forms.window_sum)
+SPREAD = _primitive(
+    "window_spread", _sized, forms.window_spread_native, forms.window_spread
+)
 for _pair in ((PICK, PLACE), (SUM, SPREAD)):
     _transposed(*_pair, _with_size)
     _transposed(*reversed(_pair), _without_size)
