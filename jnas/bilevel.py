@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jnas import registry, types
@@ -91,8 +92,12 @@ def unrolled(
     """Differentiates through the optimiser's own steps: d L_valid(w_K(a), a) / d a.
 
     w_0 = w, and w_{k+1} is what ``optimizer`` makes of the gradient of L_train at w_k,
-    momentum, weight decay, schedule and clipping included. Reverse over reverse, exact:
-    no epsilon. All K steps see the same training batch.
+    momentum, weight decay, schedule and clipping included. Exact: no epsilon. All K
+    steps see the same training batch. The gradient at w_K is taken back step by step:
+    through the optimiser, which gives a direction v, then through L_train by its mixed
+    second derivative along v. As second derivatives commute, that is the forward-mode
+    derivative of d L_train / d a along v: about two gradients, and no intermediate is
+    kept for it, where reverse over reverse keeps all of both.
 
     Args:
       train_loss: (key, params, logits, batch) -> (loss f32[], metrics).
@@ -115,28 +120,78 @@ def unrolled(
             f"num_steps must be at least 1, got {num_steps}. Use first_order for none."
         )
     gradient = jax.grad(train_loss, argnums=1, has_aux=True)
+    valid_gradient = jax.value_and_grad(valid_loss, argnums=(1, 2), has_aux=True)
 
     def hypergradient(key, params, opt_state, logits, train, valid):
-        valid_key, *train_keys = jax.random.split(key, num_steps + 1)
+        valid_key, *keys = jax.random.split(key, num_steps + 1)
 
-        def unroll(logits):
-            @jax.checkpoint
-            def step(carry, key):
-                params, opt_state = carry
-                grads, _ = gradient(key, params, logits, train)
-                updates, opt_state = optimizer.update(grads, opt_state, params)
-                return (optax.apply_updates(params, updates), opt_state), None
+        def forward(carry, key):
+            params, opt_state = carry
+            grads, _ = gradient(key, params, logits, train)
+            updates, new = optimizer.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), new), (key, grads, carry)
 
-            carry = params, opt_state
-            if num_steps == 1:
-                carry, _ = step(carry, train_keys[0])
-            else:
-                carry, _ = jax.lax.scan(step, carry, jax.numpy.stack(train_keys))
-            return valid_loss(valid_key, carry[0], logits, valid)
+        def backward(carry, kept, argnums=(2, 1)):
+            d_params, d_state, d_logits = carry
+            key, grads, (params, opt_state) = kept
+            direction, d_state, d_params = _through_update(
+                optimizer, grads, opt_state, params, d_params, d_state
+            )
 
-        return jax.value_and_grad(unroll, has_aux=True)(logits)
+            def slopes(params):
+                of = jax.grad(train_loss, argnums, has_aux=True)
+                return of(key, params, logits, train)[0]
+
+            # d/dv of the slopes is the mixed second derivative times v, by symmetry
+            _, (mixed, *inner) = jax.jvp(slopes, (params,), (direction,))
+            d_params = optax.tree.add(d_params, *inner) if inner else d_params
+            return (d_params, d_state, optax.tree.add(d_logits, mixed)), None
+
+        carry = params, opt_state
+        if num_steps == 1:
+            carry, first = forward(carry, keys[0])
+        else:
+            carry, trail = jax.lax.scan(forward, carry, jnp.stack(keys))
+            first, rest = (
+                jax.tree.map(lambda leaf, part=part: leaf[part], trail)
+                for part in (0, slice(1, None))
+            )
+        value, (d_params, d_logits) = valid_gradient(valid_key, carry[0], logits, valid)
+        d_state = [jnp.zeros_like(leaf) for leaf in _moving(opt_state)[0]]
+        carry = d_params, d_state, d_logits
+        if num_steps > 1:
+            carry, _ = jax.lax.scan(backward, carry, rest, reverse=True)
+        (_, _, d_logits), _ = backward(carry, first, argnums=(2,))
+        return value, d_logits
 
     return hypergradient
+
+
+def _moving(opt_state: Any) -> tuple[list, Callable]:
+    """Returns an optimiser's floating leaves, and what puts others in their place."""
+    leaves, treedef = jax.tree.flatten(opt_state)
+    moves = [jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves]
+
+    def put(moving):
+        new = iter(moving)
+        merged = [next(new) if m else a for m, a in zip(moves, leaves, strict=True)]
+        return jax.tree.unflatten(treedef, merged)
+
+    return [a for m, a in zip(moves, leaves, strict=True) if m], put
+
+
+def _through_update(optimizer, grads, opt_state, params, d_params, d_state):
+    """Takes gradients at the updated params and state back through the optimiser.
+
+    Returns those of (grads, opt_state, params), with the loss's own slope held fixed.
+    """
+    state, put = _moving(opt_state)
+
+    def update(grads, state, params):
+        updates, new = optimizer.update(grads, put(state), params)
+        return optax.apply_updates(params, updates), _moving(new)[0]
+
+    return jax.vjp(update, grads, state, params)[1]((d_params, d_state))
 
 
 def bilevel(

@@ -323,14 +323,15 @@ def _segment_function(segment: Segment, lead: int, num_inputs: int) -> Callable:
         d_weights = jnp.zeros_like(weights).at[route.row].add(d_rows)
         return d_params, d_weights, d_states, d_inputs, None
 
+    @jax.custom_vjp
     def run(params, weights, states, inputs, key):
         return forward(params, weights, states, inputs, key)[0]
 
     def keep(params, weights, states, inputs, key):
-        states = run(params, weights, states, inputs, key)
+        # not run: its rule would be in the way of a forward mode over this gradient
+        states, _ = forward(params, weights, states, inputs, key)
         return states, (params, weights, states, inputs, key)
 
-    run = jax.custom_vjp(run)
     run.defvjp(keep, backward)
     return run
 

@@ -27,10 +27,12 @@ the three; ``ops/windows.py`` makes primitives of them.
 """
 
 import itertools
+import math
 from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jnas import types
@@ -132,25 +134,37 @@ def spread(
     return lax.pad(g, jnp.asarray(value, g.dtype), [*lead, *gaps, (0, 0, 0)])
 
 
+def _slide(x, elements, *, stride, dilation):
+    """Slides a window whose elements are f[S, F], row by row, over f[S, B, H, W, F]."""
+    k, size = math.isqrt(len(elements)), [out_size(n, stride) for n in x.shape[2:4]]
+    padded = pad(x, dilation * (k // 2))
+    shape, total = (*x.shape[:2], *size, x.shape[-1]), 0
+    places = itertools.product(range(0, k * dilation, dilation), repeat=2)
+    for place, element in zip(places, elements, strict=True):
+        scale = lax.broadcast_in_dim(element, shape, (0, 4))
+        total += tap(padded, *place, size, stride) * scale
+    return total
+
+
+def _elements(w):
+    """Cuts kernels f[S, k, k, F] into k * k elements f[S, F].
+
+    They are multiplied by the identity, which XLA does not fuse into the loop over
+    pixels.
+    """
+    sets, k, _, features = w.shape
+    identity = np.eye(features, dtype=w.dtype)
+    w = jnp.matmul(w.reshape(sets, k * k, features), identity, precision="highest")
+    return [lax.index_in_dim(w, i, 1, keepdims=False) for i in range(k * k)]
+
+
 def _conv_taps(x, w, *, stride, dilation):
-    k, size = w.shape[1], [out_size(n, stride) for n in x.shape[2:4]]
-    padded, w = pad(x, dilation * (k // 2)), _settle(w)
-    return sum(
-        tap(padded, i * dilation, j * dilation, size, stride)
-        * w[:, i, j][:, None, None, None]
-        for i in range(k)
-        for j in range(k)
-    )
-
-
-def _settle(w):
-    """Multiplies by the identity, which XLA does not fuse into the loop over pixels."""
-    return jnp.matmul(w, jnp.eye(w.shape[-1], dtype=w.dtype), precision="highest")
+    return _slide(x, _elements(w), stride=stride, dilation=dilation)
 
 
 def _input_gradient_taps(g, w, *, size, stride, dilation):
-    wide = spread(g, size, stride)
-    return _conv_taps(wide, w[:, ::-1, ::-1], stride=1, dilation=dilation)
+    wide, turned = spread(g, size, stride), _elements(w)[::-1]
+    return _slide(wide, turned, stride=1, dilation=dilation)
 
 
 def _kernel_gradient_taps(x, g, *, window, stride, dilation):
