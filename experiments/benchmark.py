@@ -44,9 +44,7 @@ def main():
     shape = {name: FLAGS[name].value or size for name, size in sizes}
     check()
     earlier = benchmark_figures.read(FLAGS.compare, shape) if FLAGS.compare else None
-    options = {"remat": True} if FLAGS.remat else {}
-    if FLAGS.dtype != "float32":
-        options["dtype"] = jnp.dtype(FLAGS.dtype)
+    options = {"remat": FLAGS.remat, "dtype": jnp.dtype(FLAGS.dtype)}
     steps = benchmark_steps.steps(FLAGS.steps, **shape, **options)
     result = {
         "preset": FLAGS.preset,

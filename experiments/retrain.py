@@ -28,6 +28,8 @@ flags.DEFINE_float("learning_rate", 0.025, "Falls to 0 by a cosine.", lower_boun
 flags.DEFINE_float("drop_path_rate", 0.2, "At the end of training.")
 flags.DEFINE_boolean("auxiliary", True, "Train the auxiliary head with it.")
 flags.DEFINE_integer("cutout", None, "Side of the blanked square; half if empty.")
+flags.DEFINE_bool("remat", False, "Compute cells again for the gradient; less memory.")
+flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the activations.")
 
 
 def main():
@@ -42,6 +44,8 @@ def main():
         drop_path_rate=FLAGS.drop_path_rate,
         auxiliary=FLAGS.auxiliary and cell.cells[0][1].num_inputs == 2,
         cutout=FLAGS.cutout,
+        remat=FLAGS.remat,
+        dtype=FLAGS.dtype,
     )
     dataset = data.shrink(data.load(FLAGS.data), FLAGS.shrink)
     with run.open_run(

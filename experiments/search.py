@@ -29,6 +29,8 @@ flags.DEFINE_float("valid_rate", 0.5, "Share of images that train the architectu
 flags.DEFINE_float("learning_rate", 0.025, "Of the weights, at first.", lower_bound=0)
 flags.DEFINE_float("logits_learning_rate", 3e-4, "Of the logits.", lower_bound=0)
 flags.DEFINE_integer("num_seeds", None, "Searches side by side.", lower_bound=1)
+flags.DEFINE_bool("remat", False, "Compute cells again for the gradient; less memory.")
+flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the activations.")
 
 
 def main():
@@ -48,6 +50,8 @@ def main():
         learning_rate=FLAGS.learning_rate,
         logits_learning_rate=FLAGS.logits_learning_rate,
         num_seeds=FLAGS.num_seeds,
+        remat=FLAGS.remat,
+        dtype=FLAGS.dtype,
     )
     stages.check_names(settings, space)
     dataset = data.shrink(data.load(FLAGS.data), FLAGS.shrink)

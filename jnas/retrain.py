@@ -52,7 +52,7 @@ def training(
       batch_size: B.
       num_epochs: passes over it.
       drop_path_rate: probability that a path is dropped, at the end of training.
-      num_seeds: S trainings side by side by vmap, or None for one.
+      num_seeds: S trainings as one program, or None for one.
 
     Returns:
       The program. Its state's ``inner`` is a TrainState; its metrics are METRICS.

@@ -98,7 +98,7 @@ def gradient_search(
       num_examples: sizes of the training and the validation part.
       batch_size: B, of both.
       num_epochs: passes over the training part.
-      num_seeds: S searches side by side by vmap, or None for one.
+      num_seeds: S searches as one program, or None for one.
       regularizers: penalties on the architecture.
 
     Returns:

@@ -1,73 +1,151 @@
 """Tests of the sliding windows against XLA's own and against brute force."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import lax, test_util
 
+from jnas.ops import window_forms as forms
 from jnas.ops import windows
 
 SIZES = ((8, 8), (7, 8), (5, 5), (1, 3))
 
 
 @pytest.fixture(autouse=True)
-def float64():
-    """Runs everything in float64, where the forms agree to 1e-10."""
-    with jax.enable_x64(True):
+def float64(request):
+    """Runs in float64, where the forms agree to 1e-10, unless a test says else."""
+    with jax.enable_x64("single" not in request.keywords):
         yield
 
 
-def normal(seed, shape):
-    """Draws f64 of a shape."""
-    return jax.random.normal(jax.random.key(seed), shape, jnp.float64)
+def normal(seed, shape, dtype=jnp.float64):
+    """Draws floats of a shape."""
+    return jax.random.normal(jax.random.key(seed), shape, dtype)
 
 
-@pytest.mark.parametrize("size", SIZES)
+def brute_force(x, w, stride, dilation):
+    """The definition, pixel by pixel, in numpy."""
+    k, (_, height, width, _) = w.shape[0], x.shape
+    h, v = -(-height // stride), -(-width // stride)
+    out = np.zeros((x.shape[0], h, v, x.shape[-1]), x.dtype)
+    for i, j, a, b in np.ndindex(h, v, k, k):
+        row = stride * i + dilation * (a - k // 2)
+        column = stride * j + dilation * (b - k // 2)
+        if 0 <= row < height and 0 <= column < width:
+            out[:, i, j] += w[a, b] * x[:, row, column]
+    return out
+
+
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_both_forms_agree_with_their_gradients(size, kernel, stride, dilation):
-    """The taps and the native convolution are one function."""
-    x, w = normal(0, (2, *size, 3)), normal(1, (kernel, kernel, 3))
+def test_both_forms_are_the_definition(kernel, stride, dilation):
+    """Convolution, input gradient, kernel gradient: one trilinear form, to 1e-10.
 
-    def value_and_grads(form):
-        def total(x, w):
-            y = form(x, w, stride, dilation)
-            return jnp.sin(y).sum(), y
+    Odd and even sizes, images smaller than the window, batch 1.
+    """
+    how = dict(stride=stride, dilation=dilation)
 
-        return jax.value_and_grad(total, (0, 1), has_aux=True)(x, w)
+    @functools.partial(jax.jit, static_argnums=0)
+    def three(form, x, w, g):
+        return (
+            form.conv(x, w, **how),
+            form.input_gradient(g, w, size=x.shape[2:4], **how),
+            form.kernel_gradient(x, g, window=kernel, **how),
+        )
 
-    taps = value_and_grads(windows._depthwise_taps)
-    native = value_and_grads(windows._depthwise_native)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), taps, native
-    )
+    for batch, size in ((2, (7, 8)), (1, (2, 3))):
+        x, w = normal(0, (2, batch, *size, 3)), normal(1, (2, kernel, kernel, 3))
+        pairs = zip(np.asarray(x), np.asarray(w), strict=True)
+        want = np.stack([brute_force(*pair, **how) for pair in pairs])
+        g = normal(2, want.shape)
+        taps, native = (three(form, x, w, g) for form in (forms.TAPS, forms.NATIVE))
+        np.testing.assert_allclose(taps[0], want, atol=1e-10)
+        for a, b in zip(taps, native, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-10)
+        for gradient, argument in zip(taps[1:], (x, w), strict=True):
+            np.testing.assert_allclose(np.vdot(gradient, argument), np.vdot(want, g))
 
 
-def test_second_derivative_of_the_taps():
-    """Reverse over reverse, as the exact second-order step takes it."""
-    x, w = normal(0, (2, 6, 5, 3)), normal(1, (3, 3, 3))
+@pytest.mark.single
+@pytest.mark.parametrize("stride", [1, 2])
+def test_both_forms_in_float32(stride):
+    """1e-5 forward and 1e-4 in the gradients, at the sizes of a real cell."""
+    x = normal(0, (1, 4, 16, 16, 8), jnp.float32)
+    w = normal(1, (1, 5, 5, 8), jnp.float32) / 5
+    how = dict(stride=stride, dilation=2)
+    g = normal(2, (1, 4, 16 // stride, 16 // stride, 8), jnp.float32)
 
-    def second(form):
-        def inner(x, w):
-            return jnp.sin(form(x, w, 2, 1)).sum()
+    @functools.partial(jax.jit, static_argnums=0)
+    def three(form, x, w, g):
+        return (
+            form.conv(x, w, **how),
+            form.input_gradient(g, w, size=(16, 16), **how),
+            form.kernel_gradient(x, g, window=5, **how),
+        )
 
-        def outer(x, w):
-            return (jax.grad(inner, 1)(x, w) ** 2).sum()
+    taps, native = (three(form, x, w, g) for form in (forms.TAPS, forms.NATIVE))
+    np.testing.assert_allclose(taps[0], native[0], atol=1e-5)
+    for a, b in zip(taps[1:], native[1:], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
 
-        return jax.grad(outer, (0, 1))(x, w)
 
-    for a, b in zip(
-        second(windows._depthwise_taps), second(windows._depthwise_native), strict=True
-    ):
-        np.testing.assert_allclose(a, b, atol=1e-10)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_derivatives_of_every_window(stride):
+    """Both modes, to the second order, by finite differences."""
+    x, w = normal(0, (2, 4, 5, 2)), normal(1, (3, 3, 2))
+    modes = ("fwd", "rev")
+
+    def jitted(function, **how):
+        return jax.jit(functools.partial(function, stride=stride, **how))
+
+    conv = jitted(windows.depthwise_conv, dilation=2)
+    test_util.check_grads(conv, (x, w), order=2, modes=modes)
+    for pool in (windows.max_pool, windows.avg_pool):
+        test_util.check_grads(jitted(pool), (x,), order=2, modes=modes)
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
+def test_vmap_is_a_loop(axes):
+    """Over images, over kernels, over both; values and gradients."""
+    xs, ws = normal(0, (3, 2, 5, 6, 2)), normal(1, (3, 3, 3, 2))
+
+    def value(x, w):
+        return jnp.sin(windows.depthwise_conv(x, w, stride=2)).sum()
+
+    both = jax.jit(jax.value_and_grad(value, (0, 1)))
+    args = [a if axis == 0 else a[0] for a, axis in zip((xs, ws), axes, strict=True)]
+    mapped = jax.jit(jax.vmap(both, axes))(*args)
+    for i in range(3):
+        one = both(
+            *(a[i] if axis == 0 else a for a, axis in zip(args, axes, strict=True))
+        )
+        jax.tree.map(
+            lambda m, o, i=i: np.testing.assert_allclose(m[i], o, atol=1e-12),
+            mapped,
+            one,
+        )
+
+
+def test_vmap_makes_no_convolution_of_more_groups():
+    """A mapped kernel is a set of kernels of the same primitive."""
+    xs, ws = normal(0, (3, 2, 5, 6, 2)), normal(1, (3, 3, 3, 2))
+    jaxpr = jax.make_jaxpr(jax.vmap(windows.depthwise_conv))(xs, ws)
+    shapes = [
+        e.invars[1].aval.shape
+        for e in jaxpr.eqns
+        if e.primitive.name == "depthwise_conv"
+    ]
+    assert shapes == [(3, 3, 3, 2)]
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_max_pool_is_reduce_window(size, stride):
-    """Values and gradients, ties included, are XLA's."""
+    """Values and gradients, ties included, are XLA's; under vmap as well."""
     x = jnp.round(normal(0, (2, *size, 3)) * 2)
 
     def reference(x):
@@ -80,10 +158,10 @@ def test_max_pool_is_reduce_window(size, stride):
 
     np.testing.assert_array_equal(pooled(x), reference(x))
     g = normal(1, pooled(x).shape)
-    for got, want in zip(
-        jax.vjp(pooled, x)[1](g), jax.vjp(reference, x)[1](g), strict=True
-    ):
-        np.testing.assert_allclose(got, want, atol=1e-12)
+    (got,), (want,) = jax.vjp(pooled, x)[1](g), jax.vjp(reference, x)[1](g)
+    np.testing.assert_allclose(got, want, atol=1e-12)
+    mapped = jax.vmap(lambda x, g: jax.vjp(pooled, x)[1](g)[0])(x[:, None], g[:, None])
+    np.testing.assert_allclose(mapped[:, 0], want, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -100,12 +178,45 @@ def test_avg_pool_counts_only_pixels_inside(size, stride):
             np.testing.assert_allclose(got[:, i, j], want, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("how", [(3, 1, (1, 1)), (3, 2, (1, 1)), (2, 2, (0, 1))])
+def test_both_forms_of_the_sum(size, how):
+    """Sum and spread agree with XLA's reduction over windows and its transpose."""
+    window, stride, margins = how
+    keywords = dict(window=window, stride=stride, margins=margins)
+    x = normal(0, (2, *size, 3))
+    taps, native = (
+        forms.window_sum(x, **keywords),
+        forms.window_sum_native(x, **keywords),
+    )
+    np.testing.assert_allclose(taps, native, atol=1e-12)
+    g = normal(1, taps.shape)
+    np.testing.assert_allclose(
+        forms.window_spread(g, size=size, **keywords),
+        forms.window_spread_native(g, size=size, **keywords),
+        atol=1e-12,
+    )
+
+
 def test_nan_is_not_swallowed():
     """A NaN pixel reaches every window that holds it, and no other."""
     x = jnp.zeros((1, 5, 5, 1)).at[0, 1, 1, 0].set(jnp.nan)
-    pooled = windows.max_pool(x)
-    convolved = windows.depthwise_conv(x, jnp.ones((3, 3, 1)))
-    for y in (pooled, convolved):
+    kernels = jnp.ones((1, 3, 3, 1))
+    how = dict(stride=1, dilation=1)
+    for y in (
+        windows.max_pool(x),
+        windows.avg_pool(x),
+        forms.TAPS.conv(x[None], kernels, **how)[0],
+        forms.NATIVE.conv(x[None], kernels, **how)[0],
+    ):
         expected = np.zeros((5, 5), bool)
         expected[0:3, 0:3] = True
         np.testing.assert_array_equal(np.isnan(y[0, :, :, 0]), expected)
+
+
+def test_a_gradient_keeps_the_arguments_alone():
+    """No shifted copies among the residuals."""
+    x, w = normal(0, (2, 8, 8, 3)), normal(1, (5, 5, 3))
+    _, pull = jax.vjp(windows.depthwise_conv, x, w)
+    kept = sum(leaf.size for leaf in jax.tree.leaves(pull))
+    assert kept <= x.size + w.size

@@ -32,6 +32,8 @@ class SearchSettings:
       learning_rate: of the weights, at the start.
       logits_learning_rate: of the architecture.
       num_seeds: S searches as one program; None for one.
+      remat: whether each cell is computed again for the gradient, to save memory.
+      dtype: of the activations, ``float32`` or ``bfloat16``.
     """
 
     relaxation: str = "softmax"
@@ -44,6 +46,8 @@ class SearchSettings:
     learning_rate: float = 0.025
     logits_learning_rate: float = 3e-4
     num_seeds: int | None = None
+    remat: bool = False
+    dtype: str = "float32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +63,8 @@ class RetrainSettings:
       drop_path_rate: at the end of training.
       auxiliary: whether the auxiliary head is trained with it.
       cutout: side of the blanked square in pixels; None for half the rows.
+      remat: whether each cell is computed again for the gradient, to save memory.
+      dtype: of the activations, ``float32`` or ``bfloat16``.
     """
 
     features: int = 36
@@ -69,6 +75,8 @@ class RetrainSettings:
     drop_path_rate: float = 0.2
     auxiliary: bool = True
     cutout: int | None = None
+    remat: bool = False
+    dtype: str = "float32"
 
 
 def check_names(settings: SearchSettings, space: spaces.CellSpace) -> None:
@@ -164,7 +172,9 @@ def _search_program(dataset, space, settings, shape, rows) -> program_lib.Progra
     )
     return search.gradient_search(
         space,
-        networks.supernet(space, shape),
+        networks.supernet(
+            space, shape, remat=settings.remat, dtype=jnp.dtype(settings.dtype)
+        ),
         relaxation=registry.RELAXATIONS[settings.relaxation],
         hypergradient=registry.HYPERGRADIENTS[settings.hypergradient],
         params_optimizer=optimizers.momentum_sgd(rate),
@@ -236,7 +246,13 @@ def retrain_cell(
         dataset.num_classes,
         dataset.image_shape[-1],
     )
-    network = networks.derived(genotype, shape, auxiliary=settings.auxiliary)
+    network = networks.derived(
+        genotype,
+        shape,
+        auxiliary=settings.auxiliary,
+        remat=settings.remat,
+        dtype=jnp.dtype(settings.dtype),
+    )
     augment = data_lib.for_training(dataset, cutout=settings.cutout)
     rate = optimizers.cosine_by_epoch(
         start=settings.learning_rate,
