@@ -1,6 +1,6 @@
 """The two searches: by gradient through a supernet, and discrete, by ask and tell."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -81,6 +81,7 @@ def gradient_search(
     batch_size: int,
     num_epochs: int,
     num_seeds: int | None = None,
+    over_seeds: Callable | None = None,
     regularizers: Sequence[types.Regularizer] = (),
 ) -> program_lib.Program:
     """Builds the differentiable search of DARTS as one program.
@@ -99,6 +100,7 @@ def gradient_search(
       batch_size: B, of both.
       num_epochs: passes over the training part.
       num_seeds: S searches as one program, or None for one.
+      over_seeds: how they are run, as ``program.program`` says.
       regularizers: penalties on the architecture.
 
     Returns:
@@ -146,6 +148,7 @@ def gradient_search(
         batch_size=batch_size,
         num_epochs=num_epochs,
         num_seeds=num_seeds,
+        over_seeds=over_seeds,
     )
 
 

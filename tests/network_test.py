@@ -1,5 +1,6 @@
 """Tests of the networks against published counts and against each other."""
 
+import functools
 import operator
 
 import jax
@@ -124,34 +125,52 @@ def registry_space(name):
     return getattr(spaces.zoo, name)()
 
 
-def test_mixture_is_the_sum_over_edges():
-    """Held against a plain loop over edges and candidates, in float64."""
+@pytest.mark.parametrize("stride", [1, 2])
+def test_mixture_is_the_sum_over_edges(stride):
+    """Held against a plain loop over edges and candidates, in float64.
+
+    So are its gradients, which walk the edges backwards, and the forward mode over
+    them, which the exact second order takes.
+    """
     names = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3")
+    pairs = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
+    edges = tuple(mixed.Edge(i, s, t, names) for i, (s, t) in enumerate(pairs))
     with jax.enable_x64(True):
-        edges = tuple(
-            mixed.Edge(i, s, t, names)
-            for i, (s, t) in enumerate([(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)])
+        mix = mixed.mixture(
+            edges,
+            num_inputs=2,
+            num_nodes=2,
+            features=4,
+            stride=stride,
+            norm=ops.SEARCH,
+            normalise=True,
         )
-        for stride in (1, 2):
-            mix = mixed.mixture(
-                edges,
-                num_inputs=2,
-                num_nodes=2,
-                features=4,
-                stride=stride,
-                norm=ops.SEARCH,
-                normalise=True,
-            )
-            params = mix.init(jax.random.key(0))
-            params = jax.tree.map(lambda p: p.astype(jnp.float64), params)
-            inputs = jax.random.normal(jax.random.key(1), (2, 2, 6, 6, 4), jnp.float64)
-            weights = jax.random.uniform(jax.random.key(2), (5, 4), jnp.float64)
-            got = mix.apply(params, inputs, weights)
-            want = by_hand(mix, params, inputs, weights, edges, stride)
-            np.testing.assert_allclose(got, want, atol=1e-10)
+        params = jax.jit(mix.init)(jax.random.key(0))
+        params = jax.tree.map(lambda p: p.astype(jnp.float64), params)
+        inputs = jax.random.normal(jax.random.key(1), (2, 2, 6, 6, 4), jnp.float64)
+        weights = jax.random.uniform(jax.random.key(2), (5, 4), jnp.float64)
+        args = params, inputs, weights
+
+        @functools.partial(jax.jit, static_argnums=0)
+        def everything(nodes, args):
+            def value(*args):
+                out = nodes(*args)
+                return jnp.sin(out).sum(), out
+
+            def slopes(*args):
+                return jax.grad(value, (0, 1, 2), has_aux=True)(*args)[0]
+
+            (_, out), grads = jax.value_and_grad(value, (0, 1, 2), has_aux=True)(*args)
+            return out, grads, jax.jvp(slopes, args, args)[1]
+
+        got = everything(mix.apply, args)
+        want = everything(functools.partial(by_hand, mix, edges, stride), args)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), got, want
+        )
 
 
-def by_hand(mix, params, inputs, weights, edges, stride):
+def by_hand(mix, edges, stride, params, inputs, weights):
     """Sums every candidate of every edge, one at a time."""
     states = [*inputs, 0, 0]
     for edge in sorted(edges, key=lambda e: e.target):
@@ -161,7 +180,44 @@ def by_hand(mix, params, inputs, weights, edges, stride):
             own = mixed.edge_params(mix, params, edge.source, edge.target, name)
             y, _ = op.apply(own, {}, states[edge.source])
             states[edge.target] += weights[edge.index, column] * y
-    return np.stack(states[2:])
+    return jnp.stack(states[2:])
+
+
+def test_remat_changes_nothing_and_bfloat16_little():
+    """Recomputed cells give the same gradients; outputs stay float32."""
+    space, shape = spaces.zoo.tiny(), networks.Shape(2, 4, 3)
+    plain, params = build(space, shape)
+    weights = jnp.full(space.shape, 0.25)
+
+    def grads(net):
+        def value(params, weights):
+            out = net.apply(params, image(), weights)
+            return (out**2).sum(), out
+
+        return jax.jit(jax.grad(value, (0, 1), has_aux=True))(params, weights)
+
+    want, out = grads(plain)
+    got, again = grads(networks.supernet(space, shape, remat=True))
+    np.testing.assert_allclose(again, out, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), got, want)
+    low, rough = grads(networks.supernet(space, shape, dtype=jnp.bfloat16))
+    assert rough.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(low)} == {np.dtype("float32")}
+    # bfloat16 has 8 bits: its outputs differ from these, by a few hundredths at most
+    assert 1e-5 < np.abs(rough - out).max() < 0.1 * np.abs(out).max()
+
+
+def test_a_stage_does_not_grow_with_its_cells():
+    """Eight and twenty layers trace to programs of one size, within a tenth."""
+    space = spaces.zoo.tiny()
+
+    def size(layers):
+        net = networks.supernet(space, networks.Shape(2, layers, 3))
+        params = jax.eval_shape(net.init, jax.random.key(0))
+        traced = jax.make_jaxpr(net.apply)(params, image(), jnp.ones(space.shape))
+        return len(str(traced))
+
+    assert size(20) < 1.1 * size(8)
 
 
 def test_candidates_that_differ_from_edge_to_edge():

@@ -38,7 +38,7 @@ def parts(*sizes):
 
 
 @functools.lru_cache
-def gradient_program(num_seeds=None):
+def gradient_program(num_seeds=None, over_seeds=None):
     """Builds two epochs of a gradient search on the tiny space."""
     return search.gradient_search(
         spaces.zoo.tiny(),
@@ -52,6 +52,7 @@ def gradient_program(num_seeds=None):
         batch_size=8,
         num_epochs=2,
         num_seeds=num_seeds,
+        over_seeds=over_seeds,
     )
 
 
@@ -95,16 +96,62 @@ def test_a_search_learns_and_moves_its_logits():
     assert 0 < float(metrics["entropy"]) <= np.log(4) + 1e-6
 
 
-def test_seeds_side_by_side_are_seeds_one_by_one():
-    """vmap over seeds gives each seed's own numbers, in float64 to 1e-9."""
+@pytest.mark.parametrize("over_seeds", [program.together, program.in_turn])
+def test_seeds_side_by_side_are_seeds_one_by_one(over_seeds):
+    """Either form gives each seed's own numbers, in float64 to 1e-9."""
     with jax.enable_x64(True):
-        many, metrics = run_all(gradient_program(2))
+        many, metrics = run_all(gradient_program(2, over_seeds))
         assert metrics["train_loss"].shape == (2,)
         prog = gradient_program()
         for s, key in enumerate(jax.random.split(jax.random.key(0), 2)):
             alone, _ = program.run(prog, jax.jit(prog.init)(key), parts(24, 16))
             mine = jax.tree.map(operator.itemgetter(s), many.inner.logits)
             np.testing.assert_allclose(mine, alone.inner.logits, atol=1e-9)
+
+
+def test_unrolled_gradient_of_a_supernet():
+    """Exact through depthwise candidates in a scan, against central differences.
+
+    float64; the step of 1e-6 keeps clear of the kinks of ReLU and max-pooling.
+    """
+    with jax.enable_x64(True):
+        space = spaces.zoo.tiny()
+        net = networks.supernet(space, SHAPE)
+        train_loss, valid_loss = search.losses(net, relaxations.softmax)
+        optimizer = optax.chain(
+            optax.add_decayed_weights(3e-4), optax.sgd(0.1, momentum=0.9)
+        )
+        keys = iter(jax.random.split(jax.random.key(0), 8))
+        params = jax.jit(net.init)(next(keys))
+        params = jax.tree.map(lambda p: p.astype(jnp.float64), params)
+        logits = jax.random.normal(next(keys), space.shape, jnp.float64)
+        train, valid = (
+            search.Batch(
+                jax.random.normal(next(keys), (4, 5, 6, 1), jnp.float64),
+                jnp.arange(4) % 3,
+                jnp.zeros(()),
+            )
+            for _ in range(2)
+        )
+        key, state = next(keys), optimizer.init(params)
+
+        def inner(logits):
+            grads, _ = jax.grad(train_loss, 1, has_aux=True)(key, params, logits, train)
+            updates, _ = optimizer.update(grads, state, params)
+            moved = optax.apply_updates(params, updates)
+            return valid_loss(key, moved, logits, valid)[0]
+
+        rule = bilevel.unrolled(train_loss, valid_loss, optimizer)
+        (_, _), d_logits = jax.jit(rule)(key, params, state, logits, train, valid)
+        direction, step = jax.random.normal(next(keys), space.shape, jnp.float64), 1e-6
+        value = jax.jit(inner)
+        ahead, behind = (value(logits + s * direction) for s in (step, -step))
+        slope = (ahead - behind) / (2 * step)
+        np.testing.assert_allclose(np.vdot(d_logits, direction), slope, rtol=1e-6)
+        (_, _), first = bilevel.first_order(train_loss, valid_loss, optimizer)(
+            key, params, state, logits, train, valid
+        )
+        assert abs(np.vdot(first, direction) / slope - 1) > 1e-3  # the test can fail
 
 
 def test_an_epoch_takes_each_example_once():

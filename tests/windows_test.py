@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax import lax, test_util
 
+from jnas.ops import pool_forms, windows
 from jnas.ops import window_forms as forms
-from jnas.ops import windows
 
 SIZES = ((8, 8), (7, 8), (5, 5), (1, 3))
 
@@ -186,14 +186,14 @@ def test_both_forms_of_the_sum(size, how):
     keywords = dict(window=window, stride=stride, margins=margins)
     x = normal(0, (2, *size, 3))
     taps, native = (
-        forms.window_sum(x, **keywords),
-        forms.window_sum_native(x, **keywords),
+        pool_forms.window_sum(x, **keywords),
+        pool_forms.window_sum_native(x, **keywords),
     )
     np.testing.assert_allclose(taps, native, atol=1e-12)
     g = normal(1, taps.shape)
     np.testing.assert_allclose(
-        forms.window_spread(g, size=size, **keywords),
-        forms.window_spread_native(g, size=size, **keywords),
+        pool_forms.window_spread(g, size=size, **keywords),
+        pool_forms.window_spread_native(g, size=size, **keywords),
         atol=1e-12,
     )
 

@@ -5,6 +5,7 @@ its own features and size, its inner nodes are computed from what comes out. Cel
 stage share the program of the second; ``networks/stage.py`` puts them in a row.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -82,6 +83,7 @@ class Cell(NamedTuple):
     mixture: mixed.Mixture | None = None
 
 
+@functools.lru_cache(maxsize=256)
 def preprocessing(
     place: Place, num_inputs: int, norm: ops.Norm
 ) -> tuple[functional.Functional, ...]:

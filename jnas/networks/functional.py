@@ -121,7 +121,12 @@ def operation(
     Raises:
       KeyError: no such operation.
     """
-    make = registry.OPERATIONS[name]
+    return _operation(registry.OPERATIONS[name], features, stride, norm, normalise)
+
+
+@functools.lru_cache(maxsize=256)
+def _operation(make, features, stride, norm, normalise) -> Functional:
+    """Builds one kind of candidate once, so that it is traced once a shape."""
 
     def build(rngs):
         op = make(features, stride, norm=norm, rngs=rngs)

@@ -1,11 +1,7 @@
 """The networks: a stem, layers of cells, heads; as supernet or of one genotype.
 
-Two skeletons. Cells of two inputs stand as in DARTS: reductions at a third and two
-thirds of the layers, where features double. Cells of one input stand as in
-NAS-Bench-201: three stages of equal cells with a residual block between stages.
-
-Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055; Dong and Yang 2020,
-arXiv:2001.00326.
+``networks/plan.py`` says where the layers stand, ``networks/stage.py`` what runs as one
+program.
 """
 
 import dataclasses
@@ -19,33 +15,8 @@ import jax.numpy as jnp
 from jnas import genotype as genotype_lib
 from jnas import ops, spaces, types
 from jnas.networks import cell, functional, heads, mixed, stage
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """The size of a network.
-
-    Attributes:
-      features: F of the first cells' states.
-      num_layers: cells in the whole (two-input cells) or in a stage (one-input cells).
-      num_classes: outputs.
-      channels: of the images.
-    """
-
-    features: int
-    num_layers: int
-    num_classes: int
-    channels: int = 3
-
-    def __post_init__(self):
-        """Raises ValueError where a size is below 1 (2 for num_classes)."""
-        for field in dataclasses.fields(self):
-            least = 2 if field.name == "num_classes" else 1
-            if getattr(self, field.name) < least:
-                raise ValueError(
-                    f"{field.name} must be at least {least}, got "
-                    f"{getattr(self, field.name)}. Choose a larger one."
-                )
+from jnas.networks import plan as plan_lib
+from jnas.networks.plan import Shape as Shape
 
 
 class Supernet(NamedTuple):
@@ -124,8 +95,8 @@ def supernet(
         return cell.supernet_cell(space, place, norm=norm, normalise=normalise)
 
     width = len(space.concat)
-    plan = _plan(space.num_inputs, len(space.cells), width, shape)
-    groups = _groups(plan, _stage_of, build, ops.STEM, width, remat)
+    plan = plan_lib.plan(space.num_inputs, len(space.cells), width, shape)
+    groups = _groups(plan, plan_lib.stage_of, build, ops.STEM, width, remat)
     stem = _stem(space.num_inputs, shape, ops.STEM)
     classifier = heads.classifier(
         groups[-1].out_features, shape.num_classes, _head_norm(space.num_inputs, norm)
@@ -181,7 +152,7 @@ def derived(
 
     # every cell of a network has the width of its own concat
     widths = [len(c.concat) for c in cells]
-    plan = _plan(num_inputs, len(cells), widths, shape)
+    plan = plan_lib.plan(num_inputs, len(cells), widths, shape)
     groups = _groups(plan, None, build, stem_norm, widths, remat)
     if auxiliary and num_inputs == 1:
         raise ValueError(
@@ -226,31 +197,6 @@ def _stem(num_inputs: int, shape: Shape, norm: ops.Norm) -> functional.Functiona
     return functional.functional(build)
 
 
-def _plan(num_inputs: int, num_cells: int, width: int | list, shape: Shape) -> list:
-    """The places of all layers, first to last; an int is a residual layer's output."""
-    if num_inputs == 1:
-        stages = [1, 2, 4]
-        place = [
-            cell.Place(0, shape.features * s, (shape.features * s,) * 2, False, False)
-            for s in stages
-        ]
-        each = [[p] * shape.num_layers for p in place]
-        return [
-            *each[0], place[1].features, *each[1], place[2].features, *each[2]
-        ]  # fmt: skip
-    widths = [width] * num_cells if isinstance(width, int) else width
-    reductions = {shape.num_layers // 3, 2 * shape.num_layers // 3}
-    before = last = 3 * shape.features
-    features, after, plan = shape.features, False, []
-    for i in range(shape.num_layers):
-        reduction = i in reductions
-        features *= 2 if reduction else 1
-        kind = min(num_cells - 1, int(reduction))
-        plan.append(cell.Place(kind, features, (before, last), reduction, after))
-        before, last, after = last, widths[kind] * features, reduction
-    return plan
-
-
 def _groups(
     plan: list,
     alike: Callable | None,
@@ -272,20 +218,14 @@ def _groups(
             own = width if isinstance(width, int) else width[first.cell]
             out = own * first.features
             cells = [build(place) for place in places]
-            inner = first._replace(in_features=(out, out), after_reduction=False)
-            layer = stage.stage(cells, build(inner), remat=remat)
+            wide = out if alike is None else max(out, *first.in_features)
+            inner = first._replace(in_features=(wide, wide), after_reduction=False)
+            layer = stage.stage(cells, build(inner), out_features=out, remat=remat)
             mixture = cells[0].mixture
         name = f"layers_{number - len(places) + 1:02d}"
         groups.append(_Group(name, len(places), layer, mixture, number, out))
         last_features = out
     return groups
-
-
-def _stage_of(place: cell.Place | int) -> tuple | int:
-    """What the cells of one stage have in common; a residual layer stands alone."""
-    if isinstance(place, int):
-        return place
-    return place.cell, place.features, place.reduction
 
 
 def _chain(stem, groups, classifier, auxiliary, dtype) -> cell.Layer:
@@ -344,22 +284,47 @@ def inherit(
       The derived network's params.
     """
     cells = [c for _, c in genotype.cells]
-    plan = _plan(cells[0].num_inputs, len(cells), len(cells[0].concat), shape)
-    own = dict(params)
-    runs = (next(run) for _, run in itertools.groupby(plan, _stage_of))
-    for place, (name, count, mixture) in zip(runs, supernet.layers, strict=True):
-        if mixture is None:
+    plan = plan_lib.plan(cells[0].num_inputs, len(cells), len(cells[0].concat), shape)
+    own = {n: p for n, p in params.items() if n in ("stem", "classifier")}
+    layers = iter(_each_layer(supernet, params))
+    number = 0
+    for place, run in itertools.groupby(plan):
+        count = len(list(run))
+        parts = list(itertools.islice(layers, count))
+        name, number = f"layers_{number:02d}", number + count
+        if isinstance(place, int):
+            own[name] = parts[0][1]
             continue
 
-        def cut(params, mixture=mixture, place=place):
+        def cut(nodes, mixture, place=place):
             return {
-                str(i): mixed.edge_params(mixture, params, *edge)
+                str(i): mixed.edge_params(mixture, nodes, *edge)
                 for i, edge in enumerate(cells[place.cell].edges)
                 if edge[2] != mixed.NONE
             }
 
-        nodes = params[name]["nodes"]
-        own[name] = params[name] | {
-            "nodes": jax.vmap(cut)(nodes) if count > 1 else cut(nodes)
-        }
+        nodes = [cut(nodes, mixture) for mixture, _, nodes in parts]
+        own[name] = {f"cell_{i:02d}": p for i, (_, p, _) in enumerate(parts) if p}
+        own[name]["nodes"] = (
+            nodes[0] if count == 1 else jax.tree.map(lambda *a: jnp.stack(a), *nodes)
+        )
     return own
+
+
+def _each_layer(supernet: Supernet, params: types.Params) -> list:
+    """Takes a supernet's stages apart: (mixture, preprocessing, nodes) of each layer.
+
+    Of a residual layer the second is the whole.
+    """
+    layers = []
+    for name, count, mixture in supernet.layers:
+        own = params[name]
+        if mixture is None:
+            layers.append((None, own, None))
+            continue
+        for i in range(count):
+            nodes = own["nodes"]
+            if count > 1:
+                nodes = jax.tree.map(lambda leaf, i=i: leaf[i], nodes)
+            layers.append((mixture, own.get(f"cell_{i:02d}", {}), nodes))
+    return layers

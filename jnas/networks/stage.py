@@ -16,14 +16,19 @@ from jnas.networks import cell as cell_lib
 
 
 def stage(
-    cells: list[cell_lib.Cell], inner: cell_lib.Cell, *, remat: bool
+    cells: list[cell_lib.Cell],
+    inner: cell_lib.Cell,
+    *,
+    out_features: int,
+    remat: bool,
 ) -> cell_lib.Layer:
     """Puts cells with equal inner nodes in a row.
 
     Args:
       cells: at least one.
       inner: a cell that stands between two of them, whose preprocessing all but the
-        first share, up to the widening.
+        first share; it reads states that are wide enough for what any of them reads.
+      out_features: F of a cell's output.
       remat: whether each cell's inner values are computed again for the gradient,
         instead of being kept.
 
@@ -105,12 +110,14 @@ def stage(
                     number == 0, lambda _: (given, own_stats), inside, states
                 )
             out, new_nodes = first.apply(*nodes, inputs, context, key)
+            out = _widened(out, before[1].shape[-1])
             return (states[1] if shared else out, out), (own, new_nodes)
 
         table = jnp.arange(count), outer, nodes, keys
         states, (owns, new_nodes) = jax.lax.scan(
             jax.checkpoint(body) if remat else body, before, table
         )
+        states = tuple(state[..., :out_features] for state in states)
         new_stats = {"nodes": new_nodes}
         for i, name in enumerate(names if parts[0] else []):
             new_stats[name] = jax.tree.map(lambda leaf, i=i: leaf[i], owns)
@@ -127,6 +134,8 @@ def stage(
 
 def _widened(x: types.Array, features: int) -> types.Array:
     """Adds features of zeros."""
+    if x.shape[-1] == features:
+        return x
     return jnp.pad(x, ((0, 0),) * 3 + ((0, features - x.shape[-1]),))
 
 

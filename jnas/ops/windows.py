@@ -1,18 +1,20 @@
 """The sliding windows: depthwise convolution and pooling, as JAX primitives.
 
 Everything in jnas that slides a window over each feature by itself goes through here.
-The backend chooses the form (``ops/window_forms.py``) when a program is lowered: native
-on accelerators, taps on CPU; the numbers are the same. As primitives they know their
-own derivatives, in both modes and to every order: those of a convolution are the three
-primitives of its trilinear form, those of a pooling pairs of linear primitives, each
-the transpose of the other. So nothing but the arguments is kept for a gradient, where
-autodiff through shifted slices would keep k * k copies. ``vmap`` of a convolution over
-kernels counts sets of kernels; it does not become a convolution of more groups.
+The backend chooses the form (``window_forms.py``, ``pool_forms.py``) when a program is
+lowered: native on accelerators, taps on CPU; the numbers are the same. As primitives
+they know their own derivatives, in both modes and to every order: those of a
+convolution are the three primitives of its trilinear form, those of a pooling pairs of
+linear primitives, each the transpose of the other. So nothing but the arguments is kept
+for a gradient, where autodiff through shifted slices would keep k * k copies. ``vmap``
+of a convolution over kernels counts sets of kernels; it does not become a convolution
+of more groups.
 
 Max-pooling takes the first of equal values, as torch does, and so does its gradient.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 
 import jax
@@ -22,6 +24,7 @@ from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
 from jnas import types
+from jnas.ops import pool_forms as pools
 from jnas.ops import window_forms as forms
 
 _STATIC = ("stride", "dilation", "window", "size", "margins")
@@ -43,7 +46,10 @@ def _primitive(
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=_STATIC))
     primitive.def_abstract_eval(abstract)
     for form, platform in ((native, None), (taps, "cpu")):
-        lowering = mlir.lower_fun(form, multiple_results=False)
+        # jit: traced and lowered once, however often one program slides one window
+        static = inspect.getfullargspec(form).kwonlyargs
+        once = jax.jit(form, static_argnames=static)
+        lowering = mlir.lower_fun(once, multiple_results=False)
         mlir.register_lowering(primitive, lowering, platform=platform)
     return primitive
 
@@ -184,11 +190,14 @@ def _summed(x, *, window, stride, margins):
     return x[0], *sizes, x[-1]
 
 
-PICK = _primitive("window_pick", lambda _, w, **how: w, forms.pick, forms.pick)
-PLACE = _primitive("window_place", _sized, forms.place, forms.place)
-SUM = _primitive("window_sum", _summed, forms.window_sum_native, forms.window_sum)
+PICK = _primitive("window_pick", lambda _, w, **how: w, pools.pick, pools.pick)
+PLACE = _primitive("window_place", _sized, pools.place, pools.place)
+SUM = _primitive("window_sum", _summed, pools.window_sum_native, pools.window_sum)
 SPREAD = _primitive(
-    "window_spread", _sized, forms.window_spread_native, forms.window_spread
+    "window_spread",
+    _sized,
+    pools.window_spread_native,
+    pools.window_spread,
 )
 for _pair in ((PICK, PLACE), (SUM, SPREAD)):
     _transposed(*_pair, _with_size)
@@ -197,12 +206,12 @@ for _pair in ((PICK, PLACE), (SUM, SPREAD)):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _max_pool(x, window, stride):
-    return forms.largest(x, window=window, stride=stride)[0]
+    return pools.largest(x, window=window, stride=stride)[0]
 
 
 @_max_pool.defjvp
 def _max_pool_jvp(window, stride, primals, tangents):
-    largest, winner = forms.largest(*primals, window=window, stride=stride)
+    largest, winner = pools.largest(*primals, window=window, stride=stride)
     return largest, PICK.bind(*tangents, winner, window=window, stride=stride)
 
 

@@ -1,0 +1,86 @@
+"""Where the layers of a network stand: the two skeletons, as a list of places.
+
+Cells of two inputs stand as in DARTS: reductions at a third and two thirds of the
+layers, where features double. Cells of one input stand as in NAS-Bench-201: three
+stages of equal cells with a residual block between stages.
+
+Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055; Dong and Yang 2020,
+arXiv:2001.00326.
+"""
+
+import dataclasses
+
+from jnas.networks import cell
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """The size of a network.
+
+    Attributes:
+      features: F of the first cells' states.
+      num_layers: cells in the whole (two-input cells) or in a stage (one-input cells).
+      num_classes: outputs.
+      channels: of the images.
+    """
+
+    features: int
+    num_layers: int
+    num_classes: int
+    channels: int = 3
+
+    def __post_init__(self):
+        """Raises ValueError where a size is below 1 (2 for num_classes)."""
+        for field in dataclasses.fields(self):
+            least = 2 if field.name == "num_classes" else 1
+            if getattr(self, field.name) < least:
+                raise ValueError(
+                    f"{field.name} must be at least {least}, got "
+                    f"{getattr(self, field.name)}. Choose a larger one."
+                )
+
+
+def plan(num_inputs: int, num_cells: int, width: int | list, shape: Shape) -> list:
+    """Lists the places of all layers, first to last.
+
+    Args:
+      num_inputs: of the cells, 1 or 2.
+      num_cells: kinds of cells; the second, where there is one, makes the reductions.
+      width: states in a cell's output, one number or one for each kind.
+      shape: of the network.
+
+    Returns:
+      A Place for a cell; an int, its number of output features, for a residual layer.
+    """
+    if num_inputs == 1:
+        stages = [1, 2, 4]
+        place = [
+            cell.Place(0, shape.features * s, (shape.features * s,) * 2, False, False)
+            for s in stages
+        ]
+        each = [[p] * shape.num_layers for p in place]
+        return [
+            *each[0], place[1].features, *each[1], place[2].features, *each[2]
+        ]  # fmt: skip
+    widths = [width] * num_cells if isinstance(width, int) else width
+    reductions = {shape.num_layers // 3, 2 * shape.num_layers // 3}
+    before = last = 3 * shape.features
+    features, after, plan = shape.features, False, []
+    for i in range(shape.num_layers):
+        reduction = i in reductions
+        features *= 2 if reduction else 1
+        kind = min(num_cells - 1, int(reduction))
+        plan.append(cell.Place(kind, features, (before, last), reduction, after))
+        before, last, after = last, widths[kind] * features, reduction
+    return plan
+
+
+def stage_of(place: cell.Place | int) -> tuple | int:
+    """Returns what the cells of a stage have in common; a residual layer stands alone.
+
+    Args:
+      place: one of a plan.
+    """
+    if isinstance(place, int):
+        return place
+    return place.cell, place.features, place.reduction
