@@ -115,7 +115,8 @@ def test_unrolled_gradient_of_a_supernet():
     float64; the step of 1e-6 keeps clear of the kinks of ReLU and max-pooling.
     """
     with jax.enable_x64(True):
-        space = spaces.zoo.tiny()
+        names = ["none", "max_pool_3x3", "dil_conv_3x3"]
+        space = spaces.zoo.tiny().with_operations(names)
         net = networks.supernet(space, SHAPE)
         train_loss, valid_loss = search.losses(net, relaxations.softmax)
         optimizer = optax.chain(

@@ -12,7 +12,7 @@ a cell of 16 features, 32x32 pixels, batch 16), and add whole buffers where one 
 changes. The walk backwards is plain JAX, so forward mode goes through it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
@@ -62,13 +62,18 @@ def _route(segment: Segment, lead: int, num_inputs: int) -> _Route:
     """Numbers the states of a segment whose buffer starts with ``lead`` inputs."""
     shift = num_inputs - lead
     own = segment.edges[0].source >= num_inputs or lead
-    source = np.array([e.source - (shift if own else 0) for e in segment.edges])
+    source = _ints(e.source - (shift if own else 0) for e in segment.edges)
     return _Route(
-        np.array([e.index for e in segment.edges]),
+        _ints(e.index for e in segment.edges),
         source,
-        np.array([e.target - shift for e in segment.edges]),
+        _ints(e.target - shift for e in segment.edges),
         np.append(True, source[1:] != source[:-1]),
     )
+
+
+def _ints(values: Iterable[int]) -> np.ndarray:
+    """Makes i32, the same whether or not JAX computes in 64 bits."""
+    return np.array(list(values), np.int32)
 
 
 def walk(segment: Segment, lead: int, num_inputs: int) -> Callable:
@@ -86,7 +91,7 @@ def walk(segment: Segment, lead: int, num_inputs: int) -> Callable:
       The function; states f32[lead + nodes, B, H, W, F], weights f32[E, O].
     """
     route, names = _route(segment, lead, num_inputs), segment.edges[0].candidates
-    shared_columns = np.array(list(segment.shared), int)
+    shared_columns = _ints(segment.shared)
     num_sources = int(route.source.max()) + 1
 
     @jax.jit
