@@ -219,4 +219,4 @@ def test_a_gradient_keeps_the_arguments_alone():
     x, w = normal(0, (2, 8, 8, 3)), normal(1, (5, 5, 3))
     _, pull = jax.vjp(windows.depthwise_conv, x, w)
     kept = sum(leaf.size for leaf in jax.tree.leaves(pull))
-    assert kept <= x.size + w.size
+    assert x.size <= kept <= x.size + w.size  # something is kept at all
