@@ -54,7 +54,7 @@ def test_both_forms_are_the_definition(kernel, stride, dilation):
         return (
             form.conv(x, w, **how),
             form.input_gradient(g, w, size=x.shape[2:4], **how),
-            form.kernel_gradient(x, g, window=kernel, **how),
+            form.kernel_gradient(x, g, window=(kernel, kernel), **how),
         )
 
     for batch, size in ((2, (7, 8)), (1, (2, 3))):
@@ -84,7 +84,7 @@ def test_both_forms_in_float32(stride):
         return (
             form.conv(x, w, **how),
             form.input_gradient(g, w, size=(16, 16), **how),
-            form.kernel_gradient(x, g, window=5, **how),
+            form.kernel_gradient(x, g, window=(5, 5), **how),
         )
 
     taps, native = (three(form, x, w, g) for form in (forms.TAPS, forms.NATIVE))

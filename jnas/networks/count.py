@@ -79,9 +79,9 @@ def _equation_macs(equation: Any) -> int:
         kernel = equation.invars[1].aval.shape
         per_output = math.prod(kernel) // kernel[spec[0]]
         return math.prod(out.shape) * per_output
-    if name == "depthwise_conv":
-        _, rows, columns, _ = equation.invars[1].aval.shape
-        return math.prod(out.shape) * rows * columns
+    if name in ("depthwise_conv", "dense_conv"):
+        kernel = equation.invars[1].aval.shape[1:]
+        return math.prod(out.shape) * (math.prod(kernel) // out.shape[-1])
     inner = [_macs(jaxpr) for jaxpr in _inner(equation.params)]
     if name == "cond":
         return max(inner)

@@ -11,10 +11,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 
 from jnas import registry, types
-from jnas.ops import window_forms, windows
+from jnas.ops import dense, windows
 
 TORCH_UNIFORM = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -71,14 +70,12 @@ class Conv(nnx.Module):
         kernel = self.kernel[...].astype(x.dtype)
         if kernel.shape[:2] == (1, 1):
             x = x[:, :: self.strides[0], :: self.strides[1]]
-            out = jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
+            # two axes: of four, XLA on CPU transposes the image for the gradient
+            flat = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+            out = flat.reshape(*x.shape[:-1], -1)
         else:
-            out = lax.conv_general_dilated(
-                x,
-                kernel,
-                self.strides,
-                [(p, p) for p in self.padding],
-                dimension_numbers=window_forms.DIMENSIONS,
+            out = dense.dense_conv(
+                x, kernel, strides=self.strides, padding=self.padding
             )
         return out if self.bias is None else out + self.bias[...].astype(x.dtype)
 

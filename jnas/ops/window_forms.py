@@ -1,15 +1,13 @@
 """The forms in which a window slides: native for accelerators, taps for CPUs.
 
-A depthwise convolution is one trilinear form
+A depthwise convolution is the trilinear form
 
     T(x, w, g) = sum_sbijfuv  g[s, b, i, j, f] w[s, u, v, f]
                               x[s, b, ti + d(u - k//2), tj + d(v - k//2), f]
 
 of images x f[S, B, H, W, F], kernels w f[S, k, k, F] and output gradients g
 f[S, B, h, w, F], with stride t, dilation d and zeros outside; s counts sets of kernels.
-Its derivative in g is the convolution, in x the input gradient, in w the kernel
-gradient, and each of the three is linear in both of its arguments. A ``Form`` computes
-the three; ``ops/windows.py`` makes primitives of them.
+A ``Form`` computes its three derivatives; ``ops/windows.py`` makes primitives of them.
 
 * ``NATIVE``: XLA's convolution with one group per feature, and its derivatives.
 * ``TAPS``: on CPU, XLA runs a grouped convolution through a naive loop: measured at
@@ -28,7 +26,6 @@ the three; ``ops/windows.py`` makes primitives of them.
 
 import itertools
 import math
-from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -36,60 +33,12 @@ import numpy as np
 from jax import lax
 
 from jnas import types
-
-DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+from jnas.ops import primitives
 
 
 def out_size(size: int, stride: int) -> int:
     """Returns ceil(size / stride), the rows or columns after a strided window."""
     return -(-size // stride)
-
-
-class Conv(Protocol):
-    """The derivative of T in g."""
-
-    def __call__(
-        self, x: types.Array, w: types.Array, *, stride: int, dilation: int
-    ) -> types.Array:
-        """Returns f[S, B, h, w, F]."""
-
-
-class InputGradient(Protocol):
-    """The derivative of T in x."""
-
-    def __call__(
-        self,
-        g: types.Array,
-        w: types.Array,
-        *,
-        size: tuple[int, int],
-        stride: int,
-        dilation: int,
-    ) -> types.Array:
-        """Returns f[S, B, *size, F]."""
-
-
-class KernelGradient(Protocol):
-    """The derivative of T in w."""
-
-    def __call__(
-        self,
-        x: types.Array,
-        g: types.Array,
-        *,
-        window: int,
-        stride: int,
-        dilation: int,
-    ) -> types.Array:
-        """Returns f[S, window, window, F]."""
-
-
-class Form(NamedTuple):
-    """One way of computing a depthwise convolution and its derivatives."""
-
-    conv: Conv
-    input_gradient: InputGradient
-    kernel_gradient: KernelGradient
 
 
 def pad(x: types.Array, margin: int, value: float = 0.0) -> types.Array:
@@ -169,15 +118,14 @@ def _input_gradient_taps(g, w, *, size, stride, dilation):
 
 def _kernel_gradient_taps(x, g, *, window, stride, dilation):
     sets, _, *size, features = g.shape
-    padded = pad(x, dilation * (window // 2))
+    padded = pad(x, dilation * (window[0] // 2))
     products = [
         tap(padded, i * dilation, j * dilation, size, stride) * g
-        for i in range(window)
-        for j in range(window)
+        for i, j in itertools.product(*map(range, window))
     ]
     zeros = [jnp.zeros((), g.dtype)] * len(products)
     sums = lax.reduce(products, zeros, _add_each, (1, 2, 3))
-    return jnp.stack(sums, 1).reshape(sets, window, window, features)
+    return jnp.stack(sums, 1).reshape(sets, *window, features)
 
 
 def _add_each(a, b):
@@ -193,7 +141,7 @@ def _conv_native(x, w, *, stride, dilation):
             window_strides=(stride, stride),
             padding=((margin, margin), (margin, margin)),
             rhs_dilation=(dilation, dilation),
-            dimension_numbers=DIMENSIONS,
+            dimension_numbers=primitives.DIMENSIONS,
             feature_group_count=x.shape[-1],
         )
 
@@ -212,9 +160,9 @@ def _kernel_gradient_native(x, g, *, window, stride, dilation):
     def conv(w):
         return _conv_native(x, w, stride=stride, dilation=dilation)
 
-    w = jax.ShapeDtypeStruct((len(x), window, window, x.shape[-1]), x.dtype)
+    w = jax.ShapeDtypeStruct((len(x), *window, x.shape[-1]), x.dtype)
     return jax.linear_transpose(conv, w)(g)[0]
 
 
-NATIVE = Form(_conv_native, _input_gradient_native, _kernel_gradient_native)
-TAPS = Form(_conv_taps, _input_gradient_taps, _kernel_gradient_taps)
+NATIVE = primitives.Form(_conv_native, _input_gradient_native, _kernel_gradient_native)
+TAPS = primitives.Form(_conv_taps, _input_gradient_taps, _kernel_gradient_taps)

@@ -2,8 +2,7 @@
 
 Everything in jnas that slides a window over each feature by itself goes through here.
 The backend chooses the form (``window_forms.py``, ``pool_forms.py``) when a program is
-lowered: native on accelerators, taps on CPU; the numbers are the same. As primitives
-they know their own derivatives, in both modes and to every order: those of a
+lowered: native on accelerators, taps on CPU (``primitives.py``). The derivatives of a
 convolution are the three primitives of its trilinear form, those of a pooling pairs of
 linear primitives, each the transpose of the other. So nothing but the arguments is kept
 for a gradient, where autodiff through shifted slices would keep k * k copies. ``vmap``
@@ -14,129 +13,31 @@ Max-pooling takes the first of equal values, as torch does, and so does its grad
 """
 
 import functools
-import inspect
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 
 from jnas import types
 from jnas.ops import pool_forms as pools
+from jnas.ops import primitives
 from jnas.ops import window_forms as forms
 
-_STATIC = ("stride", "dilation", "window", "size", "margins")
+
+def _conv_shape(x, w, *, stride, dilation):
+    return *x[:2], *(forms.out_size(n, stride) for n in x[2:4]), x[-1]
 
 
-def _primitive(
-    name: str, shape: Callable, native: Callable, taps: Callable
-) -> core.Primitive:
-    """Makes a primitive with one form for CPU and one for the other backends.
-
-    ``shape`` gives the result's shape from those of the arguments.
-    """
-    primitive = core.Primitive(name)
-
-    def abstract(first, *rest, **how):
-        found = shape(first.shape, *(a.shape for a in rest), **how)
-        return jax.core.ShapedArray(tuple(found), first.dtype)
-
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=_STATIC))
-    primitive.def_abstract_eval(abstract)
-    for form, platform in ((native, None), (taps, "cpu")):
-        # jit: traced and lowered once, however often one program slides one window
-        static = inspect.getfullargspec(form).kwonlyargs
-        once = jax.jit(form, static_argnames=static)
-        lowering = mlir.lower_fun(once, multiple_results=False)
-        mlir.register_lowering(primitive, lowering, platform=platform)
-    return primitive
-
-
-def _out_sizes(shape, stride):
-    return [forms.out_size(n, stride) for n in shape[-3:-1]]
-
-
-def _sized(g, _=None, *, size, **how):
-    return *g[:-3], *size, g[-1]
-
-
-CONV = _primitive(
+DEPTHWISE = primitives.trilinear(
     "depthwise_conv",
-    lambda x, w, *, stride, **how: (*x[:2], *_out_sizes(x, stride), x[-1]),
-    forms.NATIVE.conv,
-    forms.TAPS.conv,
+    shape=_conv_shape,
+    kernel=lambda x, g, window: (x[0], *window, x[-1]),
+    native=forms.NATIVE,
+    cpu=forms.TAPS,
 )
-INPUT_GRADIENT = _primitive(
-    "depthwise_input_gradient",
-    _sized,
-    forms.NATIVE.input_gradient,
-    forms.TAPS.input_gradient,
-)
-KERNEL_GRADIENT = _primitive(
-    "depthwise_kernel_gradient",
-    lambda x, g, *, window, **how: (x[0], window, window, x[-1]),
-    forms.NATIVE.kernel_gradient,
-    forms.TAPS.kernel_gradient,
-)
-
-
-def _conv(x, w, like):
-    return CONV.bind(x, w, stride=like["stride"], dilation=like["dilation"])
-
-
-def _input_gradient(g, w, size, like):
-    how = dict(stride=like["stride"], dilation=like["dilation"])
-    return INPUT_GRADIENT.bind(g, w, size=tuple(size), **how)
-
-
-def _kernel_gradient(x, g, window, like):
-    how = dict(stride=like["stride"], dilation=like["dilation"])
-    return KERNEL_GRADIENT.bind(x, g, window=window, **how)
-
-
-# Each argument's rule: the cotangent takes the place of the output in T(x, w, g).
-ad.defbilinear(
-    CONV,
-    lambda ct, x, w, **how: _input_gradient(ct, w, x.aval.shape[2:4], how),
-    lambda ct, x, w, **how: _kernel_gradient(x, ct, w.aval.shape[1], how),
-)
-ad.defbilinear(
-    INPUT_GRADIENT,
-    lambda ct, g, w, **how: _conv(ct, w, how),
-    lambda ct, g, w, **how: _kernel_gradient(ct, g, w.aval.shape[1], how),
-)
-ad.defbilinear(
-    KERNEL_GRADIENT,
-    lambda ct, x, g, **how: _input_gradient(g, ct, x.aval.shape[2:4], how),
-    lambda ct, x, g, **how: _conv(x, ct, how),
-)
-
-
-def _batch_sets(primitive, args, dims, **how):
-    """Counts the mapped axis among the sets; among the images if w is not mapped."""
-    size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
-    if primitive is not KERNEL_GRADIENT and dims[1] is None:
-        images = jnp.moveaxis(args[0], dims[0], 1)
-        sets, _, batch, *rest = images.shape
-        out = primitive.bind(images.reshape(sets, -1, *rest), args[1], **how)
-        return out.reshape(sets, size, batch, *out.shape[2:]), 1
-    return _merge_front(primitive, args, dims, **how)
-
-
-def _merge_front(primitive, args, dims, **how):
-    """Merges the mapped axis with the first, the sets or the images."""
-    size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
-    fronted = [
-        batching.bdim_at_front(a, d, size) for a, d in zip(args, dims, strict=True)
-    ]
-    out = primitive.bind(*(a.reshape(-1, *a.shape[2:]) for a in fronted), **how)
-    return out.reshape(size, -1, *out.shape[1:]), 0
-
-
-for _each in (CONV, INPUT_GRADIENT, KERNEL_GRADIENT):
-    batching.primitive_batchers[_each] = functools.partial(_batch_sets, _each)
 
 
 def depthwise_conv(
@@ -157,7 +58,8 @@ def depthwise_conv(
     Returns:
       f32[B, ceil(H / stride), ceil(W / stride), F].
     """
-    return CONV.bind(x[None], kernel[None], stride=stride, dilation=dilation)[0]
+    how = dict(stride=stride, dilation=dilation)
+    return DEPTHWISE.conv.bind(x[None], kernel[None], **how)[0]
 
 
 def _transposed(one: core.Primitive, other: core.Primitive, size_of: Callable) -> None:
@@ -174,7 +76,7 @@ def _transposed(one: core.Primitive, other: core.Primitive, size_of: Callable) -
 
     ad.defjvp(one, jvp, *[None] * (one in (PICK, PLACE)))
     ad.primitive_transposes[one] = transpose
-    batching.primitive_batchers[one] = functools.partial(_merge_front, one)
+    batching.primitive_batchers[one] = functools.partial(primitives.batch_front, one)
 
 
 def _with_size(aval, how):
@@ -185,15 +87,23 @@ def _without_size(aval, how):
     return {name: value for name, value in how.items() if name != "size"}
 
 
+def _sized(g, _=None, *, size, **how):
+    return *g[:-3], *size, g[-1]
+
+
 def _summed(x, *, window, stride, margins):
     sizes = ((n + sum(margins) - window) // stride + 1 for n in x[1:3])
     return x[0], *sizes, x[-1]
 
 
-PICK = _primitive("window_pick", lambda _, w, **how: w, pools.pick, pools.pick)
-PLACE = _primitive("window_place", _sized, pools.place, pools.place)
-SUM = _primitive("window_sum", _summed, pools.window_sum_native, pools.window_sum)
-SPREAD = _primitive(
+PICK = primitives.primitive(
+    "window_pick", lambda _, w, **how: w, pools.pick, pools.pick
+)
+PLACE = primitives.primitive("window_place", _sized, pools.place, pools.place)
+SUM = primitives.primitive(
+    "window_sum", _summed, pools.window_sum_native, pools.window_sum
+)
+SPREAD = primitives.primitive(
     "window_spread",
     _sized,
     pools.window_spread_native,

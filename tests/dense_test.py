@@ -1,0 +1,124 @@
+"""Tests of the dense convolution against its definition, form by form."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax, test_util
+
+from jnas.ops import dense
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    """Runs in float64, where the forms agree to 1e-10."""
+    with jax.enable_x64(True):
+        yield
+
+
+def normal(seed, shape):
+    """Draws floats of a shape."""
+    return jax.random.normal(jax.random.key(seed), shape, jnp.float64)
+
+
+def brute_force(x, w, strides, padding):
+    """The definition, window by window, in numpy."""
+    kh, kw = w.shape[:2]
+    p, q = padding
+    x = np.pad(x, ((0, 0), (p, p), (q, q), (0, 0)))
+    rows, columns = (
+        (n - k) // s + 1
+        for n, k, s in zip(x.shape[1:3], (kh, kw), strides, strict=True)
+    )
+    out = np.zeros((len(x), rows, columns, w.shape[-1]), x.dtype)
+    for i, j in np.ndindex(rows, columns):
+        r, c = i * strides[0], j * strides[1]
+        out[:, i, j] = np.einsum("buvi,uvio->bo", x[:, r : r + kh, c : c + kw], w)
+    return out
+
+
+CASES = [
+    ((3, 3), (1, 1), (1, 1)),
+    ((3, 3), (2, 2), (1, 1)),
+    ((1, 7), (1, 2), (0, 3)),
+    ((7, 1), (2, 1), (3, 0)),
+    ((2, 2), (1, 1), (0, 0)),
+    ((5, 5), (3, 2), (2, 2)),
+]
+
+
+@pytest.mark.parametrize(("window", "strides", "padding"), CASES)
+@pytest.mark.parametrize("size", [(7, 8), (2, 3)])
+@pytest.mark.parametrize("sets", [1, 2])
+def test_both_forms_are_the_definition(window, strides, padding, size, sets):
+    """Values and both gradients to 1e-10; odd, even and tiny images, batch 1."""
+    how = dict(strides=strides, padding=padding)
+    x = normal(0, (sets, 3 - sets, *size, 3))
+    w = normal(1, (sets, *window, 3, 4))
+    pairs = zip(np.asarray(x), np.asarray(w), strict=True)
+    want = np.stack([brute_force(*pair, **how) for pair in pairs])
+    g = normal(2, want.shape)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def three(form, x, w, g):
+        return (
+            form.conv(x, w, **how),
+            form.input_gradient(g, w, size=size, **how),
+            form.kernel_gradient(x, g, window=window, **how),
+        )
+
+    ordered, native = (three(form, x, w, g) for form in (dense.ORDERED, dense.NATIVE))
+    np.testing.assert_allclose(ordered[0], want, atol=1e-10)
+    for a, b in zip(ordered, native, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-10)
+    for gradient, argument in zip(ordered[1:], (x, w), strict=True):
+        np.testing.assert_allclose(np.vdot(gradient, argument), np.vdot(want, g))
+
+
+@pytest.mark.parametrize(("window", "strides", "padding"), CASES[1:3])
+def test_derivatives(window, strides, padding):
+    """Both modes, to the second order, by finite differences."""
+    x, w = normal(0, (2, 4, 5, 2)), normal(1, (*window, 2, 2))
+    conv = functools.partial(dense.dense_conv, strides=strides, padding=padding)
+    test_util.check_grads(jax.jit(conv), (x, w), order=2, modes=("fwd", "rev"))
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
+def test_vmap_is_a_loop(axes):
+    """Over images, over kernels, over both; values and gradients."""
+    xs, ws = normal(0, (3, 2, 5, 6, 2)), normal(1, (3, 3, 3, 2, 2))
+
+    def value(x, w):
+        return jnp.sin(dense.dense_conv(x, w, strides=(2, 1))).sum()
+
+    both = jax.jit(jax.value_and_grad(value, (0, 1)))
+    args = [a if axis == 0 else a[0] for a, axis in zip((xs, ws), axes, strict=True)]
+    mapped = jax.jit(jax.vmap(both, axes))(*args)
+    for i in range(3):
+        one = both(
+            *(a[i] if axis == 0 else a for a, axis in zip(args, axes, strict=True))
+        )
+        jax.tree.map(
+            lambda m, o, i=i: np.testing.assert_allclose(m[i], o, atol=1e-12),
+            mapped,
+            one,
+        )
+
+
+def test_no_naive_convolution_inside_a_loop_on_cpu():
+    """Every convolution of a compiled step has the order of axes that is fast."""
+    x, w = jnp.ones((2, 4, 4, 3)), jnp.ones((3, 3, 3, 4))
+    gradients = jax.grad(lambda x, w: dense.dense_conv(x, w).sum(), (0, 1))
+
+    def step(_, both):
+        return jax.tree.map(jnp.subtract, both, gradients(*both))
+
+    run = jax.jit(lambda *both: lax.fori_loop(0, 3, step, both))
+    text = run.lower(x, w).compile().as_text()
+    labels = [
+        line.split("dim_labels=")[1] for line in text.splitlines() if "dim_" in line
+    ]
+    assert labels
+    assert all(label.startswith("b01f_01io->b01f") for label in labels)
