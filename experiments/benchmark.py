@@ -2,7 +2,8 @@
 
     python experiments/benchmark.py --preset=tiny --json=now.json --compare=earlier.json
 
-Each step is compiled on its own, cold unless --cache is given; then all run in turns.
+Each step is compiled on its own, cold unless --cache is given, as a loop of --loop
+batches, which is how a run runs it; then all run in turns. Times are of one step.
 FLOPs are 2 per multiply-accumulate, counted as jnas/run/benchmark_steps.py says; bytes
 are arguments + results + 2 temporaries, the least that a step moves. Shares are of what
 the same process reaches in one large float32 product and one large copy. A MB is 1e6
@@ -29,6 +30,7 @@ flags.DEFINE_integer("layers", None, "Cells of the network.", lower_bound=1)
 flags.DEFINE_integer("batch_size", None, "Images of a step.", lower_bound=1)
 flags.DEFINE_integer("image_size", None, "Rows and columns.", lower_bound=1)
 flags.DEFINE_list("steps", STEPS, "What is timed.")
+flags.DEFINE_integer("loop", 4, "Steps of one timed call.", lower_bound=1)
 flags.DEFINE_integer("repeats", 5, "Timed calls of each step.", lower_bound=1)
 flags.DEFINE_boolean("remat", False, "Compute activations twice, to save memory.")
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the activations.")
@@ -45,12 +47,13 @@ def main():
     check()
     earlier = benchmark_figures.read(FLAGS.compare, shape) if FLAGS.compare else None
     options = {"remat": FLAGS.remat, "dtype": jnp.dtype(FLAGS.dtype)}
-    steps = benchmark_steps.steps(FLAGS.steps, **shape, **options)
+    steps = benchmark_steps.steps(FLAGS.steps, **shape, loop=FLAGS.loop, **options)
     result = {
         "preset": FLAGS.preset,
         "shape": shape,
         "remat": FLAGS.remat,
         "dtype": FLAGS.dtype,
+        "loop": FLAGS.loop,
         **benchmark_figures.measure(steps, repeats=FLAGS.repeats),
     }
     close(result, earlier)

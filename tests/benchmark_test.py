@@ -87,7 +87,8 @@ def test_steps_give_a_state_like_the_one_they_take():
     steps = benchmark_steps.steps(names, **SIZES)
     assert list(steps) == names
     for name, step in steps.items():
-        state, _ = jax.eval_shape(step.function, step.state, *step.args)
+        batch = jax.tree.map(lambda leaf: leaf[0], step.batches)
+        state, _ = jax.eval_shape(step.function, step.state, batch, *step.args)
         like = jax.eval_shape(lambda state: state, step.state)
         assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(
             lambda x: (x.shape, x.dtype), like
@@ -97,16 +98,21 @@ def test_steps_give_a_state_like_the_one_they_take():
 
 
 def test_measure(monkeypatch):
-    """100 MACs in 0.5 s are 400 FLOP/s; a state of 4 KiB is read and written."""
+    """100 MACs in 0.5 s are 400 FLOP/s; a state of 4 KiB is read and written.
+
+    The call was a loop of two batches, and its second went to each step.
+    """
     rates = timing.Rates(matmul_flops=4000.0, copy_bytes=65536.0)
-    times = timing.Times(0.5, 0.25, 1.0)
+    times = timing.Times(1.0, 0.5, 2.0)
     monkeypatch.setattr(timing, "machine_rates", lambda repeats: rates)
     monkeypatch.setattr(timing, "interleave", lambda calls, repeats: {"s": times})
-    step = benchmark_steps.Step(lambda x: (x + 1, None), jnp.ones(1024), (), 100)
+    step = benchmark_steps.Step(
+        lambda x, batch: (x + batch, None), jnp.ones(1024), jnp.ones(2), (), 100
+    )
     result = benchmark_figures.measure({"s": step}, repeats=1)
     figures = result["steps"]["s"]
     assert set(figures) == set(FIGURES)
-    assert figures["matmul_share"] == 0.1
+    assert (figures["median_seconds"], figures["matmul_share"]) == (0.5, 0.1)
     temporaries = 2 * figures["temp_bytes"]
     assert figures["copy_share"] == pytest.approx(0.25, abs=temporaries / 65536 + 0.01)
     json.dumps(result)
@@ -161,6 +167,7 @@ def test_what_is_no_object_is_refused(tmp_path, text):
         (["--preset=papr"], "Did you mean 'paper'?"),
         (["--workdir=x"], "got --workdir. --help lists them."),
         (["--repeats=0"], "--repeats must be"),
+        (["--loop=0"], "--loop must be"),
         (["--features=0"], "--features must be"),
         (["--compare=no.json"], "compare must be a file whose last line"),
         (["--compare=other.json"], "compare must be of the same shape"),

@@ -22,18 +22,22 @@ def measure(
 ) -> dict[str, Any]:
     """Compiles steps one after another, then times them in turns.
 
+    A call is a compiled loop over a step's batches, as in a run: a step alone would
+    ask the system for its temporaries' memory each time (0.48 s against 0.28 for the
+    training step of 16 features, 8 layers, batch 64).
+
     Args:
       steps: name -> Step; their states are donated.
       repeats: timed calls of each, and of the machine's own rates.
 
     Returns:
-      JSON values: ``device``, ``versions``, ``rates``, ``steps`` (name -> seconds,
-      bytes and shares from 0 to 1) and ``peak_memory_bytes``, of the process before
-      the rates were measured.
+      JSON values: ``device``, ``versions``, ``rates``, ``steps`` (name -> seconds and
+      bytes of one step, shares from 0 to 1) and ``peak_memory_bytes``, of the process
+      before the rates were measured.
     """
     compiled = {name: _compiled(step) for name, step in steps.items()}
     calls = {
-        name: timing.carrying(compiled[name].call, step.state, *step.args)
+        name: timing.carrying(compiled[name].call, step.state, step.batches, *step.args)
         for name, step in steps.items()
     }
     times = timing.interleave(calls, repeats)
@@ -43,7 +47,7 @@ def measure(
         "versions": record.versions(),
         "rates": rates._asdict(),
         "steps": {
-            name: _figures(step.macs, compiled[name], times[name], rates)
+            name: _figures(step, compiled[name], times[name], rates)
             for name, step in steps.items()
         },
         "peak_memory_bytes": peak,
@@ -53,21 +57,32 @@ def measure(
 def _compiled(step: benchmark_steps.Step) -> timing.Compiled:
     """Traces anew: what earlier steps share with this one is forgotten first."""
     jax.clear_caches()
-    jitted = jax.jit(step.function, donate_argnums=0)
-    return timing.compile_timed(jitted, step.state, *step.args)
+
+    def loop(state, batches, *args):
+        return jax.lax.scan(
+            lambda state, batch: step.function(state, batch, *args), state, batches
+        )
+
+    jitted = jax.jit(loop, donate_argnums=0)
+    return timing.compile_timed(jitted, step.state, step.batches, *step.args)
 
 
-def _figures(macs, compiled, times, rates) -> dict[str, float]:
-    moved = timing.moved_bytes(compiled)
+def _figures(step, compiled, times, rates) -> dict[str, float]:
+    batches = jax.tree.leaves(step.batches)
+    loop = len(batches[0])
+    # of the batches, one step reads its own
+    others = sum(leaf.nbytes for leaf in batches) * (loop - 1) // loop
+    moved = timing.moved_bytes(compiled) - others
+    median, least, most = (seconds / loop for seconds in times)
     return {
         "trace_seconds": compiled.trace_seconds,
         "compile_seconds": compiled.compile_seconds,
-        "median_seconds": times.median,
-        "min_seconds": times.least,
-        "max_seconds": times.most,
+        "median_seconds": median,
+        "min_seconds": least,
+        "max_seconds": most,
         "temp_bytes": compiled.temp_bytes,
-        "matmul_share": 2 * macs / times.median / rates.matmul_flops,
-        "copy_share": moved / times.median / rates.copy_bytes,
+        "matmul_share": 2 * step.macs / median / rates.matmul_flops,
+        "copy_share": moved / median / rates.copy_bytes,
     }
 
 

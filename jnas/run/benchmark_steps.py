@@ -49,17 +49,20 @@ NUM_CLASSES = 10
 
 
 class Step(NamedTuple):
-    """A step, ready to be compiled.
+    """A step, ready to be put into a loop over batches, as a run does it.
 
     Attributes:
-      function: (state, *args) -> (state, info); the state holds what the step changes.
+      function: (state, batch, *args) -> (state, info); the state holds what the step
+        changes.
       state: its first argument, to be donated.
-      args: the others.
-      macs: multiply-accumulates of one call.
+      batches: what differs from step to step, arrays with a leading axis of steps.
+      args: the same at every step.
+      macs: multiply-accumulates of one step.
     """
 
     function: Callable[..., tuple[Any, Any]]
     state: Any
+    batches: Any
     args: tuple
     macs: int
 
@@ -71,6 +74,7 @@ def steps(
     layers: int,
     batch_size: int,
     image_size: int,
+    loop: int = 1,
     **options: Any,
 ) -> dict[str, Step]:
     """Builds steps in the DARTS space, on random images, at the paper's settings.
@@ -81,30 +85,31 @@ def steps(
       layers: cells of the network.
       batch_size: B, of both levels.
       image_size: rows and columns of the images, in pixels.
+      loop: number of batches.
       **options: of both networks: remat, dtype.
 
     Returns:
       name -> Step, each with arrays of its own.
     """
     images_key, labels_key, key = jax.random.split(jax.random.key(0), 3)
-    size = (2, batch_size, image_size, image_size, 3)
+    size = (2, loop, batch_size, image_size, image_size, 3)
     images = jax.random.normal(images_key, size)
-    labels = jax.random.randint(labels_key, size[:2], 0, NUM_CLASSES)
+    labels = jax.random.randint(labels_key, size[:3], 0, NUM_CLASSES)
     pairs = zip(images, labels, strict=True)
-    train, valid = (search.Batch(*pair, jnp.float32(0)) for pair in pairs)
+    batches = tuple(search.Batch(*pair, jnp.zeros(loop, jnp.float32)) for pair in pairs)
     shape = networks.Shape(features, layers, NUM_CLASSES)
     made = {}
     if set(names) - {"retrain"}:
-        made |= _search_steps(shape, key, train, valid, options)
+        made |= _search_steps(shape, key, batches, options)
     if "retrain" in names:
-        made["retrain"] = _retrain_step(shape, train, options)
+        made["retrain"] = _retrain_step(shape, batches, options)
     return {
         name: made[name]._replace(state=jax.tree.map(jnp.copy, made[name].state))
         for name in names
     }
 
 
-def _search_steps(shape, key, train, valid, options) -> dict[str, Step]:
+def _search_steps(shape, key, batches, options) -> dict[str, Step]:
     space = spaces.zoo.darts()
     supernet = networks.supernet(space, shape, **options)
     train_loss, valid_loss = search.losses(supernet, relaxations.softmax)
@@ -119,38 +124,41 @@ def _search_steps(shape, key, train, valid, options) -> dict[str, Step]:
             hypergradient=rule,
         )
 
-    def forward(state, params, logits, images):
+    def forward(state, batch, params, logits):
+        images = batch[0].images
         return state, supernet.apply(params, images, jax.nn.softmax(logits, -1))
 
-    def weight(state, logits, key, batch):
+    def weight(state, batch, logits, key):
         loss = jax.value_and_grad(train_loss, argnums=1, has_aux=True)
-        (value, _), grads = loss(key, state[0], logits, batch)
+        (value, _), grads = loss(key, state[0], logits, batch[0])
         return _updated(inner, grads, state), value
 
-    def architecture(state, params, key, batch):
+    def architecture(state, batch, params, key):
         gradient = bilevel.first_order(train_loss, valid_loss, inner)
-        (value, _), grads = gradient(key, params, None, state[0], None, batch)
+        (value, _), grads = gradient(key, params, None, state[0], None, batch[1])
         return _updated(outer, grads, state), value
 
     def both(rule):
         step = method(rule).step
-        return lambda state, key, train, valid: step(key, state, train, valid)
+        return lambda state, batch, key: step(key, state, *batch)
 
     params = _filled(jax.eval_shape(supernet.init, key))
     state = method(bilevel.first_order).init(params, jnp.zeros(space.shape))
     params, logits, params_opt, logits_opt = state
-    macs = networks.count_macs(lambda *a: forward((), *a)[1], params, logits, train[0])
+    macs = networks.count_macs(
+        lambda *a: forward((), *a)[1], _first(batches), params, logits
+    )
     made = {
-        "forward": (forward, (), (params, logits, train.images)),
-        "weight": (weight, (params, params_opt), (logits, key, train)),
-        "architecture": (architecture, (logits, logits_opt), (params, key, valid)),
-        "first_order": (both(bilevel.first_order), state, (key, train, valid)),
-        "second_order": (both(bilevel.unrolled), state, (key, train, valid)),
+        "forward": (forward, (), batches, (params, logits)),
+        "weight": (weight, (params, params_opt), batches, (logits, key)),
+        "architecture": (architecture, (logits, logits_opt), batches, (params, key)),
+        "first_order": (both(bilevel.first_order), state, batches, (key,)),
+        "second_order": (both(bilevel.unrolled), state, batches, (key,)),
     }
     return {name: Step(*made[name], PASSES[name] * macs) for name in made}
 
 
-def _retrain_step(shape, batch, options) -> Step:
+def _retrain_step(shape, batches, options) -> Step:
     network = networks.derived(zoo.genotype("DARTS_V2"), shape, **options)
     optimizer = optimizers.momentum_sgd(0.025)
 
@@ -158,7 +166,8 @@ def _retrain_step(shape, batch, options) -> Step:
         (outputs, _), stats = network.apply(params, stats, images, train=True)
         return retrain.cross_entropy(outputs, labels), stats
 
-    def step(state, images, labels):
+    def step(state, batch):
+        images, labels, _ = batch[0]
         (value, stats), grads = jax.value_and_grad(loss, has_aux=True)(
             state.params, state.stats, images, labels
         )
@@ -167,9 +176,14 @@ def _retrain_step(shape, batch, options) -> Step:
 
     params, stats = _filled(jax.eval_shape(network.init, jax.random.key(0)))
     state = retrain.TrainState(params, stats, optimizer.init(params))
-    macs = networks.count_macs(loss, params, stats, batch.images, batch.labels)
-    args = batch.images, batch.labels
-    return Step(step, state, args, PASSES["retrain"] * macs)
+    images, labels, _ = _first(batches)[0]
+    macs = networks.count_macs(loss, params, stats, images, labels)
+    return Step(step, state, batches, (), PASSES["retrain"] * macs)
+
+
+def _first(batches: Any) -> Any:
+    """Takes the first of stacked batches."""
+    return jax.tree.map(lambda leaf: leaf[0], batches)
 
 
 def _filled(shapes: types.Params) -> types.Params:
