@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import genotype, networks, ops, spaces, zoo
+from jnas import genotype, networks, ops, program, spaces, zoo
 from jnas.networks import functional, mixed
 
 
 def build(space, shape):
     """Returns a supernet and parameters."""
     net = networks.supernet(space, shape)
-    return net, jax.jit(net.init)(jax.random.key(0))
+    return net, program.once(net.init)(jax.random.key(0))
 
 
 def image(size=(8, 8), batch=2):
@@ -145,7 +145,7 @@ def test_mixture_is_the_sum_over_edges(stride):
             norm=ops.SEARCH,
             normalise=True,
         )
-        params = jax.jit(mix.init)(jax.random.key(0))
+        params = program.once(mix.init)(jax.random.key(0))
         params = jax.tree.map(lambda p: p.astype(jnp.float64), params)
         inputs = jax.random.normal(jax.random.key(1), (2, 2, 6, 6, 4), jnp.float64)
         weights = jax.random.uniform(jax.random.key(2), (4, 4), jnp.float64)
@@ -266,7 +266,7 @@ def test_derived_network_trains_and_evaluates():
     """Statistics move in training alone; evaluation treats images one by one."""
     cell = zoo.genotype("DARTS_V2")
     net = networks.derived(cell, networks.Shape(2, 3, 3), auxiliary=True)
-    params, stats = jax.jit(net.init)(jax.random.key(0))
+    params, stats = program.once(net.init)(jax.random.key(0))
     (out, aux), moved = jax.jit(
         lambda *a: net.apply(*a, train=True, key=jax.random.key(1), drop_path_rate=0.3)
     )(params, stats, image((16, 16), 3))

@@ -59,7 +59,7 @@ def gradient_program(num_seeds=None, over_seeds=None):
 def run_all(prog, cut=None, key=0):
     """Runs a program in calls of at most ``cut`` steps; returns state and metrics."""
     steps = (lambda: cut) if cut else None
-    state = jax.jit(prog.init)(jax.random.key(key))
+    state = prog.init(jax.random.key(key))
     return program.run(prog, state, parts(24, 16), suggest_steps=steps)
 
 
@@ -104,7 +104,7 @@ def test_seeds_side_by_side_are_seeds_one_by_one(over_seeds):
         assert metrics["train_loss"].shape == (2,)
         prog = gradient_program()
         for s, key in enumerate(jax.random.split(jax.random.key(0), 2)):
-            alone, _ = program.run(prog, jax.jit(prog.init)(key), parts(24, 16))
+            alone, _ = program.run(prog, prog.init(key), parts(24, 16))
             mine = jax.tree.map(operator.itemgetter(s), many.inner.logits)
             np.testing.assert_allclose(mine, alone.inner.logits, atol=1e-9)
 
@@ -123,7 +123,7 @@ def test_unrolled_gradient_of_a_supernet():
             optax.add_decayed_weights(3e-4), optax.sgd(0.1, momentum=0.9)
         )
         keys = iter(jax.random.split(jax.random.key(0), 8))
-        params = jax.jit(net.init)(next(keys))
+        params = program.once(net.init)(next(keys))
         params = jax.tree.map(lambda p: p.astype(jnp.float64), params)
         logits = jax.random.normal(next(keys), space.shape, jnp.float64)
         train, valid = (
@@ -209,7 +209,7 @@ def test_training_learns_and_is_evaluated_once_per_image():
         num_epochs=20,
         drop_path_rate=0.1,
     )
-    state, metrics = program.run(prog, jax.jit(prog.init)(jax.random.key(0)), parts(24))
+    state, metrics = program.run(prog, prog.init(jax.random.key(0)), parts(24))
     assert float(metrics["train_accuracy"]) > 0.7
     (x, y) = parts(23)[0]
     accuracy = functools.partial(
@@ -260,7 +260,7 @@ def test_one_shot_objective_is_the_supernet():
     """Scores are accuracies with one-hot weights."""
     space = spaces.zoo.tiny()
     net = networks.supernet(space, SHAPE)
-    params = jax.jit(net.init)(jax.random.key(0))
+    params = program.once(net.init)(jax.random.key(0))
     (x, y) = parts(12)[0]
     x = data.normalise(x, data.Augment((0.5,), (0.25,)))
     objective = objectives.one_shot_accuracy(space, net, params, x, y)

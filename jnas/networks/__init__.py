@@ -3,9 +3,9 @@
 from jnas.networks.count import count_macs as count_macs
 from jnas.networks.count import count_params as count_params
 from jnas.networks.count import measure as measure
+from jnas.networks.inheritance import inherit as inherit
 from jnas.networks.network import Network as Network
 from jnas.networks.network import Shape as Shape
 from jnas.networks.network import Supernet as Supernet
 from jnas.networks.network import derived as derived
-from jnas.networks.network import inherit as inherit
 from jnas.networks.network import supernet as supernet

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jnas import genotype as genotype_lib
-from jnas import ops, spaces, types
+from jnas import ops, spaces
 from jnas.networks import cell, functional, heads, mixed, stage
 from jnas.networks import plan as plan_lib
 from jnas.networks.plan import Shape as Shape
@@ -261,70 +261,3 @@ def _chain(stem, groups, classifier, auxiliary, dtype) -> cell.Layer:
         return (run("classifier", states[1]), extra), new_stats
 
     return cell.Layer(init, apply)
-
-
-def inherit(
-    supernet: Supernet,
-    params: types.Params,
-    genotype: genotype_lib.Genotype,
-    shape: Shape,
-) -> types.Params:
-    """Cuts the parameters of one genotype's network out of a supernet's.
-
-    ``derived(genotype, shape, norm=SEARCH, stem_norm=STEM, normalise_pools=...)`` with
-    them computes what the supernet computes with the genotype's one-hot weights.
-
-    Args:
-      supernet: the supernet.
-      params: its parameters.
-      genotype: a cell of its space.
-      shape: the supernet's size.
-
-    Returns:
-      The derived network's params.
-    """
-    cells = [c for _, c in genotype.cells]
-    plan = plan_lib.plan(cells[0].num_inputs, len(cells), len(cells[0].concat), shape)
-    own = {n: p for n, p in params.items() if n in ("stem", "classifier")}
-    layers = iter(_each_layer(supernet, params))
-    number = 0
-    for place, run in itertools.groupby(plan):
-        count = len(list(run))
-        parts = list(itertools.islice(layers, count))
-        name, number = f"layers_{number:02d}", number + count
-        if isinstance(place, int):
-            own[name] = parts[0][1]
-            continue
-
-        def cut(nodes, mixture, place=place):
-            return {
-                str(i): mixed.edge_params(mixture, nodes, *edge)
-                for i, edge in enumerate(cells[place.cell].edges)
-                if edge[2] != mixed.NONE
-            }
-
-        nodes = [cut(nodes, mixture) for mixture, _, nodes in parts]
-        own[name] = {f"cell_{i:02d}": p for i, (_, p, _) in enumerate(parts) if p}
-        own[name]["nodes"] = (
-            nodes[0] if count == 1 else jax.tree.map(lambda *a: jnp.stack(a), *nodes)
-        )
-    return own
-
-
-def _each_layer(supernet: Supernet, params: types.Params) -> list:
-    """Takes a supernet's stages apart: (mixture, preprocessing, nodes) of each layer.
-
-    Of a residual layer the second is the whole.
-    """
-    layers = []
-    for name, count, mixture in supernet.layers:
-        own = params[name]
-        if mixture is None:
-            layers.append((None, own, None))
-            continue
-        for i in range(count):
-            nodes = own["nodes"]
-            if count > 1:
-                nodes = jax.tree.map(lambda leaf, i=i: leaf[i], nodes)
-            layers.append((mixture, own.get(f"cell_{i:02d}", {}), nodes))
-    return layers

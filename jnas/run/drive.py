@@ -30,7 +30,7 @@ def drive(
       The last state, and the last epoch's metrics; over seeds, mean and deviation.
     """
     restored = phase.restore(jax.eval_shape(program.init, key))
-    first, state = restored or (0, jax.jit(program.init)(key))
+    first, state = restored or (0, program.init(key))
 
     def observe(step, state, metrics, epoch_ended):
         shown = best(state) if best else None
