@@ -208,6 +208,31 @@ def test_remat_changes_nothing_and_bfloat16_little():
     assert 1e-5 < np.abs(rough - out).max() < 0.1 * np.abs(out).max()
 
 
+def test_remat_inside_a_stage_of_several_cells():
+    """A scan whose body is computed again gives the same gradients."""
+    space = spaces.zoo.nasbench201().with_operations(["skip_connect", "nor_conv_1x1"])
+    shape = networks.Shape(2, 2, 3)
+    plain, params = build(space, shape)
+    again = networks.supernet(space, shape, remat=True)
+    weights = jnp.full(space.shape, 0.5)
+
+    def grads(net):
+        def value(params, weights):
+            return (net.apply(params, image((5, 6)), weights) ** 2).sum()
+
+        function = jax.grad(value, (0, 1))
+        assert ("remat" in str(jax.make_jaxpr(function)(params, weights))) == (
+            net is again
+        )
+        return jax.jit(function)(params, weights)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+        grads(again),
+        grads(plain),
+    )
+
+
 def test_a_stage_does_not_grow_with_its_cells():
     """Eight and twenty layers trace to programs of one size, within a tenth."""
     space = spaces.zoo.tiny()
