@@ -93,6 +93,27 @@ def test_both_forms_in_float32(stride):
         np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.single
+def test_taps_of_bfloat16_are_rounded_once():
+    """Sums are float32's, so that 25 products lose no more than one rounding."""
+    x = normal(0, (1, 2, 6, 6, 3), jnp.bfloat16)
+    w = normal(1, (1, 5, 5, 3), jnp.bfloat16)
+
+    @jax.jit
+    def three(x, w):
+        how = dict(stride=1, dilation=1)
+        return (
+            forms.TAPS.conv(x, w, **how),
+            forms.TAPS.input_gradient(x, w, size=(6, 6), **how),
+            forms.TAPS.kernel_gradient(x, x, window=(5, 5), **how),
+        )
+
+    wide = three(x.astype(jnp.float32), w.astype(jnp.float32))
+    for low, high in zip(three(x, w), wide, strict=True):
+        assert low.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(low, high.astype(jnp.bfloat16))
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_derivatives_of_every_window(stride):
     """Both modes, to the second order, by finite differences."""

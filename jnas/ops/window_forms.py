@@ -24,6 +24,7 @@ A ``Form`` computes its three derivatives; ``ops/windows.py`` makes primitives o
     compiled once (0.3 s against 1.8 s).
 """
 
+import functools
 import itertools
 import math
 
@@ -107,15 +108,29 @@ def _elements(w):
     return [lax.index_in_dim(w, i, 1, keepdims=False) for i in range(k * k)]
 
 
+def _in_float32(form):
+    """Computes a form of lower precision in float32; CPUs have no fast bfloat16."""
+
+    @functools.wraps(form)
+    def wide(a, b, **how):
+        dtype = jnp.promote_types(a.dtype, jnp.float32)
+        return form(a.astype(dtype), b.astype(dtype), **how).astype(a.dtype)
+
+    return wide
+
+
+@_in_float32
 def _conv_taps(x, w, *, stride, dilation):
     return _slide(x, _elements(w), stride=stride, dilation=dilation)
 
 
+@_in_float32
 def _input_gradient_taps(g, w, *, size, stride, dilation):
     wide, turned = spread(g, size, stride), _elements(w)[::-1]
     return _slide(wide, turned, stride=1, dilation=dilation)
 
 
+@_in_float32
 def _kernel_gradient_taps(x, g, *, window, stride, dilation):
     sets, _, *size, features = g.shape
     padded = pad(x, dilation * (window[0] // 2))
