@@ -85,28 +85,6 @@ def test_derivatives(window, strides, padding):
     test_util.check_grads(jax.jit(conv), (x, w), order=2, modes=("fwd", "rev"))
 
 
-@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
-def test_vmap_is_a_loop(axes):
-    """Over images, over kernels, over both; values and gradients."""
-    xs, ws = normal(0, (3, 2, 5, 6, 2)), normal(1, (3, 3, 3, 2, 2))
-
-    def value(x, w):
-        return jnp.sin(dense.dense_conv(x, w, strides=(2, 1))).sum()
-
-    both = jax.jit(jax.value_and_grad(value, (0, 1)))
-    args = [a if axis == 0 else a[0] for a, axis in zip((xs, ws), axes, strict=True)]
-    mapped = jax.jit(jax.vmap(both, axes))(*args)
-    for i in range(3):
-        one = both(
-            *(a[i] if axis == 0 else a for a, axis in zip(args, axes, strict=True))
-        )
-        jax.tree.map(
-            lambda m, o, i=i: np.testing.assert_allclose(m[i], o, atol=1e-12),
-            mapped,
-            one,
-        )
-
-
 def test_no_naive_convolution_inside_a_loop_on_cpu():
     """Every convolution of a compiled step has the order of axes that is fast."""
     x, w = jnp.ones((2, 4, 4, 3)), jnp.ones((3, 3, 3, 4))

@@ -1,4 +1,7 @@
-"""Tests of the sliding windows against XLA's own and against brute force."""
+"""Tests of the sliding windows against XLA's own and against brute force.
+
+What holds of both kinds of convolution is tested here for both.
+"""
 
 import functools
 
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 from jax import lax, test_util
 
-from jnas.ops import pool_forms, windows
+from jnas.ops import dense, pool_forms, windows
 from jnas.ops import window_forms as forms
 
 SIZES = ((8, 8), (7, 8), (5, 5), (1, 3))
@@ -130,12 +133,19 @@ def test_derivatives_of_every_window(stride):
 
 
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
-def test_vmap_is_a_loop(axes):
+@pytest.mark.parametrize(
+    ("conv", "kernels"),
+    [
+        (functools.partial(windows.depthwise_conv, stride=2), (3, 3, 3, 2)),
+        (functools.partial(dense.dense_conv, strides=(2, 1)), (3, 3, 3, 2, 2)),
+    ],
+)
+def test_vmap_is_a_loop(conv, kernels, axes):
     """Over images, over kernels, over both; values and gradients."""
-    xs, ws = normal(0, (3, 2, 5, 6, 2)), normal(1, (3, 3, 3, 2))
+    xs, ws = normal(0, (3, 2, 5, 6, 2)), normal(1, kernels)
 
     def value(x, w):
-        return jnp.sin(windows.depthwise_conv(x, w, stride=2)).sum()
+        return jnp.sin(conv(x, w)).sum()
 
     both = jax.jit(jax.value_and_grad(value, (0, 1)))
     args = [a if axis == 0 else a[0] for a, axis in zip((xs, ws), axes, strict=True)]
