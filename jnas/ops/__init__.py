@@ -5,6 +5,7 @@ from jnas.ops.conv import DepthwiseConv as DepthwiseConv
 from jnas.ops.conv import FactorizedReduce as FactorizedReduce
 from jnas.ops.conv import relu_conv_norm as relu_conv_norm
 from jnas.ops.conv import stack as stack
+from jnas.ops.dense import dense_conv as dense_conv
 from jnas.ops.drop_path import drop_path as drop_path
 from jnas.ops.norm import SEARCH as SEARCH
 from jnas.ops.norm import STEM as STEM
