@@ -173,6 +173,31 @@ def test_vmap_makes_no_convolution_of_more_groups():
     assert shapes == [(3, 3, 3, 2)]
 
 
+@pytest.mark.parametrize(
+    ("conv", "kernel", "platform", "turns"),
+    [
+        (windows.depthwise_conv, (3, 3, 2), "cuda", None),
+        (windows.depthwise_conv, (3, 3, 2), "tpu", None),
+        (windows.depthwise_conv, (3, 3, 2), "cpu", 0),
+        (dense.dense_conv, (3, 3, 2, 4), "cuda", 0),
+        (dense.dense_conv, (3, 3, 2, 4), "tpu", 0),
+        (dense.dense_conv, (3, 3, 2, 4), "cpu", 4),
+    ],
+)
+def test_each_backend_is_lowered_to_its_form(conv, kernel, platform, turns):
+    """Three native convolutions, but on CPU none of a depthwise one; no device needed.
+
+    The axes of a dense one are turned on CPU alone.
+    """
+    loss = jax.jit(jax.grad(lambda x, w: (conv(x, w) ** 2).sum(), (0, 1)))
+    traced = loss.trace(normal(0, (2, 5, 6, 2)), normal(1, kernel))
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    taps = platform == "cpu" and conv is windows.depthwise_conv
+    assert text.count("stablehlo.convolution") == (0 if taps else 3)
+    if turns is not None:
+        assert text.count("stablehlo.transpose") == turns
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_max_pool_is_reduce_window(size, stride):
