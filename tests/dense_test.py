@@ -52,7 +52,7 @@ CASES = [
 @pytest.mark.parametrize(("window", "strides", "padding"), CASES)
 @pytest.mark.parametrize("size", [(7, 8), (2, 3)])
 @pytest.mark.parametrize("sets", [1, 2])
-def test_both_forms_are_the_definition(window, strides, padding, size, sets):
+def test_both_forms_are_the_definition(three, window, strides, padding, size, sets):
     """Values and both gradients to 1e-10; odd, even and tiny images, batch 1."""
     how = dict(strides=strides, padding=padding)
     x = normal(0, (sets, 3 - sets, *size, 3))
@@ -60,16 +60,9 @@ def test_both_forms_are_the_definition(window, strides, padding, size, sets):
     pairs = zip(np.asarray(x), np.asarray(w), strict=True)
     want = np.stack([brute_force(*pair, **how) for pair in pairs])
     g = normal(2, want.shape)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def three(form, x, w, g):
-        return (
-            form.conv(x, w, **how),
-            form.input_gradient(g, w, size=size, **how),
-            form.kernel_gradient(x, g, window=window, **how),
-        )
-
-    ordered, native = (three(form, x, w, g) for form in (dense.ORDERED, dense.NATIVE))
+    ordered, native = (
+        three(form, x, w, g, **how) for form in (dense.ORDERED, dense.NATIVE)
+    )
     np.testing.assert_allclose(ordered[0], want, atol=1e-10)
     for a, b in zip(ordered, native, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-10)

@@ -109,6 +109,23 @@ def test_seeds_side_by_side_are_seeds_one_by_one(over_seeds):
             np.testing.assert_allclose(mine, alone.inner.logits, atol=1e-9)
 
 
+def test_what_runs_once_may_be_a_part_of_something_else():
+    """Under jit, vmap and eval_shape a program's init is an ordinary function.
+
+    Optimised or not, values agree to float32's rounding.
+    """
+    prog, keys = gradient_program(), jax.random.split(jax.random.key(0), 2)
+    alone = prog.init(keys[0])
+    mapped = jax.jit(jax.vmap(prog.init))(keys)
+    like = jax.eval_shape(prog.init, keys[0])
+    jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), alone, like)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b[0], rtol=5e-7),
+        (alone.inner, alone.sums),
+        (mapped.inner, mapped.sums),
+    )
+
+
 def test_unrolled_gradient_of_a_supernet():
     """Exact through depthwise candidates in a scan, against central differences.
 

@@ -45,27 +45,20 @@ def brute_force(x, w, stride, dilation):
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_both_forms_are_the_definition(kernel, stride, dilation):
+def test_both_forms_are_the_definition(three, kernel, stride, dilation):
     """Convolution, input gradient, kernel gradient: one trilinear form, to 1e-10.
 
     Odd and even sizes, images smaller than the window, batch 1.
     """
     how = dict(stride=stride, dilation=dilation)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def three(form, x, w, g):
-        return (
-            form.conv(x, w, **how),
-            form.input_gradient(g, w, size=x.shape[2:4], **how),
-            form.kernel_gradient(x, g, window=(kernel, kernel), **how),
-        )
-
     for batch, size in ((2, (7, 8)), (1, (2, 3))):
         x, w = normal(0, (2, batch, *size, 3)), normal(1, (2, kernel, kernel, 3))
         pairs = zip(np.asarray(x), np.asarray(w), strict=True)
         want = np.stack([brute_force(*pair, **how) for pair in pairs])
         g = normal(2, want.shape)
-        taps, native = (three(form, x, w, g) for form in (forms.TAPS, forms.NATIVE))
+        taps, native = (
+            three(form, x, w, g, **how) for form in (forms.TAPS, forms.NATIVE)
+        )
         np.testing.assert_allclose(taps[0], want, atol=1e-10)
         for a, b in zip(taps, native, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-10)
@@ -75,46 +68,35 @@ def test_both_forms_are_the_definition(kernel, stride, dilation):
 
 @pytest.mark.single
 @pytest.mark.parametrize("stride", [1, 2])
-def test_both_forms_in_float32(stride):
+@pytest.mark.parametrize("kind", ["depthwise", "dense"])
+def test_both_forms_in_float32(three, kind, stride):
     """1e-5 forward and 1e-4 in the gradients, at the sizes of a real cell."""
     x = normal(0, (1, 4, 16, 16, 8), jnp.float32)
-    w = normal(1, (1, 5, 5, 8), jnp.float32) / 5
-    how = dict(stride=stride, dilation=2)
     g = normal(2, (1, 4, 16 // stride, 16 // stride, 8), jnp.float32)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def three(form, x, w, g):
-        return (
-            form.conv(x, w, **how),
-            form.input_gradient(g, w, size=(16, 16), **how),
-            form.kernel_gradient(x, g, window=(5, 5), **how),
-        )
-
-    taps, native = (three(form, x, w, g) for form in (forms.TAPS, forms.NATIVE))
-    np.testing.assert_allclose(taps[0], native[0], atol=1e-5)
-    for a, b in zip(taps[1:], native[1:], strict=True):
+    if kind == "depthwise":
+        both, how = (forms.TAPS, forms.NATIVE), dict(stride=stride, dilation=2)
+        w = normal(1, (1, 5, 5, 8), jnp.float32) / 5
+    else:
+        both = dense.ORDERED, dense.NATIVE
+        how = dict(strides=(stride, stride), padding=(1, 1))
+        w = normal(1, (1, 3, 3, 8, 8), jnp.float32) / 9
+    fast, native = (three(form, x, w, g, **how) for form in both)
+    np.testing.assert_allclose(fast[0], native[0], atol=1e-5)
+    for a, b in zip(fast[1:], native[1:], strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.single
-def test_taps_of_bfloat16_are_rounded_once():
+def test_taps_of_bfloat16_are_rounded_once(three):
     """Sums are float32's, so that 25 products lose no more than one rounding."""
     x = normal(0, (1, 2, 6, 6, 3), jnp.bfloat16)
     w = normal(1, (1, 5, 5, 3), jnp.bfloat16)
-
-    @jax.jit
-    def three(x, w):
-        how = dict(stride=1, dilation=1)
-        return (
-            forms.TAPS.conv(x, w, **how),
-            forms.TAPS.input_gradient(x, w, size=(6, 6), **how),
-            forms.TAPS.kernel_gradient(x, x, window=(5, 5), **how),
-        )
-
-    wide = three(x.astype(jnp.float32), w.astype(jnp.float32))
-    for low, high in zip(three(x, w), wide, strict=True):
-        assert low.dtype == jnp.bfloat16
-        np.testing.assert_array_equal(low, high.astype(jnp.bfloat16))
+    how = dict(stride=1, dilation=1)
+    low = three(forms.TAPS, x, w, x, **how)
+    wide = (a.astype(jnp.float32) for a in (x, w, x))
+    for a, b in zip(low, three(forms.TAPS, *wide, **how), strict=True):
+        assert a.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(a, b.astype(jnp.bfloat16))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -264,6 +246,10 @@ def test_nan_is_not_swallowed():
         windows.avg_pool(x),
         forms.TAPS.conv(x[None], kernels, **how)[0],
         forms.NATIVE.conv(x[None], kernels, **how)[0],
+        *(
+            form.conv(x[None], kernels[..., None], strides=(1, 1), padding=(1, 1))[0]
+            for form in (dense.ORDERED, dense.NATIVE)
+        ),
     ):
         expected = np.zeros((5, 5), bool)
         expected[0:3, 0:3] = True

@@ -19,7 +19,6 @@ with strides (r, c), margins (p, q) and zeros outside.
 
 import functools
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -41,15 +40,13 @@ def _each_set(function, *args):
     return lax.map(lambda each: function(*each), args)
 
 
-def _symmetric(padding):
-    return [(margin, margin) for margin in padding]
+def _one(x, w, *, strides, padding):
+    """The convolution of one set."""
+    return _plain(x, w, strides, [(margin, margin) for margin in padding])
 
 
 def _conv(x, w, *, strides, padding):
-    def one(x, w):
-        return _plain(x, w, strides, _symmetric(padding))
-
-    return _each_set(one, x, w)
+    return _each_set(functools.partial(_one, strides=strides, padding=padding), x, w)
 
 
 def _input_gradient(g, w, *, size, strides, padding):
@@ -85,27 +82,11 @@ def _kernel_gradient(x, g, *, window, strides, padding):
     return _each_set(one, x, g)
 
 
-def _conv_native(x, w, *, strides, padding):
-    def one(x, w):
-        return _plain(x, w, strides, _symmetric(padding))
-
-    return jax.vmap(one)(x, w) if len(x) > 1 else one(x[0], w[0])[None]
+def _kernel_shape(x, g, window):
+    return x[0], *window, x[-1], g[-1]
 
 
-def _input_gradient_native(g, w, *, size, strides, padding):
-    conv = functools.partial(_conv_native, w=w, strides=strides, padding=padding)
-    x = jax.ShapeDtypeStruct((*g.shape[:2], *size, w.shape[3]), g.dtype)
-    return jax.linear_transpose(conv, x)(g)[0]
-
-
-def _kernel_gradient_native(x, g, *, window, strides, padding):
-    conv = functools.partial(_conv_native, x, strides=strides, padding=padding)
-    shape = len(x), *window, x.shape[-1], g.shape[-1]
-    w = jax.ShapeDtypeStruct(shape, x.dtype)
-    return jax.linear_transpose(conv, w)(g)[0]
-
-
-NATIVE = primitives.Form(_conv_native, _input_gradient_native, _kernel_gradient_native)
+NATIVE = primitives.native_form(_one, _kernel_shape)
 ORDERED = primitives.Form(_conv, _input_gradient, _kernel_gradient)
 
 
@@ -120,7 +101,7 @@ def _shape(x, w, *, strides, padding):
 DENSE = primitives.trilinear(
     "dense_conv",
     shape=_shape,
-    kernel=lambda x, g, window: (x[0], *window, x[-1], g[-1]),
+    kernel=_kernel_shape,
     native=NATIVE,
     cpu=ORDERED,
 )

@@ -40,6 +40,29 @@ class Form(NamedTuple):
     kernel_gradient: Callable
 
 
+def native_form(conv: Callable, kernel: Callable) -> Form:
+    """Makes a form of a convolution and the gradients that XLA has for it.
+
+    Args:
+      conv: (x f[B, H, W, I], w f[kh, kw, I, ...], **how) -> f[B, h, w, O], of one set.
+      kernel: (shapes of x and g, window) -> shape of w, with sets.
+    """
+
+    def sets(x, w, **how):
+        one = functools.partial(conv, **how)
+        return jax.vmap(one)(x, w) if len(x) > 1 else one(x[0], w[0])[None]
+
+    def input_gradient(g, w, *, size, **how):
+        x = jax.ShapeDtypeStruct((*g.shape[:2], *size, w.shape[3]), g.dtype)
+        return jax.linear_transpose(lambda x: sets(x, w, **how), x)(g)[0]
+
+    def kernel_gradient(x, g, *, window, **how):
+        w = jax.ShapeDtypeStruct(kernel(x.shape, g.shape, window), x.dtype)
+        return jax.linear_transpose(lambda w: sets(x, w, **how), w)(g)[0]
+
+    return Form(sets, input_gradient, kernel_gradient)
+
+
 class Trilinear(NamedTuple):
     """The three primitives of a trilinear form; as in ``Form``."""
 
@@ -57,11 +80,12 @@ def primitive(
       name: as programs show it.
       shape: (shapes of the arguments, **how) -> shape of the result, whose dtype is
         that of the first argument.
-      native: the form for accelerators; its keyword-only arguments are static.
-      cpu: the form for CPU, of the same signature.
+      native: the form for accelerators.
+      cpu: the form for CPU; its keyword-only arguments are static, in both forms.
     """
     made = core.Primitive(name)
-    static = inspect.getfullargspec(native).kwonlyargs
+    names = inspect.signature(cpu).parameters.values()
+    static = [p.name for p in names if p.kind is p.KEYWORD_ONLY]
 
     def abstract(first, *rest, **how):
         found = shape(first.shape, *(a.shape for a in rest), **how)

@@ -28,7 +28,6 @@ import functools
 import itertools
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -148,36 +147,23 @@ def _add_each(a, b):
 
 
 def _conv_native(x, w, *, stride, dilation):
-    def one(x, w):
-        margin = dilation * (w.shape[0] // 2)
-        return lax.conv_general_dilated(
-            x,
-            w[:, :, None, :],
-            window_strides=(stride, stride),
-            padding=((margin, margin), (margin, margin)),
-            rhs_dilation=(dilation, dilation),
-            dimension_numbers=primitives.DIMENSIONS,
-            feature_group_count=x.shape[-1],
-        )
-
-    return jax.vmap(one)(x, w) if len(x) > 1 else one(x[0], w[0])[None]
+    """The convolution of one set, f[B, H, W, F] and f[k, k, F]."""
+    margin = dilation * (w.shape[0] // 2)
+    return lax.conv_general_dilated(
+        x,
+        w[:, :, None, :],
+        window_strides=(stride, stride),
+        padding=((margin, margin), (margin, margin)),
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=primitives.DIMENSIONS,
+        feature_group_count=x.shape[-1],
+    )
 
 
-def _input_gradient_native(g, w, *, size, stride, dilation):
-    def conv(x):
-        return _conv_native(x, w, stride=stride, dilation=dilation)
-
-    x = jax.ShapeDtypeStruct((*g.shape[:2], *size, g.shape[-1]), g.dtype)
-    return jax.linear_transpose(conv, x)(g)[0]
+def kernel_shape(x: tuple, g: tuple, window: tuple[int, int]) -> tuple:
+    """Returns the shape of w for the shapes of x and g."""
+    return x[0], *window, x[-1]
 
 
-def _kernel_gradient_native(x, g, *, window, stride, dilation):
-    def conv(w):
-        return _conv_native(x, w, stride=stride, dilation=dilation)
-
-    w = jax.ShapeDtypeStruct((len(x), *window, x.shape[-1]), x.dtype)
-    return jax.linear_transpose(conv, w)(g)[0]
-
-
-NATIVE = primitives.Form(_conv_native, _input_gradient_native, _kernel_gradient_native)
+NATIVE = primitives.native_form(_conv_native, kernel_shape)
 TAPS = primitives.Form(_conv_taps, _input_gradient_taps, _kernel_gradient_taps)

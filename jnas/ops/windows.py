@@ -34,7 +34,7 @@ def _conv_shape(x, w, *, stride, dilation):
 DEPTHWISE = primitives.trilinear(
     "depthwise_conv",
     shape=_conv_shape,
-    kernel=lambda x, g, window: (x[0], *window, x[-1]),
+    kernel=forms.kernel_shape,
     native=forms.NATIVE,
     cpu=forms.TAPS,
 )
