@@ -39,7 +39,7 @@ def momentum_sgd(
     *,
     momentum: float = 0.9,
     weight_decay: float = 3e-4,
-    clip_norm: float = 5.0,
+    clip_norm: float | None = 5.0,
     nesterov: bool = False,
 ) -> optax.GradientTransformation:
     """Builds the optimiser of the network's weights.
@@ -50,13 +50,14 @@ def momentum_sgd(
       learning_rate: a number or a schedule of the step.
       momentum: of the velocity.
       weight_decay: L2, on every parameter.
-      clip_norm: largest global norm of the gradient.
+      clip_norm: largest global norm of the gradient; None for any.
       nesterov: whether the step looks one momentum ahead.
 
     Source: arXiv:1806.09055, section 3.1 and its released code.
     """
+    clip = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
     return optax.chain(
-        optax.clip_by_global_norm(clip_norm),
+        *clip,
         optax.add_decayed_weights(weight_decay),
         optax.trace(momentum, nesterov=nesterov),
         optax.scale_by_learning_rate(learning_rate),

@@ -101,7 +101,7 @@ def program(
     for name, value in dict(num_epochs=num_epochs, num_seeds=num_seeds or 1).items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}. Raise it.")
-    over_seeds = over_seeds or _default_over_seeds()
+    over_seeds = over_seeds or default_over_runs()
     sizes = [batches.num_batches(n, batch_size) for n in num_examples]
     steps_per_epoch = sizes[0]
     num_steps = num_epochs * steps_per_epoch
@@ -195,7 +195,7 @@ def in_turn(function: Callable, states: Any) -> Any:
     return jax.lax.map(function, states)
 
 
-def _default_over_seeds() -> Callable:
+def default_over_runs() -> Callable:
     # On CPU vmap would make slow grouped convolutions of a user's plain nnx.Conv; of
     # our own operations it is up to a third faster in small networks.
     return in_turn if jax.default_backend() == "cpu" else together

@@ -141,15 +141,44 @@ def evaluate(
     Returns:
       f32[], fraction of images labelled rightly, each counted once.
     """
-    batch_size = min(batch_size, len(labels))
-    rows = jnp.arange(-(-len(labels) // batch_size) * batch_size)
-    rows = rows.reshape(-1, batch_size)
+    found = predict(
+        key, network, params, stats, images, augment=augment, batch_size=batch_size
+    )
+    return (found == labels).mean()
 
-    def count(row):
-        inside = row < len(labels)
-        row = jnp.minimum(row, len(labels) - 1)
+
+def predict(
+    key: types.Key,
+    network: networks.Network,
+    params: types.Params,
+    stats: types.Params,
+    images: types.Array,
+    *,
+    augment: augment_lib.Augment,
+    batch_size: int,
+) -> types.Array:
+    """Labels images by a trained network with its running statistics.
+
+    Args:
+      key: for operations that draw random numbers; others do not read it.
+      network: the network.
+      params: its parameters.
+      stats: its running statistics.
+      images: [N, H, W, F], as the data set holds them.
+      augment: whose normalisation is used.
+      batch_size: images at a time.
+
+    Returns:
+      i32[N], the class of the largest output.
+    """
+    count = len(images)
+    batch_size = min(batch_size, count)
+    rows = jnp.arange(-(-count // batch_size) * batch_size)
+    rows = jnp.minimum(rows, count - 1).reshape(-1, batch_size)
+
+    def label(row):
         x = augment_lib.normalise(images[row], augment)
         (outputs, _), _ = network.apply(params, stats, x, train=False, key=key)
-        return (inside & (outputs.argmax(-1) == labels[row])).sum()
+        return outputs.argmax(-1).astype(jnp.int32)
 
-    return jax.lax.map(count, rows).sum() / len(labels)
+    return jax.lax.map(label, rows).reshape(-1)[:count]

@@ -4,30 +4,38 @@ import jax
 import jax.numpy as jnp
 
 from jnas import registry, types
+from jnas.controllers import draws
 
 
 @registry.CONTROLLERS.register
-def random_search(sizes: tuple[int, ...], *, num_proposals: int = 1):
+def random_search(
+    sizes: tuple[int, ...],
+    *,
+    num_proposals: int = 1,
+    initial: types.Array | None = None,
+) -> types.Controller:
     """Builds the controller that proposes uniformly drawn encodings.
 
     Args:
       sizes: number of values of each gene, G of them.
       num_proposals: P, proposals of one round.
+      initial: i32[K, G], proposed first.
 
     Returns:
       The controller; its state is the number of encodings told so far, i32[].
 
     Source: Li and Talwalkar 2019, arXiv:1902.07638.
     """
-    limits = jnp.array(sizes)
+    draws.check("num_proposals", num_proposals, 1, 1_000_000)
+    first = draws.first_proposals(sizes, initial, most=1_000_000)
 
     def init(key):
         del key  # the count starts at zero
         return jnp.int32(0)
 
     def ask(key, state):
-        del state  # every round is alike
-        return jax.random.randint(key, (num_proposals, len(sizes)), 0, limits)
+        bits = jax.random.bits(key, (num_proposals, len(sizes)))
+        return first(state + jnp.arange(num_proposals), bits)
 
     def tell(state, encodings, scores):
         del scores  # nothing is learnt

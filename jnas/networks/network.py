@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from jnas import genotype as genotype_lib
-from jnas import ops, spaces
+from jnas import ops, spaces, types
 from jnas.networks import cell, functional, heads, mixed, stage
 from jnas.networks import plan as plan_lib
+from jnas.networks import switched as switched_lib
 from jnas.networks.plan import Shape as Shape
 
 
@@ -175,6 +176,58 @@ def derived(
         return core.apply(params, stats, x, context, key)
 
     return Network(core.init, apply)
+
+
+def switched(
+    space: spaces.CellSpace,
+    shape: Shape,
+    *,
+    norm: ops.Norm = ops.TRAINING,
+    stem_norm: ops.Norm = ops.TRAINING,
+    normalise_pools: bool = False,
+) -> Callable[[types.Weights], Network]:
+    """Builds the network of any one cell of a space, chosen at run time.
+
+    ``switched(space, shape)(weights)`` computes what ``derived`` computes for the
+    genotype of these one-hot weights, but its parameters are those of every candidate,
+    of which the chosen ones alone have a gradient. Weights may be traced.
+
+    Args:
+      space: its cells.
+      shape: its size.
+      norm: inside the cells and heads.
+      stem_norm: of the stem and of the residual layers.
+      normalise_pools: whether a norm follows each pool, as inside a DARTS supernet.
+
+    Returns:
+      weights f32[C, E, O] -> Network; one init serves all weights.
+    """
+
+    def build(place):
+        return switched_lib.switched_cell(
+            space, place, norm=norm, normalise=normalise_pools
+        )
+
+    width = len(space.concat)
+    plan = plan_lib.plan(space.num_inputs, len(space.cells), width, shape)
+    groups = _groups(plan, None, build, stem_norm, width, False)
+    classifier = heads.classifier(
+        groups[-1].out_features, shape.num_classes, _head_norm(space.num_inputs, norm)
+    )
+    core = _chain(
+        _stem(space.num_inputs, shape, stem_norm), groups, classifier, None, None
+    )
+
+    def network(weights):
+        weights = spaces.prune(space, weights)
+
+        def apply(params, stats, x, *, train, key=None, drop_path_rate=None):
+            context = cell.Context(weights, drop_path_rate, train)
+            return core.apply(params, stats, x, context, key)
+
+        return Network(core.init, apply)
+
+    return network
 
 
 def _default(given: bool | None, num_inputs: int) -> bool:

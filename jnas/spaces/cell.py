@@ -1,7 +1,7 @@
 """CellSpace: cells of nodes that each add up chosen inputs through chosen operations.
 
 The arrows between the three forms of an architecture are look-ups in the tables of
-``tables.py``, so that they compile to a few gathers whatever the space.
+``lookups.py``, so that they compile to a few gathers whatever the space.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ import numpy as np
 from jnas import genotype as genotypes
 from jnas import types
 from jnas.spaces import encoding as encodings
-from jnas.spaces import tables as lookups
+from jnas.spaces import lookups
 
 
 @dataclasses.dataclass(frozen=True)
