@@ -1,5 +1,7 @@
 """Networks of cells as pure functions of their parameters."""
 
+from jnas.networks.costs import Costs as Costs
+from jnas.networks.costs import edge_costs as edge_costs
 from jnas.networks.count import count_macs as count_macs
 from jnas.networks.count import count_params as count_params
 from jnas.networks.count import measure as measure

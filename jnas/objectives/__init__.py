@@ -1,3 +1,4 @@
 """What a discrete search maximises."""
 
 from jnas.objectives.supernet import one_shot_accuracy as one_shot_accuracy
+from jnas.objectives.scratch import scratch as scratch

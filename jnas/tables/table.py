@@ -1,0 +1,157 @@
+"""Table: what a benchmark measured for every cell it knows, and its one-file format.
+
+One npz: ``sizes`` i32[G], ``gene_names``, ``encodings`` i32[N, G] (absent where the rows
+are all points in mixed-radix order, the first gene slowest), and one f32[N] array for
+each metric, named.
+"""
+
+import dataclasses
+import math
+import os
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import registry, types
+
+FIXED = ("sizes", "gene_names", "encodings")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """A benchmark's results.
+
+    Attributes:
+      name: for messages.
+      sizes: the number of values of each gene.
+      gene_names: one for each gene.
+      metrics: name -> f32[N]; accuracies in percent, ``seconds`` where known.
+      encodings: i32[N, G], or None where the rows are all points in mixed-radix order.
+
+    Raises:
+      ValueError: the parts do not fit each other.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    gene_names: tuple[str, ...]
+    metrics: Mapping[str, np.ndarray]
+    encodings: np.ndarray | None = None
+
+    def __post_init__(self):
+        """Checks that the parts fit each other."""
+        sizes = self.sizes
+        self._need(sizes and min(sizes) >= 1, "sizes of 1 or more", sizes)
+        names = self.gene_names
+        self._need(len(names) == len(sizes), f"{len(sizes)} gene_names", len(names))
+        self._need(bool(self.metrics), "a metric", "none")
+        for name, values in self.metrics.items():
+            self._need(name not in FIXED, "metrics of other names", name)
+            rule = f"one {name} for each of {self.num_rows} rows"
+            self._need(np.shape(values) == (self.num_rows,), rule, np.shape(values))
+        if self.encodings is not None:
+            rows = self.encodings
+            fits = rows.ndim == 2 and rows.shape[1] == len(sizes)
+            self._need(fits, f"encodings [N, {len(sizes)}]", rows.shape)
+            inside = ((rows >= 0) & (rows < np.array(sizes))).all()
+            self._need(inside, "genes inside sizes", "one outside")
+            different = len(np.unique(rows, axis=0))
+            self._need(different == len(rows), "each encoding once", "one twice")
+
+    @property
+    def num_rows(self) -> int:
+        """N, the number of cells that it knows."""
+        return math.prod(self.sizes) if self.encodings is None else len(self.encodings)
+
+    def row(self, encoding: types.Array) -> types.Array:
+        """Finds the rows of encodings; may be jitted and vmapped.
+
+        Args:
+          encoding: i32[..., G].
+
+        Returns:
+          i32[...]; N where the table does not know the encoding.
+        """
+        if self.encodings is None:
+            radix = np.cumprod((1, *self.sizes[:0:-1]))[::-1].astype(np.int32)
+            return (encoding * radix).sum(-1, dtype=jnp.int32)
+        found = (encoding[..., None, :] == self.encodings).all(-1)
+        return jnp.where(found.any(-1), found.argmax(-1), self.num_rows)
+
+    def column(self, name: str) -> np.ndarray:
+        """Returns a metric f32[N].
+
+        Raises:
+          ValueError: the table has no such metric.
+        """
+        if name not in self.metrics:
+            raise ValueError(
+                f"metric must be one of {', '.join(self.metrics)}, got {name!r} of "
+                f"table {self.name}. {registry.nearest(name, self.metrics)}".rstrip()
+            )
+        return self.metrics[name]
+
+    def _need(self, condition: object, rule: str, value: object) -> None:
+        if not condition:
+            raise ValueError(
+                f"table {self.name} must have {rule}, got {value}. Correct its file."
+            )
+
+
+def write_npz(path: str | os.PathLike, table: Table) -> None:
+    """Writes a table to one compressed file.
+
+    Args:
+      path: ends in .npz; its folder exists.
+      table: what is written.
+    """
+    arrays = {
+        "sizes": np.array(table.sizes, np.int32),
+        "gene_names": np.array(table.gene_names),
+    }
+    if table.encodings is not None:
+        arrays["encodings"] = table.encodings.astype(np.int32)
+    metrics = {name: np.float32(values) for name, values in table.metrics.items()}
+    np.savez_compressed(path, **arrays, **metrics)
+
+
+def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Table:
+    """Reads a table from its file.
+
+    Args:
+      path: an npz of this module's format.
+      name: for messages; the path when None.
+
+    Raises:
+      ValueError: no such file, not an npz, a missing array, or parts that do not fit.
+    """
+    path, name = pathlib.Path(path), name or str(path)
+    if not path.is_file():
+        raise ValueError(
+            f"table must be an existing npz file, got {str(path)!r}. Check the path."
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"table must be a sound npz of plain arrays, got {str(path)!r} "
+            f"({str(error).splitlines()[0]}). Write it with tables.write_npz."
+        ) from error
+    missing = [key for key in FIXED[:2] if key not in arrays]
+    if missing:
+        raise ValueError(
+            f"table must hold sizes and gene_names, got {str(path)!r} without "
+            f"{', '.join(missing)}. Make it with a converter of jnas.tables."
+        )
+    return Table(
+        name,
+        tuple(map(int, np.ravel(arrays["sizes"]))),
+        tuple(map(str, np.ravel(arrays["gene_names"]))),
+        {k: v.astype(np.float32) for k, v in arrays.items() if k not in FIXED},
+        arrays.get("encodings"),
+    )
