@@ -13,6 +13,7 @@ from jnas import optimizers as optimizers
 from jnas import registry as registry
 from jnas import relaxations as relaxations
 from jnas import spaces as spaces
+from jnas import tables as tables
 from jnas import timing as timing
 from jnas import types as types
 from jnas import zoo as zoo

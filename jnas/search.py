@@ -186,15 +186,14 @@ def discrete_search(
     """
     init_key, rounds_key = jax.random.split(key)
 
-    def one_round(state, key):
-        ask_key, score_key = jax.random.split(key)
-        encodings = controller.ask(ask_key, state)
-        scores = objective(score_key, encodings)
+    def one_round(state, keys):
+        encodings = controller.ask(keys[0], state)
+        scores = objective(keys[1], encodings)
         scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
         state = controller.tell(state, encodings, scores)
         return state, History(encodings, scores)
 
-    keys = jax.random.split(rounds_key, num_rounds)
+    keys = jax.random.split(rounds_key, (num_rounds, 2))
     return jax.lax.scan(one_round, controller.init(init_key), keys)
 
 

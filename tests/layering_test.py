@@ -10,15 +10,17 @@ FLOORS = [
     {"types", "registry", "genotype", "timing"},
     {"drawing", "zoo", "methods", "optimizers"},
     {"spaces", "ops", "relaxations", "data"},
-    {"networks", "controllers", "bilevel"},
-    {"objectives", "program"},
-    {"search", "retrain"},
+    {"networks", "controllers", "bilevel", "tables"},
+    {"program"},
+    {"retrain"},
+    {"objectives"},
+    {"search"},
     {"run", "report", "testing"},
 ]
 # run's stages read the genotype's drawing and tables through report only in launchers
 BLIND = [
     {"spaces", "ops", "relaxations", "data"},
-    {"networks", "controllers", "bilevel"},
+    {"networks", "controllers", "bilevel", "tables"},
 ]
 FLAX = {"ops", "networks"}
 

@@ -1,69 +1,122 @@
-"""What the controllers share: random genes from raw bits, first proposals, scores.
+"""What the controllers share: random genes from few random words, starts, scores.
 
-A controller draws all its random words in one call and cuts them up: many small draws
-cost more than the search itself when thousands of runs share one program.
+Thousands of runs share one program, where random words cost more than the search
+itself. So a controller draws one or two words of 32 bits for a proposal and cuts them
+into all the integers that it needs.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jnas import types
 
+_BITS = 32
+_SPARE = 14  # bits of a word that stay above all its limits
 
-def below(bits: types.Array, limits: types.Array) -> types.Array:
-    """Turns random words into integers in [0, limits).
 
-    floor(bits * limit / 2**32), by the 24 leading bits: a value's chance differs from
-    1 / limit by at most 2**-24.
+def integers(
+    key: types.Key, num_proposals: int, limits: Sequence, bounds: Sequence[int]
+) -> list[types.Array]:
+    """Draws integers in [0, limit), several from each random word.
+
+    x in [0, 2**32) gives floor(x limit / 2**32), and what is left, x limit mod 2**32,
+    gives the next. A new word is begun where less than 14 bits would be left, so that a
+    value's chance differs from 1 / limit by a factor of at most 1 + 2**-14.
 
     Args:
-      bits: u32[...].
-      limits: integers below 2**24, broadcast against bits.
+      key: consumed.
+      num_proposals: P.
+      limits: integers or i32[P]; or functions of the list of draws before.
+      bounds: the most that each limit can be, from 1 to 2**16.
 
     Returns:
-      i32[...].
+      One i32[P] for each limit.
     """
-    unit = (bits >> 8).astype(jnp.float32) * jnp.float32(2**-24)  # exact, below 1
-    limits = jnp.asarray(limits, jnp.int32)
-    drawn = (unit * limits.astype(jnp.float32)).astype(jnp.int32)
-    return jnp.minimum(drawn, limits - 1)  # the product may round up to the limit
+    groups, room = [], 0.0
+    for index, bound in enumerate(bounds):
+        need = math.log2(bound)
+        if not groups or room < need:
+            groups.append([])
+            room = max(float(_BITS - _SPARE), need)
+        groups[-1].append(index)
+        room -= need
+    words = jax.random.bits(key, (num_proposals, len(groups)))
+    drawn: list[types.Array] = [jnp.zeros(())] * len(limits)
+    for column, group in enumerate(groups):
+        word = words[:, column]
+        for index in group:
+            limit = limits[index]
+            limit = limit(drawn) if callable(limit) else limit
+            drawn[index], word = _cut(word, jnp.asarray(limit, jnp.uint32))
+    return drawn
 
 
-def mutation(sizes: tuple[int, ...]) -> Callable:
-    """Builds (bits u32[P, 2], encodings i32[P, G]) -> i32[P, G], one gene changed.
+def _cut(word: types.Array, limit: types.Array) -> tuple[types.Array, types.Array]:
+    """Returns the high and the low 32 bits of word * limit, by halves of 16 bits."""
+    low = (word & 0xFFFF) * limit
+    high = (word >> 16) * limit + (low >> 16)
+    return (high >> 16).astype(jnp.int32), (high << 16) | (low & 0xFFFF)
 
-    As ``spaces.encoding.mutate``: gene and new value are uniform, the old value and
-    genes of one value excepted.
+
+def encodings(
+    key: types.Key, num_proposals: int, sizes: tuple[int, ...]
+) -> types.Array:
+    """Draws encodings i32[P, G] uniformly.
+
+    Args:
+      key: consumed.
+      num_proposals: P.
+      sizes: number of values of each gene.
+    """
+    return jnp.stack(integers(key, num_proposals, sizes, sizes), -1)
+
+
+def mutate(
+    rows: types.Array, sizes: tuple[int, ...], gene: types.Array, step: types.Array
+) -> types.Array:
+    """Moves one gene of each row to another value.
+
+    Args:
+      rows: i32[P, G].
+      sizes: number of values of each gene.
+      gene: i32[P].
+      step: i32[P], from 1 to the gene's size - 1.
+
+    Returns:
+      i32[P, G].
+    """
+    limits = jnp.array(sizes, jnp.int32)
+    moved = rows + step[:, None]
+    moved = jnp.where(moved >= limits, moved - limits, moved)
+    return jnp.where(jnp.arange(len(sizes)) == gene[:, None], moved, rows)
+
+
+def check_sizes(sizes: tuple[int, ...]) -> np.ndarray:
+    """Returns the genes that can change, i32.
 
     Args:
       sizes: number of values of each gene.
 
     Raises:
-      ValueError: no gene has two values.
+      ValueError: there is none, or a gene has more than 65,536 values.
     """
     free = np.flatnonzero(np.array(sizes) > 1).astype(np.int32)
-    if not free.size:
+    if not free.size or max(sizes) > 2**16:
         raise ValueError(
-            f"sizes must have a gene of two values or more, got {sizes}. "
-            "There is nothing to search."
+            "sizes must have a gene of two values or more, and none of more than 65536,"
+            f" got {sizes}. There is nothing to search, or too much in one gene."
         )
-    limits, genes = jnp.array(sizes, jnp.int32), np.arange(len(sizes))
-
-    def mutate(bits, encodings):
-        gene = jnp.asarray(free)[below(bits[:, 0], len(free))]
-        step = 1 + below(bits[:, 1], limits[gene] - 1)
-        moved = (encodings + step[:, None]) % limits
-        return jnp.where(genes == gene[:, None], moved, encodings)
-
-    return mutate
+    return free
 
 
 def first_proposals(
     sizes: tuple[int, ...], initial: types.Array | None, *, most: int
 ) -> Callable:
-    """Builds (numbers i32[P], bits u32[P, G]) -> i32[P, G]: given rows, then uniform.
+    """Builds (numbers i32[P], drawn i32[P, G]) -> i32[P, G]: given rows, then drawn.
 
     Args:
       sizes: number of values of each gene.
@@ -83,8 +136,7 @@ def first_proposals(
         )
     count, table = len(rows), jnp.asarray(rows, jnp.int32)
 
-    def propose(numbers, bits):
-        drawn = below(bits, jnp.array(sizes, jnp.int32))
+    def propose(numbers, drawn):
         if not count:
             return drawn
         given = table[jnp.minimum(numbers, count - 1)]
@@ -116,3 +168,14 @@ def check(name: str, value: int, low: int, high: int) -> None:
             f"{name} must be an integer from {low} to {high}, got {value!r}. "
             "Choose another."
         )
+
+
+def check_rate(name: str, value: float) -> None:
+    """Raises ValueError unless value is from 0 to 1.
+
+    Args:
+      name: in the message.
+      value: to be checked.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, got {value!r}. Choose another.")

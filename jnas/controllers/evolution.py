@@ -53,9 +53,12 @@ def regularized_evolution(
     arXiv:2001.00326, for the defaults. Differs: a mutation never keeps the gene's value,
     as in the latter.
     """
+    draws.check("population_size", population_size, 1, 2**16)
     draws.check("num_proposals", num_proposals, 1, population_size)
     draws.check("sample_size", sample_size, 1, 10_000)
-    mutate = draws.mutation(sizes)
+    free, genes = draws.check_sizes(sizes), len(sizes)
+    others = jnp.array(sizes, jnp.uint32)[free] - 1
+    bounds = [*sizes, *[population_size] * sample_size, len(free), max(sizes) - 1]
     first = draws.first_proposals(sizes, initial, most=population_size)
 
     def init(key):
@@ -67,25 +70,36 @@ def regularized_evolution(
         )
 
     def ask(key, state):
-        bits = jax.random.bits(key, (num_proposals, sample_size + 2 + len(sizes)))
-        tournament, change, fresh = jnp.split(
-            bits, (sample_size, sample_size + 2), axis=1
-        )
         alive = jnp.clip(state.count, 1, population_size)
-        rivals = draws.below(tournament, alive)
-        winner = state.scores[rivals].argmax(-1)
-        parents = jnp.take_along_axis(rivals, winner[:, None], 1)[:, 0]
-        children = mutate(change, state.encodings[parents])
+        # a start, then a child: rivals, gene, step
+        limits = [*sizes, *[alive] * sample_size, len(free)]
+        limits.append(lambda drawn: others[drawn[len(limits) - 2]])
+        *drawn, place, step = draws.integers(key, num_proposals, limits, bounds)
+        start, rivals = (jnp.stack(d, -1) for d in (drawn[:genes], drawn[genes:]))
+        winner = state.scores[rivals].argmax(-1)[:, None]
+        parent = jnp.take_along_axis(rivals, winner, 1)[:, 0]
+        gene = jnp.asarray(free)[place]
+        child = draws.mutate(state.encodings[parent], sizes, gene, step + 1)
         number = state.count + jnp.arange(num_proposals)
-        fill = (number < population_size)[:, None]
-        return jnp.where(fill, first(number, fresh), children)
+        return jnp.where(
+            (number < population_size)[:, None], first(number, start), child
+        )
 
     def tell(state, encodings, scores):
-        places = (state.count + jnp.arange(len(encodings))) % population_size
+        told = draws.signal(scores)
+        place, count = state.count % population_size, state.count + len(encodings)
+        if len(encodings) == 1:  # the place is one for all runs: a slice, no scatter
+            update = jax.lax.dynamic_update_slice_in_dim
+            return EvolutionState(
+                update(state.encodings, encodings, place, 0),
+                update(state.scores, told, place, 0),
+                count,
+            )
+        places = (place + jnp.arange(len(encodings))) % population_size
         return EvolutionState(
             state.encodings.at[places].set(encodings),
-            state.scores.at[places].set(draws.signal(scores)),
-            state.count + len(encodings),
+            state.scores.at[places].set(told),
+            count,
         )
 
     return types.Controller(init, ask, tell)

@@ -55,11 +55,10 @@ def local_search(
     Source: White, Nolen and Savani 2021, arXiv:2005.02960, algorithm 1.
     """
     draws.check("num_proposals", num_proposals, 1, 1_000_000)
-    draws.check("neighbours", int(np.sum(np.array(sizes) - 1)), 1, 1_000_000)
+    draws.check_sizes(sizes)
     first = draws.first_proposals(sizes, initial, most=1_000_000)
     genes = np.repeat(np.arange(len(sizes)), np.array(sizes) - 1)
     steps = np.concatenate([np.arange(1, size) for size in sizes]).astype(np.int32)
-    limits = jnp.array(sizes, jnp.int32)
 
     def init(key):
         del key  # the first start is drawn by the first question
@@ -67,13 +66,13 @@ def local_search(
         return LocalSearchState(*nothing, *nothing, jnp.int32(-1), jnp.int32(0))
 
     def ask(key, state):
-        bits = jax.random.bits(key, (num_proposals, len(sizes)))
         numbers = jnp.arange(num_proposals)
-        starts = first(state.starts + numbers, bits)
+        drawn = draws.encodings(key, num_proposals, sizes)
+        starts = first(state.starts + numbers, drawn)
         number = (jnp.maximum(state.place, 0) + numbers) % len(genes)
         gene, step = jnp.asarray(genes)[number], jnp.asarray(steps)[number]
-        moved = (state.centre + step[:, None]) % limits
-        near = jnp.where(jnp.arange(len(sizes)) == gene[:, None], moved, state.centre)
+        centres = jnp.broadcast_to(state.centre, starts.shape)
+        near = draws.mutate(centres, sizes, gene, step)
         return jnp.where(state.place < 0, starts, near)
 
     def tell(state, encodings, scores):

@@ -1,6 +1,5 @@
 """Random search: the method that every other one must beat."""
 
-import jax
 import jax.numpy as jnp
 
 from jnas import registry, types
@@ -34,8 +33,8 @@ def random_search(
         return jnp.int32(0)
 
     def ask(key, state):
-        bits = jax.random.bits(key, (num_proposals, len(sizes)))
-        return first(state + jnp.arange(num_proposals), bits)
+        drawn = draws.encodings(key, num_proposals, sizes)
+        return first(state + jnp.arange(num_proposals), drawn)
 
     def tell(state, encodings, scores):
         del scores  # nothing is learnt

@@ -15,12 +15,15 @@ class ReinforceState(NamedTuple):
     """The policy and what moves it.
 
     Attributes:
-      logits: f32[G, V], V the most values of a gene; -inf where a gene has fewer.
+      logits: f32[G, V], log-probabilities, V the most values of a gene; -inf where a
+        gene has fewer.
+      chances: f32[G, V], the probabilities themselves.
       opt_state: of Adam.
       baseline: (numerator f32[], denominator f32[]) of the moving average.
     """
 
     logits: types.Array
+    chances: types.Array
     opt_state: optax.OptState
     baseline: tuple[types.Array, types.Array]
 
@@ -56,7 +59,8 @@ def reinforce(
       ValueError: initial logits of another shape.
 
     Source: Williams 1992; Dong and Yang 2020, arXiv:2001.00326, for the defaults, where
-    scores are accuracies in percent and there is no bonus.
+    scores are accuracies in percent and there is no bonus. Differs: logits are kept
+    normalised, which changes neither the policy nor its gradient.
     """
     draws.check("num_proposals", num_proposals, 1, 1_000_000)
     shape = len(sizes), max(sizes)
@@ -68,20 +72,20 @@ def reinforce(
         )
     optimizer = optax.adam(learning_rate)
 
-    def log_policy(logits):
-        return jax.nn.log_softmax(jnp.where(exists, logits, -jnp.inf), -1)
-
     def init(key):
         logits = initial_logits
         if logits is None:
             logits = 1e-3 * jax.random.normal(key, shape)
-        logits = jnp.where(exists, jnp.asarray(logits, jnp.float32), 0.0)
-        return ReinforceState(logits, optimizer.init(logits), (jnp.zeros(()),) * 2)
+        logits = jnp.where(exists, jnp.asarray(logits, jnp.float32), -jnp.inf)
+        policy = jax.nn.log_softmax(logits, -1), jax.nn.softmax(logits, -1)
+        return ReinforceState(*policy, optimizer.init(policy[1]), (jnp.zeros(()),) * 2)
 
     def ask(key, state):
-        chances = jnp.cumsum(jnp.exp(log_policy(state.logits)), -1)
-        unit = jax.random.uniform(key, (num_proposals, shape[0], 1))
-        drawn = (unit >= chances / chances[:, -1:]).sum(-1, dtype=jnp.int32)
+        unit = jax.random.uniform(key, (num_proposals, shape[0]))
+        drawn, below = jnp.zeros(unit.shape, jnp.int32), 0.0
+        for value in range(shape[1] - 1):  # a few sums, each one pass over all runs
+            below = below + state.chances[:, value]
+            drawn += unit >= below
         return jnp.minimum(drawn, jnp.array(sizes) - 1)
 
     def tell(state, encodings, scores):
@@ -96,17 +100,18 @@ def reinforce(
         )
         baseline = numerator / jnp.maximum(denominator, 1e-12)
         advantage = share * (values - baseline)
-        log_p = log_policy(state.logits)
-        p = jnp.exp(log_p)
-        # d log p(e) / d logits = onehot(e) - p; written out, it is one fused pass
+        # d log p(e) / d logits = onehot(e) - p
         hot = encodings[..., None] == jnp.arange(shape[1])
-        grads = -(advantage[:, None, None] * (hot - p)).sum(0)
+        grads = -(advantage[:, None, None] * (hot - state.chances)).sum(0)
         if entropy_weight:
-            finite = jnp.where(exists, log_p, 0)
-            entropy = -(p * finite).sum(-1, keepdims=True)
-            grads += entropy_weight * p * (finite + entropy)
+            finite = jnp.where(exists, state.logits, 0)
+            entropy = -(state.chances * finite).sum(-1, keepdims=True)
+            grads += entropy_weight * state.chances * (finite + entropy)
         updates, opt_state = optimizer.update(grads, state.opt_state)
-        logits = optax.apply_updates(state.logits, updates)
-        return ReinforceState(logits, opt_state, (numerator, denominator))
+        logits = state.logits + updates  # log-probabilities: they cannot overflow
+        weights = jnp.exp(logits)
+        total = weights.sum(-1, keepdims=True)
+        policy = logits - jnp.log(total), weights / total
+        return ReinforceState(*policy, opt_state, (numerator, denominator))
 
     return types.Controller(init, ask, tell)

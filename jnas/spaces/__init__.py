@@ -4,12 +4,14 @@ from jnas.spaces import encoding, zoo
 from jnas.spaces.canonical import canonical, prune, representatives
 from jnas.spaces.cell import CellSpace
 from jnas.spaces.lookups import NONE
+from jnas.spaces.policy import gene_logits
 
 __all__ = [
     "NONE",
     "CellSpace",
     "canonical",
     "encoding",
+    "gene_logits",
     "prune",
     "representatives",
     "zoo",

@@ -18,7 +18,7 @@ import numpy as np
 from jnas import genotype as genotypes
 from jnas import types
 from jnas.spaces import encoding as encodings
-from jnas.spaces import lookups
+from jnas.spaces import lookups as lookup_tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,12 +107,12 @@ class CellSpace:
     @property
     def sizes(self) -> tuple[int, ...]:
         """The number of values of each gene."""
-        return self._tables.sizes
+        return self.lookups.sizes
 
     @property
     def gene_names(self) -> tuple[str, ...]:
         """A name for each gene: ``normal/node3/inputs``, ``cell/0-1``."""
-        return self._tables.names
+        return self.lookups.names
 
     @property
     def num_architectures(self) -> int:
@@ -128,7 +128,7 @@ class CellSpace:
         Returns:
           f32[C, E, O]: a one-hot row on each kept edge, zero rows elsewhere.
         """
-        tables, (c, e, o) = self._tables, self.shape
+        tables, (c, e, o) = self.lookups, self.shape
         genes = jnp.append(jnp.asarray(encoding), 0)
         subsets = genes[tables.inputs]
         edges = jnp.asarray(tables.subsets)[np.arange(len(subsets)), subsets]
@@ -168,7 +168,7 @@ class CellSpace:
         Returns:
           i32[G].
         """
-        tables, (c, e, o) = self._tables, self.shape
+        tables, (c, e, o) = self.lookups, self.shape
         rows = jnp.asarray(scores).reshape(c * e, o)
         rows = jnp.take_along_axis(rows, jnp.asarray(tables.values), axis=1)
         best = jnp.argmax(rows, axis=1).astype(jnp.int32)
@@ -192,7 +192,7 @@ class CellSpace:
         """
         number = encodings.index(encoding, self.sizes)  # checks every gene
         genes = np.append(encodings.from_index(number, self.sizes), 0)
-        tables, edges = self._tables, [[] for _ in self.cells]
+        tables, edges = self.lookups, [[] for _ in self.cells]
         for choice, subset in enumerate(genes[tables.inputs]):
             kept = tables.subsets[choice, subset]
             values = tables.values[kept, genes[tables.operations[choice]]]
@@ -220,7 +220,7 @@ class CellSpace:
         """
         names = tuple(name for name, _ in genotype.cells)
         _accept(names == self.cells, "cells", f"be {self.cells}", names)
-        tables = self._tables
+        tables = self.lookups
         genes = np.zeros(len(tables.sizes) + 1, np.int32)
         values = {}
         for i, (_, cell) in enumerate(genotype.cells):
@@ -240,8 +240,9 @@ class CellSpace:
         return self.candidates
 
     @functools.cached_property
-    def _tables(self) -> lookups.Tables:
-        return lookups.build(self.cells, self.edges, self._lists, self.num_kept)
+    def lookups(self) -> lookup_tables.Tables:
+        """The arrays that say which gene decides which edge."""
+        return lookup_tables.build(self.cells, self.edges, self._lists, self.num_kept)
 
     def _read(self, index: int, cell: genotypes.Cell) -> dict[int, int]:
         """Returns the gene value of each flat edge of a cell."""
@@ -256,7 +257,7 @@ class CellSpace:
             edge = self.edges.index(ends)
             flat = index * len(self.edges) + edge
             _accept(flat not in values, f"{name} cell", "have each edge once", ends)
-            names = [self._lists[index][edge][i] for i in self._tables.values[flat]]
+            names = [self._lists[index][edge][i] for i in self.lookups.values[flat]]
             where = f"{name} cell's operation on {source}-{to}"
             rule = f"be one of {', '.join(names)}"
             _accept(operation in names, where, rule, operation)
@@ -264,7 +265,7 @@ class CellSpace:
         return values
 
     def _accept_number(self, choice: int, kept: list[int]) -> None:
-        cell, edge = divmod(int(self._tables.subsets[choice, 0, 0]), len(self.edges))
+        cell, edge = divmod(int(self.lookups.subsets[choice, 0, 0]), len(self.edges))
         source, node = self.edges[edge]
         where = f"{self.cells[cell]} cell"
         if self.num_kept is None:
@@ -273,7 +274,7 @@ class CellSpace:
         _accept(len(kept) == (self.num_kept or 1), where, rule, len(kept))
 
 
-def _strongest_edges(strengths: types.Array, tables: lookups.Tables) -> types.Array:
+def _strongest_edges(strengths: types.Array, tables: lookup_tables.Tables) -> types.Array:
     """Marks the k strongest edges of each choice, ties going to the lower edge."""
     order = np.arange(len(tables.choices))
     rivals = tables.choices[:, None] == tables.choices
@@ -336,13 +337,13 @@ def _check_candidates(candidates: Any, num_cells: int, num_edges: int) -> None:
 def _check_none(lists: tuple) -> None:
     """Checks that every edge's gene has equally many values."""
     edges = [names for cell in lists for names in cell]
-    has_none = [lookups.NONE in names for names in edges]
+    has_none = [lookup_tables.NONE in names for names in edges]
     ok = all(has_none) or not any(has_none)
     without = edges[has_none.index(False)] if not ok else None
-    rule = f"hold {lookups.NONE!r} on every edge or on none where num_kept is set"
+    rule = f"hold {lookup_tables.NONE!r} on every edge or on none where num_kept is set"
     _check(ok, "candidates", rule, without)
-    ok = edges[0] != (lookups.NONE,)
-    _check(ok, "candidates", f"hold more than {lookups.NONE!r}", edges[0])
+    ok = edges[0] != (lookup_tables.NONE,)
+    _check(ok, "candidates", f"hold more than {lookup_tables.NONE!r}", edges[0])
 
 
 def _check(condition: Any, name: str, rule: str, value: Any) -> None:
@@ -360,5 +361,5 @@ def _accept(condition: bool, name: str, rule: str, value: Any) -> None:
         )
 
 
-def _join(edges: lookups.Edges) -> str:
+def _join(edges: lookup_tables.Edges) -> str:
     return ", ".join(f"{source}-{to}" for source, to in edges)

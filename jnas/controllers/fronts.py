@@ -1,0 +1,111 @@
+"""Fronts of several objectives: who dominates whom, how crowded, how much is covered.
+
+Source: Deb, Pratap, Agarwal and Meyarivan 2002, doi:10.1109/4235.996017; Zitzler and
+Thiele 1999, doi:10.1109/4235.797969 (hypervolume).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import types
+
+
+def dominates(scores: types.Array, margins: types.Array) -> types.Array:
+    """Tells which row dominates which, under constraints.
+
+    Among feasible rows, one dominates that is nowhere worse and somewhere better. A
+    feasible row dominates an infeasible one; of two infeasible rows the one with the
+    smaller sum of violations does.
+
+    Args:
+      scores: f32[N, M], higher is better.
+      margins: f32[N, K], each holds where at least 0; K may be 0.
+
+    Returns:
+      bool[N, N]; [i, j] where i dominates j.
+    """
+    at_least = (scores[:, None] >= scores).all(-1)
+    better = at_least & (scores[:, None] > scores).any(-1)
+    violation = jnp.maximum(-margins, 0).sum(-1)
+    feasible = violation == 0
+    both = feasible[:, None] & feasible
+    return jnp.where(both, better, violation[:, None] < violation)
+
+
+def ranks(
+    scores: types.Array, margins: types.Array, *, out: types.Array | None = None
+) -> types.Array:
+    """Sorts rows into fronts: 0 for what nothing dominates, 1 after taking that away, ...
+
+    Args:
+      scores: f32[N, M], higher is better.
+      margins: f32[N, K], as ``dominates`` takes them.
+      out: bool[N], rows that take no part and get rank N; none when None.
+
+    Returns:
+      i32[N].
+    """
+    count = len(scores)
+    out = jnp.zeros(count, bool) if out is None else out
+    dominated = dominates(scores, margins) & ~out[:, None]
+
+    def peel(state):
+        rank, left, found = state
+        front = left & ~(dominated & left[:, None]).any(0)
+        return rank + 1, left & ~front, jnp.where(front, rank, found)
+
+    start = jnp.int32(0), ~out, jnp.full(count, count, jnp.int32)
+    return jax.lax.while_loop(lambda state: state[1].any(), peel, start)[2]
+
+
+def crowding(scores: types.Array, ranks: types.Array) -> types.Array:
+    """Sums the gaps between a row's neighbours on its front, over the objectives.
+
+    Each gap is a fraction of the front's extent; the ends of a front have infinity.
+
+    Args:
+      scores: f32[N, M].
+      ranks: i32[N].
+
+    Returns:
+      f32[N].
+    """
+
+    def gaps(values):
+        order = jnp.lexsort((values, ranks))
+        value, rank = values[order], ranks[order]
+        first = jnp.append(True, rank[1:] != rank[:-1])
+        last = jnp.append(rank[1:] != rank[:-1], True)
+        low = jnp.full(len(rank), jnp.inf).at[rank].min(value, mode="drop")
+        high = jnp.full(len(rank), -jnp.inf).at[rank].max(value, mode="drop")
+        extent = high[rank] - low[rank]
+        gap = (jnp.roll(value, -1) - jnp.roll(value, 1)) / extent
+        gap = jnp.where(jnp.isfinite(gap) & (extent > 0), gap, 0)
+        gap = jnp.where(first | last, jnp.inf, gap)
+        return jnp.zeros_like(gap).at[order].set(gap)
+
+    return jax.vmap(gaps, 1)(scores).sum(0)
+
+
+def hypervolume(scores: np.ndarray, reference: np.ndarray) -> float:
+    """Measures the area that rows of two objectives cover above a point; on the host.
+
+    Args:
+      scores: f[N, 2], higher is better.
+      reference: f[2]; a row covers nothing unless it is better than it in both.
+
+    Returns:
+      The area, in the product of both units.
+
+    Example:
+      >>> hypervolume(np.array([[2.0, 1.0], [1.0, 2.0]]), np.zeros(2))
+      3.0
+    """
+    inside = scores[(scores > reference).all(-1)].astype(np.float64)
+    area, height = 0.0, float(reference[1])
+    for x, y in inside[np.lexsort((-inside[:, 1], -inside[:, 0]))]:
+        if y > height:
+            area += (x - float(reference[0])) * (y - height)
+            height = y
+    return float(area)
