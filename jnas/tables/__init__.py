@@ -8,17 +8,28 @@ from jnas.tables.table import read_npz as read_npz
 from jnas.tables.table import write_npz as write_npz
 
 
+_READERS = {"nasbench201": from_nasbench201, "nats_csv": from_nats_csv}
+
+
 def load(spec: str) -> Table:
     """Loads a table by name or file.
 
     Args:
-      spec: a name of ``registry.TABLES`` ("digits201", a user's own), or the path of an
-        npz file.
+      spec: a name of ``registry.TABLES`` ("digits201", a user's own); the path of an
+        npz file; or "nasbench201:PATH", "nats_csv:PATH", converted while reading.
 
     Raises:
       KeyError: no such name.
       ValueError: no such file, or not a table.
     """
-    if spec.endswith(".npz") or "/" in spec:
+    kind, colon, path = spec.partition(":")
+    if colon and kind in _READERS:
+        return _READERS[kind](path)
+    if spec.endswith(".npz"):
         return read_npz(spec)
-    return registry.TABLES[spec]()
+    try:
+        return registry.TABLES[spec]()
+    except registry.UnknownName as error:
+        raise registry.UnknownName(
+            f"{error} Or PATH.npz, nasbench201:PATH, nats_csv:PATH."
+        ) from None

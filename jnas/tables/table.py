@@ -6,6 +6,8 @@ each metric, named.
 """
 
 import dataclasses
+import functools
+import hashlib
 import math
 import os
 import pathlib
@@ -66,6 +68,16 @@ class Table:
     def num_rows(self) -> int:
         """N, the number of cells that it knows."""
         return math.prod(self.sizes) if self.encodings is None else len(self.encodings)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 over sizes, encodings and metrics, in hex."""
+        sha = hashlib.sha256(repr((self.sizes, self.gene_names)).encode())
+        for name, values in self.metrics.items():
+            sha.update(name.encode() + np.ascontiguousarray(values).tobytes())
+        if self.encodings is not None:
+            sha.update(np.ascontiguousarray(self.encodings).tobytes())
+        return sha.hexdigest()
 
     def row(self, encoding: types.Array) -> types.Array:
         """Finds the rows of encodings; may be jitted and vmapped.

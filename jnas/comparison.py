@@ -1,0 +1,152 @@
+"""Comparing controllers honestly: equal budgets, many runs, spread, random search.
+
+Runs are one compiled program (``play``); what they found is then looked at on the host,
+as plain arrays: S runs, T evaluations, M metrics.
+"""
+
+import time
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from scipy import stats
+
+from jnas import search, types
+
+
+class Runs(NamedTuple):
+    """What S runs of a controller saw, in order of evaluation.
+
+    Attributes:
+      encodings: i32[S, T, G].
+      scores: f32[S, T, M]; -inf for NaN.
+      compile_seconds: spent once.
+      seconds: of wall time for all runs.
+    """
+
+    encodings: np.ndarray
+    scores: np.ndarray
+    compile_seconds: float
+    seconds: float
+
+
+class Outcome(NamedTuple):
+    """What S runs of a controller came to within one budget.
+
+    Attributes:
+      final: f64[S, M], the metrics of the cell with the best signal; NaN where a run
+        could not afford one evaluation.
+      evaluations: i64[S], that fit into the budget.
+      cost: f64[K], points between 0 and the budget.
+      trace: f64[S, K], the judged metric of the incumbent at each point; NaN before the
+        first evaluation.
+    """
+
+    final: np.ndarray
+    evaluations: np.ndarray
+    cost: np.ndarray
+    trace: np.ndarray
+
+
+def play(
+    controller: types.Controller,
+    objective: types.Objective,
+    *,
+    num_runs: int,
+    num_evaluations: int,
+    seed: int,
+) -> Runs:
+    """Runs a controller many times, as one program.
+
+    Args:
+      controller: asked P at a time.
+      objective: pure; scores f32[P, M].
+      num_runs: S.
+      num_evaluations: T; the last round's surplus is dropped.
+      seed: of all runs; the same for two controllers gives them no common luck beyond
+        that of equal keys.
+
+    Returns:
+      The runs.
+    """
+    keys = jax.random.split(jax.random.key(seed), num_runs)
+    state = jax.eval_shape(controller.init, keys[0])
+    num_proposals = jax.eval_shape(controller.ask, keys[0], state).shape[0]
+    num_rounds = -(-num_evaluations // num_proposals)
+
+    def one(key):
+        return search.discrete_search(key, controller, objective, num_rounds=num_rounds)[
+            1
+        ]
+
+    began = time.perf_counter()
+    compiled = jax.jit(jax.vmap(one)).lower(keys).compile()
+    started = time.perf_counter()
+    history = jax.block_until_ready(compiled(keys))
+    ended = time.perf_counter()
+
+    def flat(rows):
+        rows = np.asarray(rows)
+        return rows.reshape(num_runs, -1, rows.shape[-1])[:, :num_evaluations]
+
+    return Runs(*map(flat, history), started - began, ended - started)
+
+
+def judge(
+    scores: np.ndarray,
+    costs: np.ndarray,
+    budget: float,
+    *,
+    signal: int = 0,
+    judged: int = 0,
+    num_points: int = 100,
+) -> Outcome:
+    """Looks at what runs came to within a budget.
+
+    Evaluations are paid for in order; the first that would go over the budget and all
+    after it do not count, as in NAS-Bench-201's own baselines. A run's answer is the
+    cell with the best signal, the first of equals.
+
+    Args:
+      scores: f[S, T, M].
+      costs: f[S, T], of each evaluation, positive; ones count evaluations.
+      budget: in units of costs.
+      signal: the metric that chooses.
+      judged: the metric that is traced.
+      num_points: K.
+    """
+    paid = np.cumsum(costs, 1, dtype=np.float64)
+    counts = (paid <= budget * (1 + 1e-12)).sum(1)
+    best = _running_best(scores[:, :, signal])
+    rows = np.arange(len(scores))
+    final = scores[rows, best[rows, np.maximum(counts, 1) - 1]].astype(np.float64)
+    cost = np.linspace(0, budget, num_points + 1)[1:]
+    done = np.stack([np.searchsorted(p, cost * (1 + 1e-12), "right") for p in paid])
+    done = np.minimum(done, counts[:, None])
+    values = scores[rows[:, None], best[rows[:, None], np.maximum(done, 1) - 1], judged]
+    return Outcome(
+        np.where(counts[:, None] > 0, final, np.nan),
+        counts,
+        cost,
+        np.where(done > 0, values, np.nan),
+    )
+
+
+def _running_best(signal: np.ndarray) -> np.ndarray:
+    """i64[S, T]: the place of the best signal so far, the first of equals."""
+    best = np.maximum.accumulate(signal, 1)
+    before = np.concatenate([np.full((len(signal), 1), -np.inf), best[:, :-1]], 1)
+    places = np.where(signal > before, np.arange(signal.shape[1]), 0)
+    return np.maximum.accumulate(places, 1)
+
+
+def p_value(values: np.ndarray, others: np.ndarray) -> float:
+    """Returns the two-sided p of the Mann-Whitney test that both are drawn alike.
+
+    Args:
+      values: f[S].
+      others: f[S'].
+
+    Source: Mann and Whitney 1947; ties are corrected for, by SciPy.
+    """
+    return float(stats.mannwhitneyu(values, others, alternative="two-sided").pvalue)
