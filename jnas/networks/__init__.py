@@ -10,5 +10,6 @@ from jnas.networks.network import Network as Network
 from jnas.networks.network import Shape as Shape
 from jnas.networks.network import Supernet as Supernet
 from jnas.networks.network import derived as derived
+from jnas.networks.network import one_shot as one_shot
 from jnas.networks.network import supernet as supernet
 from jnas.networks.network import switched as switched

@@ -230,6 +230,44 @@ def switched(
     return network
 
 
+def one_shot(
+    space: spaces.CellSpace,
+    shape: Shape,
+    *,
+    norm: ops.Norm = ops.SEARCH,
+    normalise_pools: bool | None = None,
+) -> Supernet:
+    """Builds the supernet whose weights are one-hot: it computes the chosen candidates.
+
+    The same function as ``supernet`` at one-hot weights, with parameters by edge and
+    candidate instead of stacked; several times faster where cells are taken in turn.
+
+    Args:
+      space: its cells.
+      shape: its size.
+      norm: inside the cells; without statistics.
+      normalise_pools: as ``supernet`` has it.
+
+    Returns:
+      The supernet; its ``layers`` are empty, and nothing inherits from it.
+    """
+    network = switched(
+        space,
+        shape,
+        norm=norm,
+        stem_norm=ops.STEM,
+        normalise_pools=_default(normalise_pools, space.num_inputs),
+    )
+    empty = jnp.zeros(space.shape)
+    _, stats = jax.eval_shape(network(empty).init, jax.random.key(0))
+
+    def apply(params, x, weights, *, key=None):
+        outputs, _ = network(weights).apply(params, stats, x, train=True, key=key)
+        return outputs[0]
+
+    return Supernet(lambda key: network(empty).init(key)[0], apply, ())
+
+
 def _default(given: bool | None, num_inputs: int) -> bool:
     return num_inputs == 2 if given is None else given
 

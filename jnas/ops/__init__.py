@@ -1,5 +1,6 @@
 """The candidate operations; importing this package registers them."""
 
+from jnas.ops.activation import activation as activation
 from jnas.ops.conv import Conv as Conv
 from jnas.ops.conv import DepthwiseConv as DepthwiseConv
 from jnas.ops.conv import FactorizedReduce as FactorizedReduce

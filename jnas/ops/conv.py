@@ -14,6 +14,7 @@ from flax import nnx
 
 from jnas import registry, types
 from jnas.ops import dense, windows
+from jnas.ops.activation import activation
 
 TORCH_UNIFORM = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -22,11 +23,6 @@ def torch_bias(rngs: nnx.Rngs, fan_in: int, features: int) -> types.Array:
     """Draws f32[features], uniform in +-1 / sqrt(fan_in)."""
     bound = fan_in**-0.5
     return jax.random.uniform(rngs.params(), (features,), minval=-bound, maxval=bound)
-
-
-def relu(x: types.Array) -> types.Array:
-    """Returns max(x, 0)."""
-    return jax.nn.relu(x)
 
 
 class Conv(nnx.Module):
@@ -123,7 +119,7 @@ def relu_conv_norm(
         use_bias=use_bias,
         rngs=rngs,
     )
-    return stack(relu, conv, norm(out_features, rngs=rngs))
+    return stack(activation(norm), conv, norm(out_features, rngs=rngs))
 
 
 class FactorizedReduce(nnx.Module):
@@ -144,11 +140,12 @@ class FactorizedReduce(nnx.Module):
         half = out_features // 2
         self.even = Conv(in_features, half, strides=(2, 2), rngs=rngs)
         self.odd = Conv(in_features, half, strides=(2, 2), rngs=rngs)
+        self.activation = activation(norm)
         self.norm = norm(out_features, rngs=rngs)
 
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f32[B, H, W, in] to f32[B, ceil(H / 2), ceil(W / 2), out]."""
-        x = relu(x)
+        x = self.activation(x)
         rows, columns = x.shape[1] % 2, x.shape[2] % 2
         shifted = jnp.pad(x[:, 1:, 1:], ((0, 0), (0, rows), (0, columns), (0, 0)))
         both = jnp.concatenate([self.even(x), self.odd(shifted)], -1)
@@ -158,7 +155,7 @@ class FactorizedReduce(nnx.Module):
 def _separable(features, kernel, *, stride, dilation, norm, rngs) -> tuple:
     """One ReLU, depthwise, pointwise, norm."""
     return (
-        relu,
+        activation(norm),
         DepthwiseConv(features, kernel, stride=stride, dilation=dilation, rngs=rngs),
         Conv(features, features, rngs=rngs),
         norm(features, rngs=rngs),
@@ -216,7 +213,7 @@ def dil_conv_5x5(features, stride, *, norm, rngs):
 def conv_7x1_1x7(features, stride, *, norm, rngs):
     """Builds ReLU, a 1x7 convolution, a 7x1 convolution, norm."""
     return stack(
-        relu,
+        activation(norm),
         Conv(features, features, (1, 7), strides=(1, stride), rngs=rngs),
         Conv(features, features, (7, 1), strides=(stride, 1), rngs=rngs),
         norm(features, rngs=rngs),

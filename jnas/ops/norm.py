@@ -92,6 +92,14 @@ class RunningNorm(nnx.BatchNorm):
         return super().__call__(x).astype(x.dtype)
 
 
+class NoNorm(nnx.Module):
+    """Stands where a norm would, and does nothing."""
+
+    def __call__(self, x: types.Array) -> types.Array:
+        """Maps f[B, H, W, F] to itself."""
+        return x
+
+
 @dataclasses.dataclass(frozen=True)
 class Norm:
     """Describes a network's normalisation; called with features, it builds one.
@@ -99,13 +107,19 @@ class Norm:
     Attributes:
       affine: whether it has a trained scale and bias.
       running: whether it keeps running statistics for evaluation.
+      active: whether it normalises at all.
+      recorded: images of a batch whose activations are compared; 0 for no record.
     """
 
     affine: bool
     running: bool
+    active: bool = True
+    recorded: int = 0
 
     def __call__(self, features: int, *, rngs: nnx.Rngs) -> nnx.Module:
         """Builds the normalisation of f32[..., features]."""
+        if not self.active:
+            return NoNorm()
         if not self.running:
             return BatchStatisticsNorm(features, affine=self.affine)
         return RunningNorm(

@@ -1,0 +1,99 @@
+"""What a network costs: counted, or measured on this machine."""
+
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import networks, spaces, types
+
+
+def cost(
+    space: spaces.CellSpace,
+    shape: networks.Shape,
+    image_shape: tuple[int, int, int],
+    *,
+    kind: str = "parameters",
+) -> types.Objective:
+    """Builds the objective -count: higher for a smaller network. Pure.
+
+    Args:
+      space: of the encodings.
+      shape: of every network.
+      image_shape: rows, columns and channels of one image.
+      kind: ``parameters``, or ``macs`` of one image.
+
+    Returns:
+      (key, encodings i32[P, G]) -> scores f32[P, 1]. Counts above 2**24 are rounded to
+      float32.
+
+    Raises:
+      ValueError: another kind.
+    """
+    counted = networks.edge_costs(space, shape, image_shape)
+    if kind not in counted:
+        raise ValueError(
+            f"kind must be one of {', '.join(counted)}, got {kind!r}. "
+            "Use latency for seconds."
+        )
+
+    def objective(key, encodings):
+        del key  # counting does not draw
+        return -jax.vmap(lambda e: counted[kind].of(space.weights(e)))(encodings)[:, None]
+
+    return objective
+
+
+def latency(
+    space: spaces.CellSpace,
+    shape: networks.Shape,
+    image_shape: tuple[int, int, int],
+    *,
+    batch_size: int = 1,
+    num_repeats: int = 30,
+) -> types.Objective:
+    """Builds the objective -seconds of one evaluation batch, measured here.
+
+    Each genotype's own network is compiled and timed on the host, once: its answer is
+    remembered. The median of the repeats is taken. Not jittable.
+
+    Args:
+      space: of the encodings.
+      shape: of every network.
+      image_shape: rows, columns and channels of one image.
+      batch_size: B.
+      num_repeats: timed calls, after two that are not.
+
+    Returns:
+      (key, encodings i32[P, G]) -> scores f32[P, 1].
+    """
+    known: dict[bytes, float] = {}
+
+    def measure(key, encoding):
+        network = networks.derived(space.genotype(encoding), shape)
+        params, stats = jax.jit(network.init)(key)
+        images = jnp.zeros((batch_size, *image_shape))
+
+        @jax.jit
+        def run(params, stats, images):
+            return network.apply(params, stats, images, train=False, key=key)[0][0]
+
+        times = []
+        for _ in range(num_repeats + 2):
+            began = time.perf_counter()
+            jax.block_until_ready(run(params, stats, images))
+            times.append(time.perf_counter() - began)
+        return statistics.median(times[2:])
+
+    def objective(key, encodings):
+        scores = []
+        for encoding in np.asarray(encodings):
+            name = encoding.tobytes()
+            if name not in known:
+                known[name] = measure(key, encoding)
+            scores.append([-known[name]])
+        return jnp.array(scores, jnp.float32)
+
+    return objective
