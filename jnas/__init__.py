@@ -1,6 +1,7 @@
 """jnas: neural architecture search as compiled JAX programs."""
 
 from jnas import bilevel as bilevel
+from jnas import comparison as comparison
 from jnas import controllers as controllers
 from jnas import data as data
 from jnas import drawing as drawing
@@ -12,6 +13,7 @@ from jnas import ops as ops
 from jnas import optimizers as optimizers
 from jnas import registry as registry
 from jnas import relaxations as relaxations
+from jnas import sharing as sharing
 from jnas import spaces as spaces
 from jnas import tables as tables
 from jnas import timing as timing

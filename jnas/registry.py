@@ -105,6 +105,7 @@ HYPERGRADIENTS = Registry("hypergradient")  # name -> types.Hypergradient
 CONTROLLERS = Registry("controller")  # name -> (sizes, **settings) -> Controller
 SPACES = Registry("space")  # name -> () -> CellSpace
 DATASETS = Registry("data set")  # name -> () -> data.Dataset
+OBJECTIVES = Registry("objective")  # name -> (objectives.Task) -> types.Objective
 TABLES = Registry("table")  # name -> () -> tables.Table
 METHODS = Registry("method")  # name -> () -> Method
 

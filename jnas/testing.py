@@ -115,13 +115,25 @@ def check_controller(name: str, sizes: tuple[int, ...] = (3, 1, 4)) -> None:
     def run(key):
         def one_round(state, key):
             encodings = controller.ask(key, state)
-            scores = jnp.where(encodings[:, :1] == 0, jnp.nan, 1.0)
+            scores = jnp.where(encodings[:, :2] == 0, jnp.nan, 1.0)
             return controller.tell(state, encodings, scores), encodings
 
         return jax.lax.scan(one_round, controller.init(key), jax.random.split(key, 5))[
             1
         ]
 
+    kinds = jax.tree.map(_kind, jax.eval_shape(controller.init, jax.random.key(0)))
+    told = jax.eval_shape(
+        lambda key: controller.tell(
+            controller.init(key),
+            controller.ask(key, controller.init(key)),
+            jnp.zeros((len(controller.ask(key, controller.init(key))), 2)),
+        ),
+        jax.random.key(0),
+    )
+    _holds(
+        kinds == jax.tree.map(_kind, told), name, "keep shapes and dtypes of its state"
+    )
     keys = jax.random.split(jax.random.key(0), 2)
     asked = jax.jit(jax.vmap(run))(keys)
     _holds(asked.shape[-1] == len(sizes), name, "propose i32[P, G]")
@@ -131,6 +143,11 @@ def check_controller(name: str, sizes: tuple[int, ...] = (3, 1, 4)) -> None:
         "propose values inside sizes",
     )
     chex.assert_trees_all_equal(asked[1], run(keys[1]))
+
+
+def _kind(leaf) -> tuple:
+    """What a compiled loop and a checkpoint need to stay the same."""
+    return leaf.shape, str(leaf.dtype), leaf.weak_type
 
 
 def check_space(name: str) -> None:

@@ -65,7 +65,7 @@ def regularized_evolution(
         del key  # the queue starts empty
         return EvolutionState(
             jnp.zeros((population_size, len(sizes)), jnp.int32),
-            jnp.full(population_size, -jnp.inf),
+            jnp.full(population_size, -jnp.inf, jnp.float32),
             jnp.int32(0),
         )
 

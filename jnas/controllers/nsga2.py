@@ -79,7 +79,7 @@ def nsga2(
         del key  # the first round is drawn by the first question
         return Nsga2State(
             jnp.zeros((population_size, genes), jnp.int32),
-            jnp.full((population_size, width), -jnp.inf),
+            jnp.full((population_size, width), -jnp.inf, jnp.float32),
             jnp.zeros(population_size, jnp.int32),
             jnp.zeros(population_size),
             jnp.int32(0),

@@ -14,3 +14,4 @@ from jnas.objectives.proxies import synflow as synflow
 from jnas.objectives.scratch import scratch as scratch
 from jnas.objectives.supernet import one_shot_accuracy as one_shot_accuracy
 from jnas.objectives.table import table as table
+from jnas.objectives.task import Task as Task

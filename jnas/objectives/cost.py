@@ -57,7 +57,8 @@ def latency(
     """Builds the objective -seconds of one evaluation batch, measured here.
 
     Each genotype's own network is compiled and timed on the host, once: its answer is
-    remembered. The median of the repeats is taken. Not jittable.
+    remembered. The median of the repeats is taken. Not jittable, and says so by its
+    attribute ``jittable``.
 
     Args:
       space: of the encodings.
@@ -96,4 +97,5 @@ def latency(
             scores.append([-known[name]])
         return jnp.array(scores, jnp.float32)
 
+    objective.jittable = False
     return objective
