@@ -18,6 +18,7 @@ REQUIRES = [
     "importlib_resources",
     "pillow",
     "tensorboardX>=2.6.5",
+    "scipy>=1.13",
 ]
 EXTRAS = {
     "dev": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.12"],
@@ -42,7 +43,7 @@ setuptools.setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["jnas", "jnas.*"]),
-    package_data={"jnas": ["**/*.npz", "**/*.json", "**/*.txt"]},
+    package_data={"jnas": ["**/*.npz", "**/*.json", "**/*.md", "**/*.txt"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

@@ -4,9 +4,9 @@
         --controllers=regularized_evolution,reinforce,local_search --num_runs=500 \
         --signal=valid_12 --report=valid_12,test_12 --budget_evaluations=200
 
-Prints a table, writes ``traces.svg``, ``result.json`` and ``report.html``; the last line
-is one JSON object. A run answers with the cell whose signal is best. --budget_seconds
-counts the table's own ``seconds``, simulated. Random search is always in, and p is of
+Prints a table, writes ``traces.svg``, ``result.json`` and ``report.html``; the last
+line is one JSON object. A run answers with the cell whose signal is best.
+--budget_seconds counts the table's own ``seconds``, simulated. Random search is always in, and p is of
 the two-sided Mann-Whitney test against it, on the last metric of --report.
 """
 

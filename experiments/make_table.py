@@ -5,7 +5,7 @@
 The defaults made ``jnas.tables.digits201``: the 15,625 cells of NAS-Bench-201, of which
 5,425 are different graphs, 3 times 12 epochs and 3 times 3 epochs each, on the embedded
 digits. The same line again goes on where an earlier one was stopped. The workdir then
-holds ``table.npz``, which any launcher reads as --objective=table:runs/digits201/table.npz.
+holds ``table.npz``; launchers read it as --objective=table:runs/digits201/table.npz.
 """
 
 import jax

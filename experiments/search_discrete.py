@@ -19,7 +19,7 @@ from jnas.run import closing, discrete, stages
 FLAGS = flags.FLAGS
 run.define_run_flags()
 flags.DEFINE_string("controller", "regularized_evolution", "What proposes cells.")
-flags.DEFINE_string("objective", "supernet", "supernet, scratch, table:NAME, or a name.")
+flags.DEFINE_string("objective", "supernet", "supernet, scratch, table:NAME, name.")
 flags.DEFINE_string("data", "fashion", "Data set: a name, npz:, folder: or tfds:.")
 flags.DEFINE_integer("shrink", 1, "Average squares of so many pixels a side.")
 flags.DEFINE_string("space", "nasbench201", "Search space.")

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from scipy import stats
 
-from jnas import search, types
+from jnas import search, timing, types
 
 
 class Runs(NamedTuple):
@@ -69,27 +69,65 @@ def play(
     Returns:
       The runs.
     """
-    keys = jax.random.split(jax.random.key(seed), num_runs)
-    state = jax.eval_shape(controller.init, keys[0])
-    num_proposals = jax.eval_shape(controller.ask, keys[0], state).shape[0]
-    num_rounds = -(-num_evaluations // num_proposals)
-
-    def one(key):
-        return search.discrete_search(key, controller, objective, num_rounds=num_rounds)[
-            1
-        ]
-
+    compiled = runner(
+        controller, objective, num_runs=num_runs, num_evaluations=num_evaluations
+    )
     began = time.perf_counter()
-    compiled = jax.jit(jax.vmap(one)).lower(keys).compile()
-    started = time.perf_counter()
-    history = jax.block_until_ready(compiled(keys))
-    ended = time.perf_counter()
+    history = jax.block_until_ready(compiled.call(jax.random.key(seed)))
+    seconds = time.perf_counter() - began
 
     def flat(rows):
         rows = np.asarray(rows)
         return rows.reshape(num_runs, -1, rows.shape[-1])[:, :num_evaluations]
 
-    return Runs(*map(flat, history), started - began, ended - started)
+    compile_seconds = compiled.trace_seconds + compiled.compile_seconds
+    return Runs(*map(flat, history), compile_seconds, seconds)
+
+
+def runner(
+    controller: types.Controller,
+    objective: types.Objective,
+    *,
+    num_runs: int,
+    num_evaluations: int,
+) -> timing.Compiled:
+    """Compiles many runs of a controller as one program.
+
+    Runs are divided among the process' devices, where these divide their number.
+
+    Args:
+      controller: asked P at a time.
+      objective: pure; scores f32[P, M].
+      num_runs: S.
+      num_evaluations: T, in whole rounds of P.
+
+    Returns:
+      key -> search.History with a leading axis S.
+    """
+    key = jax.random.key(0)
+    state = jax.eval_shape(controller.init, key)
+    num_proposals = jax.eval_shape(controller.ask, key, state).shape[0]
+    num_rounds = -(-num_evaluations // num_proposals)
+    devices = jax.local_devices()
+    apart = None
+    if len(devices) > 1 and num_runs % len(devices) == 0:
+        kind = (jax.sharding.AxisType.Auto,)
+        mesh = jax.make_mesh((len(devices),), ("runs",), kind, devices=devices)
+        spec = jax.sharding.PartitionSpec("runs")
+        apart = jax.sharding.NamedSharding(mesh, spec)
+
+    def one(key):
+        return search.discrete_search(
+            key, controller, objective, num_rounds=num_rounds
+        )[1]
+
+    def many(key):
+        keys = jax.random.split(key, num_runs)
+        if apart:
+            keys = jax.lax.with_sharding_constraint(keys, apart)
+        return jax.vmap(one)(keys)
+
+    return timing.compile_timed(many, key)
 
 
 def judge(

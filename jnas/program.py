@@ -196,6 +196,7 @@ def in_turn(function: Callable, states: Any) -> Any:
 
 
 def default_over_runs() -> Callable:
+    """Returns ``in_turn`` on CPU and ``together`` elsewhere."""
     # On CPU vmap would make slow grouped convolutions of a user's plain nnx.Conv; of
     # our own operations it is up to a third faster in small networks.
     return in_turn if jax.default_backend() == "cpu" else together

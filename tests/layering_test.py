@@ -14,7 +14,8 @@ FLOORS = [
     {"program"},
     {"retrain"},
     {"objectives"},
-    {"search"},
+    {"search", "sharing"},
+    {"comparison"},
     {"run", "report", "testing"},
 ]
 # run's stages read the genotype's drawing and tables through report only in launchers

@@ -50,8 +50,8 @@ def regularized_evolution(
       ValueError: a size out of its range; no gene that can change.
 
     Source: Real et al. 2019, arXiv:1802.01548, algorithm 1; Dong and Yang 2020,
-    arXiv:2001.00326, for the defaults. Differs: a mutation never keeps the gene's value,
-    as in the latter.
+    arXiv:2001.00326, for the defaults. Differs: a mutation never keeps the gene's
+    value, as in the latter.
     """
     draws.check("population_size", population_size, 1, 2**16)
     draws.check("num_proposals", num_proposals, 1, population_size)

@@ -36,7 +36,7 @@ def dominates(scores: types.Array, margins: types.Array) -> types.Array:
 def ranks(
     scores: types.Array, margins: types.Array, *, out: types.Array | None = None
 ) -> types.Array:
-    """Sorts rows into fronts: 0 for what nothing dominates, 1 after taking that away, ...
+    """Sorts rows into fronts: 0 for what nothing dominates, 1 without these, ...
 
     Args:
       scores: f32[N, M], higher is better.

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -40,8 +39,8 @@ def local_search(
     """Builds the controller that climbs to the best neighbour.
 
     All encodings at distance 1 are proposed; the best becomes the next centre if it is
-    better than the centre, else the climb has ended and a new start is drawn, uniformly.
-    The best of a round of starts is the one that is climbed from.
+    better than the centre, else the climb has ended and a new start is drawn,
+    uniformly. The best of a round of starts is the one that is climbed from.
 
     Args:
       sizes: number of values of each gene, G of them.

@@ -96,7 +96,9 @@ def reinforce(
         old = jnp.where(known.any(), baseline_decay, 1.0)
         numerator, denominator = (
             old * was + (1 - old) * new
-            for was, new in zip(state.baseline, ((share * values).sum(), 1), strict=True)
+            for was, new in zip(
+                state.baseline, ((share * values).sum(), 1), strict=True
+            )
         )
         baseline = numerator / jnp.maximum(denominator, 1e-12)
         advantage = share * (values - baseline)

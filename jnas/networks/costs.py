@@ -66,7 +66,9 @@ def edge_costs(
     whole = network.derived(space.genotype(encoding), shape, norm=norm)
     totals = count.measure(whole, image_shape)
     weights = np.asarray(space.weights(encoding))
-    return {n: Costs(totals[n] - float((weights * e).sum()), e) for n, e in edges.items()}
+    return {
+        n: Costs(totals[n] - float((weights * e).sum()), e) for n, e in edges.items()
+    }
 
 
 def _place(space, place, size, norm) -> dict[str, np.ndarray]:

@@ -38,9 +38,7 @@ def classifier(
     """
 
     def build(rngs):
-        before = (
-            [norm(in_features, rngs=rngs), ops.activation(norm)] if norm else []
-        )
+        before = [norm(in_features, rngs=rngs), ops.activation(norm)] if norm else []
         linear = Linear(in_features, num_classes, rngs=rngs)
         return ops.stack(*before, _global_average, linear)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnas import ops, spaces, types
+from jnas import ops, spaces
 from jnas.networks import cell, functional, mixed
 
 
@@ -92,9 +92,7 @@ def _branch(name: str, op: functional.Functional, context: cell.Context):
 
     def branch(params, stats, x, key):
         op_key, drop_key = (None, None) if key is None else jax.random.split(key)
-        y, new = op.apply(
-            params[name], stats[name], x, train=context.train, key=op_key
-        )
+        y, new = op.apply(params[name], stats[name], x, train=context.train, key=op_key)
         if drops:
             y = ops.drop_path(drop_key, y, context.drop_path_rate)
         return y.astype(x.dtype), stats | {name: new}

@@ -41,7 +41,8 @@ def cost(
 
     def objective(key, encodings):
         del key  # counting does not draw
-        return -jax.vmap(lambda e: counted[kind].of(space.weights(e)))(encodings)[:, None]
+        weights = jax.vmap(space.weights)(encodings)
+        return -jax.vmap(counted[kind].of)(weights)[:, None]
 
     return objective
 

@@ -27,8 +27,8 @@ def scratch(
     """Builds the objective: accuracy of a cell's network after its own training.
 
     Each member is initialised and trained by itself, as ``retrain.training`` would its
-    genotype (SGD with Nesterov momentum, a cosine from learning_rate to 0), and measured
-    once, at the end, with its running statistics.
+    genotype (SGD with Nesterov momentum, a cosine from learning_rate to 0), and
+    measured once, at the end, with its running statistics.
 
     Args:
       space: of the encodings.

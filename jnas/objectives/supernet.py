@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import jax
-
 from jnas import networks, spaces, types
 from jnas import program as program_lib
 
@@ -36,8 +34,8 @@ def one_shot_accuracy(
     Returns:
       (key, encodings i32[P, G]) -> scores f32[P, 1], fractions.
 
-    Source: Guo et al. 2020, arXiv:1904.00420, section 3.2. Differs: statistics are those
-    of the scored batch; there they are measured anew on training images.
+    Source: Guo et al. 2020, arXiv:1904.00420, section 3.2. Differs: statistics are
+    those of the scored batch; there they are measured anew on training images.
     """
     over_members = over_members or program_lib.default_over_runs()
 

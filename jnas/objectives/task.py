@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from jnas import networks, registry, spaces, types
 from jnas.data import augment as augment_lib
-from jnas.objectives.cost import latency as measured_latency
 from jnas.objectives import proxies
+from jnas.objectives.cost import latency as measured_latency
 
 PROXY_IMAGES = 64
 
@@ -30,7 +30,7 @@ class Task(NamedTuple):
     augment: augment_lib.Augment
 
     def batch(self) -> types.Batch:
-        """The first 64 training images f32[B, H, W, F], normalised, and their labels."""
+        """The first 64 training images f32[B, H, W, F], normalised, and labels."""
         images, labels = (jnp.asarray(part[:PROXY_IMAGES]) for part in self.train)
         return augment_lib.normalise(images, self.augment), labels
 

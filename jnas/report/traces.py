@@ -27,9 +27,7 @@ class Trace(NamedTuple):
     count: int
 
 
-def draw(
-    traces: Mapping[str, Trace], *, title: str, x_label: str, y_label: str
-) -> str:
+def draw(traces: Mapping[str, Trace], *, title: str, x_label: str, y_label: str) -> str:
     """Draws the median and the quartiles of each method's runs.
 
     Args:

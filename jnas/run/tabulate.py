@@ -201,5 +201,5 @@ def _parameters(space, settings, dataset) -> np.ndarray:
     )
     costs = networks.edge_costs(space, shape, dataset.image_shape)["parameters"]
     rows = np.indices(space.sizes, np.int32).reshape(len(space.sizes), -1).T
-    weigh = jax.jit(lambda rows: jax.lax.map(lambda e: costs.of(space.weights(e)), rows))
-    return np.asarray(weigh(jnp.asarray(rows)))
+    count = jax.jit(jax.vmap(lambda encoding: costs.of(space.weights(encoding))))
+    return np.asarray(count(jnp.asarray(rows)))

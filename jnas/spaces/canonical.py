@@ -61,7 +61,7 @@ def prune(space: cells.CellSpace, weights: types.Weights) -> types.Weights:
 
 
 def canonical(space: cells.CellSpace, encoding: types.Encoding) -> Form:
-    """Returns a form that two encodings share exactly if they are one graph; on the host.
+    """Returns a form that encodings share exactly if they are one graph; on the host.
 
     The value of a state is a multiset of terms: the cell's inputs (-1, -2) and the
     outputs of operations. Operations are numbered in the order that gives the smallest
@@ -129,7 +129,7 @@ def _cell_form(space: cells.CellSpace, cell) -> Form:
 
 
 def _values(space: cells.CellSpace, cell) -> tuple[list, list]:
-    """Returns each operation (name, terms of its input), and the terms of each state."""
+    """Returns operations (name, terms of the input), and the terms of each state."""
     operations: list[tuple[str, tuple[int, ...]]] = []
     states: list[tuple[int, ...]] = [(-1 - i,) for i in range(space.num_inputs)]
     states += [()] * space.num_nodes

@@ -274,7 +274,9 @@ class CellSpace:
         _accept(len(kept) == (self.num_kept or 1), where, rule, len(kept))
 
 
-def _strongest_edges(strengths: types.Array, tables: lookup_tables.Tables) -> types.Array:
+def _strongest_edges(
+    strengths: types.Array, tables: lookup_tables.Tables
+) -> types.Array:
     """Marks the k strongest edges of each choice, ties going to the lower edge."""
     order = np.arange(len(tables.choices))
     rivals = tables.choices[:, None] == tables.choices

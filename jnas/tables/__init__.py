@@ -3,10 +3,10 @@
 from jnas import registry
 from jnas.tables.convert import from_nasbench201 as from_nasbench201
 from jnas.tables.convert import from_nats_csv as from_nats_csv
+from jnas.tables.embedded import digits201 as digits201
 from jnas.tables.table import Table as Table
 from jnas.tables.table import read_npz as read_npz
 from jnas.tables.table import write_npz as write_npz
-
 
 _READERS = {"nasbench201": from_nasbench201, "nats_csv": from_nats_csv}
 

@@ -1,8 +1,8 @@
 """Table: what a benchmark measured for every cell it knows, and its one-file format.
 
-One npz: ``sizes`` i32[G], ``gene_names``, ``encodings`` i32[N, G] (absent where the rows
-are all points in mixed-radix order, the first gene slowest), and one f32[N] array for
-each metric, named.
+One npz: ``sizes`` i32[G], ``gene_names``, ``encodings`` i32[N, G] (absent where the
+rows are all points in mixed-radix order, the first gene slowest), and one f32[N] array
+for each metric, named.
 """
 
 import dataclasses

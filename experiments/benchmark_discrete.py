@@ -1,0 +1,78 @@
+"""Times discrete search: controllers on a table, populations from scratch, forms.
+
+    python experiments/benchmark_discrete.py --what=controllers --num_devices=2
+
+``controllers``: 500 compiled runs against a plain Python loop of the same algorithm, in
+turns. ``scratch``: 64 NAS-Bench-201 cells trained as one program against one after
+another, each with its own compiled program. ``forms``: ways to score cells by shared
+weights; the defaults of objectives follow it. The last line is one JSON object.
+"""
+
+import json
+
+import jax
+from absl import flags
+
+from jnas import report, run, tables
+from jnas.run import benchmark_discrete, record
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("what", ["controllers", "forms", "scratch"], "What is timed.")
+flags.DEFINE_string("table", "digits201", "Table that the controllers look up.")
+flags.DEFINE_string("metric", "valid_12", "Its signal.")
+flags.DEFINE_integer("num_runs", 500, "Compiled runs.", lower_bound=1)
+flags.DEFINE_integer("num_evaluations", 200, "Of each run.", lower_bound=1)
+flags.DEFINE_integer("num_plain_runs", 20, "Of the Python loop.", lower_bound=1)
+flags.DEFINE_integer("num_cells", 64, "Cells of scratch and forms.", lower_bound=1)
+flags.DEFINE_list("features", ["4", "16"], "Features of the first cells, of forms.")
+flags.DEFINE_integer("epochs", 12, "Of each training from scratch.", lower_bound=1)
+flags.DEFINE_integer("repeats", 7, "Timed calls.", lower_bound=1)
+flags.DEFINE_integer("num_devices", 1, "CPU devices that share runs.", lower_bound=1)
+flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
+
+
+def main():
+    """Times and prints."""
+    jax.config.update("jax_num_cpu_devices", FLAGS.num_devices)
+    known = ("controllers", "forms", "scratch")
+    for name in FLAGS.what:
+        if name not in known:
+            raise ValueError(f"what must be some of {', '.join(known)}, got {name!r}.")
+    result = {"device": record.device(), "num_devices": jax.device_count()}
+    if "controllers" in FLAGS.what:
+        result["controllers"] = benchmark_discrete.controllers(
+            tables.load(FLAGS.table),
+            FLAGS.metric,
+            num_runs=FLAGS.num_runs,
+            num_evaluations=FLAGS.num_evaluations,
+            num_plain_runs=FLAGS.num_plain_runs,
+            repeats=FLAGS.repeats,
+        )
+    if "forms" in FLAGS.what:
+        result["forms"] = [
+            row
+            for features in FLAGS.features
+            for row in benchmark_discrete.forms(
+                num_cells=FLAGS.num_cells,
+                features=int(features),
+                layers=1,
+                batch_size=128,
+                repeats=FLAGS.repeats,
+            )
+        ]
+    if "scratch" in FLAGS.what:
+        result["scratch"] = [
+            benchmark_discrete.scratch(
+                num_cells=FLAGS.num_cells,
+                features=8,
+                epochs=FLAGS.epochs,
+                batch_size=40,
+            )
+        ]
+    for name in FLAGS.what:
+        print(report.markdown(report.tables.from_records(result[name])) + "\n")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    run.launch(main)

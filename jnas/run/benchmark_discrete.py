@@ -1,0 +1,265 @@
+"""What benchmark_discrete.py times: controllers, and ways to score many cells.
+
+Each figure is a ratio of one process, its calls in turns, medians, compiling apart.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import (
+    comparison,
+    data,
+    networks,
+    objectives,
+    ops,
+    optimizers,
+    program,
+    retrain,
+    spaces,
+    tables,
+    timing,
+)
+from jnas import controllers as controllers_lib
+from jnas.run import plain_loops
+
+LOOPS = {
+    "regularized_evolution": plain_loops.evolution,
+    "reinforce": plain_loops.reinforce,
+}
+
+
+def controllers(
+    table: tables.Table,
+    metric: str,
+    *,
+    num_runs: int,
+    num_evaluations: int,
+    num_plain_runs: int,
+    repeats: int,
+) -> list[dict[str, Any]]:
+    """Times compiled runs against the plain Python loop of the same algorithm.
+
+    Args:
+      table: that both look up.
+      metric: the signal.
+      num_runs: S, compiled.
+      num_evaluations: of each run.
+      num_plain_runs: of the loop; its time is per evaluation.
+      repeats: of both, in turns.
+
+    Returns:
+      For each controller: evaluations a second of both, their ratio, compile seconds,
+      and the mean best score of both, which must agree.
+    """
+    objective, column = objectives.table(table, [metric]), table.column(metric).tolist()
+
+    def look_up(encoding):
+        row = 0
+        for gene, size in zip(encoding, table.sizes, strict=True):
+            row = row * size + gene
+        return column[row]
+
+    rows = []
+    for name, loop in LOOPS.items():
+        controller = getattr(controllers_lib, name)(table.sizes)
+        runner = comparison.runner(
+            controller, objective, num_runs=num_runs, num_evaluations=num_evaluations
+        )
+        best: dict[str, float] = {}
+
+        def compiled(runner=runner, best=best):
+            history = runner.call(jax.random.key(0))
+            best["jnas"] = float(history.scores[..., 0].max((1, 2)).mean())
+            return history
+
+        def plain(loop=loop, best=best):
+            found = [
+                loop(look_up, table.sizes, num_evaluations, seed)
+                for seed in range(num_plain_runs)
+            ]
+            best["plain"] = float(np.mean([max(s for _, s in h) for h in found]))
+
+        times = timing.interleave({"jnas": compiled, "plain": plain}, repeats)
+        rates = {
+            "jnas": num_runs * num_evaluations / times["jnas"].median,
+            "plain": num_plain_runs * num_evaluations / times["plain"].median,
+        }
+        rows.append(
+            {
+                "controller": name,
+                "evaluations a second": rates["jnas"],
+                "plain Python": rates["plain"],
+                "ratio": rates["jnas"] / rates["plain"],
+                "compile s": runner.compile_seconds,
+                "best": best["jnas"],
+                "plain best": best["plain"],
+            }
+        )
+    return rows
+
+
+def _digits():
+    dataset = data.load("digits")
+    rows = data.stratified(0, dataset.y_train, 0.88)
+    parts = [
+        (jnp.asarray(dataset.x_train[i]), jnp.asarray(dataset.y_train[i])) for i in rows
+    ]
+    mean, std = dataset.mean_std
+    return dataset, parts, data.Augment(mean, std)
+
+
+def _cells(space: spaces.CellSpace, count: int) -> np.ndarray:
+    """Draws cells, the same at each call."""
+    return np.random.default_rng(0).integers(0, space.sizes, (count, len(space.sizes)))
+
+
+def scratch(
+    *, num_cells: int, features: int, epochs: int, batch_size: int
+) -> dict[str, Any]:
+    """Times a population trained from scratch against one cell after another.
+
+    One after another, each cell's own network is built, compiled and trained, as
+    retrain.py would; no compiled program is of use to the next. Digits, 1 cell a stage.
+
+    Args:
+      num_cells: P.
+      features: F.
+      epochs: of each training.
+      batch_size: B.
+
+    Returns:
+      Seconds of both, compiling included and excluded, and the ratios.
+    """
+    space = spaces.zoo.nasbench201()
+    dataset, (train, valid), augment = _digits()
+    shape = networks.Shape(features, 1, dataset.num_classes, 1)
+    how = dict(augment=augment, batch_size=batch_size)
+    objective = jax.jit(
+        objectives.scratch(space, shape, train, [valid], num_epochs=epochs, **how)
+    )
+    cells, key = jnp.asarray(_cells(space, num_cells), jnp.int32), jax.random.key(0)
+    one = timing.compile_timed(objective, key, cells)
+    together = _seconds(lambda: one.call(key, cells))
+    compiling = one.trace_seconds + one.compile_seconds
+    apart, apart_compiling = 0.0, 0.0
+    for encoding in np.asarray(cells):
+        train_one = _training(space, encoding, shape, train, valid, epochs, how)
+        compiled = timing.compile_timed(train_one, key)
+        apart_compiling += compiled.trace_seconds + compiled.compile_seconds
+        apart += _seconds(lambda compiled=compiled: compiled.call(key))
+        jax.clear_caches()
+    return {
+        "cells": num_cells,
+        "population s": together,
+        "population compile s": compiling,
+        "one after another s": apart,
+        "one after another compile s": apart_compiling,
+        "ratio without compiling": apart / together,
+        "ratio with compiling": (apart + apart_compiling) / (together + compiling),
+    }
+
+
+def _training(space, encoding, shape, train, valid, epochs, how) -> Callable:
+    network = networks.derived(space.genotype(encoding), shape)
+    steps = len(train[1]) // how["batch_size"]
+    rate = optimizers.cosine_by_epoch(
+        start=0.1, end=0.0, num_epochs=epochs, steps_per_epoch=steps
+    )
+    trained = retrain.training(
+        network,
+        optimizer=optimizers.momentum_sgd(
+            rate, weight_decay=5e-4, clip_norm=None, nesterov=True
+        ),
+        augment=how["augment"],
+        num_examples=len(train[1]),
+        batch_size=how["batch_size"],
+        num_epochs=epochs,
+        drop_path_rate=0.0,
+    )
+
+    def run(key):
+        def epoch(number, state):
+            first = number * steps
+            return trained.advance(state, first, first + steps, (train,))[0]
+
+        state = jax.lax.fori_loop(0, epochs, epoch, trained.init(key))
+        params, stats, _ = state.inner
+        return retrain.evaluate(key, network, params, stats, *valid, **how)
+
+    return run
+
+
+def forms(
+    *, num_cells: int, features: int, layers: int, batch_size: int, repeats: int
+) -> list[dict[str, Any]]:
+    """Times the ways to score cells by shared weights, NAS-Bench-201's space.
+
+    ``one-hot`` computes every candidate, of all cells together (vmap) or in turn;
+    ``switch`` computes the chosen ones, in turn or together (a selection, then);
+    ``own`` is each cell's own network, compiled for it alone.
+
+    Args:
+      num_cells: P.
+      features: F.
+      layers: cells of a stage.
+      batch_size: images that score a cell, 8x8.
+      repeats: of each, in turns.
+    """
+    space = spaces.zoo.nasbench201()
+    dataset, _, augment = _digits()
+    images = data.normalise(jnp.asarray(dataset.x_train[:batch_size]), augment)
+    labels = jnp.asarray(dataset.y_train[:batch_size])
+    shape = networks.Shape(features, layers, dataset.num_classes, 1)
+    cells, key = jnp.asarray(_cells(space, num_cells), jnp.int32), jax.random.key(0)
+    compiling, calls = {}, {}
+    for kind, network in {
+        "one-hot": networks.supernet(space, shape),
+        "switch": networks.one_shot(space, shape),
+    }.items():
+        params = program.once(network.init)(key)
+        for way in (program.in_turn, program.together):
+            objective = objectives.one_shot_accuracy(
+                space, network, params, images, labels, over_members=way
+            )
+            name = f"{kind}, {way.__name__.replace('_', ' ')}"
+            compiled = timing.compile_timed(objective, key, cells)
+            compiling[name] = compiled.compile_seconds + compiled.trace_seconds
+            calls[name] = lambda compiled=compiled: compiled.call(key, cells)
+    own = [_own(space, e, shape, images, labels, key) for e in np.asarray(cells)]
+    compiling["own"] = sum(c.compile_seconds + c.trace_seconds for c in own)
+    calls["own"] = lambda: [c.call() for c in own]
+    times = timing.interleave(calls, repeats)
+    return [
+        {
+            "form": name,
+            "cells": num_cells,
+            "features": features,
+            "ms a cell": 1e3 * times[name].median / num_cells,
+            "compile s": compiling[name],
+        }
+        for name in calls
+    ]
+
+
+def _own(space, encoding, shape, images, labels, key) -> timing.Compiled:
+    network = networks.derived(
+        space.genotype(encoding), shape, norm=ops.SEARCH, stem_norm=ops.STEM
+    )
+    params, stats = program.once(network.init)(key)
+
+    def run():
+        (outputs, _), _ = network.apply(params, stats, images, train=True, key=key)
+        return (outputs.argmax(-1) == labels).mean()
+
+    return timing.compile_timed(run)
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - began
