@@ -21,7 +21,15 @@ REQUIRES = [
     "scipy>=1.13",
 ]
 EXTRAS = {
-    "dev": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.12"],
+    "dev": [
+        "pytest>=8",
+        "pytest-xdist>=3.6",
+        "hypothesis>=6.100",
+        "ruff>=0.12",
+        "nbclient>=0.10",
+        "nbformat>=5.10",
+        "ipykernel>=6.29",
+    ],
     "cuda12": [
         'jax[cuda12]>=0.10.2,<0.11; python_version<"3.12"',
         'jax[cuda12]>=0.11.1,<0.13; python_version>="3.12"',

@@ -6,8 +6,9 @@
 
 Prints a table, writes ``traces.svg``, ``result.json`` and ``report.html``; the last
 line is one JSON object. A run answers with the cell whose signal is best.
---budget_seconds counts the table's own ``seconds``, simulated. Random search is always in, and p is of
-the two-sided Mann-Whitney test against it, on the last metric of --report.
+--budget_seconds counts the table's own ``seconds``, simulated. Random search is always
+in, and p is of the two-sided Mann-Whitney test against it, on the last metric of
+--report.
 """
 
 import json

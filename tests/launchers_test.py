@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from jnas import genotype, spaces, tables
+
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = [
     "--data=digits",
@@ -100,6 +102,104 @@ def test_retrain_nasbench201(tmp_path):
     assert result["auxiliary_parameters"] == 0
 
 
+MINI = ["--data=digits", "--shrink=2", "--features=2", "--layers=1"]
+PLUGIN = '''
+from jnas import registry, spaces
+
+@registry.SPACES.register
+def mini():
+    """Three edges of three operations."""
+    names = ("none", "skip_connect", "nor_conv_1x1")
+    return spaces.CellSpace("mini", ("cell",), 1, 2, names, None, (2,))
+
+@registry.OBJECTIVES.register
+def few_edges(task):
+    """A user's objective: as many `none` as can be."""
+    return lambda key, encodings: -(encodings > 0).sum(-1, keepdims=True) / 1.0
+'''
+
+
+@pytest.fixture(scope="module")
+def made_table(tmp_path_factory):
+    """A table of 27 cells made by its launcher, and the flags that name its space."""
+    folder = tmp_path_factory.mktemp("table")
+    (folder / "mine.py").write_text(PLUGIN)
+    flags = [f"--plugins={folder / 'mine.py'}"]
+    line = [
+        *MINI, *flags, f"--workdir={folder / 'run'}", "--space=mini", "--epochs=2",
+        "--short_epochs=1", "--num_seeds=1", "--num_devices=2",
+    ]  # fmt: skip
+    first = launch("make_table", *line)
+    assert first.returncode == 0, first.stderr
+    again = launch("make_table", *line)
+    assert again.returncode == 0 and "is finished" in again.stdout
+    return folder / "run" / "table.npz", flags
+
+
+def test_make_table(made_table):
+    """Every cell has its figures, and equal graphs have the same."""
+    table = tables.read_npz(made_table[0])
+    assert table.num_rows == 27
+    wanted = {f"{part}_{e}" for part in ("valid", "test") for e in (1, 2)}
+    assert wanted | {"seconds", "parameters", "valid_2_seed0"} <= set(table.metrics)
+    # no edge at all, and an edge that leads nowhere
+    row = [spaces.encoding.index(e, table.sizes) for e in ([0, 0, 0], [2, 0, 0])]
+    assert len(set(table.column("valid_2")[row])) == 1
+    assert 0 < table.column("valid_2").min() and table.column("valid_2").max() <= 100
+
+
+def test_compare(made_table, tmp_path):
+    """Equal budgets, random search always in, one JSON object as the last line."""
+    folder, (table, _) = tmp_path / "compare", made_table
+    line = [
+        f"--workdir={folder}", f"--objective=table:{table}", "--num_runs=20",
+        "--signal=valid_2,-parameters", "--report=valid_2,test_2",
+        "--controllers=regularized_evolution,nsga2", "--budget_evaluations=15",
+    ]  # fmt: skip
+    done = launch("compare", *line)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert list(result) == ["random_search", "regularized_evolution", "nsga2"]
+    for told in result.values():
+        assert told["test_2"]["n"] == 20 and told["evaluations"] == 15
+        assert set(told["valid_2"]) == {"mean", "sd", "n"}
+    assert (folder / "traces.svg").read_text().count("n = 20") == 3
+    assert "p against random" in done.stdout
+    again = launch("compare", *line)
+    assert json.loads(again.stdout.splitlines()[-1]) == result
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--objective=supernet", "--trainer=reinforce", "--epochs=1"],
+        ["--objective=scratch", "--epochs=1", "--num_proposals=4"],
+        ["--objective=few_edges", "--controller=local_search"],
+        ["--objective=table:TABLE", "--signal=valid_2", "--report=test_2"],
+    ],
+    ids=lambda flags: flags[0].partition("=")[2].partition(":")[0],
+)
+def test_search_discrete(flags, made_table, tmp_path):
+    """Shared weights, training from scratch, a user's own and a table; then resumed."""
+    table, plugins = made_table
+    folder = tmp_path / "run"
+    line = [
+        *MINI, *plugins, f"--workdir={folder}", "--space=mini", "--num_evaluations=8",
+        *(flag.replace("TABLE", str(table)) for flag in flags),
+    ]  # fmt: skip
+    done = launch("search_discrete", *line)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "result.json").read_text())
+    assert result["evaluations"] == 8
+    found = genotype.from_json((folder / "genotype.json").read_text())
+    assert len(found.cells[0][1].edges) == 3
+    if "few_edges" in flags[0]:
+        assert result["score"] >= -1  # three edges less two climbs, at least
+    for name in ("metrics.jsonl", "cell.svg", "report.html"):
+        assert (folder / name).stat().st_size > 0
+    assert "is finished" in launch("search_discrete", *line).stdout
+
+
 def test_describe(tmp_path):
     """The last line is the counts, the one before it the drawing's path."""
     done = launch("describe", "--genotype=DARTS_V2", cwd=tmp_path)
@@ -129,6 +229,19 @@ def test_describe(tmp_path):
         ("search", ["--workdir=w", "--epochs=0"], "--epochs must be"),
         ("search", ["--workdir=w", "--learning_rate=-1"], "--learning_rate must be"),
         ("describe", ["--genotype=DARTS_V2", "--layers=0"], "at least 1, got 0"),
+        ("compare", ["--workdir=w"], "one of --budget_evaluations and --budget_sec"),
+        ("compare", ["--workdir=w", "--budget_evaluations=9", "--controllers=reinforc"],
+         "Did you mean 'reinforce'?"),
+        ("compare", ["--workdir=w", "--budget_evaluations=9", "--signal=valid_13"],
+         "Did you mean 'valid_12'?"),
+        ("compare", ["--workdir=w", "--budget_seconds=1e-6"], "must pay for the cheap"),
+        ("compare", ["--workdir=w", "--budget_evaluations=9", "--objective=digits201"],
+         "must be table: and a name"),
+        ("search_discrete", ["--workdir=w", "--objective=scrach"],
+         "Did you mean 'scratch'?"),
+        ("search_discrete", ["--workdir=w", "--objective=table:digits201",
+         "--space=darts"], "must have the table's sizes"),
+        ("make_table", ["--workdir=w", "--space=darts"], "at most 1000000 encodings"),
     ],
 )  # fmt: skip
 def test_wrong_flags_are_told_in_a_line(name, flags, words, tmp_path):

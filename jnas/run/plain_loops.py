@@ -2,7 +2,8 @@
 
 One run at a time, one cell at a time, as NAS code is usually written. They share
 nothing with jnas.controllers, not even random numbers, so that results agree in
-distribution only. The tests take them as an oracle, the benchmark as the other side of a ratio.
+distribution only. The tests take them as an oracle, the benchmark as the other side of
+a ratio.
 """
 
 import collections

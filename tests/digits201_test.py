@@ -1,0 +1,70 @@
+"""The embedded benchmark is what its recipe gives: ten rows are trained again."""
+
+import numpy as np
+import pytest
+
+from jnas import data, networks, spaces, tables
+from jnas.run import tabulate
+
+SPACE = spaces.zoo.nasbench201()
+TABLE = tables.load("digits201")
+
+
+def test_its_columns():
+    """Every cell, both budgets, three seeds, seconds and parameters."""
+    assert TABLE.num_rows == SPACE.num_architectures and TABLE.sizes == SPACE.sizes
+    for part in tabulate.PARTS:
+        for epochs in tabulate.TableSettings().budgets:
+            seeds = [TABLE.column(f"{part}_{epochs}_seed{i}") for i in range(3)]
+            mean = np.mean(seeds, 0)
+            np.testing.assert_allclose(
+                TABLE.column(f"{part}_{epochs}"), mean, atol=1e-3
+            )
+            assert 0 <= np.min(seeds) and np.max(seeds) <= 100
+    assert (TABLE.column("seconds") > 0).all()
+
+
+def test_equal_graphs_have_one_result():
+    """Cells that are one graph share all measured figures; parameters are their own."""
+    first = spaces.representatives(SPACE)
+    for name, column in TABLE.metrics.items():
+        if name != "parameters":
+            np.testing.assert_array_equal(column, column[first], err_msg=name)
+
+
+def test_parameters_are_those_of_the_networks():
+    """Against the count of derived networks, for ten cells."""
+    shape = networks.Shape(8, 1, 10, channels=1)
+    for number in np.random.default_rng(1).choice(15_625, 10, replace=False):
+        genotype = SPACE.genotype(spaces.encoding.from_index(int(number), SPACE.sizes))
+        counted = networks.measure(networks.derived(genotype, shape), (8, 8, 1))
+        assert TABLE.column("parameters")[number] == counted["parameters"]
+
+
+@pytest.fixture(scope="module")
+def again():
+    """Trains ten rows, seed 0, by the recipe."""
+    settings = tabulate.TableSettings()
+    train = tabulate.trainer(data.load("digits"), SPACE, settings, seed=0)
+    first = spaces.representatives(SPACE)
+    drawn = np.random.default_rng(0).choice(np.unique(first), 10, replace=False)
+    return drawn, np.stack([train(int(number), 0)[0] for number in drawn])
+
+
+def test_ten_rows_trained_again(again):
+    """Each is within the seeds' noise; on the machine that made them, equal."""
+    drawn, scores = again
+    for b, epochs in enumerate(tabulate.TableSettings().budgets):
+        for p, part in enumerate(tabulate.PARTS):
+            name = f"{part}_{epochs}"
+            seeds = np.stack([TABLE.column(f"{name}_seed{i}") for i in range(3)])
+            # the table's own noise: deviation over seeds, pooled over all cells
+            noise = np.sqrt(seeds.var(0, ddof=1).mean())
+            apart = scores[:, b, p] - seeds[0, drawn]
+            # another machine rounds otherwise, and a training amplifies that to
+            # another draw of the noise: a difference of two has deviation 1.4 noise
+            assert np.sqrt((apart**2).mean()) < 2.5 * noise, name
+            assert np.abs(apart).max() < 6 * noise, name
+            # and the rows tell cells apart: shuffled rows do not fit
+            shuffled = scores[:, b, p] - np.roll(seeds[0, drawn], 1)
+            assert np.sqrt((shuffled**2).mean()) > np.sqrt((apart**2).mean()), name
