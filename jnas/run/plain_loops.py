@@ -14,6 +14,7 @@ import random
 def evolution(lookup, sizes, num_evaluations, seed, population_size=10, sample_size=3):
     """Regularized evolution; returns [(encoding, score)] in order of evaluation."""
     rng = random.Random(seed)
+    free = [gene for gene, size in enumerate(sizes) if size > 1]
     history, queue = [], collections.deque()
     for number in range(num_evaluations):
         if number < population_size:
@@ -21,7 +22,7 @@ def evolution(lookup, sizes, num_evaluations, seed, population_size=10, sample_s
         else:
             sample = [rng.choice(queue) for _ in range(sample_size)]
             parent = max(sample, key=lambda member: member[1])[0]
-            gene = rng.randrange(len(sizes))
+            gene = rng.choice(free)
             others = [v for v in range(sizes[gene]) if v != parent[gene]]
             child = (*parent[:gene], rng.choice(others), *parent[gene + 1 :])
         member = child, lookup(child)
