@@ -1,0 +1,169 @@
+"""Tables: the file, its rows, the objective that reads it, and what is converted."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jnas import genotype, objectives, spaces, tables
+
+SPACE = spaces.zoo.nasbench201()
+SIZES, NAMES = (2, 3, 2), ("a", "b", "c")
+WHOLE = tables.Table("whole", SIZES, NAMES, {"valid": np.arange(12) / 2.0})
+ROWS = np.array([[1, 2, 0], [0, 0, 1], [1, 0, 1]], np.int32)
+PART = tables.Table(
+    "part", SIZES, NAMES, {"valid": np.array([5.0, 6.0, 7.0])}, encodings=ROWS
+)
+
+
+@pytest.mark.parametrize("table", [WHOLE, PART], ids=lambda table: table.name)
+def test_round_trip(table, tmp_path):
+    """What is written is read."""
+    tables.write_npz(tmp_path / "t.npz", table)
+    back = tables.load(str(tmp_path / "t.npz"))
+    assert (back.sizes, back.gene_names) == (table.sizes, table.gene_names)
+    np.testing.assert_array_equal(back.metrics["valid"], table.metrics["valid"])
+    if table.encodings is not None:
+        np.testing.assert_array_equal(back.encodings, table.encodings)
+    assert back.metrics["valid"].dtype == np.float32
+
+
+def test_rows_are_mixed_radix_numbers():
+    """All points in order; those that a table does not know score NaN."""
+    points = jnp.asarray(np.indices(SIZES).reshape(3, -1).T)
+    assert list(WHOLE.row(points)) == [
+        spaces.encoding.index(point, SIZES) for point in np.asarray(points)
+    ]
+    rows = np.asarray(jax.jit(jax.vmap(PART.row))(points))
+    known = {tuple(row): i for i, row in enumerate(ROWS.tolist())}
+    assert list(rows) == [known.get(tuple(p), 3) for p in points.tolist()]
+    scores = objectives.table(PART, ["valid"])(jax.random.key(0), points)
+    assert list(np.isnan(scores[:, 0])) == [
+        tuple(p) not in known for p in points.tolist()
+    ]
+
+
+def test_columns_of_the_objective():
+    """In the order asked for; a minus sign negates; an unknown one is guessed."""
+    scores = objectives.table(WHOLE, ["valid", "-valid"])(
+        jax.random.key(0), jnp.array([[1, 1, 1]])
+    )
+    np.testing.assert_array_equal(scores, [[4.5, -4.5]])
+    with pytest.raises(ValueError, match="Did you mean 'valid'"):
+        objectives.table(WHOLE, ["vald"])
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (dict(sizes=()), "sizes of 1 or more"),
+        (dict(gene_names=("a",)), "3 gene_names"),
+        (dict(metrics={}), "a metric"),
+        (dict(metrics={"valid": np.zeros(5)}), "one valid for each of 12 rows"),
+        (dict(metrics={"sizes": np.zeros(12)}), "metrics of other names"),
+        (dict(encodings=ROWS[:, :2]), "encodings"),
+        (dict(encodings=ROWS + 1), "genes inside sizes"),
+        (dict(encodings=ROWS[[0, 0, 1]]), "each encoding once"),
+    ],
+)
+def test_parts_that_do_not_fit(parts, words):
+    """Each is refused in one line."""
+    given = dict(sizes=SIZES, gene_names=NAMES, metrics={"valid": np.zeros(12)})
+    if "encodings" in parts:
+        given["metrics"] = {"valid": np.zeros(3)}
+    with pytest.raises(ValueError, match=words):
+        tables.Table("bad", **(given | parts))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        (None, "an existing npz file"),
+        (b"text", "a sound npz of plain arrays"),
+        (dict(valid=np.zeros(3)), "without sizes, gene_names"),
+        (dict(sizes=[2], gene_names=["a"], valid=np.array([{}, 1], object)), "a sound"),
+    ],
+)
+def test_files_that_are_no_tables(arrays, words, tmp_path):
+    """No pickle is read, nothing is guessed."""
+    path = tmp_path / "t.npz"
+    if isinstance(arrays, bytes):
+        path.write_bytes(arrays)
+    elif arrays:
+        np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=words) as error:
+        tables.load(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_names_are_guessed():
+    """A name near the embedded one."""
+    with pytest.raises(KeyError, match="Did you mean 'digits201'"):
+        tables.load("digit201")
+
+
+@pytest.fixture
+def nasbench201(tmp_path):
+    """All cells in another order, with operations and edges renamed in order."""
+    rng = np.random.default_rng(0)
+    genes = np.indices(SPACE.sizes).reshape(6, -1).T[rng.permutation(15_625)]
+    kinds, edges = rng.permutation(5), rng.permutation(6)
+    number = np.ravel_multi_index(tuple(genes.T), SPACE.sizes)
+    path = tmp_path / "nb.npz"
+    np.savez(
+        path,
+        ops=np.argsort(kinds)[genes][:, edges].astype(np.int8),
+        op_names=np.array(SPACE.operations)[kinds],
+        edges=np.array(SPACE.edges)[edges],
+        cifar10_valid_12=number.astype(np.float32),
+        cifar10_valid_200_seeds=np.stack([number, -number], 1).astype(np.float32),
+        train_seconds_200_cifar10_valid=1.0 + number,
+    )
+    return path
+
+
+def test_nasbench201_is_put_in_order(nasbench201):
+    """Row n is the cell of index n; 12 epochs take 12 / 200 of the seconds."""
+    table = tables.load(f"nasbench201:{nasbench201}")
+    number = np.arange(15_625)
+    np.testing.assert_array_equal(table.column("cifar10_valid_12"), number)
+    np.testing.assert_array_equal(table.column("cifar10_valid_200_seed1"), -number)
+    np.testing.assert_allclose(table.column("seconds"), (1 + number) * 0.06, rtol=1e-6)
+    assert table.sizes == SPACE.sizes and table.encodings is None
+
+
+def csv(tmp_path, *lines):
+    """A file of lines under a header."""
+    path = tmp_path / "nats.csv"
+    path.write_text("\n".join(["arch,valid-accuracy,train-all-time", *lines]) + "\n")
+    return path
+
+
+def test_nats_csv(tmp_path):
+    """Rows in any order; empty numbers are unknown; cells may be missing."""
+    cells = [[4, 0, 0, 3, 2, 1], [0, 1, 2, 3, 4, 0]]
+    texts = [genotype.to_nasbench201(SPACE.genotype(np.array(c))) for c in cells]
+    table = tables.from_nats_csv(csv(tmp_path, f"{texts[0]},90.5,", f"{texts[1]},80,7"))
+    assert table.num_rows == 2 and set(table.metrics) == {
+        "valid_accuracy", "train_all_time",
+    }  # fmt: skip
+    row = int(table.row(jnp.array(cells[0])))
+    assert table.column("valid_accuracy")[row] == 90.5
+    assert np.isnan(table.column("train_all_time")[row])
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "have rows"),
+        (["|what~0|,1,2"], "cells in arch, got line 2"),
+        (["|none~0|+|none~0|none~1|+|none~0|none~1|none~2|,x,2"], "'x' in line 2"),
+        (["|none~0|+|none~0|none~1|+|none~0|none~1|none~2|,1"], "2 in line 2"),
+        (["|none~0|+|none~0|none~1|+|none~0|none~1|none~2|,1,2"] * 2, "cell once"),
+    ],
+)
+def test_bad_csv(lines, words, tmp_path):
+    """The line is named."""
+    with pytest.raises(ValueError, match=words) as error:
+        tables.from_nats_csv(csv(tmp_path, *lines))
+    assert "\n" not in str(error.value)
