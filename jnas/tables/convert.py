@@ -91,9 +91,8 @@ def from_nats_csv(path: str | os.PathLike) -> table_lib.Table:
     _need(len(rows) > 1, path, "have rows", "none")
     at, genes, columns = header.index("arch"), [], []
     for line, row in enumerate(rows[1:], 2):
-        _need(
-            len(row) == len(header), path, f"have {len(header)} columns", f"line {line}"
-        )
+        rule = f"have {len(header)} columns in each line"
+        _need(len(row) == len(header), path, rule, f"{len(row)} in line {line}")
         genes.append(_genes(row[at], path, line))
         numbers = [text for i, text in enumerate(row) if i != at]
         columns.append([_number(text, path, line) for text in numbers])
