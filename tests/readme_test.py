@@ -3,6 +3,8 @@
 import importlib.util
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -51,3 +53,34 @@ def test_commands_have_flags_that_exist(command):
         defined |= {"workdir", "seed", "plugins", "debug"}
     used = set(re.findall(r"--(\w+)", command.split(".py", 1)[1]))
     assert used <= defined | {"help"}, used - defined
+
+
+def rows_of(text):
+    """Controller -> (mean, sd) of each metric, from the Markdown of a comparison."""
+    found = {}
+    for line in text.splitlines():
+        pairs = re.findall(r"([\d.]+) ± ([\d.]+)", line)
+        if line.startswith("| ") and pairs:
+            name = line.split("|")[1].strip()
+            found[name] = [tuple(map(float, pair)) for pair in pairs]
+    return found
+
+
+def test_the_comparison_is_what_its_command_prints(tmp_path):
+    """The table in the README, by the command above it."""
+    command = next(c for c in COMMANDS if "compare.py" in c)
+    flags = [w for w in command.split(".py", 1)[1].split() if "--workdir" not in w]
+    line = [sys.executable, str(ROOT / "experiments" / "compare.py"), *flags]
+    done = subprocess.run(
+        [*line, f"--workdir={tmp_path / 'run'}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    printed, shown = rows_of(done.stdout), rows_of(README)
+    assert list(printed) == list(shown) and "random_search" in shown
+    for name, pairs in shown.items():
+        # another machine's exponentials may turn a few of REINFORCE's draws
+        for (mean, sd), (wanted, wanted_sd) in zip(pairs, printed[name], strict=True):
+            assert abs(mean - wanted) < 0.03 and abs(sd - wanted_sd) < 0.03, name

@@ -3,6 +3,7 @@
 Each figure is a ratio of one process, its calls in turns, medians, compiling apart.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -223,16 +224,20 @@ def forms(
     }.items():
         params = program.once(network.init)(key)
         for way in (program.in_turn, program.together):
-            objective = objectives.one_shot_accuracy(
-                space, network, params, images, labels, over_members=way
-            )
+
+            def score(params, cells, network=network, way=way):
+                objective = objectives.one_shot_accuracy(
+                    space, network, params, images, labels, over_members=way
+                )
+                return objective(key, cells)
+
             name = f"{kind}, {way.__name__.replace('_', ' ')}"
-            compiled = timing.compile_timed(objective, key, cells)
+            compiled = timing.compile_timed(score, params, cells)
             compiling[name] = compiled.compile_seconds + compiled.trace_seconds
-            calls[name] = lambda compiled=compiled: compiled.call(key, cells)
+            calls[name] = functools.partial(compiled.call, params, cells)
     own = [_own(space, e, shape, images, labels, key) for e in np.asarray(cells)]
-    compiling["own"] = sum(c.compile_seconds + c.trace_seconds for c in own)
-    calls["own"] = lambda: [c.call() for c in own]
+    compiling["own"] = sum(seconds for _, seconds in own)
+    calls["own"] = lambda: [call() for call, _ in own]
     times = timing.interleave(calls, repeats)
     return [
         {
@@ -246,17 +251,22 @@ def forms(
     ]
 
 
-def _own(space, encoding, shape, images, labels, key) -> timing.Compiled:
+def _own(space, encoding, shape, images, labels, key) -> tuple[Callable, float]:
+    """Compiles one cell's network for it alone; returns the call, and its seconds."""
     network = networks.derived(
         space.genotype(encoding), shape, norm=ops.SEARCH, stem_norm=ops.STEM
     )
     params, stats = program.once(network.init)(key)
 
-    def run():
+    def run(params, stats, images, labels):
         (outputs, _), _ = network.apply(params, stats, images, train=True, key=key)
         return (outputs.argmax(-1) == labels).mean()
 
-    return timing.compile_timed(run)
+    # all arrays are arguments, else the whole network would be folded to a number
+    args = params, stats, images, labels
+    compiled = timing.compile_timed(run, *args)
+    seconds = compiled.compile_seconds + compiled.trace_seconds
+    return (lambda: compiled.call(*args)), seconds
 
 
 def _seconds(call: Callable[[], Any]) -> float:
