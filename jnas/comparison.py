@@ -77,7 +77,7 @@ def play(
     seconds = time.perf_counter() - began
 
     def flat(rows):
-        rows = np.asarray(rows)
+        rows = np.asarray(rows).swapaxes(0, 1)
         return rows.reshape(num_runs, -1, rows.shape[-1])[:, :num_evaluations]
 
     compile_seconds = compiled.trace_seconds + compiled.compile_seconds
@@ -102,7 +102,8 @@ def runner(
       num_evaluations: T, in whole rounds of P.
 
     Returns:
-      key -> search.History with a leading axis S.
+      key -> search.History of encodings i32[R, S, P, G] and scores f32[R, S, P, M], as
+      they come: in the order of rounds.
     """
     key = jax.random.key(0)
     state = jax.eval_shape(controller.init, key)
@@ -125,7 +126,7 @@ def runner(
         keys = jax.random.split(key, num_runs)
         if apart:
             keys = jax.lax.with_sharding_constraint(keys, apart)
-        return jax.vmap(one)(keys)
+        return jax.vmap(one, out_axes=1)(keys)
 
     return timing.compile_timed(many, key)
 

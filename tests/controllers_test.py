@@ -67,8 +67,8 @@ def test_equal_in_distribution_to_the_plain_loop(name):
         # six comparisons: 4 standard errors are passed by chance once in 2,600
         assert abs(a.mean() - b.mean()) < 4 * error, (name, step)
     assert stats.ks_2samp(ours.max(1), theirs.max(1)).pvalue > 1e-4
-    # both learn: the last proposals are better than the first
-    assert ours[:, 19].mean() > ours[:, 0].mean() + 2
+    if name == "reinforce":  # of unrelated scores a mutant inherits nothing
+        assert ours[:, 19].mean() > ours[:, 0].mean() + 2
 
 
 @pytest.mark.parametrize("name", list(registry.CONTROLLERS))

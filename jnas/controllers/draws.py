@@ -129,6 +129,7 @@ def first_proposals(
     rows = np.zeros((0, len(sizes)), np.int32) if initial is None else initial
     rows = np.asarray(rows)
     fits = rows.ndim == 2 and rows.shape[1] == len(sizes) and len(rows) <= most
+    fits = fits and np.issubdtype(rows.dtype, np.integer)
     if not fits or not ((rows >= 0) & (rows < np.array(sizes))).all():
         raise ValueError(
             f"initial must be at most {most} encodings of {len(sizes)} genes inside "
@@ -163,19 +164,22 @@ def check(name: str, value: int, low: int, high: int) -> None:
       low: smallest.
       high: largest.
     """
-    if not isinstance(value, int) or not low <= value <= high:
+    if not isinstance(value, int | np.integer) or not low <= value <= high:
         raise ValueError(
             f"{name} must be an integer from {low} to {high}, got {value!r}. "
             "Choose another."
         )
 
 
-def check_rate(name: str, value: float) -> None:
-    """Raises ValueError unless value is from 0 to 1.
+def check_rate(name: str, value: float, *, most: float = 1) -> None:
+    """Raises ValueError unless value is from 0 to most.
 
     Args:
       name: in the message.
       value: to be checked.
+      most: largest.
     """
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be from 0 to 1, got {value!r}. Choose another.")
+    if not 0 <= value <= most:
+        raise ValueError(
+            f"{name} must be from 0 to {most}, got {value!r}. Choose another."
+        )

@@ -48,7 +48,7 @@ def ranks(
     """
     count = len(scores)
     out = jnp.zeros(count, bool) if out is None else out
-    dominated = dominates(scores, margins) & ~out[:, None]
+    dominated = dominates(scores, margins)
 
     def peel(state):
         rank, left, found = state

@@ -120,12 +120,13 @@ def nsga2(
         encodings = jnp.concatenate([state.encodings, encodings])
         scores = jnp.concatenate([state.scores, told])
         parents = jnp.arange(len(encodings)) < population_size
-        out = (parents & (state.count == 0)) | _repeats(encodings)
+        empty = parents & (jnp.arange(len(encodings)) >= state.count)
+        out = empty | _repeats(encodings, empty)
         ranks = fronts.ranks(
             scores[:, :num_objectives], scores[:, num_objectives:], out=out
         )
         crowding = fronts.crowding(scores[:, :num_objectives], ranks)
-        order = jnp.lexsort((-crowding, ranks))[:population_size]
+        order = jnp.lexsort((-crowding, empty, ranks))[:population_size]
         return Nsga2State(
             encodings[order],
             scores[order],
@@ -137,8 +138,8 @@ def nsga2(
     return types.Controller(init, ask, tell)
 
 
-def _repeats(encodings: types.Array) -> types.Array:
+def _repeats(encodings: types.Array, empty: types.Array) -> types.Array:
     """bool[N]: rows that an earlier row equals."""
     number = jnp.arange(len(encodings))
     equal = (encodings[:, None] == encodings).all(-1)
-    return (equal & (number[:, None] > number)).any(-1)
+    return (equal & (number[:, None] > number) & ~empty).any(-1)

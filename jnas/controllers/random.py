@@ -26,6 +26,9 @@ def random_search(
     Source: Li and Talwalkar 2019, arXiv:1902.07638.
     """
     draws.check("num_proposals", num_proposals, 1, 1_000_000)
+    draws.check("genes", len(sizes), 1, 2**16)
+    for size in sizes:
+        draws.check("sizes", size, 1, 2**16)
     first = draws.first_proposals(sizes, initial, most=1_000_000)
 
     def init(key):

@@ -56,13 +56,17 @@ def reinforce(
         1e-3 N(0, 1) when None.
 
     Raises:
-      ValueError: initial logits of another shape.
+      ValueError: a setting out of its range; initial logits of another shape, or
+        without a finite value for a gene.
 
     Source: Williams 1992; Dong and Yang 2020, arXiv:2001.00326, for the defaults, where
     scores are accuracies in percent and there is no bonus. Differs: logits are kept
     normalised, which changes neither the policy nor its gradient.
     """
     draws.check("num_proposals", num_proposals, 1, 1_000_000)
+    draws.check_rate("baseline_decay", baseline_decay)
+    draws.check_rate("learning_rate", learning_rate, most=float("inf"))
+    draws.check_rate("entropy_weight", entropy_weight, most=float("inf"))
     shape = len(sizes), max(sizes)
     exists = np.arange(shape[1]) < np.array(sizes)[:, None]
     if initial_logits is not None and np.shape(initial_logits) != shape:
@@ -70,6 +74,13 @@ def reinforce(
             f"initial_logits must have the shape {shape}, got "
             f"{np.shape(initial_logits)}. Make them with spaces.gene_logits."
         )
+    if initial_logits is not None:
+        given = np.where(exists, initial_logits, -np.inf)
+        if np.isnan(given).any() or not np.isfinite(given.max(-1)).all():
+            raise ValueError(
+                "initial_logits must have a finite value for each gene and no NaN, got "
+                "others. Look at the search that made them."
+            )
     optimizer = optax.adam(learning_rate)
 
     def init(key):
@@ -106,7 +117,8 @@ def reinforce(
         hot = encodings[..., None] == jnp.arange(shape[1])
         grads = -(advantage[:, None, None] * (hot - state.chances)).sum(0)
         if entropy_weight:
-            finite = jnp.where(exists, state.logits, 0)
+            # a chance of 0 adds nothing to the entropy
+            finite = jnp.where(state.chances > 0, state.logits, 0)
             entropy = -(state.chances * finite).sum(-1, keepdims=True)
             grads += entropy_weight * state.chances * (finite + entropy)
         updates, opt_state = optimizer.update(grads, state.opt_state)

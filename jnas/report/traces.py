@@ -76,7 +76,7 @@ def draw(traces: Mapping[str, Trace], *, title: str, x_label: str, y_label: str)
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Returns three to nine round numbers inside [low, high].
+    """Returns two to six round numbers inside [low, high].
 
     Args:
       low: the axis' begin.
