@@ -24,6 +24,7 @@ flags.DEFINE_integer("num_runs", 500, "Compiled runs.", lower_bound=1)
 flags.DEFINE_integer("num_evaluations", 200, "Of each run.", lower_bound=1)
 flags.DEFINE_integer("num_plain_runs", 20, "Of the Python loop.", lower_bound=1)
 flags.DEFINE_integer("num_cells", 64, "Cells of scratch and forms.", lower_bound=1)
+flags.DEFINE_integer("num_apart", 64, "Of them, one by one; scaled.", lower_bound=1)
 flags.DEFINE_list("features", ["4", "16"], "Features of the first cells, of forms.")
 flags.DEFINE_integer("epochs", 12, "Of each training from scratch.", lower_bound=1)
 flags.DEFINE_integer("repeats", 7, "Timed calls.", lower_bound=1)
@@ -64,6 +65,7 @@ def main():
         result["scratch"] = [
             benchmark_discrete.scratch(
                 num_cells=FLAGS.num_cells,
+                num_apart=FLAGS.num_apart,
                 features=8,
                 epochs=FLAGS.epochs,
                 batch_size=40,

@@ -1,5 +1,7 @@
 """Tables: the file, its rows, the objective that reads it, and what is converted."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +98,40 @@ def test_files_that_are_no_tables(arrays, words, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        (dict(valid=np.zeros(5)), "one valid for each of 12 rows, got (5,)"),
+        (dict(valid=np.zeros((12, 2))), "one valid for each of 12 rows, got (12, 2)"),
+        (dict(valid=np.zeros(3), encodings=ROWS + 1), "genes inside sizes"),
+        (dict(valid=np.zeros(3), encodings=ROWS - 1), "genes inside sizes"),
+        (dict(valid=np.zeros(3), encodings=ROWS[[0, 1, 0]]), "each encoding once"),
+        (dict(valid=np.zeros(3), encodings=ROWS[0]), "encodings [N, 3], got (3,)"),
+        (dict(), "have a metric"),
+    ],
+)
+def test_files_whose_parts_do_not_fit(arrays, words, tmp_path):
+    """Ragged, out of range or twice: one line, with the file's name."""
+    path = tmp_path / "t.npz"
+    np.savez(path, sizes=SIZES, gene_names=NAMES, **arrays)
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
+        tables.load(str(path))
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("table", [WHOLE, PART], ids=lambda table: table.name)
+def test_objective_jitted_and_mapped(table):
+    """One cell at a time or all at once, compiled or not, scores are the same."""
+    points = jnp.asarray(np.indices(SIZES).reshape(3, -1).T)
+    objective, key = objectives.table(table, ["-valid", "valid"]), jax.random.key(0)
+    want = np.asarray(objective(key, points))
+    assert want.shape == (12, 2) and want.dtype == np.float32
+    np.testing.assert_array_equal(jax.jit(objective)(key, points), want)
+    one = jax.vmap(lambda point: objective(key, point[None])[0])
+    np.testing.assert_array_equal(one(points), want)
+    np.testing.assert_array_equal(want[:, 0], -want[:, 1])
+
+
 def test_unknown_names_are_guessed():
     """A name near the embedded one."""
     with pytest.raises(KeyError, match="Did you mean 'digits201'"):
@@ -130,6 +166,38 @@ def test_nasbench201_is_put_in_order(nasbench201):
     np.testing.assert_array_equal(table.column("cifar10_valid_200_seed1"), -number)
     np.testing.assert_allclose(table.column("seconds"), (1 + number) * 0.06, rtol=1e-6)
     assert table.sizes == SPACE.sizes and table.encodings is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (dict(ops=None), "hold ops, got none"),
+        (dict(op_names=np.array(["a", *SPACE.operations[1:]])), "name ("),
+        (dict(edges=np.zeros((6, 2), int)), "have edges ("),
+        (dict(cifar10_valid_12=np.zeros(7)), "have 15625 cifar10_valid_12, got 7"),
+        (dict(ops=np.zeros((15_625, 6), np.int8)), "have each cell once"),
+        (dict(extra=np.array([{}] * 2, object)), "be a sound npz of plain arrays"),
+    ],
+)
+def test_files_that_are_not_nasbench201(nasbench201, change, words):
+    """Arrays that miss, or say something else, are named in one line."""
+    with np.load(nasbench201) as file:
+        arrays = dict(file) | change
+    np.savez(nasbench201, **{k: v for k, v in arrays.items() if v is not None})
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
+        tables.load(f"nasbench201:{nasbench201}")
+    assert "\n" not in str(error.value) and str(nasbench201) in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["nasbench201", "nats_csv"])
+def test_converters_name_a_file_that_is_not_there(kind, tmp_path):
+    """With its path."""
+    path = tmp_path / "none"
+    with pytest.raises(ValueError) as error:
+        tables.load(f"{kind}:{path}")
+    assert str(error.value) == (
+        f"benchmark {str(path)!r} must be an existing file, got none. Check the file."
+    )
 
 
 def csv(tmp_path, *lines):
@@ -167,3 +235,54 @@ def test_bad_csv(lines, words, tmp_path):
     with pytest.raises(ValueError, match=words) as error:
         tables.from_nats_csv(csv(tmp_path, *lines))
     assert "\n" not in str(error.value)
+
+
+def test_csv_as_spreadsheets_write_it(tmp_path):
+    """A byte-order mark and blank lines are read over; equal columns are refused."""
+    text = genotype.to_nasbench201(SPACE.genotype(np.zeros(6, int)))
+    path = tmp_path / "nats.csv"
+    path.write_text(f"arch,x\n{text},1\n\n", encoding="utf-8-sig")
+    assert tables.from_nats_csv(path).column("x")[0] == 1
+    path.write_text(f"arch,a-b,a_b\n{text},1,2\n")
+    with pytest.raises(ValueError, match="columns of different names"):
+        tables.from_nats_csv(path)
+    path.write_bytes(b"arch,x\n\xff\xfe,1\n")
+    with pytest.raises(ValueError, match="text in UTF-8"):
+        tables.from_nats_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (lambda a: a | {"ops": a["ops"] - 1}, "ops from 0 to 4"),
+        (lambda a: a | {"ops": a["ops"] + 3}, "ops from 0 to 4"),
+        (lambda a: a | {"ops": a["ops"][:, :5]}, "ops from 0 to 4"),
+        (lambda a: a | {"ops": a["ops"].astype(float)}, "ops from 0 to 4"),
+        (lambda a: a | {"op_names": a["op_names"][[0, 0, 2, 3, 4]]}, "name"),
+        (lambda a: a | {"edges": a["edges"][:, 0]}, "have edges"),
+        (lambda a: a | {"x": np.float32(1)}, "have 15625 x"),
+        (lambda a: a | {"x": np.zeros((15_625, 2))}, "be named _seeds"),
+        (lambda a: a | {"x": np.full(15_625, "a")}, "have numbers in x"),
+    ],
+)
+def test_arrays_of_another_benchmark(changed, words, nasbench201, tmp_path):
+    """What does not have the documented form is refused, not wrapped or cut."""
+    with np.load(nasbench201) as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "other.npz", **changed(arrays))
+    with pytest.raises(ValueError, match=words):
+        tables.from_nasbench201(tmp_path / "other.npz")
+
+
+def test_wrong_types_in_a_table(tmp_path):
+    """Genes are integers; a single array is no table."""
+    good = dict(sizes=[2], gene_names=["a"], valid=[1.0, 2.0])
+    for bad in (dict(sizes=[2.7]), dict(valid=["x", "y"]),
+                dict(encodings=[[0.5], [1.0]])):  # fmt: skip
+        np.savez(tmp_path / "t.npz", **(good | bad))
+        with pytest.raises(ValueError, match="of another type"):
+            tables.read_npz(tmp_path / "t.npz")
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    with pytest.raises(ValueError, match="a sound npz"):
+        tables.read_npz(tmp_path / "one.npz")

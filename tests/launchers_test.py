@@ -194,7 +194,7 @@ def test_search_discrete(flags, made_table, tmp_path):
     found = genotype.from_json((folder / "genotype.json").read_text())
     assert len(found.cells[0][1].edges) == 3
     if "few_edges" in flags[0]:
-        assert result["score"] >= -1  # three edges less two climbs, at least
+        assert result["score"] >= -2  # one climb, even from three edges
     for name in ("metrics.jsonl", "cell.svg", "report.html"):
         assert (folder / name).stat().st_size > 0
     assert "is finished" in launch("search_discrete", *line).stdout
@@ -232,7 +232,7 @@ def test_describe(tmp_path):
         ("compare", ["--workdir=w"], "one of --budget_evaluations and --budget_sec"),
         ("compare", ["--workdir=w", "--budget_evaluations=9", "--controllers=reinforc"],
          "Did you mean 'reinforce'?"),
-        ("compare", ["--workdir=w", "--budget_evaluations=9", "--signal=valid_13"],
+        ("compare", ["--workdir=w", "--budget_evaluations=9", "--signal=vald_12"],
          "Did you mean 'valid_12'?"),
         ("compare", ["--workdir=w", "--budget_seconds=1e-6"], "must pay for the cheap"),
         ("compare", ["--workdir=w", "--budget_evaluations=9", "--objective=digits201"],

@@ -119,7 +119,7 @@ def _cells(space: spaces.CellSpace, count: int) -> np.ndarray:
 
 
 def scratch(
-    *, num_cells: int, features: int, epochs: int, batch_size: int
+    *, num_cells: int, num_apart: int, features: int, epochs: int, batch_size: int
 ) -> dict[str, Any]:
     """Times a population trained from scratch against one cell after another.
 
@@ -128,6 +128,7 @@ def scratch(
 
     Args:
       num_cells: P.
+      num_apart: cells that are trained one after another; their time is scaled to P.
       features: F.
       epochs: of each training.
       batch_size: B.
@@ -147,12 +148,16 @@ def scratch(
     together = _seconds(lambda: one.call(key, cells))
     compiling = one.trace_seconds + one.compile_seconds
     apart, apart_compiling = 0.0, 0.0
-    for encoding in np.asarray(cells):
+    for encoding in np.asarray(cells)[:num_apart]:
         train_one = _training(space, encoding, shape, train, valid, epochs, how)
         compiled = timing.compile_timed(train_one, key)
         apart_compiling += compiled.trace_seconds + compiled.compile_seconds
         apart += _seconds(lambda compiled=compiled: compiled.call(key))
         jax.clear_caches()
+    apart, apart_compiling = (
+        seconds * num_cells / min(num_apart, num_cells)
+        for seconds in (apart, apart_compiling)
+    )
     return {
         "cells": num_cells,
         "population s": together,

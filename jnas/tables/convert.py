@@ -8,8 +8,6 @@ import csv
 import os
 import pathlib
 import re
-import zipfile
-import zlib
 
 import numpy as np
 
@@ -43,16 +41,30 @@ def from_nasbench201(path: str | os.PathLike) -> table_lib.Table:
         _need(name in arrays, path, f"hold {name}", "none")
     space = spaces.zoo.nasbench201()
     names = [str(name) for name in arrays["op_names"]]
-    operations, edges = space.operations, [tuple(map(int, e)) for e in arrays["edges"]]
-    _need(set(names) == set(operations), path, f"name {operations}", names)
-    _need(set(edges) == set(space.edges), path, f"have edges {space.edges}", edges)
+    operations, ops = space.operations, arrays["ops"]
+    _need(sorted(names) == sorted(operations), path, f"name {operations}", names)
+    edges = [tuple(np.ravel(edge).tolist()) for edge in arrays["edges"]]
+    fits = sorted(edges) == sorted(space.edges)
+    _need(fits, path, f"have edges {space.edges}", edges)
+    fits = ops.ndim == 2 and ops.shape[1] == len(edges) and ops.dtype.kind in "iu"
+    fits = fits and ((ops >= 0) & (ops < len(names))).all()
+    _need(fits, path, f"have ops from 0 to {len(names) - 1} for each edge", "others")
     value = np.array([operations.index(name) for name in names])
-    genes = value[arrays["ops"]][:, [edges.index(edge) for edge in space.edges]]
+    genes = value[ops][:, [edges.index(edge) for edge in space.edges]]
     metrics = {}
     for name, column in arrays.items():
         if name in ("ops", "op_names", "edges"):
             continue
-        _need(len(column) == len(genes), path, f"have {len(genes)} {name}", len(column))
+        rows = np.shape(column)[:1]
+        _need(
+            rows == (len(genes),),
+            path,
+            f"have {len(genes)} {name}",
+            rows[0] if rows else 1,
+        )
+        _need(column.dtype.kind in "iuf", path, f"have numbers in {name}", column.dtype)
+        seeds = column.ndim == 1 or (column.ndim == 2 and name.endswith("_seeds"))
+        _need(seeds, path, f"have one {name} a cell, or be named _seeds", column.shape)
         metrics |= _named(name, column)
     if "cifar10_valid_seconds_12" in metrics:
         metrics["seconds"] = metrics["cifar10_valid_seconds_12"]
@@ -84,11 +96,16 @@ def from_nats_csv(path: str | os.PathLike) -> table_lib.Table:
     """
     path = pathlib.Path(path)
     _need(path.is_file(), path, "be an existing file", "none")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        _need(False, path, "be text in UTF-8", error)
     header = [re.sub(r"[-\s]", "_", name.strip()) for name in rows[0]] if rows else []
     _need("arch" in header, path, "have a column arch", header)
     _need(len(rows) > 1, path, "have rows", "none")
+    different = len(set(header)) == len(header)
+    _need(different, path, "have columns of different names", header)
     at, genes, columns = header.index("arch"), [], []
     for line, row in enumerate(rows[1:], 2):
         rule = f"have {len(header)} columns in each line"
@@ -107,7 +124,7 @@ def _load(path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except table_lib.UNSOUND as error:
         reason = str(error).splitlines()[0]
         _need(False, path, "be a sound npz of plain arrays", reason)
 

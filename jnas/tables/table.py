@@ -21,6 +21,8 @@ import numpy as np
 from jnas import registry, types
 
 FIXED = ("sizes", "gene_names", "encodings")
+# what numpy raises for a file that is no npz of plain arrays; TypeError: a single array
+UNSOUND = (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -149,7 +151,7 @@ def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Table:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except UNSOUND as error:
         raise ValueError(
             f"table must be a sound npz of plain arrays, got {str(path)!r} "
             f"({str(error).splitlines()[0]}). Write it with tables.write_npz."
@@ -160,6 +162,13 @@ def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Table:
             f"table must hold sizes and gene_names, got {str(path)!r} without "
             f"{', '.join(missing)}. Make it with a converter of jnas.tables."
         )
+    for key, array in arrays.items():
+        kinds = {"gene_names": "U", "sizes": "iu", "encodings": "iu"}.get(key, "iuf")
+        if array.dtype.kind not in kinds:
+            raise ValueError(
+                f"table must hold {key} of another type, got {array.dtype} in "
+                f"{str(path)!r}. Names are text, genes integers, metrics numbers."
+            )
     return Table(
         name,
         tuple(map(int, np.ravel(arrays["sizes"]))),
