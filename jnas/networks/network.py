@@ -4,8 +4,6 @@
 program.
 """
 
-import dataclasses
-import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,7 +12,7 @@ import jax.numpy as jnp
 
 from jnas import genotype as genotype_lib
 from jnas import ops, spaces, types
-from jnas.networks import cell, functional, heads, mixed, stage
+from jnas.networks import assembly, cell, heads
 from jnas.networks import plan as plan_lib
 from jnas.networks import switched as switched_lib
 from jnas.networks.plan import Shape as Shape
@@ -49,17 +47,6 @@ class Network(NamedTuple):
 
     init: Callable
     apply: Callable
-
-
-class _Group(NamedTuple):
-    """The cells of one stage, which share one program, or a residual layer."""
-
-    name: str
-    count: int
-    layer: cell.Layer
-    mixture: mixed.Mixture | None
-    last: int  # number of the group's last layer
-    out_features: int
 
 
 def supernet(
@@ -97,12 +84,14 @@ def supernet(
 
     width = len(space.concat)
     plan = plan_lib.plan(space.num_inputs, len(space.cells), width, shape)
-    groups = _groups(plan, plan_lib.stage_of, build, ops.STEM, width, remat)
-    stem = _stem(space.num_inputs, shape, ops.STEM)
+    groups = assembly.groups(plan, plan_lib.stage_of, build, ops.STEM, width, remat)
+    stem = assembly.stem(space.num_inputs, shape, ops.STEM)
     classifier = heads.classifier(
-        groups[-1].out_features, shape.num_classes, _head_norm(space.num_inputs, norm)
+        groups[-1].out_features,
+        shape.num_classes,
+        assembly.head_norm(space.num_inputs, norm),
     )
-    core = _chain(stem, groups, classifier, None, dtype)
+    core = assembly.chain(stem, groups, classifier, None, dtype)
 
     def init(key):
         return core.init(key)[0]
@@ -154,7 +143,7 @@ def derived(
     # every cell of a network has the width of its own concat
     widths = [len(c.concat) for c in cells]
     plan = plan_lib.plan(num_inputs, len(cells), widths, shape)
-    groups = _groups(plan, None, build, stem_norm, widths, remat)
+    groups = assembly.groups(plan, None, build, stem_norm, widths, remat)
     if auxiliary and num_inputs == 1:
         raise ValueError(
             "auxiliary must be False for cells of one input, got True. "
@@ -166,10 +155,10 @@ def derived(
         features = next(g.out_features for g in groups if g.last == at)
         head = at, heads.auxiliary(features, shape.num_classes, norm)
     classifier = heads.classifier(
-        groups[-1].out_features, shape.num_classes, _head_norm(num_inputs, norm)
+        groups[-1].out_features, shape.num_classes, assembly.head_norm(num_inputs, norm)
     )
-    stem = _stem(num_inputs, shape, stem_norm)
-    core = _chain(stem, groups, classifier, head, dtype)
+    stem = assembly.stem(num_inputs, shape, stem_norm)
+    core = assembly.chain(stem, groups, classifier, head, dtype)
 
     def apply(params, stats, x, *, train, key=None, drop_path_rate=None):
         context = cell.Context(drop_path_rate=drop_path_rate, train=train)
@@ -210,12 +199,18 @@ def switched(
 
     width = len(space.concat)
     plan = plan_lib.plan(space.num_inputs, len(space.cells), width, shape)
-    groups = _groups(plan, None, build, stem_norm, width, False)
+    groups = assembly.groups(plan, None, build, stem_norm, width, False)
     classifier = heads.classifier(
-        groups[-1].out_features, shape.num_classes, _head_norm(space.num_inputs, norm)
+        groups[-1].out_features,
+        shape.num_classes,
+        assembly.head_norm(space.num_inputs, norm),
     )
-    core = _chain(
-        _stem(space.num_inputs, shape, stem_norm), groups, classifier, None, None
+    core = assembly.chain(
+        assembly.stem(space.num_inputs, shape, stem_norm),
+        groups,
+        classifier,
+        None,
+        None,
     )
 
     def network(weights):
@@ -270,85 +265,3 @@ def one_shot(
 
 def _default(given: bool | None, num_inputs: int) -> bool:
     return num_inputs == 2 if given is None else given
-
-
-def _head_norm(num_inputs: int, norm: ops.Norm) -> ops.Norm | None:
-    """NAS-Bench-201 ends in norm and ReLU, with scale and bias; DARTS in nothing."""
-    return None if num_inputs == 2 else dataclasses.replace(norm, affine=True)
-
-
-def _stem(num_inputs: int, shape: Shape, norm: ops.Norm) -> functional.Functional:
-    """A 3x3 convolution and a norm; three times as wide for cells of two inputs."""
-    width = shape.features * (3 if num_inputs == 2 else 1)
-
-    def build(rngs):
-        conv = ops.Conv(shape.channels, width, (3, 3), rngs=rngs)
-        return ops.stack(conv, norm(width, rngs=rngs))
-
-    return functional.functional(build)
-
-
-def _groups(
-    plan: list,
-    alike: Callable | None,
-    build: Callable,
-    norm: ops.Norm,
-    width: int | list,
-    remat: bool,
-) -> list:
-    """Groups consecutive layers that are equal, or that ``alike`` maps to one value."""
-    groups, number, last_features = [], -1, None
-    for _, run in itertools.groupby(plan, alike):
-        places = list(run)
-        number += len(places)
-        if isinstance(places[0], int):
-            out, mixture = places[0], None
-            layer = cell.residual_layer(last_features, out, norm=norm)
-        else:
-            first = places[0]
-            own = width if isinstance(width, int) else width[first.cell]
-            out = own * first.features
-            cells = [build(place) for place in places]
-            wide = out if alike is None else max(out, *first.in_features)
-            inner = first._replace(in_features=(wide, wide), after_reduction=False)
-            layer = stage.stage(cells, build(inner), out_features=out, remat=remat)
-            mixture = cells[0].mixture
-        name = f"layers_{number - len(places) + 1:02d}"
-        groups.append(_Group(name, len(places), layer, mixture, number, out))
-        last_features = out
-    return groups
-
-
-def _chain(stem, groups, classifier, auxiliary, dtype) -> cell.Layer:
-    """Puts stem, groups of layers and heads together."""
-    fixed = {"stem": stem, "classifier": classifier}
-    if auxiliary:
-        fixed["auxiliary"] = auxiliary[1]
-    names = [*fixed, *(g.name for g in groups)]
-
-    def init(key):
-        inits = [f.init for f in fixed.values()] + [g.layer.init for g in groups]
-        keys = jax.random.split(key, len(names))
-        made = {n: f(k) for n, f, k in zip(names, inits, keys, strict=True)}
-        return {n: m[0] for n, m in made.items()}, {n: m[1] for n, m in made.items()}
-
-    def apply(params, stats, x, context, key):
-        new_stats, extra = dict(stats), None
-
-        def run(name, x):
-            y, new_stats[name] = fixed[name].apply(
-                params[name], stats[name], x, train=context.train
-            )
-            return y
-
-        states = (run("stem", x if dtype is None else x.astype(dtype)),) * 2
-        for i, group in enumerate(groups):
-            ticket = None if key is None else jax.random.fold_in(key, i)
-            states, new_stats[group.name] = group.layer.apply(
-                params[group.name], stats[group.name], states, context, ticket
-            )
-            if auxiliary and context.train and group.last == auxiliary[0]:
-                extra = run("auxiliary", states[1])
-        return (run("classifier", states[1]), extra), new_stats
-
-    return cell.Layer(init, apply)
