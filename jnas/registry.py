@@ -101,10 +101,13 @@ def _same_source(old: Any, new: Any) -> bool:
 
 OPERATIONS = Registry("operation")  # name -> types.Operation
 RELAXATIONS = Registry("relaxation")  # name -> types.Relaxation
+PERTURBATIONS = Registry("perturbation")  # name -> types.Perturbation
+REGULARIZERS = Registry("regularizer")  # name -> types.Regularizer
 HYPERGRADIENTS = Registry("hypergradient")  # name -> types.Hypergradient
 CONTROLLERS = Registry("controller")  # name -> (sizes, **settings) -> Controller
 SPACES = Registry("space")  # name -> () -> CellSpace
 DATASETS = Registry("data set")  # name -> () -> data.Dataset
+SELECTIONS = Registry("selection")  # name -> types.Selection
 OBJECTIVES = Registry("objective")  # name -> (objectives.Task) -> types.Objective
 TABLES = Registry("table")  # name -> () -> tables.Table
 METHODS = Registry("method")  # name -> () -> Method

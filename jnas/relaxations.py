@@ -2,6 +2,9 @@
 
 Each is ``(key, logits f32[C, E, O], progress f32[]) -> weights f32[C, E, O]``; a row is
 one edge. A method's own schedule is a function of ``progress``, which runs from 0 to 1.
+
+A logit of -inf says that its candidate is out: its weight is exactly 0, its gradient is
+0 and nothing is NaN, as long as each edge keeps at least one finite logit.
 """
 
 import jax
@@ -58,6 +61,106 @@ def gumbel_softmax(
     temperature = start * (end / start) ** progress
     noise = jax.random.gumbel(key, logits.shape, logits.dtype)
     return jax.nn.softmax((jax.nn.log_softmax(logits, -1) + noise) / temperature, -1)
+
+
+@registry.RELAXATIONS.register
+def straight_through(
+    key: types.Key,
+    logits: types.Logits,
+    progress: types.Array,
+    *,
+    start: float = 10.0,
+    end: float = 0.1,
+):
+    """Weighs by a one-hot sample; gradients are those of its relaxation.
+
+    p = softmax((log_softmax(logits) + G) / t), G standard Gumbel, the temperature t
+    falling linearly from start to end; weights = one_hot(argmax p), exactly 0 and 1,
+    and their derivative is that of p, so losers learn too.
+
+    Args:
+      key: consumed by the sample.
+      logits: f32[C, E, O].
+      progress: f32[], 0 to 1.
+      start: temperature at progress 0.
+      end: temperature at progress 1.
+
+    Returns:
+      f32[C, E, O], one-hot rows.
+
+    Source: Dong and Yang 2019, arXiv:1910.04465, section 3.2. Differs: the code samples
+    again where a sample is not finite; jax.random.gumbel is always finite.
+    """
+    temperature = start + (end - start) * progress
+    noise = jax.random.gumbel(key, logits.shape, logits.dtype)
+    noisy = (jax.nn.log_softmax(logits, -1) + noise) / temperature
+    soft = jax.nn.softmax(noisy, -1)
+    hard = jax.nn.one_hot(noisy.argmax(-1), logits.shape[-1], dtype=soft.dtype)
+    return hard + (soft - jax.lax.stop_gradient(soft))
+
+
+@registry.RELAXATIONS.register
+def sigmoid(key: types.Key, logits: types.Logits, progress: types.Array):
+    """Weighs each candidate by its own sigmoid, so that none competes with another.
+
+    Args:
+      key: not used; nothing is random.
+      logits: f32[C, E, O].
+      progress: not used; nothing changes over the search.
+
+    Returns:
+      f32[C, E, O] in [0, 1]; rows need not sum to 1.
+
+    Source: Chu, Zhou, Zhang and Li 2020, arXiv:1911.12126, section 4.
+    """
+    del key, progress
+    return jax.nn.sigmoid(logits)
+
+
+@registry.RELAXATIONS.register
+def dirichlet(key: types.Key, logits: types.Logits, progress: types.Array):
+    """Weighs by a fresh sample of Dirichlet(c), c = elu(logits) + 1.
+
+    The mean weights are c / sum c, and their spread shrinks as sum c grows. Gradients
+    are pathwise: in the mean over keys they are those of the mean loss, and so are
+    second derivatives, forward over reverse (reverse over reverse does not work). They
+    are not the slope of one key's sample, which jumps where the sampler rejects.
+
+    Args:
+      key: consumed by the sample.
+      logits: f32[C, E, O].
+      progress: not used; nothing changes over the search.
+
+    Returns:
+      f32[C, E, O], rows that sum to 1.
+
+    Source: Chen, Wang, Cheng, Tang and Hsieh 2021, arXiv:2006.10355, section 2.
+    Differs: small c is sampled through Gamma(c + 1), as gradients need (see below).
+    """
+    del progress
+    gamma_key, boost_key = jax.random.split(key)
+    c = concentration(logits)
+    # Gamma(c) = Gamma(c + 1) U^(1/c). JAX's slope of a sample is cut off below 1e-38
+    # and its derivative is NaN below 1e-19, which c of a half or more never reaches.
+    small = c < 0.5
+    log_u = -jax.random.exponential(boost_key, c.shape, c.dtype)
+    samples = jax.random.loggamma(gamma_key, jnp.where(small, c + 1, c))
+    samples += jnp.where(small, log_u / c, 0)
+    return jax.nn.softmax(jnp.where(jnp.isneginf(logits), -jnp.inf, samples), -1)
+
+
+def concentration(logits: types.Logits) -> types.Array:
+    """Returns elu(logits) + 1, no smaller than 1e-6: what ``dirichlet`` samples by.
+
+    Args:
+      logits: f32[..., O].
+
+    Returns:
+      f32[..., O]: exp(logits) below 0 and logits + 1 above.
+    """
+    # not jax.nn.elu, whose expm1 loses exp(logits) in the 1 that is added back
+    below = jnp.exp(jnp.where(logits > 0, 0, logits))
+    return jnp.maximum(jnp.where(logits > 0, logits + 1, below), 1e-6)
 
 
 def entropy(weights: types.Weights) -> types.Array:

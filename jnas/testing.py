@@ -78,7 +78,7 @@ def _finite(tree) -> bool:
 
 
 def check_relaxation(name: str) -> None:
-    """Checks a relaxation: shape, finite weights and gradients, jit, key, vmap.
+    """Checks a relaxation: shape, finite weights and gradients, jit, vmap, logits out.
 
     Args:
       name: its key in ``registry.RELAXATIONS``.
@@ -88,16 +88,90 @@ def check_relaxation(name: str) -> None:
     """
     relax = registry.RELAXATIONS[name]
     logits = jax.random.normal(jax.random.key(0), (2, 5, 4))
-    key = jax.random.key(1)
+    keys = jax.random.split(jax.random.key(1), 2)
     for progress in (jnp.float32(0), jnp.float32(1)):
-        weights = relax(key, logits, progress)
-        _holds(weights.shape == logits.shape, name, "keep the logits' shape")
-        _holds(_finite(weights), name, "give finite weights")
+        for given in (logits, _some_out(logits)):
+            out = jnp.isneginf(given)
+            weights = relax(keys[1], given, progress)
+            _holds(weights.shape == logits.shape, name, "keep the logits' shape")
+            _holds(_finite(weights), name, "give finite weights")
+            _holds(not weights[out].any(), name, "weigh a logit of -inf by exactly 0")
+            chex.assert_trees_all_close(
+                weights, jax.jit(relax)(keys[1], given, progress), atol=1e-6
+            )
+            grads = jax.grad(lambda a, p=progress: (relax(keys[1], a, p) ** 2).sum())(
+                given
+            )
+            _holds(_finite(grads), name, "have finite gradients")
+            _holds(not grads[out].any(), name, "have gradient 0 at a logit of -inf")
+        many = jax.vmap(relax, (0, None, None))(keys, given, progress)
+        chex.assert_trees_all_close(many[1], weights, atol=1e-6)
+
+
+def _some_out(logits):
+    """Takes candidates out: one of each edge, and all but the last of one edge."""
+    return logits.at[..., 1].set(-jnp.inf).at[0, 2, :-1].set(-jnp.inf)
+
+
+def check_perturbation(name: str) -> None:
+    """Checks a perturbation: rows in the simplex, zeros that stay, jit, vmap, key.
+
+    Args:
+      name: its key in ``registry.PERTURBATIONS``.
+
+    Raises:
+      AssertionError: it breaks the contract.
+    """
+    perturb = registry.PERTURBATIONS[name]
+    slope = jax.random.normal(jax.random.key(0), (2, 5, 4))
+    weights = jax.nn.softmax(_some_out(jax.random.normal(jax.random.key(1), (2, 5, 4))))
+    weights = weights.at[1, 3].set(0)
+
+    def run(key, weights, progress):
+        return perturb(key, weights, progress, lambda w: (w * slope).sum())
+
+    keys = jax.random.split(jax.random.key(2), 2)
+    for progress in (jnp.float32(0), jnp.float32(1)):
+        moved = run(keys[1], weights, progress)
+        _holds(moved.shape == weights.shape, name, "keep the weights' shape")
+        _holds(_finite(moved), name, "give finite weights")
+        _holds(bool(((moved >= 0) & (moved <= 1)).all()), name, "stay in [0, 1]")
+        _holds(not moved[weights == 0].any(), name, "keep weights of exactly 0")
+        chex.assert_trees_all_close(moved.sum(-1), weights.sum(-1), atol=1e-6)
+        _holds(bool((moved != weights).any()), name, "move some weights")
         chex.assert_trees_all_close(
-            weights, jax.jit(relax)(key, logits, progress), atol=1e-6
+            moved, jax.jit(run)(keys[1], weights, progress), atol=1e-6
         )
-        grads = jax.grad(lambda a, p=progress: (relax(key, a, p) ** 2).sum())(logits)
-        _holds(_finite(grads), name, "have finite gradients")
+        many = jax.vmap(run, (0, None, None))(keys, weights, progress)
+        chex.assert_trees_all_close(many[1], moved, atol=1e-6)
+
+
+def check_regularizer(name: str) -> None:
+    """Checks a regularizer: f32[], finite with its gradients, jit, logits out.
+
+    Args:
+      name: its key in ``registry.REGULARIZERS``.
+
+    Raises:
+      AssertionError: it breaks the contract.
+    """
+    penalty = registry.REGULARIZERS[name]
+    logits = jax.random.normal(jax.random.key(0), (2, 5, 4))
+
+    def run(logits, progress):
+        return penalty(logits, jax.nn.sigmoid(logits), progress)
+
+    for progress in (jnp.float32(0), jnp.float32(1)):
+        for given in (logits, _some_out(logits)):
+            value, grads = jax.value_and_grad(run)(given, progress)
+            _holds(value.shape == (), name, "give f32[]")
+            _holds(_finite((value, grads)), name, "be finite with its gradients")
+            out = jnp.isneginf(given)
+            _holds(not grads[out].any(), name, "have gradient 0 at a logit of -inf")
+            _holds(bool(grads.any()), name, "depend on the logits")
+            chex.assert_trees_all_close(
+                value, jax.jit(run)(given, progress), rtol=1e-5, atol=1e-6
+            )
 
 
 def check_controller(name: str, sizes: tuple[int, ...] = (3, 1, 4)) -> None:

@@ -23,6 +23,18 @@ Params = Any  # a pytree of arrays
 Batch = tuple[Array, Array]  # images f32[B, H, W, F], labels i32[B]
 
 
+class ArchParams(NamedTuple):
+    """What gradients move, where a method weighs edges beside operations.
+
+    Attributes:
+      operations: the logits f32[C, E, O].
+      edges: f32[C, E] logits; softmax over the edges that enter a node.
+    """
+
+    operations: Logits
+    edges: Array
+
+
 class Operation(Protocol):
     """Builds one candidate: ``op(features, stride, *, norm, rngs)``.
 
@@ -40,6 +52,19 @@ class Relaxation(Protocol):
 
     def __call__(self, key: Key, logits: Logits, progress: Array) -> Weights:
         """Returns weights f32[C, E, O]."""
+
+
+class Perturbation(Protocol):
+    """Disturbs the mixing weights that a step of the parameters sees."""
+
+    def __call__(
+        self,
+        key: Key,
+        weights: Weights,
+        progress: Array,
+        loss: Callable[[Weights], Array],
+    ) -> Weights:
+        """Returns weights f32[C, E, O]; loss maps such weights to f32[]."""
 
 
 class Loss(Protocol):
@@ -68,6 +93,13 @@ class Regularizer(Protocol):
         """Returns f32[]."""
 
 
+class Selection(Protocol):
+    """Derives a cell at the end of a gradient search."""
+
+    def __call__(self, space: Any, weights: Weights) -> Encoding:
+        """Maps final weights f32[C, E, O] in a space to an encoding i32[G]."""
+
+
 class Objective(Protocol):
     """Scores proposals; a NaN counts as minus infinity."""
 
@@ -94,8 +126,10 @@ class Bilevel(NamedTuple):
 
     Attributes:
       init: (params, logits) -> state.
-      step: (key, state, train_batch, valid_batch) -> (state, info).
+      step: (key, state, train_batch, valid_batch, *, frozen=None) -> (state, info).
+        Where frozen bool[], which may be traced, is true, the logits and their
+        optimiser's state stay as they are; None means never.
     """
 
     init: Callable[[Params, Params], Any]
-    step: Callable[[Key, Any, Any, Any], tuple[Any, Any]]
+    step: Callable[..., tuple[Any, Any]]

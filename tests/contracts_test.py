@@ -1,5 +1,6 @@
 """The contracts of jnas/testing.py over the registries: a new entry is covered here."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
@@ -17,6 +18,18 @@ def test_operations(name):
 def test_relaxations(name):
     """Every relaxation keeps its contract."""
     testing.check_relaxation(name)
+
+
+@pytest.mark.parametrize("name", list(registry.PERTURBATIONS))
+def test_perturbations(name):
+    """Every perturbation keeps its contract."""
+    testing.check_perturbation(name)
+
+
+@pytest.mark.parametrize("name", list(registry.REGULARIZERS))
+def test_regularizers(name):
+    """Every regularizer keeps its contract."""
+    testing.check_regularizer(name)
 
 
 @pytest.mark.parametrize("name", list(registry.CONTROLLERS))
@@ -74,6 +87,46 @@ def test_wrong_operations_are_caught():
             networks.supernet(space, networks.Shape(2, 1, 3))
     finally:
         registry.OPERATIONS._entries = saved
+
+
+def wrong_pieces():
+    """Yields (table, check, a piece that breaks its contract, the rule it breaks)."""
+
+    def centred(key, logits, progress):
+        return jax.nn.softmax(logits - logits.mean(-1, keepdims=True))
+
+    def leaky(key, logits, progress):
+        return jax.nn.softmax(jnp.maximum(logits, -9.0))
+
+    def flat(key, weights, progress, loss):
+        return (weights + 0.1) / (weights + 0.1).sum(-1, keepdims=True)
+
+    def idle(key, weights, progress, loss):
+        return weights
+
+    def square(logits, weights, progress):
+        return (logits**2).mean()
+
+    def constant(logits, weights, progress):
+        return jnp.float32(1)
+
+    relaxations = registry.RELAXATIONS, testing.check_relaxation
+    yield *relaxations, centred, "give finite weights"
+    yield *relaxations, leaky, "weigh a logit of -inf by exactly 0"
+    perturbations = registry.PERTURBATIONS, testing.check_perturbation
+    yield *perturbations, flat, "keep weights of exactly 0"
+    yield *perturbations, idle, "move some weights"
+    regularizers = registry.REGULARIZERS, testing.check_regularizer
+    yield *regularizers, square, "be finite with its gradients"
+    yield *regularizers, constant, "depend on the logits"
+
+
+@pytest.mark.parametrize(("table", "check", "piece", "rule"), list(wrong_pieces()))
+def test_wrong_pieces_are_caught(table, check, piece, rule, monkeypatch):
+    """Each breach is named by its rule."""
+    monkeypatch.setattr(table, "_entries", {"wrong": piece})
+    with pytest.raises(AssertionError, match=f"wrong must {rule}"):
+        check("wrong")
 
 
 def test_registry_guesses_and_refuses():

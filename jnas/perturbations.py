@@ -1,0 +1,126 @@
+"""Perturbations: mixing weights disturbed before a step of the network's parameters.
+
+Each is ``(key, weights f32[C, E, O], progress f32[], loss) -> weights f32[C, E, O]``;
+a row is one edge. Parameters that do well at all weights nearby make a loss that is
+smooth in the architecture. Every disturbance is at most epsilon at first, then is
+projected: weights are clamped to [0, 1] and each row is divided by its sum, which can
+take them further than epsilon. A weight of exactly 0 stays 0, so a candidate that is
+out stays out, and a row of zeros stays a row of zeros. Other rows sum to 1 afterwards,
+whatever they summed to before.
+
+Source: Chen and Hsieh 2020, arXiv:2002.05283, algorithm 1.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jnas import registry, types
+
+
+@registry.PERTURBATIONS.register
+def uniform(
+    key: types.Key,
+    weights: types.Weights,
+    progress: types.Array,
+    loss: Callable[[types.Weights], types.Array],
+    *,
+    start: float = 0.03,
+    end: float = 0.3,
+):
+    """Adds U(-epsilon, epsilon) to each weight, then projects: SDARTS-RS.
+
+    epsilon grows linearly from start to end.
+
+    Args:
+      key: consumed by the noise.
+      weights: f32[C, E, O].
+      progress: f32[], 0 to 1.
+      loss: not used; the noise is blind.
+      start: epsilon at progress 0.
+      end: epsilon at progress 1.
+
+    Returns:
+      f32[C, E, O], rows that sum to 1.
+
+    Source: arXiv:2002.05283, section 3.
+    """
+    del loss
+    epsilon = start + (end - start) * progress
+    return _project(weights + _noise(key, weights, epsilon), weights != 0)
+
+
+@registry.PERTURBATIONS.register
+def adversarial(
+    key: types.Key,
+    weights: types.Weights,
+    progress: types.Array,
+    loss: Callable[[types.Weights], types.Array],
+    *,
+    start: float = 0.03,
+    end: float = 0.3,
+    num_steps: int = 7,
+):
+    """Climbs the loss inside the L-inf ball around the weights: SDARTS-ADV.
+
+    From weights + U(-epsilon, epsilon), projected, each step adds
+    2 epsilon / num_steps times the sign of the loss's gradient, then takes the result
+    back first into the ball |w - weights| <= epsilon, then to [0, 1], then to rows that
+    sum to 1. The last one is not taken back into the ball. Where the loss did not rise,
+    or is NaN, the weights come back as they were. The result is a constant: no gradient
+    flows through it.
+
+    Args:
+      key: consumed by the random start.
+      weights: f32[C, E, O].
+      progress: f32[], 0 to 1; epsilon grows linearly with it.
+      loss: weights -> f32[], differentiable.
+      start: epsilon at progress 0.
+      end: epsilon at progress 1.
+      num_steps: gradient steps, at least 1.
+
+    Returns:
+      f32[C, E, O]; its loss is at least that of weights.
+
+    Raises:
+      ValueError: num_steps below 1.
+
+    Source: arXiv:2002.05283, section 3; steps, their size and their order are the
+    code's.
+    """
+    if num_steps < 1:
+        raise ValueError(
+            f"num_steps must be at least 1, got {num_steps}. Use uniform for none."
+        )
+    epsilon = start + (end - start) * progress
+    inside = weights != 0
+    slope = jax.grad(loss)
+
+    def climb(_, found):
+        found += 2 * epsilon / num_steps * jnp.sign(slope(found))
+        return _project(jnp.clip(found, weights - epsilon, weights + epsilon), inside)
+
+    found = _project(weights + _noise(key, weights, epsilon), inside)
+    found = jax.lax.fori_loop(0, num_steps, climb, found)
+    before, after = jax.lax.map(loss, jnp.stack([weights, found]))
+    return jax.lax.stop_gradient(jnp.where(after > before, found, weights))
+
+
+def _noise(key, weights, epsilon):
+    """Draws U(-epsilon, epsilon) for each weight."""
+    return epsilon * jax.random.uniform(
+        key, weights.shape, weights.dtype, minval=-1, maxval=1
+    )
+
+
+def _project(moved, inside):
+    """Clamps to [0, 1] and divides rows by their sums; what is not inside becomes 0.
+
+    A row that is clamped to nothing goes to its largest candidate, as in the code.
+    """
+    clamped = jnp.where(inside, jnp.clip(moved, 0, 1), 0)
+    largest = jnp.where(inside, moved, -jnp.inf).argmax(-1)
+    lone = jax.nn.one_hot(largest, moved.shape[-1], dtype=moved.dtype) * inside
+    total = clamped.sum(-1, keepdims=True)
+    return jnp.where(total > 0, clamped / jnp.where(total > 0, total, 1), lone)

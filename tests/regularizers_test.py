@@ -1,0 +1,104 @@
+"""Tests of regularizers: closed forms in SciPy's float64, an integral, logits out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, special, stats
+
+from jnas import regularizers
+
+OUT = -jnp.inf
+
+
+@pytest.mark.parametrize(
+    ("penalty", "expected"),
+    [
+        # (w - 1/2)^2 is .16, 0, .25, .01: mean .105
+        (regularizers.zero_one, -1.05),
+        # |w - 1/2| is .4, 0, .5, .1: mean .25
+        (regularizers.zero_one_l1, -2.5),
+    ],
+)
+def test_zero_one_by_hand(penalty, expected):
+    """Ten times the mean, negated; a fifth candidate that is out changes nothing."""
+    weights = jnp.array([[[0.9, 0.5], [0.0, 0.6]]])
+    got = penalty(jnp.zeros((1, 2, 2)), weights, jnp.float32(0))
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    half = penalty(jnp.zeros((1, 2, 2)), weights, jnp.float32(0), strength=5.0)
+    np.testing.assert_allclose(half, expected / 2, rtol=1e-6)
+    wider = jnp.concatenate([weights, jnp.zeros((1, 2, 1))], -1)
+    logits = jnp.array([[[0.0, 0.0, OUT], [0.0, 0.0, OUT]]])
+    np.testing.assert_allclose(
+        penalty(logits, wider, jnp.float32(0)), expected, rtol=1e-6
+    )
+
+
+def test_zero_one_slopes_through_the_sigmoid():
+    """-10 / N times 2 (w - 1/2) w (1 - w), or sign(w - 1/2) w (1 - w); 0 at a half."""
+    logits = jnp.array([[[0.0, 1.5, -2.0, OUT]]])
+    w = 1 / (1 + np.exp(-np.array([0.0, 1.5, -2.0])))
+    for penalty, outer in (
+        (regularizers.zero_one, 2 * (w - 0.5)),
+        (regularizers.zero_one_l1, np.sign(w - 0.5)),
+    ):
+        got = jax.grad(lambda a, f=penalty: f(a, jax.nn.sigmoid(a), jnp.float32(0)))(
+            logits
+        )
+        expected = -10 / 3 * outer * w * (1 - w)
+        np.testing.assert_allclose(got[0, 0], [*expected, 0], atol=1e-6)
+
+
+def kl(c):
+    """KL(Dir(c) || Dir(1)) as minus the entropy, plus log of the simplex's volume."""
+    return -stats.dirichlet(c).entropy() - special.gammaln(len(c))
+
+
+def penalty(logits, strength=1.0):
+    """Computes dirichlet_kl; the weights and the progress are not read."""
+    return regularizers.dirichlet_kl(logits, None, None, strength=strength)
+
+
+def test_kl_against_an_integral():
+    """Of two candidates: the integral of p log p over [0, 1], p the Beta density."""
+    for a, b in ((0.0, 0.0), (1.0, 0.2), (-0.4, 2.0)):
+        c, d = (x + 1 if x > 0 else np.exp(x) for x in (a, b))
+        density = stats.beta(c, d).pdf
+        expected, _ = integrate.quad(
+            lambda x, p=density: special.xlogy(p(x), p(x)), 0, 1
+        )
+        with jax.enable_x64(True):
+            got = penalty(jnp.array([[[a, b]]]))
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_kl_sums_over_edges_of_any_width():
+    """Against SciPy's entropy, edges with candidates out as narrower edges."""
+    with jax.enable_x64(True):
+        logits = jnp.array([[[1.0, -1.0, 0.5], [OUT, 3.0, -2.0], [OUT, 0.7, OUT]]])
+        e = np.exp
+        expected = kl([2.0, e(-1), 1.5]) + kl([4.0, e(-2)]) + 0  # one left: no choice
+        np.testing.assert_allclose(penalty(logits), expected, rtol=1e-10)
+        np.testing.assert_allclose(
+            regularizers.dirichlet_kl(logits, None, None), 1e-3 * expected, rtol=1e-10
+        )
+
+
+def test_kl_gradient_in_closed_form():
+    """dKL/dc = (c - 1) psi'(c) - (s - K) psi'(s), times dc/da; 0 at logits of 0."""
+    a = np.array([1.0, -1.0, 0.5, -3.0])
+    c = np.where(a > 0, a + 1, np.exp(a))
+    trigamma = lambda x: special.polygamma(1, x)  # noqa: E731
+    slopes = (c - 1) * trigamma(c) - (c.sum() - 4) * trigamma(c.sum())
+    expected = slopes * np.where(a > 0, 1, np.exp(a))
+    logits = jnp.array([[[*a, OUT], [0.0, 0.0, OUT, 0.0, 0.0]]], jnp.float32)
+    value, got = jax.value_and_grad(penalty)(logits)
+    assert value.dtype == jnp.float32
+    np.testing.assert_allclose(got[0, 0], [*expected, 0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got[0, 1], 0, atol=1e-6)
+
+
+def test_kl_of_tiny_concentrations_is_finite():
+    """At the floor of the concentration the slope is 0, not NaN."""
+    value, slopes = jax.value_and_grad(penalty)(jnp.array([[[-100.0, 0.0, -200.0]]]))
+    assert np.isfinite(value) and np.isfinite(slopes).all()
