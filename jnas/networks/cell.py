@@ -24,11 +24,13 @@ class Context(NamedTuple):
       weights: f32[C, E, O] mixing weights; None in a derived network.
       drop_path_rate: f32[] probability; None for no drop path.
       train: whether batch statistics are used and updated.
+      form_inputs: of a supernet's form.
     """
 
     weights: types.Weights | None = None
     drop_path_rate: types.Array | None = None
     train: bool = True
+    form_inputs: mixed.FormInputs = mixed.NOTHING
 
 
 class Layer(NamedTuple):
@@ -128,7 +130,12 @@ def _joined(inputs: list, nodes: list, concat: tuple[int, ...]) -> types.Array:
 
 
 def supernet_cell(
-    space: spaces.CellSpace, place: Place, *, norm: ops.Norm, normalise: bool
+    space: spaces.CellSpace,
+    place: Place,
+    *,
+    norm: ops.Norm,
+    normalise: bool,
+    form: mixed.Form = mixed.PLAIN,
 ) -> Cell:
     """Builds a cell that computes every candidate of every edge.
 
@@ -137,6 +144,7 @@ def supernet_cell(
       place: where the cell stands.
       norm: of everything inside it.
       normalise: whether pools are followed by a norm.
+      form: how candidates are combined.
     """
     edges = tuple(
         mixed.Edge(i, source, target, space.candidates_of(place.cell, i))
@@ -150,11 +158,14 @@ def supernet_cell(
         stride=2 if place.reduction else 1,
         norm=norm,
         normalise=normalise,
+        form=form,
     )
 
     def apply(params, stats, inputs, context, key):
         weights = context.weights[place.cell]
-        nodes = mixture.apply(params, jnp.stack(inputs), weights, key)
+        nodes = mixture.apply(
+            params, jnp.stack(inputs), weights, key, context.form_inputs
+        )
         return _joined(inputs, list(nodes), space.concat), stats
 
     preprocess = preprocessing(place, space.num_inputs, norm)

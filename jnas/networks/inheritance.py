@@ -59,6 +59,38 @@ def inherit(
     return own
 
 
+def widen(key: types.Key, params: types.Params, like: types.Params) -> types.Params:
+    """Makes parameters wider, by copies of features drawn at random.
+
+    The features that are there stay where they are. All axes that grow from one length
+    to another get copies of the same features, so that an operation's layers fit each
+    other.
+
+    Args:
+      key: consumed.
+      params: a pytree of arrays.
+      like: of the same structure; arrays that are as long or longer on each axis.
+
+    Returns:
+      A pytree of the shapes of ``like``; a leaf of equal shape is the one of params.
+
+    Source: Chen et al. 2021, arXiv:2006.10355, section 3.4, after Net2Net, Chen et al.
+    2016, arXiv:1511.05641. Differs: one draw for all layers of equal width, where its
+    code draws for each; as there, the copies are not divided by their number.
+    """
+
+    def one(leaf, wide):
+        for axis, (old, new) in enumerate(zip(leaf.shape, wide.shape, strict=True)):
+            if old != new:
+                drawn = jax.random.fold_in(jax.random.fold_in(key, old), new)
+                copies = jax.random.randint(drawn, (new - old,), 0, old)
+                rows = jnp.concatenate([jnp.arange(old), copies])
+                leaf = jnp.take(leaf, rows, axis)
+        return leaf
+
+    return jax.tree.map(one, params, like)
+
+
 def _each_layer(supernet: network.Supernet, params: types.Params) -> list:
     """Takes a supernet's stages apart: (mixture, preprocessing, nodes) of each layer.
 

@@ -6,6 +6,7 @@ edges, one array per operation, and each run of consecutive edges with equal can
 is one segment, for which ``networks/walk.py`` builds the scan.
 """
 
+import dataclasses
 import itertools
 import operator
 from collections.abc import Callable
@@ -19,6 +20,55 @@ from jnas.networks import functional, walk
 from jnas.networks.walk import Edge as Edge
 
 NONE = "none"  # adds nothing; takes part in the softmax alone
+SKIP = "skip_connect"
+AUXILIARY = "auxiliary_skip"  # parameters of the skip that no logit moves
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How a mixture's candidates are combined; the defaults are DARTS'.
+
+    Attributes:
+      partial: k; 1 / k of the features go through the candidates, the others past them
+        with the sum of an edge's weights, and a channel shuffle follows (PC-DARTS,
+        arXiv:1907.05737).
+      auxiliary_skip: whether each edge also adds a skip that no logit weighs (DARTS-,
+        arXiv:2009.01027); ``apply`` then takes its factor.
+      skip_dropout: whether dropout falls on ``skip_connect`` where it is the identity
+        (P-DARTS, arXiv:1904.12760); ``apply`` then takes its rate.
+      skip_zeros: whether candidates of weight zero are left out of the computation,
+        and what ``networks/walk.py`` says of their gradient.
+    """
+
+    partial: int = 1
+    auxiliary_skip: bool = False
+    skip_dropout: bool = False
+    skip_zeros: bool = False
+
+    def __post_init__(self):
+        """Raises ValueError where partial is below 1."""
+        if self.partial < 1:
+            raise ValueError(
+                f"partial must be at least 1, got {self.partial}. 1 takes all features."
+            )
+
+
+PLAIN = Form()
+
+
+class FormInputs(NamedTuple):
+    """What a form is given in each pass.
+
+    Attributes:
+      auxiliary_skip: f32[] factor of the auxiliary skip.
+      skip_dropout: f32[] rate of the skips' dropout.
+    """
+
+    auxiliary_skip: types.Array | None = None
+    skip_dropout: types.Array | None = None
+
+
+NOTHING = FormInputs()
 
 
 class Mixture(NamedTuple):
@@ -26,8 +76,8 @@ class Mixture(NamedTuple):
 
     Attributes:
       init: key -> params.
-      apply: (params, inputs, weights f32[E, O], key) -> nodes f32[num_nodes, ...];
-        inputs are f32[num_inputs, B, H, W, F].
+      apply: (params, inputs, weights f32[E, O], key, FormInputs) -> nodes
+        f32[num_nodes, ...]; inputs are f32[num_inputs, B, H, W, F].
       segments: how the edges are grouped.
     """
 
@@ -45,6 +95,7 @@ def mixture(
     stride: int,
     norm: Callable,
     normalise: bool,
+    form: Form = PLAIN,
 ) -> Mixture:
     """Builds the mixed operations of one cell.
 
@@ -58,11 +109,19 @@ def mixture(
       stride: of the edges that leave an input; the others have stride 1.
       norm: builds the normalisation; it must keep no statistics.
       normalise: whether pools are followed by a norm.
+      form: how candidates are combined.
 
     Raises:
-      ValueError: a candidate keeps statistics, which a supernet must not.
+      ValueError: a candidate keeps statistics, which a supernet must not; features
+        that ``form.partial`` does not divide.
     """
-    segments = _segments(edges, num_inputs, features, stride, norm, normalise)
+    if features % form.partial:
+        raise ValueError(
+            f"features must be a multiple of partial={form.partial}, got {features}. "
+            "Choose another number of either."
+        )
+    build = _builder(features // form.partial, norm, normalise)
+    segments = _segments(edges, num_inputs, stride, build, form)
 
     def init(key):
         keys = jax.random.split(key, len(segments))
@@ -74,7 +133,8 @@ def mixture(
     lead = num_inputs if stride == 1 else 0
     runs = [walk.walk(s, lead, num_inputs) for s in segments]
 
-    def apply(params, inputs, weights, key=None):
+    def apply(params, inputs, weights, key=None, extra=NOTHING):
+        weights = _extended(weights, form, extra)
         shape = (num_nodes, *_strided(inputs.shape[1:], stride))
         nodes = jnp.zeros(shape, inputs.dtype)
         states = jnp.concatenate([inputs, nodes]) if lead else nodes
@@ -85,7 +145,10 @@ def mixture(
                 weights,
                 states,
                 inputs if apart else None,
-                None if key is None else jax.random.fold_in(key, number),
+                (
+                    None if key is None else jax.random.fold_in(key, number),
+                    extra.skip_dropout if segment.dropped else None,
+                ),
             )
         return states[lead:]
 
@@ -97,7 +160,36 @@ def _strided(shape: tuple, stride: int) -> tuple:
     return b, -(-h // stride), -(-w // stride), f
 
 
-def _segments(edges, num_inputs, features, stride, norm, normalise):
+def _extended(weights: types.Weights, form: Form, inputs: FormInputs):
+    """Adds the columns that no logit weighs, as ``_columns`` names them."""
+    more = []
+    if form.partial > 1:
+        more.append(weights.sum(-1, keepdims=True))
+    if form.auxiliary_skip:
+        factor = jnp.asarray(inputs.auxiliary_skip, weights.dtype)
+        more.append(jnp.broadcast_to(factor, (len(weights), 1)))
+    return jnp.concatenate([weights, *more], -1) if more else weights
+
+
+def _columns(candidates: tuple[str, ...], form: Form) -> tuple[str, ...]:
+    """Names the columns of the weights."""
+    bypass = ("bypass",) * (form.partial > 1)
+    return candidates + bypass + (AUXILIARY,) * form.auxiliary_skip
+
+
+def _builder(features, norm, normalise) -> Callable:
+    """Returns (name, stride) -> the operation."""
+
+    def build(name, stride):
+        name = SKIP if name == AUXILIARY else name
+        return functional.operation(
+            name, features, stride, norm=norm, normalise=normalise
+        )
+
+    return build
+
+
+def _segments(edges, num_inputs, stride, build, form):
     by_source = sorted(edges, key=lambda e: (e.source, e.target))
 
     def kind(edge):
@@ -105,21 +197,34 @@ def _segments(edges, num_inputs, features, stride, norm, normalise):
 
     segments = []
     for (candidates, step), group in itertools.groupby(by_source, kind):
+        names = _columns(candidates, form)
+        bypass = len(candidates) if form.partial > 1 else None
         ops = {
-            column: functional.operation(
-                name, features, step, norm=norm, normalise=normalise
-            )
-            for column, name in enumerate(candidates)
-            if name != NONE
+            column: build(name, step)
+            for column, name in enumerate(names)
+            if name != NONE and column != bypass
         }
         for column, op in ops.items():
-            _check_pure(candidates[column], op)
+            _check_pure(names[column], op)
+        dropped = tuple(
+            column
+            for column, name in enumerate(names)
+            if form.skip_dropout and name == SKIP and not ops[column].has_params
+        )
+        stacked = {
+            c: op for c, op in ops.items() if op.has_params or op.draws or c in dropped
+        }
         segment = walk.Segment(
             f"edges_{len(segments)}",
             tuple(group),
-            {c: op for c, op in ops.items() if not (op.has_params or op.draws)},
-            {c: op for c, op in ops.items() if op.has_params or op.draws},
+            names,
+            {c: op for c, op in ops.items() if c not in stacked},
+            stacked,
             step,
+            form.partial,
+            bypass,
+            dropped,
+            form.skip_zeros,
         )
         segments.append(segment)
     return tuple(segments)
@@ -135,7 +240,7 @@ def _check_pure(name: str, op: functional.Functional) -> None:
 
 
 def _init_segment(key, segment):
-    names = segment.edges[0].candidates
+    names = segment.names
     keys = jax.random.split(key, max(1, len(segment.stacked)))
     return {
         names[column]: jax.vmap(lambda k, op=op: op.init(k)[0])(

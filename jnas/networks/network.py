@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jnas import genotype as genotype_lib
 from jnas import ops, spaces, types
-from jnas.networks import assembly, cell, heads
+from jnas.networks import assembly, cell, heads, mixed
 from jnas.networks import plan as plan_lib
 from jnas.networks import switched as switched_lib
 from jnas.networks.plan import Shape as Shape
@@ -23,15 +23,18 @@ class Supernet(NamedTuple):
 
     Attributes:
       init: key -> params.
-      apply: (params, x f32[B, H, W, channels], weights f32[C, E, O], *, key=None) ->
-        outputs f32[B, num_classes]. It normalises by the batch alone, in training and
-        in evaluation. key is needed only by random candidates.
+      apply: (params, x f32[B, H, W, channels], weights f32[C, E, O], *, key=None,
+        form_inputs=NOTHING) -> outputs f32[B, num_classes]. It normalises by the batch
+        alone, in training and in evaluation. key is needed only by random candidates
+        and dropout, form_inputs by the forms that have one.
       layers: (name, count, mixture) of each stage, for inheriting.
+      space: of its cells.
     """
 
     init: Callable
     apply: Callable
     layers: tuple
+    space: spaces.CellSpace
 
 
 class Network(NamedTuple):
@@ -57,6 +60,7 @@ def supernet(
     normalise_pools: bool | None = None,
     remat: bool = False,
     dtype: jnp.dtype | None = None,
+    form: mixed.Form = mixed.PLAIN,
 ) -> Supernet:
     """Builds the network that computes every candidate of every edge.
 
@@ -70,17 +74,21 @@ def supernet(
         cells nothing but their outputs is kept.
       dtype: of the activations, None for that of the images; parameters, statistics
         and outputs stay as they are.
+      form: how the candidates of an edge are combined.
 
     Returns:
       The supernet, a pure function of its parameters.
 
     Raises:
-      ValueError: a candidate keeps statistics; an odd number of features.
+      ValueError: a candidate keeps statistics; an odd number of features, or one that
+        ``form.partial`` does not divide.
     """
     normalise = _default(normalise_pools, space.num_inputs)
 
     def build(place):
-        return cell.supernet_cell(space, place, norm=norm, normalise=normalise)
+        return cell.supernet_cell(
+            space, place, norm=norm, normalise=normalise, form=form
+        )
 
     width = len(space.concat)
     plan = plan_lib.plan(space.num_inputs, len(space.cells), width, shape)
@@ -99,11 +107,12 @@ def supernet(
     # nothing in a supernet keeps statistics: a structure without leaves
     _, stats = jax.eval_shape(core.init, jax.random.key(0))
 
-    def apply(params, x, weights, *, key=None):
-        context = cell.Context(weights=weights)
+    def apply(params, x, weights, *, key=None, form_inputs=mixed.NOTHING):
+        context = cell.Context(weights=weights, form_inputs=form_inputs)
         return core.apply(params, stats, x, context, key)[0][0]
 
-    return Supernet(init, apply, tuple((g.name, g.count, g.mixture) for g in groups))
+    layers = tuple((g.name, g.count, g.mixture) for g in groups)
+    return Supernet(init, apply, layers, space)
 
 
 def derived(
@@ -256,11 +265,12 @@ def one_shot(
     empty = jnp.zeros(space.shape)
     _, stats = jax.eval_shape(network(empty).init, jax.random.key(0))
 
-    def apply(params, x, weights, *, key=None):
+    def apply(params, x, weights, *, key=None, form_inputs=mixed.NOTHING):
+        del form_inputs  # of forms that this network has not
         outputs, _ = network(weights).apply(params, stats, x, train=True, key=key)
         return outputs[0]
 
-    return Supernet(lambda key: network(empty).init(key)[0], apply, ())
+    return Supernet(lambda key: network(empty).init(key)[0], apply, (), space)
 
 
 def _default(given: bool | None, num_inputs: int) -> bool:

@@ -10,6 +10,11 @@ the result is all that is kept, and the gradient of the states is accumulated in
 Autodiff of the scan would keep every intermediate of every edge (493 MB against 50 for
 a cell of 16 features, 32x32 pixels, batch 16), and add whole buffers where one state
 changes. The walk backwards is plain JAX, so forward mode goes through it.
+
+Where ``skip_zeros`` is set, a candidate with parameters whose weight is zero is not
+computed. Its weight then enters the edge as a bare number, of value zero: its gradient
+is the sum of the target's, and does not know the candidate's output. So does that of
+every other candidate of weight zero, as in the code of GDAS.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jnas.networks import functional
+from jnas import ops
+from jnas.networks import functional, partial
 
 
 class Edge(NamedTuple):
@@ -37,9 +43,14 @@ class Segment(NamedTuple):
 
     name: str
     edges: tuple[Edge, ...]
+    names: tuple[str, ...]  # of the columns of the weights
     shared: dict[int, functional.Functional]  # candidate column -> no parameters
     stacked: dict[int, functional.Functional]  # candidate column -> parameters
     stride: int
+    partial: int = 1  # k: F / k features go through the candidates
+    bypass: int | None = None  # column of what goes past them
+    dropped: tuple[int, ...] = ()  # stacked columns under dropout
+    skip_zeros: bool = False
 
 
 class _Route(NamedTuple):
@@ -77,10 +88,11 @@ def _ints(values: Iterable[int]) -> np.ndarray:
 
 
 def walk(segment: Segment, lead: int, num_inputs: int) -> Callable:
-    """Builds (params, weights, states, inputs, key) -> states with the edges added.
+    """Builds (params, weights, states, inputs, noise) -> states with the edges added.
 
     ``states`` starts with ``lead`` inputs of the cell (none where they have another
     size than the nodes; edges then read them from ``inputs``, which is None otherwise).
+    ``noise`` is (key, dropout rate f32[]), each None where nothing needs it.
 
     Args:
       segment: the edges.
@@ -90,14 +102,21 @@ def walk(segment: Segment, lead: int, num_inputs: int) -> Callable:
     Returns:
       The function; states f32[lead + nodes, B, H, W, F], weights f32[E, O].
     """
-    route, names = _route(segment, lead, num_inputs), segment.edges[0].candidates
-    shared_columns = _ints(segment.shared)
+    route, names = _route(segment, lead, num_inputs), segment.names
+    past = [] if segment.bypass is None else [segment.bypass]
+    shared_columns = _ints([*segment.shared, *past])
     num_sources = int(route.source.max()) + 1
+    every_edge = bool(segment.stacked) or segment.skip_zeros
 
     @jax.jit
     def shared(x):
-        """The shared candidates' outputs at one source."""
-        return tuple(op.apply({}, {}, x)[0] for op in segment.shared.values())
+        """The shared candidates' outputs at one source, and what goes past them."""
+        narrow = partial.narrow(x, segment.partial)
+        outputs = [op.apply({}, {}, narrow)[0] for op in segment.shared.values()]
+        outputs = [partial.widen(y, segment.partial) for y in outputs]
+        if past:
+            outputs.append(partial.bypass(x, segment.partial, segment.stride))
+        return tuple(outputs)
 
     def add_shared(states, fan_out, x):
         """Adds fan_out f32[nodes, shared candidates] of the outputs to the nodes."""
@@ -116,37 +135,67 @@ def walk(segment: Segment, lead: int, num_inputs: int) -> Callable:
         )
         return d_fan_out, pull(tuple(d_outputs))[0]
 
-    @jax.jit  # traced once, for the forward walk, the backward walk and both levels
-    def stacked(params, row, x, key):
-        """What an edge adds to its target."""
-        total = 0
-        for column, op in segment.stacked.items():
-            ticket = None if key is None else jax.random.fold_in(key, column)
-            # an operation that only draws has an entry without leaves
-            y, _ = op.apply(params.get(names[column], {}), {}, x, key=ticket)
-            total = total + row[column].astype(x.dtype) * y.astype(x.dtype)
-        return total
+    def candidate(column, params, row, x, noise):
+        """One candidate's weighted output."""
+        key, rate = noise
+        ticket = None if key is None else jax.random.fold_in(key, column)
+        # an operation that only draws has an entry without leaves
+        own = params.get(names[column], {})
+        y, _ = segment.stacked[column].apply(own, {}, x, key=ticket)
+        if column in segment.dropped:
+            y = ops.dropout(ticket, y, rate)
+        return row[column].astype(x.dtype) * y.astype(x.dtype)
 
-    def table(params, weights, num_nodes, key):
-        """The scan's inputs: each edge's number, params, row, fan-out and key."""
+    @jax.jit  # traced once, for the forward walk, the backward walk and both levels
+    def stacked(params, row, x, noise):
+        """What an edge adds to its target."""
+        narrow = partial.narrow(x, segment.partial)
+        b, h, w, f = narrow.shape
+        total = nothing = jnp.zeros(
+            (b, -(-h // segment.stride), -(-w // segment.stride), f), x.dtype
+        )
+        for column in segment.stacked:
+
+            def compute(params, row, narrow, noise, column=column):
+                return candidate(column, params, row, narrow, noise)
+
+            if segment.skip_zeros:
+                total += lax.cond(
+                    row[column] != 0,
+                    compute,
+                    lambda *_: nothing,
+                    *(params, row, narrow, noise),
+                )
+            else:
+                total += compute(params, row, narrow, noise)
+        if segment.skip_zeros:
+            total += jnp.where(row == 0, row, 0).sum().astype(x.dtype)
+        return partial.widen(total, segment.partial)
+
+    def table(params, weights, num_nodes, noise):
+        """The scan's inputs: each edge's number, params, row, fan-out and noise."""
         rows = weights[route.row]
         fan_out = jnp.zeros((num_sources, num_nodes, len(shared_columns)), rows.dtype)
         at = route.source, route.target - lead
         fan_out = fan_out.at[at].set(rows[:, shared_columns])
-        keys = None if key is None else jax.random.split(key, len(segment.edges))
+        keys, rate = noise
+        if keys is not None:
+            keys = jax.random.split(keys, len(segment.edges))
+        if rate is not None:
+            rate = jnp.broadcast_to(rate, len(segment.edges))
         return (
             _Route(*map(jnp.asarray, route)),
             params,
             rows,
             fan_out[route.source],
-            keys,
+            (keys, rate),
         )
 
-    def forward(params, weights, states, inputs, key):
+    def forward(params, weights, states, inputs, noise):
         def body(states, edge):
-            at, params, row, fan_out, key = edge
+            at, params, row, fan_out, noise = edge
             x = (states if inputs is None else inputs)[at.source]
-            if segment.shared:
+            if shared_columns.size:
                 states = lax.cond(
                     at.first,
                     add_shared,
@@ -155,27 +204,27 @@ def walk(segment: Segment, lead: int, num_inputs: int) -> Callable:
                     fan_out,
                     x,
                 )
-            if segment.stacked:
-                states = states.at[at.target].add(stacked(params, row, x, key))
+            if every_edge:
+                states = states.at[at.target].add(stacked(params, row, x, noise))
             return states, None
 
-        return _scan(body, states, table(params, weights, len(states) - lead, key))
+        return _scan(body, states, table(params, weights, len(states) - lead, noise))
 
     def backward(kept, d_states):
-        params, weights, states, inputs, key = kept
+        params, weights, states, inputs, noise = kept
         every = states if inputs is None else inputs
 
         def body(carry, edge):
-            at, params, row, fan_out, key = edge
+            at, params, row, fan_out, noise = edge
             d_states, d_inputs = carry
             x, d_x = every[at.source], 0
             d_params, d_row, d_fan_out = jax.tree.map(
                 jnp.zeros_like, (params, row, fan_out)
             )
-            if segment.stacked:
-                _, pull = jax.vjp(lambda *a: stacked(*a, key), params, row, x)
+            if every_edge:
+                _, pull = jax.vjp(lambda *a: stacked(*a, noise), params, row, x)
                 d_params, d_row, d_x = pull(d_states[at.target])
-            if segment.shared:
+            if shared_columns.size:
 
                 def first(d_nodes):
                     d_fan_out, more = pull_shared(d_nodes, fan_out, x)
@@ -192,25 +241,27 @@ def walk(segment: Segment, lead: int, num_inputs: int) -> Callable:
             return (d_states, d_inputs), (d_params, d_row, d_fan_out)
 
         zeros = None if inputs is None else jnp.zeros_like(inputs)
-        edges = table(params, weights, len(states) - lead, key)
+        edges = table(params, weights, len(states) - lead, noise)
         (d_states, d_inputs), (d_params, d_rows, d_fan_outs) = _scan(
             body, (d_states, zeros), edges, reverse=True
         )
         d_fan_out = jnp.zeros((num_sources, *d_fan_outs.shape[1:]), d_rows.dtype)
         d_fan_out = d_fan_out.at[route.source].add(d_fan_outs)
         columns = d_fan_out[route.source, route.target - lead]
+        if segment.skip_zeros:
+            columns = jnp.where(weights[route.row][:, shared_columns] == 0, 0, columns)
         d_rows = d_rows.at[:, shared_columns].add(columns)
         d_weights = jnp.zeros_like(weights).at[route.row].add(d_rows)
-        return d_params, d_weights, d_states, d_inputs, None
+        return d_params, d_weights, d_states, d_inputs, (None, None)
 
     @jax.custom_vjp
-    def run(params, weights, states, inputs, key):
-        return forward(params, weights, states, inputs, key)[0]
+    def run(params, weights, states, inputs, noise):
+        return forward(params, weights, states, inputs, noise)[0]
 
-    def keep(params, weights, states, inputs, key):
+    def keep(params, weights, states, inputs, noise):
         # not run: its rule would be in the way of a forward mode over this gradient
-        states, _ = forward(params, weights, states, inputs, key)
-        return states, (params, weights, states, inputs, key)
+        states, _ = forward(params, weights, states, inputs, noise)
+        return states, (params, weights, states, inputs, noise)
 
     run.defvjp(keep, backward)
     return run

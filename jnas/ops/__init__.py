@@ -8,6 +8,7 @@ from jnas.ops.conv import relu_conv_norm as relu_conv_norm
 from jnas.ops.conv import stack as stack
 from jnas.ops.dense import dense_conv as dense_conv
 from jnas.ops.drop_path import drop_path as drop_path
+from jnas.ops.drop_path import dropout as dropout
 from jnas.ops.norm import SEARCH as SEARCH
 from jnas.ops.norm import STEM as STEM
 from jnas.ops.norm import TRAINING as TRAINING

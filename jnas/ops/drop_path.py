@@ -1,4 +1,4 @@
-"""Drop path: whole paths of single examples are left out in training."""
+"""Drop path and dropout: paths of single examples, or single values, are left out."""
 
 import jax
 import jax.numpy as jnp
@@ -25,3 +25,20 @@ def drop_path(key: types.Key, x: types.Array, rate: types.Array) -> types.Array:
     keep = 1 - rate
     kept = jax.random.bernoulli(key, keep, (x.shape[0], 1, 1, 1))
     return jnp.where(kept, x / keep, 0)
+
+
+def dropout(key: types.Key, x: types.Array, rate: types.Array) -> types.Array:
+    """Zeroes each value with a probability and scales up the others.
+
+    Args:
+      key: consumed.
+      x: f32[...].
+      rate: f32[], probability of dropping, in [0, 1).
+
+    Returns:
+      f32[...].
+
+    Source: Srivastava et al. 2014, JMLR 15.
+    """
+    keep = 1 - rate
+    return jnp.where(jax.random.bernoulli(key, keep, x.shape), x / keep, 0)
