@@ -28,7 +28,7 @@ flags.DEFINE_integer("num_apart", 64, "Of them, one by one; scaled.", lower_boun
 flags.DEFINE_list("features", ["4", "16"], "Features of the first cells, of forms.")
 flags.DEFINE_integer("epochs", 12, "Of each training from scratch.", lower_bound=1)
 flags.DEFINE_integer("repeats", 7, "Timed calls.", lower_bound=1)
-flags.DEFINE_integer("num_devices", 1, "CPU devices that share runs.", lower_bound=1)
+run.define_device_flag()
 flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
 
 

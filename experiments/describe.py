@@ -1,6 +1,7 @@
-"""Draws a genotype and counts its network.
+"""Draws a genotype and counts its network; or lists the methods.
 
     python experiments/describe.py --genotype=DARTS_V2 --features=36 --layers=20
+    python experiments/describe.py --methods
 
 Prints the drawing's path and, as its last line, one JSON object: parameters (without
 the auxiliary head: 3349342), auxiliary_parameters (476426), macs (528359040).
@@ -11,12 +12,12 @@ import pathlib
 
 from absl import flags
 
-from jnas import drawing, networks, registry, run
+from jnas import drawing, networks, registry, report, run
 from jnas.run import cells
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("genotype", None, "File, published name or NAS-Bench-201 string.")
-flags.mark_flag_as_required("genotype")
+flags.DEFINE_boolean("methods", False, "Print which paper is which pieces, no more.")
 flags.DEFINE_string("space", "darts", "The genotype's space.")
 flags.DEFINE_integer("features", 36, "Features of the first cells.")
 flags.DEFINE_integer("layers", 20, "Cells of the network (of a stage: nasbench201).")
@@ -29,7 +30,15 @@ flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
 
 
 def main():
-    """Draws and counts."""
+    """Draws and counts, or lists."""
+    if FLAGS.methods == bool(FLAGS.genotype):
+        raise ValueError(
+            "genotype must be given unless --methods is, got "
+            f"{'both' if FLAGS.methods else 'neither'}. Add --genotype=DARTS_V2."
+        )
+    if FLAGS.methods:
+        print(report.markdown(report.methods_table()))
+        return
     space = registry.SPACES[FLAGS.space]()
     cell = cells.find(FLAGS.genotype, space=FLAGS.space, seed=0)
     if cell.cells[0][1].num_inputs != space.num_inputs:

@@ -8,7 +8,6 @@ digits. The same line again goes on where an earlier one was stopped. The workdi
 holds ``table.npz``; launchers read it as --objective=table:runs/digits201/table.npz.
 """
 
-import jax
 from absl import flags
 
 from jnas import data, registry, run, spaces, tables
@@ -27,13 +26,12 @@ flags.DEFINE_integer("short_epochs", 3, "The short budget.", lower_bound=1)
 flags.DEFINE_float("valid_rate", 0.88, "Share of training images that validates.")
 flags.DEFINE_float("learning_rate", 0.1, "Falls to 0 by a cosine.", lower_bound=0)
 flags.DEFINE_integer("num_seeds", 3, "Trainings of each cell.", lower_bound=1)
-flags.DEFINE_integer("num_devices", 1, "CPU devices that train.", lower_bound=1)
+run.define_device_flag()
 
 
 def main():
     """Trains, and writes the table."""
-    if jax.config.jax_num_cpu_devices != FLAGS.num_devices:
-        jax.config.update("jax_num_cpu_devices", FLAGS.num_devices)
+    run.use_devices()
     space = registry.SPACES[FLAGS.space]()
     settings = tabulate.TableSettings(
         features=FLAGS.features,

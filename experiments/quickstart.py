@@ -8,12 +8,14 @@ tested on 1,000 images that the search never saw. For results of the paper's siz
 search.py and retrain.py; this is the whole way in minutes.
 """
 
+import dataclasses
 import statistics
 
 from absl import flags
 
 from jnas import data, registry, report, run
-from jnas.run import cells, closing, stages
+from jnas.run import cells, closing, gradient
+from jnas.run import training as train
 
 FLAGS = flags.FLAGS
 run.define_run_flags()
@@ -34,14 +36,16 @@ def main():
     """Searches, retrains, tests and reports."""
     dataset = data.shrink(data.load(FLAGS.data), FLAGS.shrink)
     space = registry.SPACES[FLAGS.space]()
-    search = stages.SearchSettings(
+    method = dataclasses.replace(
+        registry.METHODS["darts"](),
         features=FLAGS.features,
         layers=FLAGS.layers,
         batch_size=FLAGS.batch_size,
         epochs=FLAGS.epochs,
         logits_learning_rate=FLAGS.logits_learning_rate,
     )
-    training = stages.RetrainSettings(
+    search = gradient.SearchSettings(method)
+    training = train.RetrainSettings(
         features=FLAGS.retrain_features,
         layers=FLAGS.layers,
         batch_size=FLAGS.batch_size,
@@ -59,18 +63,17 @@ def main():
         if r.finished is not None:
             print(f"{FLAGS.workdir} is finished: {r.finished}")
             return
-        found, searched = stages.search_cells(
-            r, dataset, space, search, seed=FLAGS.seed
-        )
+        searched = gradient.search_cells(r, dataset, space, search, seed=FLAGS.seed)
+        found = searched.genotype
         drawn = cells.random_cells(space, FLAGS.num_random, seed=FLAGS.seed)
         trained = {"found": found} | {f"random_{i}": g for i, g in enumerate(drawn)}
         results = {
-            name: stages.retrain_cell(
+            name: train.retrain_cell(
                 r, f"retrain_{name}", cell, dataset, training, seed=FLAGS.seed
             )
             for name, cell in trained.items()
         }
-        close(r, found, searched, results)
+        close(r, found, searched.result, results)
 
 
 def close(r, cell, searched, results):

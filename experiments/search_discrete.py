@@ -14,7 +14,7 @@ found.
 from absl import flags
 
 from jnas import data, registry, run
-from jnas.run import closing, discrete, stages
+from jnas.run import cells, closing, discrete
 
 FLAGS = flags.FLAGS
 run.define_run_flags()
@@ -71,7 +71,7 @@ def main():
         )
         figures = {k: v for k, v in result.items() if k != "genotype"}
         closing.close(r, found, figures)
-        print(f"{stages.short(found)}\n{figures}\n{r.workdir}/genotype.json")
+        print(f"{cells.short(found)}\n{figures}\n{r.workdir}/genotype.json")
 
 
 if __name__ == "__main__":

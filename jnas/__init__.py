@@ -3,6 +3,7 @@
 from jnas import bilevel as bilevel
 from jnas import comparison as comparison
 from jnas import controllers as controllers
+from jnas import curvature as curvature
 from jnas import data as data
 from jnas import drawing as drawing
 from jnas import genotype as genotype
@@ -11,8 +12,11 @@ from jnas import networks as networks
 from jnas import objectives as objectives
 from jnas import ops as ops
 from jnas import optimizers as optimizers
+from jnas import perturbations as perturbations
 from jnas import registry as registry
+from jnas import regularizers as regularizers
 from jnas import relaxations as relaxations
+from jnas import selections as selections
 from jnas import sharing as sharing
 from jnas import spaces as spaces
 from jnas import tables as tables

@@ -4,8 +4,14 @@ torch clips before it adds weight decay, and multiplies the whole velocity by th
 learning rate; its Adam adds L2 to the gradient, before the moments, which is not AdamW.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 import optax
+
+from jnas import types
 
 
 def cosine_by_epoch(
@@ -41,6 +47,7 @@ def momentum_sgd(
     weight_decay: float = 3e-4,
     clip_norm: float | None = 5.0,
     nesterov: bool = False,
+    decay: Callable[[float], optax.GradientTransformation] = optax.add_decayed_weights,
 ) -> optax.GradientTransformation:
     """Builds the optimiser of the network's weights.
 
@@ -52,16 +59,46 @@ def momentum_sgd(
       weight_decay: L2, on every parameter.
       clip_norm: largest global norm of the gradient; None for any.
       nesterov: whether the step looks one momentum ahead.
+      decay: weight_decay -> the transformation that adds it; ``carried_decay`` lets it
+        change.
 
     Source: arXiv:1806.09055, section 3.1 and its released code.
     """
     clip = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
     return optax.chain(
         *clip,
-        optax.add_decayed_weights(weight_decay),
+        decay(weight_decay),
         optax.trace(momentum, nesterov=nesterov),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+class CarriedDecay(NamedTuple):
+    """State of ``carried_decay``.
+
+    Attributes:
+      decay_rate: f32[].
+    """
+
+    decay_rate: types.Array
+
+
+def carried_decay(rate: float) -> optax.GradientTransformation:
+    """Adds weight decay at a rate that lies in the state, where it may be changed.
+
+    Args:
+      rate: at first; ``optax.tree.set(state, decay_rate=...)`` sets another.
+    """
+
+    def init(params):
+        del params
+        return CarriedDecay(jnp.asarray(rate, jnp.float32))
+
+    def update(updates, state, params):
+        moved = jax.tree.map(lambda g, w: g + state.decay_rate * w, updates, params)
+        return moved, state
+
+    return optax.GradientTransformation(init, update)
 
 
 def adam_l2(

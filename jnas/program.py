@@ -55,6 +55,10 @@ class Program(NamedTuple):
       metrics: the metrics' names, in the order in which a person wants them.
       num_seeds: S runs side by side, each array of the state with a leading axis S;
         None for one run without that axis.
+      at_epoch_end: (state, epoch, parts) -> (State, metrics), called between epochs;
+        None for nothing. Compiled once; state is donated.
+      ended: state -> bool[] or bool[S], whether a run may end before its last step;
+        None for never.
     """
 
     init: Callable[[types.Key], State]
@@ -63,6 +67,8 @@ class Program(NamedTuple):
     steps_per_epoch: int
     metrics: tuple[str, ...]
     num_seeds: int | None
+    at_epoch_end: Callable | None = None
+    ended: Callable[[State], types.Array] | None = None
 
 
 def program(
@@ -75,6 +81,8 @@ def program(
     num_epochs: int,
     num_seeds: int | None = None,
     over_seeds: Callable | None = None,
+    at_epoch_end: Callable | None = None,
+    ended: Callable | None = None,
 ) -> Program:
     """Builds a program from one step.
 
@@ -92,8 +100,10 @@ def program(
       num_epochs: passes over the first part.
       num_seeds: S independent runs, or None for one.
       over_seeds: (function, states with a leading axis S) -> results likewise;
-        ``together`` on accelerators and ``in_turn`` on CPU when None. The numbers are
-        the same.
+        ``divided`` when None. The numbers are the same.
+      at_epoch_end: (key, Clock, state, parts) -> (state, metrics) between epochs, with
+        the whole parts.
+      ended: state -> bool[], asked after it.
 
     Raises:
       ValueError: no epoch, no seed, or a part smaller than a batch.
@@ -101,7 +111,7 @@ def program(
     for name, value in dict(num_epochs=num_epochs, num_seeds=num_seeds or 1).items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}. Raise it.")
-    over_seeds = over_seeds or default_over_runs()
+    over_seeds = over_seeds or divided
     sizes = [batches.num_batches(n, batch_size) for n in num_examples]
     steps_per_epoch = sizes[0]
     num_steps = num_epochs * steps_per_epoch
@@ -139,14 +149,23 @@ def program(
         done = (stop - 1) % steps_per_epoch + 1
         return State(state.key, inner, sums), {n: s / done for n, s in sums.items()}
 
+    def between(state, epoch, parts):
+        progress = (epoch + 1) / num_epochs
+        key = jax.random.fold_in(jax.random.split(state.key, 3)[2], epoch)
+        inner, new = at_epoch_end(key, Clock(epoch, progress), state.inner, parts)
+        return state._replace(inner=inner), new
+
     if num_seeds is not None:
-        one_start, one_advance = start, advance
+        one_start, one_advance, one_between = start, advance, between
 
         def advance(state, first, stop, parts):
             def one(state):
                 return one_advance(state, first, stop, parts)
 
             return over_seeds(one, state)
+
+        def between(state, epoch, parts):
+            return over_seeds(lambda state: one_between(state, epoch, parts), state)
 
         def start(key):
             return jax.vmap(one_start)(jax.random.split(key, num_seeds))
@@ -158,6 +177,8 @@ def program(
         steps_per_epoch,
         metrics,
         num_seeds,
+        jax.jit(between, donate_argnums=0) if at_epoch_end else None,
+        (lambda state: ended(state.inner)) if ended else None,
     )
 
 
@@ -202,6 +223,29 @@ def default_over_runs() -> Callable:
     return in_turn if jax.default_backend() == "cpu" else together
 
 
+def divided(function: Callable, states: Any) -> Any:
+    """Maps over seeds, a part of them on each of the process' devices.
+
+    On each as ``default_over_runs`` says. All on one where the devices do not divide
+    the number of seeds.
+    """
+    form, devices = default_over_runs(), jax.local_devices()
+    count = jax.tree.leaves(states)[0].shape[0]
+    if len(devices) == 1 or count % len(devices):
+        return form(function, states)
+    kind = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((len(devices),), ("seeds",), kind, devices=devices)
+    spec = jax.sharding.PartitionSpec("seeds")
+    split = jax.shard_map(
+        lambda states: form(function, states),
+        mesh=mesh,
+        in_specs=spec,
+        out_specs=spec,
+        check_vma=False,
+    )
+    return split(states)
+
+
 def run(
     program: Program,
     state: State,
@@ -220,13 +264,14 @@ def run(
       first: steps that were run before.
       suggest_steps: how many steps the next call should take at most; a whole epoch
         when None.
-      observe: told (step, state, metrics, epoch_ended) after every call.
+      observe: told (step, state, metrics, epoch_ended) after every call; at an epoch's
+        end with the metrics of ``at_epoch_end`` too.
 
     Returns:
       The last state, and the last call's metrics.
     """
     metrics: dict[str, types.Array] = {}
-    while first < program.num_steps:
+    while first < program.num_steps and not _ended(program, state):
         epoch_end = first - first % program.steps_per_epoch + program.steps_per_epoch
         most = suggest_steps() if suggest_steps else program.steps_per_epoch
         stop = min(epoch_end, first + max(1, most))
@@ -235,6 +280,14 @@ def run(
         )
         jax.block_until_ready(metrics)
         first = stop
+        if stop == epoch_end and program.at_epoch_end:
+            epoch = jnp.int32(stop // program.steps_per_epoch - 1)
+            state, more = program.at_epoch_end(state, epoch, parts)
+            metrics = metrics | more
         if observe:
             observe(stop, state, metrics, stop == epoch_end)
     return state, metrics
+
+
+def _ended(program: Program, state: State) -> bool:
+    return bool(program.ended and program.ended(state).all())

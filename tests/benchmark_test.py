@@ -64,6 +64,7 @@ def chain_macs(name, depth):
         "architecture": architecture,
         "first_order": both(bilevel.first_order),
         "second_order": both(bilevel.unrolled),
+        "finite_difference": both(bilevel.finite_difference),
     }[name]
     params = [jnp.zeros((8, 8))] * depth
     args = jax.random.key(0), params, jnp.ones(8), jnp.zeros((1, 8))

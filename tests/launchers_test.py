@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from jnas import genotype, spaces, tables
+from jnas import genotype, registry, spaces, tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = [
@@ -169,6 +169,33 @@ def test_compare(made_table, tmp_path):
     assert json.loads(again.stdout.splitlines()[-1]) == result
 
 
+def test_compare_methods(made_table, tmp_path):
+    """Methods on images, their cells looked up in a table, random search beside them."""
+    folder, (table, plugins) = tmp_path / "methods", made_table
+    line = [
+        *plugins, f"--workdir={folder}", f"--objective=table:{table}", "--space=mini",
+        "--methods=gdas,darts_pt", "--num_seeds=2", "--num_devices=2", "--epochs=1",
+        "--features=2", "--batch_size=64", "--signal=valid_2", "--report=test_2",
+    ]  # fmt: skip
+    done = launch("compare", *line)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert list(result) == ["gdas", "darts_pt", "random_search"]
+    column = tables.read_npz(table).column("test_2")
+    for name in ("gdas", "darts_pt"):
+        told = result[name]
+        assert told["test_2"]["n"] == 2 and -1 <= told["tau"]["mean"] <= 1
+        assert min(abs(column - told["best"])) < 1e-4
+        assert 0 <= told["percentile"]["mean"] <= 100 and told["wall_seconds"] > 0
+    # 2 parts of 10 batches of 64, at 2016 images a cell: none is free
+    assert result["random_search"]["evaluations"] == 1
+    assert "Kendall" in done.stdout and (folder / "report.html").stat().st_size > 0
+    again = launch("compare", *line)
+    assert json.loads(again.stdout.splitlines()[-1]) == result
+    both = launch("compare", *line, "--controllers=reinforce")
+    assert "methods must be given without controllers" in both.stderr
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -212,6 +239,14 @@ def test_describe(tmp_path):
     }
 
 
+def test_describe_lists_the_methods(tmp_path):
+    """A row for each method, and nothing else."""
+    done = launch("describe", "--methods", cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 + len(registry.METHODS) and "| gdas" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("name", "flags", "words"),
     [
@@ -226,9 +261,10 @@ def test_describe(tmp_path):
         ("search", ["--workdir=w", "--batch_size=99999"], "batch_size must be from 1"),
         ("search", ["--workdir=w", "--plugins=no.py"], "existing .py files"),
         ("retrain", ["--workdir=w", "--genotype=DARTS_V3"], "Did you mean 'DARTS_V2'?"),
-        ("search", ["--workdir=w", "--epochs=0"], "--epochs must be"),
-        ("search", ["--workdir=w", "--learning_rate=-1"], "--learning_rate must be"),
+        ("search", ["--workdir=w", "--epochs=0"], "epochs must be at least 1, got 0"),
+        ("search", ["--workdir=w", "--learning_rate=-1"], "learning_rate must be at"),
         ("describe", ["--genotype=DARTS_V2", "--layers=0"], "at least 1, got 0"),
+        ("describe", [], "genotype must be given unless --methods is"),
         ("compare", ["--workdir=w"], "one of --budget_evaluations and --budget_sec"),
         ("compare", ["--workdir=w", "--budget_evaluations=9", "--controllers=reinforc"],
          "Did you mean 'reinforce'?"),

@@ -9,8 +9,8 @@ ROOT = pathlib.Path(jnas.__file__).parent
 FLOORS = [
     {"types", "registry", "genotype", "timing"},
     {"drawing", "zoo", "methods", "optimizers"},
-    {"spaces", "ops", "relaxations", "data"},
-    {"networks", "controllers", "bilevel", "tables"},
+    {"spaces", "ops", "relaxations", "perturbations", "regularizers", "data"},
+    {"networks", "controllers", "bilevel", "curvature", "selections", "tables"},
     {"program"},
     {"retrain"},
     {"objectives"},
@@ -20,8 +20,9 @@ FLOORS = [
 ]
 # run's stages read the genotype's drawing and tables through report only in launchers
 BLIND = [
-    {"spaces", "ops", "relaxations", "data"},
-    {"networks", "controllers", "bilevel", "tables"},
+    {"spaces", "ops", "relaxations", "perturbations", "data"},
+    {"spaces", "ops", "perturbations", "regularizers", "data"},  # they see relaxations
+    {"networks", "controllers", "bilevel", "curvature", "selections", "tables"},
 ]
 FLAX = {"ops", "networks"}
 

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from jnas import (
-    bilevel,
     controllers,
     data,
     networks,
     objectives,
     optimizers,
     program,
-    relaxations,
     search,
     spaces,
     tables,
@@ -29,12 +27,8 @@ def logits():
     """Those of a short first-order search on random images."""
     supernet = networks.supernet(SPACE, networks.Shape(2, 1, 2, channels=1))
     made = search.gradient_search(
-        SPACE,
         supernet,
-        relaxation=relaxations.softmax,
-        hypergradient=bilevel.first_order,
-        params_optimizer=optimizers.momentum_sgd(0.025),
-        logits_optimizer=optimizers.adam_l2(0.3),
+        search.Pieces(optimizers.momentum_sgd(0.025), optimizers.adam_l2(0.3)),
         augment=data.Augment((0.5,), (0.3,)),
         num_examples=(16, 16),
         batch_size=8,

@@ -1,5 +1,6 @@
 """What the README shows is run: its Python blocks here, its commands' flags too."""
 
+import dataclasses
 import importlib.util
 import pathlib
 import re
@@ -7,6 +8,8 @@ import subprocess
 import sys
 
 import pytest
+
+from jnas import methods
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -51,6 +54,11 @@ def test_commands_have_flags_that_exist(command):
     defined = set(re.findall(r'flags\.DEFINE_\w+\(\s*"(\w+)"', text))
     if "define_run_flags()" in text:
         defined |= {"workdir", "seed", "plugins", "debug"}
+    if "define_device_flag()" in text:
+        defined |= {"num_devices"}
+    if "define_method_flags()" in text:
+        fields = {field.name for field in dataclasses.fields(methods.Method)}
+        defined |= {"method"} | fields - {"source", "stages"}
     used = set(re.findall(r"--(\w+)", command.split(".py", 1)[1]))
     assert used <= defined | {"help"}, used - defined
 

@@ -41,12 +41,8 @@ def parts(*sizes):
 def gradient_program(num_seeds=None, over_seeds=None):
     """Builds two epochs of a gradient search on the tiny space."""
     return search.gradient_search(
-        spaces.zoo.tiny(),
         networks.supernet(spaces.zoo.tiny(), SHAPE),
-        relaxation=relaxations.softmax,
-        hypergradient=bilevel.first_order,
-        params_optimizer=optimizers.momentum_sgd(0.05),
-        logits_optimizer=optimizers.adam_l2(0.02),
+        search.Pieces(optimizers.momentum_sgd(0.05), optimizers.adam_l2(0.02)),
         augment=data.Augment((0.5,), (0.25,), crop_padding=1, flip=True, cutout=2),
         num_examples=(24, 16),
         batch_size=8,

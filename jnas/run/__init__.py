@@ -1,7 +1,13 @@
 """Runs that survive and explain themselves: workdir, checkpoints, metrics, progress."""
 
 from jnas.run.files import RunError
-from jnas.run.launch import define_run_flags, launch, run_flags
+from jnas.run.launch import (
+    define_device_flag,
+    define_run_flags,
+    launch,
+    run_flags,
+    use_devices,
+)
 from jnas.run.metrics import read as read_metrics
 from jnas.run.phase import Phase
 from jnas.run.signals import Interrupted
@@ -12,9 +18,11 @@ __all__ = [
     "Phase",
     "Run",
     "RunError",
+    "define_device_flag",
     "define_run_flags",
     "launch",
     "open_run",
     "read_metrics",
     "run_flags",
+    "use_devices",
 ]

@@ -4,14 +4,16 @@ A step's multiply-accumulates are those of its network's forward pass, as
 ``networks.count_macs`` reads them (through scans, where XLA's own count does not go;
 hand-written gradients it cannot read), times the passes that its derivatives need:
 
-  forward       1
-  weight        3   forward, gradient in the activations, gradient in the kernels
-  architecture  2   no gradient in the kernels
-  first_order   5   an architecture and a weight step
-  second_order 13   gradient of L_train 3, of L_valid at the new weights 3, back through
-                    the first gradient 4 (of its three products a layer, two are taken
-                    to the activations alone and one to both factors), weight step 3
-  retrain       3
+  forward            1
+  weight             3   forward, gradient in the activations, gradient in the kernels
+  architecture       2   no gradient in the kernels
+  first_order        5   an architecture and a weight step
+  second_order      13   gradient of L_train 3, of L_valid at the new weights 3, back
+                         through the first gradient 4 (of its three products a layer,
+                         two are taken to the activations alone and one to both
+                         factors), weight step 3
+  finite_difference 13   the same, with two probes of 2 in the place of the 4
+  retrain            3
 
 What is computed twice to save memory counts once. The first convolution needs no
 gradient in the images, so that the count is a little too high for shallow networks.
@@ -43,6 +45,7 @@ PASSES = {
     "architecture": 2,
     "first_order": 5,
     "second_order": 13,
+    "finite_difference": 13,
     "retrain": 3,
 }
 NUM_CLASSES = 10
@@ -154,6 +157,7 @@ def _search_steps(shape, key, batches, options) -> dict[str, Step]:
         "architecture": (architecture, (logits, logits_opt), batches, (params, key)),
         "first_order": (both(bilevel.first_order), state, batches, (key,)),
         "second_order": (both(bilevel.unrolled), state, batches, (key,)),
+        "finite_difference": (both(bilevel.finite_difference), state, batches, (key,)),
     }
     return {name: Step(*made[name], PASSES[name] * macs) for name in made}
 
@@ -167,7 +171,7 @@ def _retrain_step(shape, batches, options) -> Step:
         return retrain.cross_entropy(outputs, labels), stats
 
     def step(state, batch):
-        images, labels, _ = batch[0]
+        images, labels, *_ = batch[0]
         (value, stats), grads = jax.value_and_grad(loss, has_aux=True)(
             state.params, state.stats, images, labels
         )
@@ -176,7 +180,7 @@ def _retrain_step(shape, batches, options) -> Step:
 
     params, stats = _filled(jax.eval_shape(network.init, jax.random.key(0)))
     state = retrain.TrainState(params, stats, optimizer.init(params))
-    images, labels, _ = _first(batches)[0]
+    images, labels, *_ = _first(batches)[0]
     macs = networks.count_macs(loss, params, stats, images, labels)
     return Step(step, state, batches, (), PASSES["retrain"] * macs)
 

@@ -1,12 +1,13 @@
-"""Finding the genotype that a flag names."""
+"""Cells as a user names them, and as a line shows them."""
 
+import collections
 import pathlib
 
 import jax
 
 from jnas import controllers, registry, zoo
 from jnas import genotype as genotypes
-from jnas.run import stages
+from jnas.run import keys
 
 
 def find(text: str, *, space: str, seed: int) -> genotypes.Genotype:
@@ -44,6 +45,20 @@ def random_cells(space, count: int, *, seed: int) -> list[genotypes.Genotype]:
       count: how many.
       seed: of the draw.
     """
-    key = jax.random.fold_in(jax.random.key(seed), stages.CELLS_KEY)
+    key = jax.random.fold_in(jax.random.key(seed), keys.CELLS)
     draw = controllers.random_search(space.sizes, num_proposals=count)
     return [space.genotype(e) for e in draw.ask(key, draw.init(key))]
+
+
+def short(genotype: genotypes.Genotype) -> str:
+    """Returns the operations of each cell, counted, the most frequent first.
+
+    Args:
+      genotype: the cells.
+    """
+    cells = []
+    for name, cell in genotype.cells:
+        counts = collections.Counter(op for _, _, op in cell.edges)
+        listed = ", ".join(f"{n} {op}" for op, n in counts.most_common())
+        cells.append(f"{name}: {listed}")
+    return "; ".join(cells)

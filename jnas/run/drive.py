@@ -16,6 +16,8 @@ def drive(
     parts: tuple[types.Batch, ...],
     *,
     best: Callable[[program_lib.State], str] | None = None,
+    begin: Callable[[program_lib.State], program_lib.State] | None = None,
+    warn: Callable[[dict], str | None] | None = None,
 ) -> tuple[program_lib.State, dict[str, float]]:
     """Runs a program as a phase: from its checkpoint if there is one, to its end.
 
@@ -25,16 +27,26 @@ def drive(
       key: of the program.
       parts: (images, labels) of each part, on the device.
       best: state -> the best cell so far, in short.
+      begin: fresh state -> the state to begin with; None for the fresh one.
+      warn: an epoch's metrics -> what the user should know, or None; the first such
+        line is shown.
 
     Returns:
       The last state, and the last epoch's metrics; over seeds, mean and deviation.
     """
     restored = phase.restore(jax.eval_shape(program.init, key))
     first, state = restored or (0, program.init(key))
+    if begin and not restored:
+        state = begin(state)
+    warnings = []
 
     def observe(step, state, metrics, epoch_ended):
         shown = best(state) if best else None
         values = _over_seeds(program, metrics)
+        text = warn(values) if warn and epoch_ended and not warnings else None
+        if text:
+            warnings.append(text)
+            phase.say(text)
         phase.observe(step, state, values, best=shown, record=epoch_ended)
 
     state, _ = program_lib.run(
@@ -52,7 +64,7 @@ def drive(
 
 def _over_seeds(program: program_lib.Program, metrics: dict) -> dict:
     """Metrics in the program's order; over seeds, each mean, then each deviation."""
-    ordered = {name: metrics[name] for name in program.metrics}
+    ordered = {name: metrics[name] for name in program.metrics} | metrics
     if program.num_seeds is None:
         return ordered
     means = {name: values.mean() for name, values in ordered.items()}

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 from absl import app, flags, logging
 
 from jnas import registry
@@ -27,6 +28,20 @@ def define_run_flags() -> None:
     flags.DEFINE_list("plugins", [], "Python files to load first: your own parts.")
     flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
     flags.DEFINE_boolean("cache", True, "Keep compiled programs for the next process.")
+
+
+def define_device_flag() -> None:
+    """Defines --num_devices, for launchers whose runs are divided among devices."""
+    flags.DEFINE_integer(
+        "num_devices", 1, "CPU devices that share the runs.", lower_bound=1
+    )
+
+
+def use_devices() -> None:
+    """Makes as many CPU devices as --num_devices says; before any array is made."""
+    wanted = flags.FLAGS.num_devices
+    if jax.config.jax_num_cpu_devices != wanted:
+        jax.config.update("jax_num_cpu_devices", wanted)
 
 
 def run_flags() -> dict[str, Any]:

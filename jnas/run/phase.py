@@ -94,6 +94,29 @@ class Phase:
         )
         return self._step, state
 
+    def left(self, abstract: Any) -> Any:
+        """Reads back the last state of a phase that an earlier process ended.
+
+        Only where no later phase has saved anything yet.
+
+        Args:
+          abstract: as ``restore`` has it.
+
+        Raises:
+          RunError: the state is not there any more.
+        """
+        latest = self._books.latest
+        if latest is None or latest.note.get("phase") != self.name:
+            raise files.RunError(
+                f"the last state of {self.name!r} must be the newest checkpoint, got "
+                "another. Start the run in a new workdir."
+            )
+        return self._books.checkpoints.load(latest.step, abstract)
+
+    def say(self, text: str) -> None:
+        """Shows the user a line that stays."""
+        self._books.progress.say(f"{self.name}: {text}")
+
     def observe(
         self,
         step: int,

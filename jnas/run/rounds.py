@@ -10,8 +10,8 @@ import numpy as np
 from jnas import genotype as genotypes
 from jnas import program as program_lib
 from jnas import spaces, types
+from jnas.run import cells
 from jnas.run import phase as phase_lib
-from jnas.run import stages
 
 
 class SearchState(NamedTuple):
@@ -156,7 +156,7 @@ def drive(
         signal = state.scores[..., 0].reshape(-1)
         best = state.encodings.reshape(len(signal), -1)[signal.argmax()]
         values = {"best_score": signal.max(), "last_score": signal[done - before - 1]}
-        shown = stages.short(space.genotype(best))
+        shown = cells.short(space.genotype(best))
         phase.observe(done, state, values, best=shown)
     return state
 

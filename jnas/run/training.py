@@ -1,6 +1,5 @@
-"""The stages of an experiment, each a phase of a run: search, and retrain a cell."""
+"""Training a found cell from scratch, as a phase of a run."""
 
-import collections
 import dataclasses
 from typing import Any
 
@@ -9,45 +8,9 @@ import jax.numpy as jnp
 
 from jnas import data as data_lib
 from jnas import genotype as genotypes
-from jnas import networks, optimizers, registry, retrain, search, spaces
-from jnas import program as program_lib
+from jnas import networks, optimizers, retrain
 from jnas.run import drive as drive_lib
-from jnas.run import workdir
-
-SEARCH_KEY, RETRAIN_KEY, CELLS_KEY, TEST_KEY = range(4)  # folded into the run's key
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchSettings:
-    """What a gradient search is made of.
-
-    Attributes:
-      relaxation: name in ``registry.RELAXATIONS``.
-      hypergradient: name in ``registry.HYPERGRADIENTS``.
-      features: F of the first cells.
-      layers: cells (of a stage, for cells of one input).
-      batch_size: B, of both levels.
-      epochs: passes over the training part.
-      valid_rate: fraction of the training images that trains the architecture.
-      learning_rate: of the weights, at the start.
-      logits_learning_rate: of the architecture.
-      num_seeds: S searches as one program; None for one.
-      remat: whether each cell is computed again for the gradient, to save memory.
-      dtype: of the activations, ``float32`` or ``bfloat16``.
-    """
-
-    relaxation: str = "softmax"
-    hypergradient: str = "first_order"
-    features: int = 16
-    layers: int = 8
-    batch_size: int = 64
-    epochs: int = 50
-    valid_rate: float = 0.5
-    learning_rate: float = 0.025
-    logits_learning_rate: float = 3e-4
-    num_seeds: int | None = None
-    remat: bool = False
-    dtype: str = "float32"
+from jnas.run import keys, workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,124 +40,6 @@ class RetrainSettings:
     cutout: int | None = None
     remat: bool = False
     dtype: str = "float32"
-
-
-def check_names(settings: SearchSettings, space: spaces.CellSpace) -> None:
-    """Looks up everything that a search names, before anything is loaded.
-
-    Args:
-      settings: of the search.
-      space: its operations.
-
-    Raises:
-      KeyError: a name that is not registered; the nearest is guessed.
-    """
-    registry.RELAXATIONS[settings.relaxation]
-    registry.HYPERGRADIENTS[settings.hypergradient]
-    for name in space.operations:
-        registry.OPERATIONS[name]
-
-
-def short(genotype: genotypes.Genotype) -> str:
-    """Returns the operations of each cell, counted, the most frequent first.
-
-    Args:
-      genotype: the cells.
-    """
-    cells = []
-    for name, cell in genotype.cells:
-        counts = collections.Counter(op for _, _, op in cell.edges)
-        listed = ", ".join(f"{n} {op}" for op, n in counts.most_common())
-        cells.append(f"{name}: {listed}")
-    return "; ".join(cells)
-
-
-def search_cells(
-    run: workdir.Run,
-    dataset: data_lib.Dataset,
-    space: spaces.CellSpace,
-    settings: SearchSettings,
-    *,
-    seed: int,
-) -> tuple[genotypes.Genotype, dict[str, Any]]:
-    """Searches a space by gradient, as the phase ``search``.
-
-    Args:
-      run: the open run.
-      dataset: its training part is split in two; the test part is not touched.
-      space: the space of cells.
-      settings: of the search.
-      seed: of the split and of the search.
-
-    Returns:
-      The found genotype (over seeds: of the one with the best validation accuracy),
-      and the phase's result.
-    """
-    rows = data_lib.stratified(seed, dataset.y_train, settings.valid_rate)
-    shape = networks.Shape(
-        settings.features,
-        settings.layers,
-        dataset.num_classes,
-        dataset.image_shape[-1],
-    )
-    program = _search_program(dataset, space, settings, shape, rows)
-    phase = run.phase("search", program.num_steps)
-    if phase.result is None:
-        parts = tuple(
-            (jnp.asarray(dataset.x_train[i]), jnp.asarray(dataset.y_train[i]))
-            for i in rows
-        )
-        key = jax.random.fold_in(jax.random.key(seed), SEARCH_KEY)
-
-        def best(state):
-            return short(_genotypes(space, state)[_best_seed(state)])
-
-        state, metrics = drive_lib.drive(phase, program, key, parts, best=best)
-        found = [genotypes.to_json(g) for g in _genotypes(space, state)]
-        phase.end(
-            metrics
-            | {
-                "genotype": found[_best_seed(state)],
-                "genotypes": found,
-                "seconds": round(phase.seconds, 2),
-            }
-        )
-    return genotypes.from_json(phase.result["genotype"]), phase.result
-
-
-def _search_program(dataset, space, settings, shape, rows) -> program_lib.Program:
-    steps = len(rows[0]) // settings.batch_size
-    rate = optimizers.cosine_by_epoch(
-        start=settings.learning_rate,
-        end=settings.learning_rate / 25,
-        num_epochs=settings.epochs,
-        steps_per_epoch=max(1, steps),
-    )
-    return search.gradient_search(
-        space,
-        networks.supernet(
-            space, shape, remat=settings.remat, dtype=jnp.dtype(settings.dtype)
-        ),
-        relaxation=registry.RELAXATIONS[settings.relaxation],
-        hypergradient=registry.HYPERGRADIENTS[settings.hypergradient],
-        params_optimizer=optimizers.momentum_sgd(rate),
-        logits_optimizer=optimizers.adam_l2(settings.logits_learning_rate),
-        augment=data_lib.for_search(dataset),
-        num_examples=tuple(map(len, rows)),
-        batch_size=settings.batch_size,
-        num_epochs=settings.epochs,
-        num_seeds=settings.num_seeds,
-    )
-
-
-def _genotypes(space: spaces.CellSpace, state: Any) -> list[genotypes.Genotype]:
-    logits = state.inner.logits
-    many = logits if logits.ndim == 4 else logits[None]
-    return [space.genotype(space.discretize(one)) for one in many]
-
-
-def _best_seed(state: Any) -> int:
-    return int(jnp.atleast_1d(state.sums["valid_accuracy"]).argmax())
 
 
 def check_size(dataset: data_lib.Dataset) -> None:
@@ -272,8 +117,8 @@ def retrain_cell(
     phase = run.phase(name, program.num_steps)
     if phase.result is not None:
         return phase.result
-    key = jax.random.fold_in(jax.random.key(seed), RETRAIN_KEY)
-    test_key = jax.random.fold_in(jax.random.key(seed), TEST_KEY)
+    key = jax.random.fold_in(jax.random.key(seed), keys.RETRAIN)
+    test_key = jax.random.fold_in(jax.random.key(seed), keys.TEST)
     part = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
     state, metrics = drive_lib.drive(phase, program, key, (part,))
 

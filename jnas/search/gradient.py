@@ -1,6 +1,7 @@
-"""The two searches: by gradient through a supernet, and discrete, by ask and tell."""
+"""The search by gradient: a supernet's parameters and its architecture, in turns."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,134 +12,158 @@ from jnas import bilevel as bilevel_lib
 from jnas import networks, relaxations, spaces, types
 from jnas import program as program_lib
 from jnas.data import augment as augment_lib
+from jnas.search import losses as losses_lib
+from jnas.search import mixing, watching
 
 METRICS = ("train_loss", "train_accuracy", "valid_accuracy", "valid_loss", "entropy")
 
 
-class Batch(NamedTuple):
-    """What the two losses are given.
+@dataclasses.dataclass(frozen=True)
+class Pieces:
+    """What a gradient search is put together from.
 
     Attributes:
-      images: f32[B, H, W, F], augmented.
-      labels: i32[B].
-      progress: f32[], 0 to 1 over the search.
-    """
-
-    images: types.Array
-    labels: types.Array
-    progress: types.Array
-
-
-def losses(
-    supernet: networks.Supernet,
-    relaxation: types.Relaxation,
-    regularizers: Sequence[types.Regularizer] = (),
-) -> tuple[types.Loss, types.Loss]:
-    """Builds the training and the validation loss of a supernet.
-
-    Both are the mean cross-entropy at weights = relaxation(key, logits, progress); the
-    validation loss adds the regularizers.
-
-    Args:
-      supernet: the network.
+      params_optimizer: of the supernet's parameters.
+      logits_optimizer: of the architecture.
       relaxation: logits to weights.
+      hypergradient: the rule of the architecture's gradient.
       regularizers: penalties on the architecture.
-
-    Returns:
-      (train_loss, valid_loss), each (key, params, logits, Batch) -> (f32[], metrics).
+      perturbation: of the weights that the parameters are trained with.
+      strengths: the relaxation, without draws, that cells are derived from.
+      selection: derives a cell from its weights.
+      edge_weights: whether the edges that enter a node are weighed too.
+      logits_scale: deviation of the first logits.
+      frozen_epochs: at first, in which the parameters alone are trained.
+      form_inputs: Clock -> what the supernet's form needs.
     """
 
-    def cross_entropy(key, params, logits, batch):
-        relax_key, op_key = jax.random.split(key)
-        weights = relaxation(relax_key, logits, batch.progress)
-        outputs = supernet.apply(params, batch.images, weights, key=op_key)
-        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.labels)
-        accuracy = (outputs.argmax(-1) == batch.labels).mean()
-        return loss.mean(), weights, {"accuracy": accuracy}
+    params_optimizer: optax.GradientTransformation
+    logits_optimizer: optax.GradientTransformation
+    relaxation: types.Relaxation = relaxations.softmax
+    hypergradient: types.Hypergradient = bilevel_lib.first_order
+    regularizers: tuple[types.Regularizer, ...] = ()
+    perturbation: types.Perturbation | None = None
+    strengths: types.Relaxation = relaxations.softmax
+    selection: types.Selection = spaces.CellSpace.strongest
+    edge_weights: bool = False
+    logits_scale: float = 1e-3
+    frozen_epochs: int = 0
+    form_inputs: Callable[[program_lib.Clock], networks.FormInputs] = lambda clock: (
+        networks.FormInputs()
+    )
 
-    def train_loss(key, params, logits, batch):
-        loss, _, metrics = cross_entropy(key, params, logits, batch)
-        return loss, metrics
 
-    def valid_loss(key, params, logits, batch):
-        loss, weights, metrics = cross_entropy(key, params, logits, batch)
-        penalty = sum(r(logits, weights, batch.progress) for r in regularizers)
-        return loss + penalty, metrics
+class GradientState(NamedTuple):
+    """What a gradient search carries.
 
-    return train_loss, valid_loss
+    Attributes:
+      params: of the supernet.
+      logits: f32[C, E, O], or ArchParams where edges are weighed.
+      params_opt: state of the optimiser of params.
+      logits_opt: state of the optimiser of logits.
+      mask: bool[C, E, O], False for candidates that are out; None for no mask.
+      watched: what was seen at the ends of epochs; None where nobody looks.
+    """
+
+    params: types.Params
+    logits: types.Params
+    params_opt: Any
+    logits_opt: Any
+    mask: types.Array | None
+    watched: watching.Watched | None
 
 
 def gradient_search(
-    space: spaces.CellSpace,
     supernet: networks.Supernet,
+    pieces: Pieces,
     *,
-    relaxation: types.Relaxation,
-    hypergradient: types.Hypergradient,
-    params_optimizer: optax.GradientTransformation,
-    logits_optimizer: optax.GradientTransformation,
     augment: augment_lib.Augment,
     num_examples: tuple[int, int],
     batch_size: int,
     num_epochs: int,
+    masks: bool = False,
+    watch: watching.Watch | None = None,
     num_seeds: int | None = None,
     over_seeds: Callable | None = None,
-    regularizers: Sequence[types.Regularizer] = (),
 ) -> program_lib.Program:
-    """Builds the differentiable search of DARTS as one program.
+    """Builds the differentiable search as one program.
 
-    Both parts are augmented, as in the paper's code. The logits start at 1e-3 N(0, 1).
+    Both parts are augmented, as in the paper's code.
 
     Args:
-      space: the space of cells.
-      supernet: its network.
-      relaxation: logits to weights.
-      hypergradient: the rule of the architecture's gradient.
-      params_optimizer: of the supernet's parameters.
-      logits_optimizer: of the logits.
+      supernet: of the space that is searched.
+      pieces: of the method.
       augment: of the images.
       num_examples: sizes of the training and the validation part.
       batch_size: B, of both.
       num_epochs: passes over the training part.
+      masks: whether candidates may be taken out; all are in at first.
+      watch: looks for a collapse at the end of each epoch; None for nobody.
       num_seeds: S searches as one program, or None for one.
       over_seeds: how they are run, as ``program.program`` says.
-      regularizers: penalties on the architecture.
 
     Returns:
-      The program. Its state's ``inner`` is a BilevelState; its metrics are METRICS.
+      The program. Its state's ``inner`` is a GradientState; its metrics are METRICS.
 
     Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, algorithm 1. Differs: an
     epoch's last incomplete batch is left out.
     """
-    train_loss, valid_loss = losses(supernet, relaxation, regularizers)
+    space = supernet.space
+    train_loss, valid_loss = losses_lib.losses(
+        supernet,
+        pieces.relaxation,
+        regularizers=pieces.regularizers,
+        perturbation=pieces.perturbation,
+    )
     method = bilevel_lib.bilevel(
         train_loss,
         valid_loss,
-        params_optimizer=params_optimizer,
-        logits_optimizer=logits_optimizer,
-        hypergradient=hypergradient,
+        params_optimizer=pieces.params_optimizer,
+        logits_optimizer=pieces.logits_optimizer,
+        hypergradient=pieces.hypergradient,
     )
 
     def init(key):
         params_key, logits_key = jax.random.split(key)
-        logits = 1e-3 * jax.random.normal(logits_key, space.shape)
-        return method.init(supernet.init(params_key), logits)
+        arch = first_arch(logits_key, space, pieces)
+        inner = method.init(supernet.init(params_key), arch)
+        mask = jnp.ones(space.shape, bool) if masks else None
+        state = GradientState(*inner, mask, None)
+        return state._replace(watched=watch.begin(state)) if watch else state
 
     def step(key, clock, state, pair):
         step_key, *image_keys = jax.random.split(key, 3)
         train, valid = (
-            Batch(augment_lib.augment(k, images, augment), labels, clock.progress)
+            losses_lib.Batch(
+                augment_lib.augment(k, images, augment),
+                labels,
+                clock.progress,
+                state.mask,
+                pieces.form_inputs(clock),
+            )
             for k, (images, labels) in zip(image_keys, pair, strict=True)
         )
-        state, info = method.step(step_key, state, train, valid)
-        entropy = relaxations.entropy(jax.nn.softmax(state.logits, -1))
+        frozen = pieces.frozen_epochs or None
+        if frozen:
+            frozen = clock.epoch < frozen
+        inner = bilevel_lib.BilevelState(*state[:4])
+        inner, info = method.step(step_key, inner, train, valid, frozen=frozen)
         values = (
             info.train_loss,
             info.train_metrics["accuracy"],
             info.valid_metrics["accuracy"],
             info.valid_loss,
-            entropy,
+            _entropy(space, pieces, inner.logits, state.mask),
         )
+        state = state._replace(**inner._asdict())
         return state, dict(zip(METRICS, values, strict=True))
+
+    def look(key, clock, state, parts):
+        look_key, answer_key = jax.random.split(key)
+        seen = watch.look(look_key, clock, state, parts[1])
+        state = state._replace(watched=seen)
+        state = watch.answer(answer_key, clock, state, parts[1])
+        return state, state.watched.values
 
     return program_lib.program(
         init,
@@ -149,62 +174,32 @@ def gradient_search(
         num_epochs=num_epochs,
         num_seeds=num_seeds,
         over_seeds=over_seeds,
+        at_epoch_end=look if watch else None,
+        ended=(lambda state: state.watched.stopped) if watch else None,
     )
 
 
-class History(NamedTuple):
-    """What a discrete search saw, round by round.
-
-    Attributes:
-      encodings: i32[R, P, G].
-      scores: f32[R, P, M]; NaN replaced by -inf.
-    """
-
-    encodings: types.Array
-    scores: types.Scores
-
-
-def discrete_search(
-    key: types.Key,
-    controller: types.Controller,
-    objective: types.Objective,
-    *,
-    num_rounds: int,
-) -> tuple[Any, History]:
-    """Runs a controller against an objective: ask, score, tell.
-
-    Pure and jittable where the objective is; ``vmap`` over keys gives many runs.
+def first_arch(key: types.Key, space: spaces.CellSpace, pieces: Pieces) -> types.Params:
+    """Draws the architecture that a search starts from.
 
     Args:
-      key: of the whole run.
-      controller: proposes encodings.
-      objective: (key, i32[P, G]) -> f32[P, M], higher is better.
-      num_rounds: R, at least 1.
+      key: consumed.
+      space: the space of cells.
+      pieces: of the method.
 
     Returns:
-      (the controller's last state, the History).
+      Logits logits_scale N(0, 1) f32[C, E, O], or ArchParams of such.
     """
-    init_key, rounds_key = jax.random.split(key)
-
-    def one_round(state, keys):
-        encodings = controller.ask(keys[0], state)
-        scores = objective(keys[1], encodings)
-        scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
-        state = controller.tell(state, encodings, scores)
-        return state, History(encodings, scores)
-
-    keys = jax.random.split(rounds_key, (num_rounds, 2))
-    return jax.lax.scan(one_round, controller.init(init_key), keys)
+    logits_key, edges_key = jax.random.split(key)
+    if not pieces.edge_weights:
+        return pieces.logits_scale * jax.random.normal(key, space.shape)
+    return types.ArchParams(
+        pieces.logits_scale * jax.random.normal(logits_key, space.shape),
+        pieces.logits_scale * jax.random.normal(edges_key, space.shape[:2]),
+    )
 
 
-def best(history: History, metric: int = 0) -> tuple[types.Encoding, types.Array]:
-    """Returns the best encoding i32[G] of a history and its score f32[].
-
-    Args:
-      history: of ``discrete_search``.
-      metric: column of the scores.
-    """
-    scores = history.scores[..., metric].reshape(-1)
-    encodings = history.encodings.reshape(len(scores), -1)
-    winner = scores.argmax()
-    return encodings[winner], scores[winner]
+def _entropy(space, pieces, arch, mask) -> types.Array:
+    logits, _ = mixing.split(arch)
+    weights = mixing.strengths(space, pieces.strengths, logits, mask)
+    return relaxations.entropy(weights / weights.sum(-1, keepdims=True))

@@ -89,6 +89,19 @@ class CellSpace:
         """
         return dataclasses.replace(self, candidates=tuple(names))
 
+    def without_none(self) -> "CellSpace":
+        """Returns the space without the candidate ``none``.
+
+        Where nodes choose their inputs its encodings are the same: ``none`` takes part
+        in the softmax alone.
+        """
+        lists = tuple(
+            tuple(tuple(n for n in names if n != lookup_tables.NONE) for names in edges)
+            for edges in self._lists
+        )
+        alike = isinstance(self.candidates[0], str)
+        return dataclasses.replace(self, candidates=lists[0][0] if alike else lists)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, E, O), the shape of logits and weights."""

@@ -1,0 +1,66 @@
+"""The discrete search: ask, score, tell."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jnas import types
+
+
+class History(NamedTuple):
+    """What a discrete search saw, round by round.
+
+    Attributes:
+      encodings: i32[R, P, G].
+      scores: f32[R, P, M]; NaN replaced by -inf.
+    """
+
+    encodings: types.Array
+    scores: types.Scores
+
+
+def discrete_search(
+    key: types.Key,
+    controller: types.Controller,
+    objective: types.Objective,
+    *,
+    num_rounds: int,
+) -> tuple[Any, History]:
+    """Runs a controller against an objective: ask, score, tell.
+
+    Pure and jittable where the objective is; ``vmap`` over keys gives many runs.
+
+    Args:
+      key: of the whole run.
+      controller: proposes encodings.
+      objective: (key, i32[P, G]) -> f32[P, M], higher is better.
+      num_rounds: R, at least 1.
+
+    Returns:
+      (the controller's last state, the History).
+    """
+    init_key, rounds_key = jax.random.split(key)
+
+    def one_round(state, keys):
+        encodings = controller.ask(keys[0], state)
+        scores = objective(keys[1], encodings)
+        scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
+        state = controller.tell(state, encodings, scores)
+        return state, History(encodings, scores)
+
+    keys = jax.random.split(rounds_key, (num_rounds, 2))
+    return jax.lax.scan(one_round, controller.init(init_key), keys)
+
+
+def best(history: History, metric: int = 0) -> tuple[types.Encoding, types.Array]:
+    """Returns the best encoding i32[G] of a history and its score f32[].
+
+    Args:
+      history: of ``discrete_search``.
+      metric: column of the scores.
+    """
+    scores = history.scores[..., metric].reshape(-1)
+    encodings = history.encodings.reshape(len(scores), -1)
+    winner = scores.argmax()
+    return encodings[winner], scores[winner]

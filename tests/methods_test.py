@@ -1,0 +1,224 @@
+"""Tests of methods: their papers' numbers, their pieces, and each of them run whole."""
+
+import dataclasses
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jnas import data, methods, networks, program, registry, report, search, spaces
+
+SPACE = spaces.CellSpace(
+    "mini", ("cell",), 1, 2, ("none", "skip_connect", "nor_conv_1x1"), None, (2,)
+)
+README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+
+
+def setting(**changes):
+    """Eight and eight images of four rows, one channel, two classes."""
+    made = search.Setting(
+        networks.Shape(12, 1, 2, channels=1), data.Augment((0.5,), (0.3,)), (8, 8)
+    )
+    return made._replace(**changes)
+
+
+def parts():
+    """Random images for both levels."""
+    return tuple(
+        (jax.random.uniform(jax.random.key(i), (8, 4, 4, 1)), jnp.arange(8) % 2)
+        for i in range(2)
+    )
+
+
+def short(name, **changes):
+    """A method with three epochs of batches of four, that moves its logits fast."""
+    small = {"epochs": 3, "batch_size": 4, "features": 12, "layers": 1}
+    rate = {"logits_learning_rate": 0.1, "watch_interval": 0}
+    method = registry.METHODS[name]()
+    tuning = {"projection_epochs": min(1, method.projection_epochs)}
+    if method.early_stopping or method.adaptive_decay:
+        rate["watch_interval"] = 1
+    return dataclasses.replace(method, **small | rate | tuning | changes)
+
+
+def run_all(method, space=SPACE, **changes):
+    """Runs a method's legs; returns those and the states that they ended in."""
+    search.check(method, space)
+    space = search.space_of(method, space)
+    made, states = search.legs(method, space, setting(**changes)), []
+    for number, leg in enumerate(made):
+        state = leg.program.init(jax.random.key(number))
+        if states:
+            state = leg.carry(states[-1], state)
+        states.append(program.run(leg.program, state, parts())[0])
+        states[-1] = jax.tree.map(jnp.copy, states[-1])
+    return made, states
+
+
+def p_darts_takes_candidates_out_and_grows(made, states):
+    """Three candidates, then two, then one on each edge; deeper; those out stay out."""
+    assert [leg.name for leg in made] == ["search_1", "search_2", "search_3"]
+    # 3, round(15 / 8) and round(9 / 8) candidates; those that weighed most stay
+    counts = [int(s.inner.mask[0].sum(-1)[0]) for s in states]
+    assert counts == [3, 2, 1]
+    for before, after in zip(states, states[1:], strict=False):
+        assert not bool((after.inner.mask & ~before.inner.mask).any())
+        weights = jax.nn.softmax(
+            jnp.where(before.inner.mask, before.inner.logits, -jnp.inf), -1
+        )
+        kept = jnp.where(after.inner.mask, weights, jnp.inf).min(-1)
+        gone = jnp.where(after.inner.mask, -jnp.inf, weights).max(-1)
+        assert bool((kept >= gone).all())
+    depth = [sum(count for _, count, m in leg.supernet.layers if m) for leg in made]
+    assert depth == [3, 6, 9]  # three stages of 1, 2 and 3 cells
+
+
+def dr_nas_goes_on_wider(made, states):
+    """The second stage starts from the first one's weights, schedule and logits."""
+    first = states[0]
+    second = made[1].carry(first, made[1].program.init(jax.random.key(1)))
+    wide, narrow = (
+        jax.tree.leaves(s.inner.params["layers_00"]["nodes"]) for s in (second, first)
+    )
+    assert {w.shape[-1] for w in narrow} == {2} and {w.shape[-1] for w in wide} == {3}
+    np.testing.assert_array_equal(wide[0][..., :2], narrow[0][..., :2])
+    np.testing.assert_array_equal(second.inner.logits, first.inner.logits)
+    counts = [int(s.inner.params_opt[3].count) for s in (first, second)]
+    assert counts[0] == counts[1] == 2 * 2  # two epochs of two steps
+
+
+def dartspt_decides_every_edge(made, states):
+    """It ends with one candidate on each edge, which is the derived cell."""
+    assert [leg.name for leg in made] == ["search", "projection"]
+    assert int(states[-1].inner.mask.sum()) == 3
+    encoding, _ = search.derive(short("darts_pt"), SPACE, states[-1])
+    np.testing.assert_array_equal(SPACE.weights(encoding), states[-1].inner.mask)
+
+
+MORE = {
+    "pdarts": p_darts_takes_candidates_out_and_grows,
+    "drnas_progressive": dr_nas_goes_on_wider,
+    "darts_pt": dartspt_decides_every_edge,
+}
+
+
+@pytest.mark.parametrize("name", list(registry.METHODS))
+def test_every_method_runs(name):
+    """From first step to cell, all finite; the logits have moved; its own pieces."""
+    method = short(name)
+    made, states = run_all(method)
+    inner = states[-1].inner
+    for leaf in jax.tree.leaves((inner.params, inner.logits)):
+        assert bool(jnp.isfinite(leaf).all())
+    space = search.space_of(method, SPACE)
+    encoding, weights = search.derive(method, space, states[-1])
+    assert encoding.shape == (3,) and weights.shape == SPACE.shape
+    assert bool((weights >= 0).all())
+    logits, _ = search.mixing.split(inner.logits)
+    assert float(jnp.abs(logits).max()) > 5e-3
+    assert len(made) == len(method.stages) + bool(method.projection_epochs)
+    MORE.get(name, lambda *_: None)(made, states)
+
+
+def test_numbers_of_the_papers():
+    """What FACTS of each paper's released code say, by name."""
+    said = {
+        "darts": dict(features=16, layers=8, epochs=50, batch_size=64),
+        "gdas": dict(epochs=250, weight_decay=5e-4, nesterov=True),
+        "snas": dict(epochs=150),
+        "pcdarts": dict(partial=4, batch_size=256, learning_rate=0.1),
+        "pdarts": dict(layers=5, epochs=75, batch_size=96, max_skips=2),
+        "drnas_progressive": dict(features=36, layers=20, epochs=50),
+        "fairdarts": dict(learning_rate=0.005, batch_size=128, logits_b1=0.9),
+    }
+    for name, numbers in said.items():
+        method = registry.METHODS[name]()
+        for field, value in numbers.items():
+            assert getattr(method, field) == value, (name, field)
+    # 15 of 50 epochs, 10 of each stage's 25
+    for name, epochs, frozen in (("pcdarts", 50, 15), ("pdarts", 25, 10)):
+        assert round(registry.METHODS[name]().frozen_rate * epochs) == frozen
+    stages = registry.METHODS["pdarts"]().stages
+    assert [round(5 * s.depth_rate) for s in stages] == [5, 11, 17]
+    assert [round(8 * s.candidates_rate) for s in stages] == [8, 5, 3]
+    kept = [round(7 * s.candidates_rate) for s in methods.drnas_progressive().stages]
+    assert kept == [7, 4]
+
+
+def test_frozen_logits_stay():
+    """PC-DARTS' logits, and those of its edges, wait for their epoch."""
+    method = short("pcdarts", frozen_rate=1.0)
+    made = search.legs(method, SPACE, setting())
+    start = made[0].program.init(jax.random.key(0))
+    begin = jax.tree.map(jnp.copy, start.inner)
+    state, _ = program.run(made[0].program, start, parts())
+    assert type(state.inner.logits).__name__ == "ArchParams"
+    jax.tree.map(np.testing.assert_array_equal, begin.logits, state.inner.logits)
+    moved = jax.tree.map(
+        lambda a, b: float(jnp.abs(a - b).max()), begin.params, state.inner.params
+    )
+    assert max(jax.tree.leaves(moved)) > 1e-3
+
+
+def test_seeds_are_searches_of_their_own():
+    """Two seeds in two stages, one program: masks and logits of their own."""
+    stages = methods.pdarts().stages[:2]
+    method = short("pdarts", stages=stages, skip_zeros=False, layers=1)
+    _, states = run_all(method, num_seeds=2)
+    masks, logits = states[-1].inner.mask, states[-1].inner.logits
+    assert masks.shape == (2, *SPACE.shape)
+    for mask, before in zip(masks, states[0].inner.logits, strict=True):
+        np.testing.assert_array_equal(
+            mask, search.plan.strongest_candidates(jax.nn.softmax(before, -1), 2)
+        )
+    assert not np.array_equal(logits[0], logits[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (dict(relaxation="softmaks"), KeyError, "relaxation must be .*'softmax'"),
+        (dict(selection="strong"), KeyError, "selection must be .*'strongest'"),
+        (dict(regularizers=("zero",)), KeyError, "regularizer must be"),
+        (dict(perturbation="unifrom"), KeyError, "perturbation must be .*'uniform'"),
+        (dict(strengths="soft"), KeyError, "relaxation must be"),
+        (dict(epochs=0), ValueError, "epochs must be at least 1, got 0"),
+        (dict(frozen_rate=2), ValueError, "frozen_rate must be at most 1, got 2"),
+        (dict(max_skips=-1), ValueError, "max_skips must be at least 0, got -1"),
+        (
+            dict(early_stopping=True, adaptive_decay=True),
+            ValueError,
+            "early_stopping must be off where adaptive_decay is on",
+        ),
+        (
+            dict(early_stopping=True, watch_interval=0),
+            ValueError,
+            "watch_interval must be at least 1",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(changes, error, message):
+    """Names and numbers are checked at the door."""
+    with pytest.raises(error, match=message):
+        search.check(dataclasses.replace(methods.darts(), **changes), SPACE)
+
+
+def test_the_readme_has_the_table_of_the_registry():
+    """Paper to pieces, as the registry says it."""
+    assert report.markdown(report.methods_table()) in README
+
+
+def test_dropout_of_skips_follows_its_schedule():
+    """p (E - e - 1) / E while frozen, then p exp(-.2 (e - 10)), for 25 epochs."""
+    method = methods.pdarts()
+    given = search.plan.form_inputs(method, method.stages[1], 25)
+    for epoch, want in ((0, 0.4 * 24 / 25), (9, 0.4 * 15 / 25), (10, 0.4),
+                        (15, 0.4 * np.exp(-1.0))):  # fmt: skip
+        clock = program.Clock(jnp.int32(epoch), jnp.float32(epoch / 25))
+        np.testing.assert_allclose(given(clock).skip_dropout, want, rtol=1e-6)
+    given = search.plan.form_inputs(methods.darts_minus(), methods.Stage(), 50)
+    for epoch in (0, 10, 49):
+        clock = program.Clock(jnp.int32(epoch), jnp.float32(0))
+        np.testing.assert_allclose(given(clock).auxiliary_skip, (50 - epoch) / 50)
