@@ -1,4 +1,6 @@
-"""Tests of bilevel optimisation: the paper's toy, closed forms, central differences."""
+"""Tests of bilevel optimisation: the paper's toy, the step, the optimisers."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,15 @@ def toy_train(key, w, a, batch):
 
 
 @pytest.mark.parametrize(
-    ("rule", "end"), [(bilevel.unrolled, (1.0, 1.0)), (bilevel.first_order, (2.0, 2.0))]
+    ("rule", "end"),
+    [
+        (bilevel.first_order, (2.0, 2.0)),
+        (bilevel.unrolled, (1.0, 1.0)),
+        (bilevel.finite_difference, (1.0, 1.0)),
+        # H = 2: one step of 1/2 inverts it, and so does one iteration
+        (functools.partial(bilevel.neumann, step_size=0.5), (1.0, 1.0)),
+        (functools.partial(bilevel.conjugate_gradient, damping=0.0), (1.0, 1.0)),
+    ],
 )
 def test_toy_of_the_paper(rule, end):
     """From (a, w) = (2, -2), xi = .5: second order solves it, first order stalls."""
@@ -52,51 +62,6 @@ def test_unrolled_gradient_of_the_toy_for_every_w():
         np.testing.assert_allclose(got, 2 * a - 2, atol=1e-6)
 
 
-def quadratic(seed, size=4):
-    """Draws a smooth bilevel problem in float64 with a non-linear inner loss."""
-    keys = jax.random.split(jax.random.key(seed), 3)
-    m, n = (jax.random.normal(k, (size, size), jnp.float64) for k in keys[:2])
-
-    def train(key, w, a, batch):
-        return jnp.sum(jnp.tanh(m @ w - a) ** 2) + 0.1 * jnp.sum((w * a) ** 2), {}
-
-    def valid(key, w, a, batch):
-        return jnp.sum((n @ w + a) ** 2) + jnp.sum(jnp.cos(a)), {}
-
-    w, a = jax.random.normal(keys[2], (2, size), jnp.float64)
-    return train, valid, w, a
-
-
-@pytest.mark.parametrize("num_steps", [1, 3])
-def test_unrolled_against_central_differences(num_steps):
-    """Through clipping, decay, momentum with a full buffer, relative error < 1e-6."""
-    with jax.enable_x64(True):
-        train, valid, w, a = quadratic(0)
-        optimizer = optimizers.momentum_sgd(0.02, clip_norm=1.0)
-        opt_state = optimizer.init(w)
-        _, opt_state = optimizer.update(jnp.ones_like(w), opt_state, w)
-        rule = bilevel.unrolled(train, valid, optimizer, num_steps=num_steps)
-        _, got = jax.jit(rule)(jax.random.key(0), w, opt_state, a, None, None)
-
-        def after(a):
-            v, state = w, opt_state
-            for _ in range(num_steps):
-                grads = jax.grad(lambda v: train(None, v, a, None)[0])(v)
-                updates, state = optimizer.update(grads, state, v)
-                v = v + updates
-            return valid(None, v, a, None)[0]
-
-        h = 1e-5
-        want = [(after(a + h * e) - after(a - h * e)) / (2 * h) for e in jnp.eye(4)]
-        error = np.linalg.norm(got - np.array(want)) / np.linalg.norm(want)
-        assert error < 1e-6
-        _, first = bilevel.first_order(train, valid, optimizer)(
-            jax.random.key(0), w, opt_state, a, None, None
-        )
-        # the test tells them apart: the first order is far off
-        assert np.linalg.norm(first - np.array(want)) / np.linalg.norm(want) > 1e-2
-
-
 def test_a_step_moves_the_logits_first():
     """The weight step sees the new logits and the same training batch."""
     method = bilevel.bilevel(
@@ -114,10 +79,112 @@ def test_a_step_moves_the_logits_first():
     np.testing.assert_allclose(info.train_loss, (-2 - a) ** 2, atol=1e-5)
 
 
-def test_num_steps_is_checked():
-    """No step at all is refused."""
-    with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
-        bilevel.unrolled(toy_train, toy_valid, optax.sgd(0.1), num_steps=0)
+def frozen_method(logits_optimizer, hypergradient=bilevel.first_order):
+    """Builds a method on a smooth problem of four and four, its state, and L_valid."""
+    m, n = jax.random.normal(jax.random.key(0), (2, 4, 4))
+
+    def train(key, w, a, batch):
+        return jnp.sum(jnp.tanh(m @ w - a) ** 2), {"norm": jnp.vdot(w, w)}
+
+    def valid(key, w, a, batch):
+        noise = jax.random.normal(key, (4,))
+        return jnp.sum((n @ w + a + noise) ** 2), {"norm": jnp.vdot(a, a)}
+
+    method = bilevel.bilevel(
+        train,
+        valid,
+        params_optimizer=optimizers.momentum_sgd(0.1),
+        logits_optimizer=logits_optimizer,
+        hypergradient=hypergradient,
+    )
+    state = method.init(*jax.random.normal(jax.random.key(1), (2, 4)))
+    state, _ = method.step(jax.random.key(2), state, None, None)  # full buffers
+    return method, state, valid
+
+
+def frozen_step(method):
+    """Compiles a step whose ``frozen`` is data."""
+
+    @jax.jit
+    def step(key, state, frozen):
+        return method.step(key, state, None, None, frozen=frozen)
+
+    return step
+
+
+def test_frozen_logits_stay_and_weights_move():
+    """Bit for bit; the weights as in a step that does not move the logits either."""
+    method, state, valid = frozen_method(optimizers.adam_l2(0.1))
+    step, key = frozen_step(method), jax.random.key(3)
+    frozen, info = step(key, state, jnp.array(True))
+    moved, _ = step(key, state, jnp.array(False))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        (frozen.logits, frozen.logits_opt),
+        (state.logits, state.logits_opt),
+    )
+    assert np.abs(moved.logits - state.logits).min() > 1e-3
+    assert step._cache_size() == 1
+    # the same program with a rate of zero: only the branch taken differs
+    tied, *_ = frozen_method(optax.chain(optimizers.adam_l2(0.1), optax.scale(0.0)))
+    start = tied.init(state.params, state.logits)._replace(params_opt=state.params_opt)
+    still, still_frozen = (
+        frozen_step(tied)(key, start, jnp.array(f))[0] for f in (False, True)
+    )
+    for got in (still_frozen, frozen):
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-6),
+            (got.params, got.params_opt),
+            (still.params, still.params_opt),
+        )
+    assert np.abs(frozen.params - state.params).min() > 1e-4
+    # what is reported is the loss at the w and a of before, with the outer half's key
+    want, metrics = valid(jax.random.split(key)[0], state.params, state.logits, None)
+    np.testing.assert_allclose(info.valid_loss, want, rtol=1e-6)
+    np.testing.assert_allclose(info.valid_metrics["norm"], metrics["norm"], rtol=1e-6)
+
+
+def test_not_frozen_is_the_plain_step():
+    """The same numbers to rounding, and no branch unless frozen is given."""
+    method, state, _ = frozen_method(optimizers.adam_l2(0.1), bilevel.unrolled)
+    key = jax.random.key(3)
+    plain = jax.jit(method.step)(key, state, None, None)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5),
+        plain,
+        frozen_step(method)(key, state, jnp.array(False)),
+    )
+
+    def branches(**how):
+        def step(key, state):
+            return method.step(key, state, None, None, **how)
+
+        return str(jax.make_jaxpr(step)(key, state)).count("cond[")
+
+    assert branches() == 0 and branches(frozen=None) == 0
+    assert branches(frozen=jnp.array(False)) == 1
+
+
+def test_a_frozen_step_computes_no_hypergradient():
+    """The rule runs once for the value False, not at all for True."""
+    calls = []
+
+    def counted(*parts):
+        rule = bilevel.unrolled(*parts)
+
+        def hypergradient(*args):
+            jax.debug.callback(lambda: calls.append(1))
+            return rule(*args)
+
+        return hypergradient
+
+    method, state, _ = frozen_method(optimizers.adam_l2(0.1), counted)
+    step = frozen_step(method)
+    for frozen, count in ((True, 0), (False, 1)):
+        calls.clear()
+        step(jax.random.key(3), state, jnp.array(frozen))
+        jax.effects_barrier()
+        assert len(calls) == count
 
 
 def test_adam_l2_is_not_adamw():

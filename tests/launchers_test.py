@@ -170,7 +170,7 @@ def test_compare(made_table, tmp_path):
 
 
 def test_compare_methods(made_table, tmp_path):
-    """Methods on images, their cells looked up in a table, random search beside them."""
+    """Methods on images, their cells looked up in a table, beside random search."""
     folder, (table, plugins) = tmp_path / "methods", made_table
     line = [
         *plugins, f"--workdir={folder}", f"--objective=table:{table}", "--space=mini",
