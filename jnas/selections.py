@@ -7,7 +7,6 @@ where a method weighs edges.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jnas import registry, spaces, types
 
@@ -51,7 +50,7 @@ def above_threshold(
     nodes that choose a fixed number of inputs keep that many, whatever they weigh; the
     original drops those below the threshold, and nodes without input.
     """
-    is_none = _where(space, spaces.NONE)
+    is_none = space.where(spaces.NONE)
     return space.strongest(jnp.where(is_none, threshold, weights))
 
 
@@ -84,7 +83,7 @@ def limit_skips(
         )
 
     def limited(space, weights):
-        is_skip = _where(space, SKIP)[cell]
+        is_skip = space.where(SKIP)[cell]
 
         def kept(weights):
             rows = space.weights(selection(space, weights))[cell]
@@ -104,14 +103,3 @@ def limit_skips(
         return selection(space, weights)
 
     return limited
-
-
-def _where(space: spaces.CellSpace, name: str) -> np.ndarray:
-    """bool[C, E, O]: where an operation stands among the candidates."""
-    cells, edges, _ = space.shape
-    return np.array(
-        [
-            [[n == name for n in space.candidates_of(c, e)] for e in range(edges)]
-            for c in range(cells)
-        ]
-    )

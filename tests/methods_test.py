@@ -213,12 +213,12 @@ def test_the_readme_has_the_table_of_the_registry():
 def test_dropout_of_skips_follows_its_schedule():
     """p (E - e - 1) / E while frozen, then p exp(-.2 (e - 10)), for 25 epochs."""
     method = methods.pdarts()
-    given = search.plan.form_inputs(method, method.stages[1], 25)
+    given = search.pieces.form_inputs(method, method.stages[1], 25)
     for epoch, want in ((0, 0.4 * 24 / 25), (9, 0.4 * 15 / 25), (10, 0.4),
                         (15, 0.4 * np.exp(-1.0))):  # fmt: skip
         clock = program.Clock(jnp.int32(epoch), jnp.float32(epoch / 25))
         np.testing.assert_allclose(given(clock).skip_dropout, want, rtol=1e-6)
-    given = search.plan.form_inputs(methods.darts_minus(), methods.Stage(), 50)
+    given = search.pieces.form_inputs(methods.darts_minus(), methods.Stage(), 50)
     for epoch in (0, 10, 49):
         clock = program.Clock(jnp.int32(epoch), jnp.float32(0))
         np.testing.assert_allclose(given(clock).auxiliary_skip, (50 - epoch) / 50)

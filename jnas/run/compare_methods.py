@@ -122,8 +122,21 @@ def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Meth
             method.logits_learning_rate * settings.logits_rate_factor
         ),
         projection_epochs=max(1, tuning) if method.projection_epochs else 0,
+        stages=_dividing(method.stages, settings.features),
         watch_interval=method.watch_interval if rises else 0,
     )
+
+
+def _dividing(stages: tuple, features: int) -> tuple:
+    """Makes partial channels divide the features: smaller ones, each below the last."""
+    found, most = [], features
+    for stage in stages:
+        partial = stage.partial
+        if partial > 1:
+            fitting = [k for k in range(1, min(partial, most) + 1) if not features % k]
+            partial, most = fitting[-1], max(1, fitting[-1] - 1)
+        found.append(dataclasses.replace(stage, partial=partial))
+    return tuple(found)
 
 
 def compare_methods(

@@ -11,11 +11,11 @@ from jnas.search.losses import Batch as Batch
 from jnas.search.losses import losses as losses
 from jnas.search.mixing import edge_weights as edge_weights
 from jnas.search.mixing import strengths as strengths
+from jnas.search.pieces import check as check
+from jnas.search.pieces import derive as derive
+from jnas.search.pieces import space_of as space_of
 from jnas.search.plan import Leg as Leg
 from jnas.search.plan import Setting as Setting
-from jnas.search.plan import check as check
-from jnas.search.plan import derive as derive
 from jnas.search.plan import legs as legs
-from jnas.search.plan import space_of as space_of
 from jnas.search.watching import COUNT as COUNT
 from jnas.search.watching import WATCHED as WATCHED

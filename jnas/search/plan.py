@@ -12,10 +12,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jnas import methods, networks, optimizers, registry, selections, spaces, types
+from jnas import methods, networks, spaces, types
 from jnas import program as program_lib
 from jnas.data import augment as augment_lib
 from jnas.search import gradient, mixing, projection, watching
+from jnas.search import pieces as pieces_lib
 
 
 class Leg(NamedTuple):
@@ -54,108 +55,6 @@ class Setting(NamedTuple):
     dtype: jnp.dtype = jnp.float32
 
 
-def space_of(method: methods.Method, space: spaces.CellSpace) -> spaces.CellSpace:
-    """Returns the space that a method searches: without ``none`` where it drops it.
-
-    Args:
-      method: the method.
-      space: the user's space.
-    """
-    drops = method.drop_none and space.num_kept is not None
-    return space.without_none() if drops else space
-
-
-def check(method: methods.Method, space: spaces.CellSpace) -> None:
-    """Looks up everything that a method names.
-
-    Args:
-      method: the method.
-      space: its operations.
-
-    Raises:
-      KeyError: a name that is not registered; the nearest is guessed.
-      ValueError: pieces that cannot go together.
-    """
-    pieces(method, steps_per_epoch=1, epochs=1)
-    for name in space.operations:
-        registry.OPERATIONS[name]
-    if method.early_stopping and method.adaptive_decay:
-        raise ValueError(
-            "early_stopping must be off where adaptive_decay is on, got both. "
-            "One ends a search that the other continues."
-        )
-    if (method.early_stopping or method.adaptive_decay) and not method.watch_interval:
-        raise ValueError(
-            "watch_interval must be at least 1 where a rise of the eigenvalue has "
-            "consequences, got 0. Choose how many epochs lie between two looks."
-        )
-
-
-def pieces(
-    method: methods.Method, *, steps_per_epoch: int, epochs: int
-) -> gradient.Pieces:
-    """Looks up a method's pieces.
-
-    Args:
-      method: the method.
-      steps_per_epoch: of the training part.
-      epochs: that the cosine of the learning rate takes.
-
-    Raises:
-      KeyError: a name that is not registered.
-    """
-    rate = optimizers.cosine_by_epoch(
-        start=method.learning_rate,
-        end=method.final_learning_rate,
-        num_epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-    )
-    decay = optimizers.carried_decay if method.adaptive_decay else None
-    params_optimizer = optimizers.momentum_sgd(
-        rate,
-        weight_decay=method.weight_decay,
-        clip_norm=method.clip_norm or None,
-        nesterov=method.nesterov,
-        **({"decay": decay} if decay else {}),
-    )
-    logits_optimizer = optimizers.adam_l2(
-        method.logits_learning_rate,
-        b1=method.logits_b1,
-        weight_decay=method.logits_weight_decay,
-    )
-    regularizers = tuple(registry.REGULARIZERS[name] for name in method.regularizers)
-    perturbation = None
-    if method.perturbation:
-        perturbation = registry.PERTURBATIONS[method.perturbation]
-    return gradient.Pieces(
-        params_optimizer,
-        logits_optimizer,
-        relaxation=registry.RELAXATIONS[method.relaxation],
-        hypergradient=registry.HYPERGRADIENTS[method.hypergradient],
-        regularizers=regularizers,
-        perturbation=perturbation,
-        strengths=registry.RELAXATIONS[method.strengths],
-        selection=selection(method),
-        edge_weights=method.edge_weights,
-        logits_scale=method.logits_scale,
-    )
-
-
-def selection(method: methods.Method) -> types.Selection:
-    """Looks up how a method derives its cell.
-
-    Args:
-      method: the method.
-
-    Raises:
-      KeyError: a name that is not registered.
-    """
-    chosen = registry.SELECTIONS[method.selection]
-    if method.max_skips is None:
-        return chosen
-    return selections.limit_skips(chosen, method.max_skips)
-
-
 def legs(
     method: methods.Method, space: spaces.CellSpace, setting: Setting
 ) -> list[Leg]:
@@ -174,7 +73,7 @@ def legs(
     for number, stage in enumerate(method.stages):
         epochs = max(1, round(method.epochs * stage.epochs_rate))
         name = "search" if len(method.stages) == 1 else f"search_{number + 1}"
-        parts = pieces(
+        parts = pieces_lib.resolve(
             method,
             steps_per_epoch=steps,
             epochs=method.epochs if method.widens else epochs,
@@ -182,7 +81,7 @@ def legs(
         parts = dataclasses.replace(
             parts,
             frozen_epochs=round(method.frozen_rate * epochs),
-            form_inputs=form_inputs(method, stage, epochs),
+            form_inputs=pieces_lib.form_inputs(method, stage, epochs),
         )
         supernet = _supernet(method, stage, space, setting)
         made.append(
@@ -202,9 +101,9 @@ def _projection(method, space, setting, supernet, steps) -> Leg:
     """The leg that derives a cell by perturbation."""
     epochs = method.projection_epochs * projection.num_decisions(space)
     slower = dataclasses.replace(method, learning_rate=method.learning_rate / 10)
-    parts = pieces(slower, steps_per_epoch=steps, epochs=epochs)
+    parts = pieces_lib.resolve(slower, steps_per_epoch=steps, epochs=epochs)
     # the auxiliary skip has fallen to zero at the end of the search
-    given = form_inputs(method, methods.Stage(), 1)
+    given = pieces_lib.form_inputs(method, methods.Stage(), 1)
     inputs = given(program_lib.Clock(jnp.int32(1), jnp.float32(1)))
     parts = dataclasses.replace(parts, form_inputs=lambda clock: inputs)
     answer = projection.project(
@@ -273,39 +172,6 @@ def _program(method, supernet, parts, setting, epochs, masks, answer):
     )
 
 
-def form_inputs(method: methods.Method, stage: methods.Stage, epochs: int) -> Callable:
-    """Builds the schedule of the auxiliary skip's factor and of the skips' dropout.
-
-    The factor falls from 1 to 0, epoch by epoch. The rate is p (E - e - 1) / E while
-    logits are frozen, then p exp(-.2 (e - 10)) for P-DARTS' 25 epochs of which 10 are
-    frozen; for other numbers of epochs it falls as much.
-
-    Args:
-      method: gives the share of frozen epochs.
-      stage: gives p.
-      epochs: E of the stage.
-
-    Returns:
-      Clock -> FormInputs.
-
-    Source: arXiv:2009.01027, section 3.3; arXiv:1904.12760, its released code.
-    """
-    frozen = round(method.frozen_rate * epochs)
-    rate, decay = stage.skip_dropout, 0.2 * 25 / epochs
-
-    def inputs(clock):
-        factor = dropped = None
-        if method.auxiliary_skip:
-            factor = jnp.maximum(0.0, (epochs - clock.epoch) / epochs)
-        if rate:
-            early = rate * (epochs - clock.epoch - 1) / epochs
-            late = rate * jnp.exp(-decay * (clock.epoch - frozen))
-            dropped = jnp.where(clock.epoch < frozen, early, late)
-        return networks.FormInputs(factor, dropped)
-
-    return inputs
-
-
 def _stage_carry(method, stage, space, parts) -> Callable:
     """What a stage takes from the one before: fewer candidates, or all, made wider."""
     count = max(1, round(space.shape[-1] * stage.candidates_rate))
@@ -343,26 +209,3 @@ def strongest_candidates(weights: types.Weights, count: int) -> types.Array:
 
 def _over_seeds(carry: Callable, setting: Setting) -> Callable:
     return carry if setting.num_seeds is None else jax.vmap(carry)
-
-
-def derive(
-    method: methods.Method, space: spaces.CellSpace, state: program_lib.State
-) -> tuple[types.Encoding, types.Weights]:
-    """Derives the cells that a search came to.
-
-    Args:
-      method: the method.
-      space: as ``space_of`` gives it.
-      state: of the last leg; of one search.
-
-    Returns:
-      (encoding i32[G], final weights f32[C, E, O]).
-    """
-    inner = state.inner
-    relaxation = registry.RELAXATIONS[method.strengths]
-    weights = mixing.strengths(space, relaxation, inner.logits, inner.mask)
-    encoding = selection(method)(space, weights)
-    if inner.watched is not None:
-        stopped = inner.watched.stopped
-        encoding = jnp.where(stopped, inner.watched.answer, encoding)
-    return encoding, weights

@@ -63,7 +63,7 @@ def project(
     over_members = over_members or program_lib.default_over_runs()
     num_cells, num_edges, num_ops = space.shape
     nodes = _choosing_nodes(space)
-    derivable = jnp.asarray(_derivable(space))
+    is_none = jnp.asarray(space.where(spaces.NONE)) & (space.num_kept is not None)
     into = jnp.asarray([[t == n for _, t in space.edges] for n in nodes])
 
     def accuracies(key, clock, state, part, members):
@@ -98,7 +98,7 @@ def project(
         members = jnp.ones((num_ops, *space.shape))
         members = members.at[jnp.arange(num_ops), cell, edge].set(1 - jnp.eye(num_ops))
         found = accuracies(key, clock, state, part, members)
-        left = state.mask[cell, edge] & derivable[cell, edge]
+        left = state.mask[cell, edge] & ~is_none[cell, edge]
         best = jnp.where(left, found, jnp.inf).argmin()
         row = jnp.where(undecided.any(), jnp.arange(num_ops) == best, left)
         return state._replace(mask=state.mask.at[cell, edge].set(row))
@@ -162,20 +162,3 @@ def _choosing_nodes(space: spaces.CellSpace) -> list[int]:
         return []
     first, last = space.num_inputs, space.num_inputs + space.num_nodes
     return [node for node in range(first, last) if node > space.num_kept]
-
-
-def _derivable(space: spaces.CellSpace) -> np.ndarray:
-    """bool[C, E, O]: what an edge may come to."""
-    cells, edges, _ = space.shape
-    return np.array(
-        [
-            [
-                [
-                    space.num_kept is None or name != spaces.NONE
-                    for name in space.candidates_of(c, e)
-                ]
-                for e in range(edges)
-            ]
-            for c in range(cells)
-        ]
-    )

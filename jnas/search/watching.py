@@ -203,7 +203,8 @@ def watch(
     """
     space = supernet.space
     rise = rise or Rise()
-    names, where = _counted(space)
+    names = tuple(COUNT + name for name in space.operations)
+    where = np.stack([space.where(name) for name in space.operations]) * 1.0
 
     def outputs(params, images, weights, inputs, key):
         inputs = inputs._replace(
@@ -305,19 +306,3 @@ def _picked(part, batch_size: int, num_batches: int, augment) -> tuple:
     return images.reshape(count, size, *images.shape[1:]), labels[rows].reshape(
         count, size
     )
-
-
-def _counted(space) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names of the counts, and f32[N, C, E, O]: where each operation stands."""
-    cells, edges, _ = space.shape
-    where = np.array(
-        [
-            [
-                [[n == name for n in space.candidates_of(c, e)] for e in range(edges)]
-                for c in range(cells)
-            ]
-            for name in space.operations
-        ],
-        np.float32,
-    )
-    return tuple(COUNT + name for name in space.operations), where

@@ -36,16 +36,8 @@ def prune(space: cells.CellSpace, weights: types.Weights) -> types.Weights:
     Returns:
       f32[C, E, O], with zeros on ``none`` and on edges that do not matter.
     """
-    num_cells, num_edges, _ = space.shape
-    named = np.array(
-        [
-            [
-                [name != lookups.NONE for name in space.candidates_of(c, e)]
-                for e in range(num_edges)
-            ]
-            for c in range(num_cells)
-        ]
-    )
+    num_cells = len(space.cells)
+    named = ~space.where(lookups.NONE)
     weights = jnp.where(named, weights, 0)
     present = (weights != 0).any(-1)  # bool[C, E]
     num_states = space.num_inputs + space.num_nodes

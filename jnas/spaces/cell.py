@@ -117,6 +117,12 @@ class CellSpace:
         """Returns the names of one edge's operations, in the order of the last axis."""
         return self._lists[cell][edge]
 
+    def where(self, name: str) -> np.ndarray:
+        """Returns bool[C, E, O]: where an operation stands among the candidates."""
+        return np.array(
+            [[[n == name for n in names] for names in edges] for edges in self._lists]
+        )
+
     @property
     def sizes(self) -> tuple[int, ...]:
         """The number of values of each gene."""
