@@ -200,6 +200,10 @@ def first_arch(key: types.Key, space: spaces.CellSpace, pieces: Pieces) -> types
 
 
 def _entropy(space, pieces, arch, mask) -> types.Array:
+    """Mean over the edges that weigh anything."""
     logits, _ = mixing.split(arch)
     weights = mixing.strengths(space, pieces.strengths, logits, mask)
-    return relaxations.entropy(weights / weights.sum(-1, keepdims=True))
+    total = weights.sum(-1, keepdims=True)
+    return relaxations.entropy(weights / jnp.where(total > 0, total, 1)) * (
+        total.size / jnp.maximum((total > 0).sum(), 1)
+    )

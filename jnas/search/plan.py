@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jnas import methods, networks, spaces, types
 from jnas import program as program_lib
 from jnas.data import augment as augment_lib
-from jnas.search import gradient, mixing, projection, watching
+from jnas.search import gradient, mixing, projection, rising, watching
 from jnas.search import pieces as pieces_lib
 
 
@@ -141,11 +141,11 @@ def _supernet(method, stage, space, setting) -> networks.Supernet:
 
 
 def _program(method, supernet, parts, setting, epochs, masks, answer):
-    rise, projects = watching.Rise(), answer is not None
+    rise, projects = rising.Rise(), answer is not None
     if method.early_stopping and not projects:
-        answer = watching.stop_early(rise)
+        answer = rising.stop_early(rise)
     if method.adaptive_decay and not projects:
-        answer = watching.strengthen(rise)
+        answer = rising.strengthen(rise)
     watch = None
     if method.watch_interval or answer:
         watch = watching.watch(

@@ -17,7 +17,7 @@ import optax
 
 from jnas import curvature, networks, types
 from jnas.data import augment as augment_lib
-from jnas.search import mixing
+from jnas.search import mixing, rising
 
 WATCHED = (
     "eigenvalue",
@@ -65,108 +65,6 @@ class Watch(NamedTuple):
     answer: Callable[..., Any]
 
 
-class Rise(NamedTuple):
-    """When an eigenvalue has risen: RobustDARTS' rule.
-
-    A search has collapsed when the mean of the last ``window`` eigenvalues is more than
-    ``factor`` times that of ``delay`` looks before. It goes back to the look in the
-    middle of the earlier window, which must not lie before ``first_epoch``.
-
-    Attributes:
-      window: looks.
-      delay: looks.
-      factor: of the means.
-      first_epoch: from 0.
-    """
-
-    window: int = 5
-    delay: int = 4
-    factor: float = 1.3
-    first_epoch: int = 10
-
-    @property
-    def length(self) -> int:
-        """Looks that must be remembered."""
-        return self.window + self.delay
-
-    @property
-    def back(self) -> int:
-        """Place, among those remembered, of the look that is gone back to."""
-        return self.window - 1 - self.window // 2
-
-    def risen(self, watched: Watched) -> types.Array:
-        """Returns bool[]."""
-        now = jnp.nanmean(watched.eigenvalues[-self.window :])
-        before = jnp.nanmean(watched.eigenvalues[: self.window])
-        known = ~jnp.isnan(watched.eigenvalues[self.back])
-        late = watched.epochs[self.back] >= self.first_epoch
-        return known & late & (now / before > self.factor)
-
-
-def stop_early(rise: Rise) -> Callable:
-    """Builds the answer of early stopping: end, with the cell from before the rise.
-
-    Args:
-      rise: when.
-
-    Source: Zela et al. 2020, arXiv:1909.09656, section 5.1 (DARTS-ES).
-    """
-
-    def answer(key, clock, state, part):
-        del key, clock, part  # what was seen decides
-        watched = state.watched
-        stops = rise.risen(watched) & ~watched.stopped
-        cell = jnp.where(stops, watched.encodings[rise.back], watched.answer)
-        watched = watched._replace(stopped=watched.stopped | stops, answer=cell)
-        return state._replace(watched=watched)
-
-    return answer
-
-
-def strengthen(rise: Rise, *, factor: float = 10.0, most: float = 0.03) -> Callable:
-    """Builds the answer of adaptive L2: go back, with a stronger weight decay.
-
-    The whole state goes back to the look before the rise; the schedule of the learning
-    rate goes on, and the weight decay, an ``optimizers.carried_decay``, is multiplied.
-
-    Args:
-      rise: when.
-      factor: of the weight decay.
-      most: largest weight decay.
-
-    Source: Zela et al. 2020, arXiv:1909.09656, section 5.2 (DARTS-ADA). Differs: the
-    epochs that were rolled back are not made again.
-    """
-
-    def answer(key, clock, state, part):
-        del key, clock, part  # what was seen decides
-        watched = state.watched
-        rate = optax.tree.get(state.params_opt, "decay_rate")
-        stronger = jnp.minimum(rate * factor, jnp.maximum(rate, most))
-        back = jax.tree.map(lambda a: a[rise.back], watched.snapshots)
-        back = back._replace(
-            params_opt=optax.tree.set(
-                back.params_opt,
-                decay_rate=stronger,
-                count=optax.tree.get(state.params_opt, "count"),
-            )
-        )
-        unseen = jnp.full_like(watched.eigenvalues, jnp.nan)
-        values = watched.values | {"weight_decay": rate}
-        rises = rise.risen(watched) & (rate < most)
-        moved, eigenvalues, rate = jax.tree.map(
-            lambda a, b: jnp.where(rises, a, b),
-            (back, unseen, stronger),
-            (state._replace(watched=None), watched.eigenvalues, rate),
-        )
-        values["weight_decay"] = rate
-        return moved._replace(
-            watched=watched._replace(eigenvalues=eigenvalues, values=values)
-        )
-
-    return answer
-
-
 def watch(
     supernet: networks.Supernet,
     strengths: types.Relaxation,
@@ -178,7 +76,7 @@ def watch(
     interval: int = 1,
     num_batches: int = 4,
     num_iterations: int = 10,
-    rise: Rise | None = None,
+    rise: rising.Rise | None = None,
     answer: Callable | None = None,
     snapshots: bool = False,
 ) -> Watch:
@@ -194,7 +92,8 @@ def watch(
       augment: gives mean and deviation.
       batch_size: images of a forward pass, and of the eigenvalue.
       form_inputs: Clock -> what the supernet's form needs; dropout is left out.
-      interval: epochs from one look to the next; 0 for none, where answer needs none.
+      interval: epochs from one look to the next, the last of the search being one where
+        it divides them; 0 for none, where answer needs none.
       num_batches: for the accuracies, as far as there are images.
       num_iterations: of Lanczos; 10 find the largest eigenvalue to a few percent.
       rise: how many looks are remembered.
@@ -202,7 +101,7 @@ def watch(
       snapshots: whether states are remembered.
     """
     space = supernet.space
-    rise = rise or Rise()
+    rise = rise or rising.Rise()
     names = tuple(COUNT + name for name in space.operations)
     where = np.stack([space.where(name) for name in space.operations]) * 1.0
 
@@ -302,7 +201,5 @@ def _picked(part, batch_size: int, num_batches: int, augment) -> tuple:
     count = max(1, min(num_batches, len(labels) // batch_size))
     size = min(batch_size, len(labels))
     rows = np.arange(count * size) * len(labels) // (count * size)
-    images = augment_lib.normalise(images[rows], augment)
-    return images.reshape(count, size, *images.shape[1:]), labels[rows].reshape(
-        count, size
-    )
+    rows = rows.reshape(size, count).T  # each batch from all over, too
+    return augment_lib.normalise(images[rows], augment), labels[rows]

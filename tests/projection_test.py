@@ -1,0 +1,323 @@
+"""Tests of deriving a cell by what a supernet loses, against loops in NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jnas import data, networks, program, relaxations, search, spaces
+from jnas.search import projection
+
+PLAIN = data.Augment((0.5,), (0.25,))
+ONE_INPUT = spaces.CellSpace(
+    "one", ("cell",), 1, 3, ("none", "skip_connect", "nor_conv_1x1"), 1, (3,)
+)
+SPACES = {
+    "tiny": spaces.zoo.tiny(),
+    "darts": spaces.zoo.darts(),
+    "nasbench201": spaces.zoo.nasbench201(),
+    "s1": spaces.zoo.s1(),
+    "one": ONE_INPUT,
+}
+# nodes with more inputs than they keep: the first of two inputs has none to drop
+NUM_CHOOSING = {"tiny": 1, "darts": 3, "nasbench201": 0, "s1": 3, "one": 2}
+NUM_IMAGES = 24
+
+
+def normal(seed, shape):
+    """Draws standard normal numbers."""
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def stand_in(space):
+    """outputs = x . tanh(sum weights P), for P f32[C, E, O, F, K]."""
+
+    def apply(params, x, weights, *, key=None, form_inputs=None):
+        hidden = jnp.einsum("ceo,ceofk->fk", weights, params)
+        return x.reshape(len(x), -1) @ jnp.tanh(hidden)
+
+    return networks.Supernet(
+        lambda key: jax.random.normal(key, (*space.shape, 4, 3)), apply, (), space
+    )
+
+
+def images_of(size):
+    """A part: images uint8[N, 2, 2, 1] and labels of three classes."""
+    images = np.random.default_rng(3).integers(0, 256, (size, 2, 2, 1))
+    return jnp.asarray(images, jnp.uint8), jnp.arange(size) % 3
+
+
+def accuracy_by_hand(params, weights, part):
+    """The stand-in's accuracy on a part, in float64."""
+    images, labels = (np.asarray(a) for a in part)
+    x = ((images / 255 - 0.5) / 0.25).reshape(len(images), -1)
+    hidden = np.einsum("ceo,ceofk->fk", weights, np.asarray(params, np.float64))
+    return ((x @ np.tanh(hidden)).argmax(-1) == labels).mean()
+
+
+def rows_by_hand(logits, mask):
+    """Softmax over the candidates that are in; zeros where none is."""
+    weights = np.zeros(logits.shape)
+    for cell, edge in np.ndindex(*logits.shape[:2]):
+        inside = np.flatnonzero(mask[cell, edge])
+        if len(inside):
+            powers = np.exp(np.float64(logits[cell, edge, inside]))
+            weights[cell, edge, inside] = powers / powers.sum()
+    return weights
+
+
+def begun(space, seed=0, mask=None):
+    """A state before the first decision."""
+    mask = np.ones(space.shape, bool) if mask is None else mask
+    params = jnp.asarray(normal(seed, (*space.shape, 4, 3)))
+    logits = jnp.asarray(normal(seed + 1, space.shape))
+    return search.GradientState(params, logits, (), (), jnp.asarray(mask), None)
+
+
+def answer_of(space, net=None, interval=1, **settings):
+    """Builds the compiled answer."""
+    built = projection.project(
+        net or stand_in(space),
+        relaxations.softmax,
+        augment=PLAIN,
+        batch_size=8,
+        interval=interval,
+        **settings,
+    )
+    return jax.jit(built)
+
+
+def call(answer, state, epoch, part=None, seed=0):
+    """Asks at the end of an epoch."""
+    key = jax.random.fold_in(jax.random.key(seed), epoch)
+    clock = program.Clock(jnp.int32(epoch), jnp.float32(1))
+    return answer(key, clock, state, images_of(NUM_IMAGES) if part is None else part)
+
+
+def may_become(space, cell, edge):
+    """What an edge may come to: not ``none`` where nodes choose."""
+    names = space.candidates_of(cell, edge)
+    return [o for o, n in enumerate(names) if space.num_kept is None or n != "none"]
+
+
+def kept_by_loop(space, accuracy, logits, mask, cell, edge):
+    """The candidate without which accuracy is least; the first of equals.
+
+    Its weight is taken out, and the others stay what they were.
+    """
+    best, least = None, None
+    for o in may_become(space, cell, edge):
+        if not mask[cell, edge, o]:
+            continue
+        weights = rows_by_hand(logits, mask)
+        weights[cell, edge, o] = 0
+        found = accuracy(weights)
+        if least is None or found < least:
+            best, least = o, found
+    return best
+
+
+def edges_by_loop(space, accuracy, logits, mask, cell, node):
+    """Drops edges into a node until num_kept are left; the last of equals goes."""
+    mask = mask.copy()
+    own = [e for e, (_, target) in enumerate(space.edges) if target == node]
+    while sum(mask[cell, e].any() for e in own) > space.num_kept:
+        most, worst = None, None
+        for edge in own:
+            if not mask[cell, edge].any():
+                continue
+            weights = rows_by_hand(logits, mask)
+            weights[cell, edge] = 0
+            found = accuracy(weights)
+            if most is None or found >= most:
+                most, worst = found, edge
+        mask[cell, worst] = False
+    return mask
+
+
+def follow_edge(space, accuracy, logits, before, after, cell):
+    """Checks one decision of an edge; returns the mask that the next cell sees."""
+    changed = np.flatnonzero((before[cell] != after[cell]).any(-1))
+    assert len(changed) == 1
+    (edge,) = changed
+    assert before[cell, edge].sum() > 1  # was undecided
+    want = before.copy()
+    want[cell, edge] = False
+    best = kept_by_loop(space, accuracy, logits, before, cell, edge)
+    want[cell, edge, best] = True
+    np.testing.assert_array_equal(after[cell], want[cell])
+    return want, edge
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_decisions_are_those_of_a_loop(name):
+    """Every decision of a whole projection: edges, then nodes, cell after cell.
+
+    At the end the mask names one cell, the one that is derived from its weights.
+    """
+    space = SPACES[name]
+    assert projection.num_decisions(space) == len(space.edges) + NUM_CHOOSING[name]
+    answer, state = answer_of(space), begun(space)
+    logits, part = np.asarray(state.logits), images_of(NUM_IMAGES)
+    orders = [[] for _ in space.cells]
+
+    def accuracy(weights):
+        return accuracy_by_hand(state.params, weights, part)
+
+    for epoch in range(projection.num_decisions(space)):
+        before, new = np.asarray(state.mask), call(answer, state, epoch)
+        after = np.asarray(new.mask)
+        for cell in range(len(space.cells)):
+            if epoch < len(space.edges):
+                before, edge = follow_edge(space, accuracy, logits, before, after, cell)
+                orders[cell].append(edge)
+                continue
+            gone = np.flatnonzero(before[cell].any(-1) & ~after[cell].any(-1))
+            nodes = {space.edges[edge][1] for edge in gone}
+            assert len(nodes) == 1
+            before = edges_by_loop(space, accuracy, logits, before, cell, nodes.pop())
+            np.testing.assert_array_equal(after[cell], before[cell])
+        np.testing.assert_array_equal(new.params, state.params)
+        np.testing.assert_array_equal(new.logits, state.logits)
+        state = new
+    for order in orders:
+        assert sorted(order) == list(range(len(space.edges)))
+        assert order != sorted(order)  # edges come in a random order
+    weights = search.strengths(space, relaxations.softmax, state.logits, state.mask)
+    one_hot = space.weights(space.strongest(weights))
+    np.testing.assert_array_equal(one_hot, np.asarray(state.mask, np.float32))
+    # asked once more, nothing is left to decide
+    again = call(answer, state, projection.num_decisions(space))
+    np.testing.assert_array_equal(again.mask, state.mask)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equal_accuracies(seed):
+    """A network without labels to hit: the first candidate stays, the last edges go."""
+    space = SPACES["tiny"]
+    images, labels = images_of(NUM_IMAGES)
+    answer, state = answer_of(space), begun(space)
+    for epoch in range(projection.num_decisions(space)):
+        state = call(answer, state, epoch, (images, labels + 5), seed)
+    mask = np.asarray(state.mask)
+    for cell, edge in np.ndindex(*space.shape[:2]):
+        source, target = space.edges[edge]
+        kept = target == 2 or source < 2
+        want = np.zeros(space.shape[-1], bool)
+        want[1] = kept  # max_pool_3x3 is the first after none
+        np.testing.assert_array_equal(mask[cell, edge], want)
+
+
+def test_what_is_out_stays_out():
+    """A mask of an earlier stage: candidates that are out are neither judged nor kept.
+
+    The first that is in is kept where all are equal.
+    """
+    space = SPACES["tiny"]
+    mask = np.ones(space.shape, bool)
+    mask[..., 1] = False
+    mask[0, 2] = [False, False, False, True]  # one that is decided
+    mask[1, 0] = False  # one that has been removed
+    images, labels = images_of(NUM_IMAGES)
+    answer, state = answer_of(space), begun(space, mask=mask)
+    for epoch in range(len(space.edges)):
+        state = call(answer, state, epoch, (images, labels + 5))
+    kept = np.asarray(state.mask)
+    want = np.zeros(space.shape, bool)
+    want[..., 2] = True
+    want[0, 2], want[1, 0] = mask[0, 2], False
+    np.testing.assert_array_equal(kept, want)
+
+
+@pytest.mark.parametrize("interval", [2, 3])
+def test_decisions_are_made_when_they_are_due(interval):
+    """At the end of each interval of tuning, and never in between."""
+    space = SPACES["tiny"]
+    answer, state = answer_of(space, interval=interval), begun(space)
+    for epoch in range(interval * projection.num_decisions(space)):
+        new = call(answer, state, epoch)
+        same = np.array_equal(new.mask, state.mask)
+        assert same == ((epoch + 1) % interval != 0)
+        state = new
+    assert (state.mask.sum((1, 2)) == 4).all()
+
+
+def test_one_key_gives_one_order():
+    """The same key decides the same edge, and others decide others."""
+    space = SPACES["darts"]
+    answer, state = answer_of(space), begun(space)
+    masks = [np.asarray(call(answer, state, 0, seed=s).mask) for s in (0, 0, 1, 2, 3)]
+    np.testing.assert_array_equal(masks[0], masks[1])
+    assert any((masks[0] != mask).any() for mask in masks[2:])
+
+
+@pytest.mark.parametrize(("size", "num_batches"), [(31, None), (31, 2), (5, None)])
+def test_the_images_that_judge(size, num_batches):
+    """Whole batches of 8 from all over, or all of a part that is smaller than one."""
+    space, seen = SPACES["tiny"], []
+    net = stand_in(space)
+
+    def apply(params, x, weights, **given):
+        seen.append(x.shape)
+        return net.apply(params, x, weights, **given)
+
+    part, state = images_of(size), begun(space)
+    count = min(max(1, size // 8), num_batches or 9)
+    rows = np.arange(count * min(8, size)) * size // (count * min(8, size))
+    judges = tuple(a[rows] for a in part)
+    answer = answer_of(space, net._replace(apply=apply), num_batches=num_batches)
+    after = np.asarray(call(answer, state, 0, part).mask)
+    before = np.asarray(state.mask)
+    for cell in range(2):
+        before, _ = follow_edge(
+            space,
+            lambda weights: accuracy_by_hand(state.params, weights, judges),
+            np.asarray(state.logits),
+            before,
+            after,
+            cell,
+        )
+    assert {shape[0] for shape in seen} == {min(8, size)}
+
+
+def test_members_together_are_members_in_turn():
+    """Either form makes the same decisions."""
+    space = SPACES["tiny"]
+    masks = []
+    for form in (program.together, program.in_turn):
+        answer, state = answer_of(space, over_members=form), begun(space)
+        for epoch in range(projection.num_decisions(space)):
+            state = call(answer, state, epoch)
+        masks.append(np.asarray(state.mask))
+    np.testing.assert_array_equal(*masks)
+
+
+def test_a_real_supernet_is_judged_alike():
+    """Untrained, with its batches' own statistics: one edge against a plain loop."""
+    net = networks.supernet(ONE_INPUT, networks.Shape(2, 1, 3, channels=1))
+    state = begun(ONE_INPUT)._replace(params=program.once(net.init)(jax.random.key(0)))
+    images = np.random.default_rng(4).integers(0, 256, (40, 4, 4, 1))
+    part = jnp.asarray(images, jnp.uint8), jnp.arange(40) % 3
+    run = jax.jit(net.apply)
+
+    def accuracy(weights):
+        right = 0
+        for at in range(0, 40, 8):
+            x = data.normalise(part[0][at : at + 8], PLAIN)
+            found = run(state.params, x, jnp.float32(weights)).argmax(-1)
+            right += (found == part[1][at : at + 8]).sum()
+        return int(right)
+
+    answer, moved = answer_of(ONE_INPUT, net), 0
+    for seed in range(3):
+        after = np.asarray(call(answer, state, 0, part, seed).mask)
+        _, edge = follow_edge(
+            ONE_INPUT,
+            accuracy,
+            np.asarray(state.logits),
+            np.asarray(state.mask),
+            after,
+            0,
+        )
+        moved += after[0, edge, 2]
+    assert moved  # not always the first candidate, which ties would keep

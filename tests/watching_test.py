@@ -1,0 +1,585 @@
+"""Tests of the watch over a search: what it sees, and when it ends or goes back.
+
+Eigenvalues are forced by a supernet whose Hessian is known, and the rule of RobustDARTS
+is written again as its authors have it, with lists.
+"""
+
+import functools
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import strategies as st
+
+from jnas import (
+    data,
+    methods,
+    networks,
+    optimizers,
+    program,
+    relaxations,
+    search,
+    spaces,
+    types,
+)
+from jnas.search import rising, watching
+
+MINI = spaces.CellSpace(
+    "mini", ("cell",), 2, 1, ("none", "skip_connect", "nor_conv_1x1"), 2, (2,)
+)
+TINY = spaces.zoo.tiny()
+PLAIN = data.Augment((0.5,), (0.25,))
+NUM_LOOKS = 24
+
+
+def normal(seed, shape):
+    """Draws standard normal numbers."""
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def state_of(params, arch, mask=None, params_opt=()):
+    """A state of a search that nobody has watched yet."""
+    return search.GradientState(params, arch, params_opt, (), mask, None)
+
+
+def clock_of(epoch):
+    """The end of an epoch."""
+    return program.Clock(jnp.int32(epoch), jnp.float32(1))
+
+
+def picked(part, size, count):
+    """The images of a look, in a plain loop: evenly spread, and so in each batch."""
+    images, labels = part
+    count = max(1, min(count, len(labels) // size))
+    size = min(size, len(labels))
+    numbers = [b + i * count for b in range(count) for i in range(size)]
+    rows = [number * len(labels) // (count * size) for number in numbers]
+    images = (np.asarray(images, np.float32)[rows] / 255 - 0.5) / 0.25
+    return images, np.asarray(labels)[rows], size
+
+
+# What a look sees, in a real network and in one of a line.
+
+
+def one_line():
+    """outputs = x . tanh(sum weights P), for P f32[C, E, O, F, K]."""
+
+    def apply(params, x, weights, *, key=None, form_inputs=None):
+        hidden = jnp.einsum("ceo,ceofk->fk", weights, params)
+        return x.reshape(len(x), -1) @ jnp.tanh(hidden)
+
+    return networks.Supernet(
+        lambda key: jax.random.normal(key, (*TINY.shape, 16, 3)), apply, (), TINY
+    )
+
+
+def real():
+    """A supernet of one cell."""
+    return networks.supernet(MINI, networks.Shape(2, 1, 3, channels=1))
+
+
+def images_of(size, seed=0):
+    """A part: images uint8[N, 4, 4, 1] and labels of three classes."""
+    rng = np.random.default_rng(seed)
+    images = jnp.asarray(rng.integers(0, 256, (size, 4, 4, 1)), jnp.uint8)
+    return images, jnp.asarray(rng.integers(0, 3, size), jnp.int32)
+
+
+@pytest.mark.parametrize("kind", ["real", "line", "masked edges"])
+def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
+    """Against eigvalsh of the whole Hessian, and networks that are run directly.
+
+    As many iterations as there are logits: Lanczos is exact but for float32's rounding
+    of second derivatives, a thousandth; accuracies are counts of few images.
+    """
+    net = real() if kind == "real" else one_line()
+    space, part = net.space, images_of(37)
+    arch, mask = normal(1, space.shape), None
+    if kind == "masked edges":
+        arch = types.ArchParams(arch, normal(2, space.shape[:2]))
+        mask = jnp.ones(space.shape, bool).at[..., 1].set(False).at[0, 3].set(False)
+    params = program.once(net.init)(jax.random.key(0))
+    watch = watching.watch(
+        net,
+        relaxations.softmax,
+        spaces.CellSpace.strongest,
+        augment=PLAIN,
+        batch_size=8,
+        num_iterations=space.lookups.choices.size * 5,
+    )
+    state = state_of(params, arch, mask)
+    state = state._replace(watched=watch.begin(state))
+    assert all(np.isnan(v) for v in state.watched.values.values())
+    look = jax.jit(watch.look)
+    seen = look(jax.random.key(0), clock_of(3), state, part)
+    images, labels, size = picked(part, 8, 4)
+    run = jax.jit(net.apply)
+
+    def loss(arch):
+        weights = search.strengths(space, relaxations.softmax, arch, mask)
+        chances = jax.nn.log_softmax(net.apply(params, images[:size], weights))
+        return -chances[jnp.arange(size), labels[:size]].mean()
+
+    def accuracy(weights):
+        right = 0
+        for at in range(0, len(images), size):
+            found = run(params, images[at : at + size], weights).argmax(-1)
+            right += (found == labels[at : at + size]).sum()
+        return right / len(images)
+
+    flat, back = jax.flatten_util.ravel_pytree(arch)
+    hessian = jax.jit(jax.hessian(lambda a: loss(back(a))))(flat)
+    values = seen.values
+    top = np.linalg.eigvalsh(np.asarray(hessian, np.float64))[-1]
+    assert top > 1e-3
+    np.testing.assert_allclose(values["eigenvalue"], top, rtol=2e-3)
+    weights = search.strengths(space, relaxations.softmax, arch, mask)
+    cell = space.weights(space.strongest(weights))
+    before, after = accuracy(weights), accuracy(cell)
+    assert before != after  # the test can fail
+    np.testing.assert_allclose(values["supernet_accuracy"], before, rtol=1e-6)
+    np.testing.assert_allclose(values["one_hot_accuracy"], after, rtol=1e-6)
+    np.testing.assert_allclose(values["discretization_gap"], before - after, atol=1e-6)
+    edges = [e for _, c in space.genotype(seen.encodings[-1]).cells for e in c.edges]
+    for name in space.operations:
+        count = sum(operation == name for *_, operation in edges)
+        assert values[watching.COUNT + name] == count
+    assert set(values) == {
+        *search.WATCHED,
+        *(search.COUNT + name for name in space.operations),
+    }
+    # the same images each time, whatever the key; Lanczos begins elsewhere
+    again = look(jax.random.key(9), clock_of(4), state, part).values
+    for name, value in values.items():
+        np.testing.assert_allclose(again[name], value, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "batch_size", "num_batches", "shape"),
+    [(23, 8, 4, (2, 8)), (64, 8, 4, (4, 8)), (5, 8, 4, (1, 5)), (64, 8, 1, (1, 8))],
+)
+def test_a_look_takes_images_from_all_over(
+    num_examples, batch_size, num_batches, shape
+):
+    """Against a loop; all different; no more than there are."""
+    images = jnp.arange(num_examples, dtype=jnp.float32)[:, None, None, None]
+    labels = jnp.arange(num_examples)
+    identity = data.Augment((0.0,), (1.0,))
+    x, y = watching._picked((images, labels), batch_size, num_batches, identity)
+    count, size = shape
+    numbers = [b + i * count for b in range(count) for i in range(size)]
+    rows = [number * num_examples // (count * size) for number in numbers]
+    assert x.shape == (*shape, 1, 1, 1) and len(set(rows)) == len(rows)
+    np.testing.assert_array_equal(y.reshape(-1), rows)
+    np.testing.assert_array_equal(x.reshape(-1), rows)
+
+
+def test_a_look_has_no_dropout_and_a_cell_no_auxiliary_skip():
+    """A network whose answer is 0, or 1 with the skip, or 2 with dropout."""
+
+    def apply(params, x, weights, *, key=None, form_inputs):
+        rows = jnp.stack(
+            [0.1 + 0 * weights.sum(), form_inputs.auxiliary_skip, form_inputs[1] * 9]
+        )
+        return jnp.tile(rows, (len(x), 1))
+
+    watch = watching.watch(
+        networks.Supernet(None, apply, (), TINY),
+        relaxations.softmax,
+        spaces.CellSpace.strongest,
+        augment=PLAIN,
+        batch_size=4,
+        form_inputs=lambda clock: networks.FormInputs(clock.epoch / 8, clock.epoch / 8),
+    )
+    state = state_of((), jnp.zeros(TINY.shape))
+    state = state._replace(watched=watch.begin(state))
+    images, _ = images_of(8)
+    part = images, jnp.array([0, 1, 1, 1] * 2)
+    values = watch.look(jax.random.key(0), clock_of(4), state, part).values
+    assert values["supernet_accuracy"] == 0.75 and values["one_hot_accuracy"] == 0.25
+    assert values["discretization_gap"] == 0.5
+
+
+# Forced eigenvalues: the Hessian of this network in its weights is a number times one.
+
+
+def forced(space=TINY):
+    """A supernet whose largest eigenvalue is ``form_inputs.auxiliary_skip``.
+
+    Its outputs are (z, 0) with z = -q (w - v)^2, v the value of w without derivative:
+    z = 0 and the loss log(1 + e^-z) of label 0 has slope -1/2, so that its Hessian in w
+    is q times the identity.
+    """
+
+    def apply(params, x, weights, *, key=None, form_inputs):
+        moved = weights - jax.lax.stop_gradient(weights)
+        z = -form_inputs.auxiliary_skip * (moved**2).sum()
+        along = params.sum() * x.mean((1, 2, 3))  # no weight in it
+        return jnp.stack([z + 0 * along, 0 * along], -1)
+
+    return networks.Supernet(lambda key: jax.random.normal(key, (3,)), apply, (), space)
+
+
+def bare(key, logits, progress):
+    """Gives the logits themselves, so that eigenvalues in weights are those in them."""
+    return logits
+
+
+def watch_forced(table, answer, *, interval=1, **settings):
+    """Watches ``forced``, whose eigenvalue is table[epoch]."""
+    return watching.watch(
+        forced(),
+        bare,
+        spaces.CellSpace.strongest,
+        augment=PLAIN,
+        batch_size=2,
+        form_inputs=lambda clock: networks.FormInputs(table[clock.epoch]),
+        interval=interval,
+        num_iterations=2,
+        answer=answer,
+        **settings,
+    )
+
+
+NOTHING = jnp.zeros((2, 1, 1, 1)), jnp.zeros(2, jnp.int32)
+LOGITS = normal(5, (2 * NUM_LOOKS, *TINY.shape))  # of each epoch: cells that differ
+
+
+@functools.partial(jax.jit, static_argnames="interval")
+def drive(eigenvalues, interval=1):
+    """Ends of epochs, one after another: (Watched of the last, history of Watched)."""
+    watch = watch_forced(
+        eigenvalues, rising.stop_early(rising.Rise()), interval=interval
+    )
+
+    def one(watched, epoch):
+        clock = program.Clock(epoch, jnp.float32(0))
+        state = state_of(jnp.zeros(3), LOGITS[epoch])._replace(watched=watched)
+        state = state._replace(
+            watched=watch.look(jax.random.key(0), clock, state, NOTHING)
+        )
+        watched = watch.answer(jax.random.key(1), clock, state, NOTHING).watched
+        return watched, watched
+
+    first = watch.begin(state_of(jnp.zeros(3), LOGITS[0]))
+    return jax.lax.scan(one, first, jnp.arange(len(eigenvalues)))
+
+
+def rule(eigenvalues, epochs, *, window=5, delay=4, factor=1.3, first_epoch=10):
+    """RobustDARTS' EVLocalAvg: (index of the look that stops, of the look gone to).
+
+    Local averages are those of the last ``window`` eigenvalues, or of all while there
+    are fewer, from half a window on; each belongs to the middle of its window.
+    """
+    averages = []
+    for now in range(len(eigenvalues)):
+        seen = eigenvalues[: now + 1]
+        if len(seen) < -(-window // 2):
+            continue
+        last = seen[-window:]
+        averages.append(sum(last) / len(last))
+        if len(averages) <= delay:
+            continue
+        back = now - window // 2 - delay
+        if back < 0 or epochs[back] < first_epoch:
+            continue
+        if averages[-1] / averages[-1 - delay] > factor:
+            return now, back
+    return None
+
+
+def is_a_tie(eigenvalues):
+    """Whether float32 may decide either way: a ratio near 1.3, a mean near 0."""
+    means = [np.mean(eigenvalues[max(0, i - 4) : i + 1]) for i in range(NUM_LOOKS)]
+    earlier, later = np.array(means[:-4]), np.array(means[4:])
+    return bool(
+        (abs(earlier) < 1e-2).any() or (abs(later / earlier - 1.3) < 1e-3).any()
+    )
+
+
+def check_against_rule(eigenvalues, interval):
+    """Compares a run with the rule, look by look; returns what the rule says."""
+    table = np.repeat(np.asarray(eigenvalues, np.float32), interval)
+    last, history = drive(jnp.asarray(table), interval=interval)
+    epochs = [i * interval + interval - 1 for i in range(NUM_LOOKS)]
+    found = rule(list(eigenvalues), epochs)
+    np.testing.assert_allclose(last.eigenvalues, eigenvalues[-9:], rtol=1e-5)
+    np.testing.assert_array_equal(last.epochs, epochs[-9:])
+    stopped = np.asarray(history.stopped)
+    if found is None:
+        assert not stopped.any()
+        assert not last.answer.any()
+        return None
+    now, back = found
+    # stopped from that look on; nothing changes afterwards
+    want = np.arange(NUM_LOOKS * interval) >= epochs[now]
+    np.testing.assert_array_equal(stopped, want)
+    cell = TINY.strongest(LOGITS[epochs[back]])
+    for answer in np.asarray(history.answer)[want]:
+        np.testing.assert_array_equal(answer, cell)
+    return found
+
+
+@pytest.mark.parametrize("interval", [1, 2])
+@pytest.mark.parametrize(
+    ("eigenvalues", "found"),
+    [
+        ([1.0] * 24, None),
+        ([1.0] * 18 + [10.0] * 6, (18, 12)),  # at once: (4 + 10) / 5 > 1.3
+        ([1.0] * 18 + [2.4] * 6, (19, 13)),  # 1.28, then 1.56
+        ([1.0] * 18 + [1.25] * 6, None),
+        ([1.0] * 18 + [10.0] + [0.1] * 5, (18, 12)),
+        ([-1.0] * 18 + [-3.0] * 6, (18, 12)),  # as released: a ratio, whatever the sign
+    ],
+)
+def test_hand_made_rises(eigenvalues, found, interval):
+    """Sums that can be done in the head; a look goes back six looks."""
+    assert check_against_rule(eigenvalues, interval) == found
+
+
+@pytest.mark.parametrize(
+    ("interval", "found"),
+    [
+        (1, (16, 10)),
+        (2, (11, 5)),
+        (12, (6, 0)),  # the earlier mean is of three looks
+    ],
+)
+def test_no_search_goes_back_before_the_tenth_epoch(interval, found):
+    """Eigenvalues that double at each look: the first look that may stop does."""
+    assert check_against_rule(list(2.0 ** np.arange(24)), interval) == found
+
+
+@hypothesis.given(
+    st.lists(st.integers(-16, 64), min_size=NUM_LOOKS, max_size=NUM_LOOKS),
+    st.sampled_from([1, 2]),
+    st.booleans(),
+)
+@hypothesis.settings(deadline=None, max_examples=100)
+def test_random_eigenvalues_stop_where_the_rule_does(eighths, interval, rising):
+    """Any sequence, of either sign; a steady rise is mixed in for half of them."""
+    drift = 5 + 0.1 * np.arange(NUM_LOOKS) ** 1.5 if rising else 0
+    eigenvalues = np.array(eighths) / 8 + drift
+    with np.errstate(all="ignore"):
+        hypothesis.assume(not is_a_tie(eigenvalues))
+    check_against_rule(eigenvalues.tolist(), interval)
+
+
+def test_an_eigenvalue_that_is_no_number_stops_nothing():
+    """A diverged look is left out of the means, and nobody goes back to it."""
+    eigenvalues = np.ones(NUM_LOOKS, np.float32)
+    eigenvalues[14:] = 10
+    eigenvalues[8] = np.nan
+    _, history = drive(jnp.asarray(eigenvalues))
+    # from look 16 on, look 10 may be gone back to
+    np.testing.assert_array_equal(history.stopped, np.arange(NUM_LOOKS) >= 16)
+    eigenvalues[10] = np.nan
+    _, history = drive(jnp.asarray(eigenvalues))
+    np.testing.assert_array_equal(history.stopped, np.arange(NUM_LOOKS) >= 17)
+
+
+def test_an_interval_skips_epochs():
+    """A look at every second epoch's end; in between nothing that was seen changes."""
+    _, history = drive(jnp.arange(48.0) + 1, interval=2)
+    for epoch in range(2, 48, 2):
+        before, after = (
+            jax.tree.map(lambda a, e=e: np.asarray(a)[e], history)
+            for e in (epoch - 1, epoch)
+        )
+        jax.tree.map(np.testing.assert_array_equal, before, after)
+    seen = np.asarray(history.values["eigenvalue"])
+    assert np.isnan(seen[0])
+    np.testing.assert_allclose(seen[1::2], np.arange(2, 49, 2), rtol=1e-5)
+
+
+def test_an_interval_of_zero_never_looks():
+    """What was seen stays as it began, and the answer is asked nevertheless."""
+    watch = watch_forced(jnp.ones(1), lambda key, clock, state, part: part, interval=0)
+    state = state_of(jnp.zeros(3), LOGITS[0])
+    state = state._replace(watched=watch.begin(state))
+    given = jax.random.key(0), clock_of(0), state, "asked"
+    assert watch.look(*given) is state.watched
+    assert watch.answer(*given) == "asked"
+
+
+# Adaptive weight decay goes back.
+
+
+def rolled(num_epochs, rate):
+    """Runs ends of epochs with snapshots; yields (epoch, state before, state after).
+
+    Everything in the state before the end of epoch e tells e.
+    """
+    table = jnp.where(jnp.arange(num_epochs) < 18, 1.0, 10.0)
+    optimizer = optimizers.momentum_sgd(
+        optimizers.cosine_by_epoch(start=1.0, end=0.0, num_epochs=9, steps_per_epoch=1),
+        weight_decay=rate,
+        decay=optimizers.carried_decay,
+    )
+    answer = rising.strengthen(rising.Rise())
+    watch = watch_forced(table, answer, snapshots=True)
+
+    @jax.jit
+    def end(state, epoch):
+        clock = program.Clock(epoch, jnp.float32(0))
+        seen = watch.look(jax.random.key(0), clock, state, NOTHING)
+        return watch.answer(
+            jax.random.key(1), clock, state._replace(watched=seen), NOTHING
+        )
+
+    params = jnp.zeros(3)
+    state = state_of(params, LOGITS[0], params_opt=optimizer.init(params))
+    state = state._replace(watched=watch.begin(state))
+    for epoch in range(num_epochs):
+        state = state._replace(
+            params=jnp.full(3, float(epoch)),
+            logits=LOGITS[epoch],
+            params_opt=optax.tree.set(
+                state.params_opt, trace=jnp.full(3, -float(epoch)), count=epoch + 100
+            ),
+        )
+        before, state = state, end(state, jnp.int32(epoch))
+        yield epoch, before, state
+
+
+def opt_numbers(state):
+    """(decay rate, trace, count) of the parameters' optimiser."""
+    names = ("decay_rate", "trace", "count")
+    return [np.asarray(optax.tree.get(state.params_opt, name)) for name in names]
+
+
+def test_a_rise_goes_back_with_a_stronger_decay():
+    """Look 18 goes back to look 12, decay ten times stronger, and forgets."""
+    for epoch, before, after in rolled(25, 1e-3):
+        rate, trace, count = opt_numbers(after)
+        assert count == epoch + 100  # the learning rate goes on
+        if epoch == 18:
+            np.testing.assert_array_equal(after.params, np.full(3, 12.0))
+            np.testing.assert_array_equal(after.logits, LOGITS[12])
+            np.testing.assert_array_equal(trace, np.full(3, -12.0))
+            assert np.isnan(after.watched.eigenvalues).all()
+        else:
+            np.testing.assert_array_equal(after.params, before.params)
+            np.testing.assert_array_equal(after.logits, before.logits)
+            np.testing.assert_array_equal(trace, np.full(3, -float(epoch)))
+        # with its past forgotten, ten after ten is no rise
+        np.testing.assert_allclose(rate, 1e-3 if epoch < 18 else 1e-2, rtol=1e-6)
+        np.testing.assert_array_equal(after.watched.values["weight_decay"], rate)
+        assert not after.watched.stopped
+        kept = min(epoch, 17) + 1 if epoch < 18 else epoch - 18
+        assert (~np.isnan(after.watched.eigenvalues)).sum() == min(9, kept)
+
+
+@pytest.mark.parametrize(
+    ("rate", "want", "place"), [(0.01, 0.03, 12.0), (0.03, 0.03, 18.0), (1.0, 1.0, 18)]
+)
+def test_decay_is_capped_and_goes_back_no_more(rate, want, place):
+    """A rate that is at the cap or above stays, and so does the state."""
+    for epoch, _, after in rolled(19, rate):
+        if epoch == 18:
+            np.testing.assert_allclose(opt_numbers(after)[0], want, rtol=1e-6)
+            np.testing.assert_array_equal(after.params, np.full(3, place))
+
+
+# A whole search.
+
+NUM_EPOCHS, STEPS = 22, 2
+TABLE = jnp.where(jnp.arange(NUM_EPOCHS) < 13, 1.0, 3.0)
+DRIFT = normal(7, TINY.shape)
+
+
+@functools.lru_cache
+def stopping_search(num_seeds=None):
+    """A search whose eigenvalues rise at epoch 13, and whose logits drift steadily."""
+
+    def inputs(clock):
+        return networks.FormInputs(TABLE[clock.epoch])
+
+    def drift(logits, weights, progress):
+        # steps of the logits at progress p, so that cells change during the search
+        return (logits * DRIFT * jnp.cos(6 * progress)).sum()
+
+    return search.gradient_search(
+        forced(),
+        search.Pieces(
+            optax.sgd(0.1),
+            optax.sgd(1.0),
+            relaxation=bare,
+            strengths=bare,
+            regularizers=(drift,),
+            form_inputs=inputs,
+        ),
+        augment=PLAIN,
+        num_examples=(4, 4),
+        batch_size=2,
+        num_epochs=NUM_EPOCHS,
+        watch=watch_forced(TABLE, rising.stop_early(rising.Rise())),
+        num_seeds=num_seeds,
+    )
+
+
+def run_search(cut=None, num_seeds=None):
+    """Runs it; returns (state, steps it was told of, metrics and logits of epochs)."""
+    made, told, epochs = stopping_search(num_seeds), [], []
+
+    def observe(step, state, metrics, epoch_ended):
+        told.append(step)
+        if epoch_ended:
+            logits = np.asarray(state.inner.logits)
+            epochs.append((jax.tree.map(np.asarray, metrics), logits))
+
+    part = jnp.ones((4, 2, 2, 1)), jnp.zeros(4, jnp.int32)
+    state, _ = program.run(
+        made,
+        made.init(jax.random.key(0)),
+        (part, part),
+        suggest_steps=(lambda: cut) if cut else None,
+        observe=observe,
+    )
+    return state, told, epochs
+
+
+def test_a_search_that_collapses_ends_early():
+    """program.run ends where the rule says, with the cell from before."""
+    state, told, epochs = run_search()
+    eigenvalues = [float(metrics["eigenvalue"]) for metrics, _ in epochs]
+    np.testing.assert_allclose(eigenvalues, TABLE[: len(epochs)], rtol=1e-5)
+    now, back = rule([*eigenvalues, *TABLE[len(epochs) :].tolist()], range(NUM_EPOCHS))
+    assert len(epochs) == now + 1 < NUM_EPOCHS and told[-1] == (now + 1) * STEPS
+    watched = state.inner.watched
+    assert watched.stopped
+    cell = TINY.strongest(jnp.asarray(epochs[back][1]))
+    np.testing.assert_array_equal(watched.answer, cell)
+    assert (TINY.strongest(state.inner.logits) != cell).any()  # the test can fail
+    encoding, _ = search.derive(methods.robust_darts(), TINY, state)
+    np.testing.assert_array_equal(encoding, cell)
+    # a run that has ended takes no step more
+    _, metrics = program.run(
+        stopping_search(), state, None, first=told[-1], observe=pytest.fail
+    )
+    assert metrics == {}
+
+
+def test_a_stopped_search_is_the_same_however_it_is_cut():
+    """Single steps: the same bits, and the same end."""
+    whole, told, _ = run_search()
+    cut, more, _ = run_search(cut=1)
+    assert more[-1] == told[-1] and len(more) == STEPS * len(told)
+    for a, b in zip(jax.tree.leaves(whole.inner), jax.tree.leaves(cut.inner),
+                    strict=True):  # fmt: skip
+        np.testing.assert_array_equal(a, b)
+
+
+def test_seeds_stop_each_for_itself():
+    """Side by side: one flag and one answer for each seed."""
+    state, told, epochs = run_search(num_seeds=2)
+    watched = state.inner.watched
+    assert watched.stopped.all() and told[-1] < NUM_EPOCHS * STEPS
+    now, back = rule([float(m["eigenvalue"][0]) for m, _ in epochs], range(NUM_EPOCHS))
+    assert now == len(epochs) - 1
+    for seed in range(2):
+        cell = TINY.strongest(jnp.asarray(epochs[back][1][seed]))
+        np.testing.assert_array_equal(watched.answer[seed], cell)
