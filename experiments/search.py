@@ -1,10 +1,13 @@
 """Searches a cell by gradient, and writes the genotype it found.
 
     python experiments/search.py --workdir=runs/search --data=npz:cifar10.npz
+    python experiments/search.py --workdir=runs/pc --method=pcdarts --max_skips=2
 
-The defaults are DARTS' own: 16 features, 8 layers, batch 64, 50 epochs, half of the
-training images for the architecture. One seed gives one result, bit for bit;
---num_seeds=4 runs four searches as one program and keeps the best of them.
+A method is a row of pieces and numbers, its paper's: DARTS has 16 features, 8 layers,
+batch 64, 50 epochs. Each piece and number has a flag that replaces it; describe.py
+--methods lists the rows. Half of the training images train the architecture. One seed
+gives one result, bit for bit; --num_seeds=4 runs four searches as one program and keeps
+the best of them.
 """
 
 from absl import flags

@@ -174,6 +174,28 @@ def check_regularizer(name: str) -> None:
             )
 
 
+def check_selection(name: str) -> None:
+    """Checks a selection: valid cells in a space that chooses inputs and in one that
+    does not, whatever the weights; jit and vmap.
+
+    Args:
+      name: its key in ``registry.SELECTIONS``.
+
+    Raises:
+      AssertionError: it breaks the contract.
+    """
+    select = registry.SELECTIONS[name]
+    for space in (spaces.zoo.darts(), spaces.zoo.nasbench201()):
+        logits = jax.random.normal(jax.random.key(0), (3, *space.shape))
+        many = jax.nn.softmax(logits, -1).at[1].set(0.0).at[2, :, 0].set(0.0)
+        found = jax.jit(jax.vmap(lambda w, s=space: select(s, w)))(many)
+        sizes = jnp.array(space.sizes)
+        _holds(found.shape == (3, len(sizes)), name, "give one value for each gene")
+        _holds(bool(((found >= 0) & (found < sizes)).all()), name, "give valid genes")
+        for weights, encoding in zip(many, found, strict=True):
+            chex.assert_trees_all_equal(select(space, weights), encoding)
+
+
 def check_controller(name: str, sizes: tuple[int, ...] = (3, 1, 4)) -> None:
     """Checks a controller: valid proposals, pure, jittable, scannable, vmappable.
 

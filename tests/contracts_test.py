@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from jnas import networks, ops, registry, spaces, testing
+from jnas import networks, ops, registry, search, spaces, testing
 
 
 @pytest.mark.parametrize("name", list(registry.OPERATIONS))
@@ -32,6 +32,12 @@ def test_regularizers(name):
     testing.check_regularizer(name)
 
 
+@pytest.mark.parametrize("name", list(registry.SELECTIONS))
+def test_selections(name):
+    """Every selection keeps its contract."""
+    testing.check_selection(name)
+
+
 @pytest.mark.parametrize("name", list(registry.CONTROLLERS))
 def test_controllers(name):
     """Every controller keeps its contract."""
@@ -51,11 +57,10 @@ def test_datasets(name):
 
 
 def test_methods_name_registered_pieces():
-    """A row of pieces names pieces that exist."""
+    """A row of pieces names pieces that exist, and says where it is from."""
     for make in registry.METHODS.values():
-        method = make()
-        assert method.relaxation in registry.RELAXATIONS
-        assert method.hypergradient in registry.HYPERGRADIENTS
+        search.check(make(), spaces.zoo.darts())
+        assert "arXiv:" in make().source and make.__doc__
 
 
 def test_objective():
