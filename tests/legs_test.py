@@ -1,11 +1,13 @@
 """Tests of a search by gradient as phases of a run: broken off between and in them."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 
 from jnas import data, registry, run, spaces
+from jnas import search as search_lib
 from jnas.run import gradient
 
 SPACE = spaces.CellSpace(
@@ -40,6 +42,8 @@ def search(folder, **changes):
 
 def test_a_search_goes_on_between_its_stages_and_inside_them(tmp_path, monkeypatch):
     """Broken off before stage 2, and again inside it: the same weights to the bit."""
+    # compiled once: a process of its own for each start would do the same
+    monkeypatch.setattr(search_lib, "legs", functools.lru_cache(search_lib.legs))
     whole = search(tmp_path / "whole")
 
     class Stop(Exception):

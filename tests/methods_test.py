@@ -164,9 +164,8 @@ def test_frozen_logits_stay():
 
 def test_seeds_are_searches_of_their_own():
     """Two seeds in two stages, one program: masks and logits of their own."""
-    stages = methods.pdarts().stages[:2]
-    method = short("pdarts", stages=stages, skip_zeros=False, layers=1)
-    _, states = run_all(method, num_seeds=2)
+    stages = methods.Stage(1 / 3), methods.Stage(2 / 3, candidates_rate=2 / 3)
+    _, states = run_all(short("darts", stages=stages), num_seeds=2)
     masks, logits = states[-1].inner.mask, states[-1].inner.logits
     assert masks.shape == (2, *SPACE.shape)
     for mask, before in zip(masks, states[0].inner.logits, strict=True):

@@ -116,7 +116,7 @@ def _projection(method, space, setting, supernet, steps) -> Leg:
     )
 
     def carry(before, fresh):
-        old, new = before.inner, fresh.inner
+        old, new = jax.tree.map(jnp.copy, before.inner), fresh.inner
         kept = new._replace(
             params=old.params, logits=old.logits, logits_opt=old.logits_opt
         )
@@ -177,7 +177,8 @@ def _stage_carry(method, stage, space, parts) -> Callable:
     count = max(1, round(space.shape[-1] * stage.candidates_rate))
 
     def carry(before, fresh):
-        old, new = before.inner, fresh.inner
+        # copies: a program donates the state that it begins with
+        old, new = jax.tree.map(jnp.copy, before.inner), fresh.inner
         weights = mixing.strengths(space, parts.strengths, old.logits, old.mask)
         mask = strongest_candidates(weights, count)
         if method.widens:
