@@ -302,10 +302,10 @@ def test_a_real_supernet_is_judged_alike():
 
     def accuracy(weights):
         right = 0
-        for at in range(0, 40, 8):
-            x = data.normalise(part[0][at : at + 8], PLAIN)
+        for at in range(5):  # each batch from all over
+            x = data.normalise(part[0][at::5], PLAIN)
             found = run(state.params, x, jnp.float32(weights)).argmax(-1)
-            right += (found == part[1][at : at + 8]).sum()
+            right += (found == part[1][at::5]).sum()
         return int(right)
 
     answer, moved = answer_of(ONE_INPUT, net), 0

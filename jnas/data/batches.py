@@ -1,6 +1,7 @@
 """Which examples a batch holds, as a pure function of key and epoch."""
 
 import jax
+import numpy as np
 
 from jnas import types
 
@@ -41,6 +42,25 @@ def order(
     count = num_batches(num_examples, batch_size)
     shuffled = jax.random.permutation(jax.random.fold_in(key, epoch), num_examples)
     return shuffled[: count * batch_size].reshape(count, batch_size)
+
+
+def spread(
+    num_examples: int, batch_size: int, num_batches: int | None = None
+) -> np.ndarray:
+    """Picks batches that are always the same, each from all over a part.
+
+    Args:
+      num_examples: N.
+      batch_size: B; all examples make one batch where there are fewer.
+      num_batches: as far as there are examples; None for all whole batches.
+
+    Returns:
+      i64[batches, B], each example at most once.
+    """
+    count = max(1, min(num_batches or num_examples, num_examples // batch_size))
+    size = min(batch_size, num_examples)
+    rows = np.arange(count * size) * num_examples // (count * size)
+    return rows.reshape(size, count).T
 
 
 def take(x: types.Array, y: types.Array, indices: types.Array) -> types.Batch:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import numpy as np
 
 from jnas import program as program_lib
 from jnas import types
@@ -42,7 +43,7 @@ def drive(
 
     def observe(step, state, metrics, epoch_ended):
         shown = best(state) if best else None
-        values = _over_seeds(program, metrics)
+        values = _seen(program, _over_seeds(program, metrics))
         text = warn(values) if warn and epoch_ended and not warnings else None
         if text:
             warnings.append(text)
@@ -60,6 +61,13 @@ def drive(
     means = {n: s / program.steps_per_epoch for n, s in state.sums.items()}
     values = _over_seeds(program, means)
     return state, {name: float(value) for name, value in values.items()}
+
+
+def _seen(program: program_lib.Program, values: dict) -> dict:
+    """Leaves out what is looked at between epochs and was not looked at yet."""
+    own = [n for name in program.metrics for n in (name, f"{name}_sd")]
+    fetched = jax.device_get(values)  # in the order of the names
+    return {n: fetched[n] for n in values if n in own or not np.isnan(fetched[n])}
 
 
 def _over_seeds(program: program_lib.Program, metrics: dict) -> dict:

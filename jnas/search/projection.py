@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jnas import networks, spaces, types
 from jnas import program as program_lib
 from jnas.data import augment as augment_lib
+from jnas.data import batches
 from jnas.search import mixing
 
 
@@ -69,13 +69,8 @@ def project(
     def accuracies(key, clock, state, part, members):
         """f32[N]: accuracy with weights times each of members f32[N, C, E, O]."""
         images, labels = part
-        count = len(labels) // batch_size
-        count = max(1, min(count, num_batches or count))
-        size = min(batch_size, len(labels))
-        rows = np.arange(count * size) * len(labels) // (count * size)
-        images = augment_lib.normalise(images[rows], augment)
-        images = images.reshape(count, size, *images.shape[1:])
-        labels = labels[rows].reshape(count, size)
+        rows = batches.spread(len(labels), batch_size, num_batches)
+        images, labels = augment_lib.normalise(images[rows], augment), labels[rows]
         weights = mixing.strengths(space, strengths, state.logits, state.mask)
         inputs = form_inputs(clock)
         if inputs.skip_dropout is not None:

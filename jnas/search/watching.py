@@ -17,6 +17,7 @@ import optax
 
 from jnas import curvature, networks, types
 from jnas.data import augment as augment_lib
+from jnas.data import batches
 from jnas.search import mixing, rising
 
 WATCHED = (
@@ -147,7 +148,9 @@ def watch(
         )
 
     def see(key, clock, state, part):
-        images, labels = _picked(part, batch_size, num_batches, augment)
+        images, labels = part
+        rows = batches.spread(len(labels), batch_size, num_batches)
+        images, labels = augment_lib.normalise(images[rows], augment), labels[rows]
         weights = mixing.strengths(space, strengths, state.logits, state.mask)
         encoding = selection(space, weights)
         cell = space.weights(encoding)
@@ -193,13 +196,3 @@ def watch(
         )
 
     return Watch(begin, look, answer or (lambda key, clock, state, part: state))
-
-
-def _picked(part, batch_size: int, num_batches: int, augment) -> tuple:
-    """(f32[N, B, ...], i32[N, B]): the same images at every look, from all over."""
-    images, labels = part
-    count = max(1, min(num_batches, len(labels) // batch_size))
-    size = min(batch_size, len(labels))
-    rows = np.arange(count * size) * len(labels) // (count * size)
-    rows = rows.reshape(size, count).T  # each batch from all over, too
-    return augment_lib.normalise(images[rows], augment), labels[rows]
