@@ -102,9 +102,12 @@ def _projection(method, space, setting, supernet, steps) -> Leg:
     epochs = method.projection_epochs * projection.num_decisions(space)
     slower = dataclasses.replace(method, learning_rate=method.learning_rate / 10)
     parts = pieces_lib.resolve(slower, steps_per_epoch=steps, epochs=epochs)
-    # the auxiliary skip has fallen to zero at the end of the search
-    given = pieces_lib.form_inputs(method, methods.Stage(), 1)
-    inputs = given(program_lib.Clock(jnp.int32(1), jnp.float32(1)))
+    # as at the end of the search: the auxiliary skip has fallen to zero; no dropout
+    off = jnp.float32(0)
+    inputs = networks.FormInputs(
+        off if method.auxiliary_skip else None,
+        off if method.stages[-1].skip_dropout else None,
+    )
     parts = dataclasses.replace(parts, form_inputs=lambda clock: inputs)
     answer = projection.project(
         supernet,
