@@ -77,15 +77,3 @@ def test_a_search_goes_on_between_its_stages_and_inside_them(tmp_path, monkeypat
     # finished phases are skipped, and what they found is read back
     third = search(tmp_path / "cut")
     np.testing.assert_array_equal(third.encodings, whole.encodings)
-
-
-def test_watched_values_are_in_the_result(tmp_path):
-    """The last look's figures stand beside the last epoch's."""
-    found = search(tmp_path / "run", stages=registry.METHODS["darts"]().stages,
-                   widens=False, watch_interval=1)  # fmt: skip
-    names = {"eigenvalue", "discretization_gap", "count_skip_connect", "entropy"}
-    assert names <= set(found.result)
-    counts = [v for n, v in found.result.items() if n.startswith("count_")]
-    assert sum(counts) == 3 and np.isfinite(found.result["eigenvalue"])
-    rows = run.read_metrics(tmp_path / "run")
-    assert rows[-1]["eigenvalue"] == pytest.approx(found.result["eigenvalue"])

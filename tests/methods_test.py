@@ -11,7 +11,7 @@ import pytest
 from jnas import data, methods, networks, program, registry, report, search, spaces
 
 SPACE = spaces.CellSpace(
-    "mini", ("cell",), 1, 2, ("none", "skip_connect", "nor_conv_1x1"), None, (2,)
+    "mini", ("cell",), 2, 2, ("none", "skip_connect", "nor_conv_1x1"), 2, (2, 3)
 )
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 
@@ -72,7 +72,7 @@ def p_darts_takes_candidates_out_and_grows(made, states):
         gone = jnp.where(after.inner.mask, -jnp.inf, weights).max(-1)
         assert bool((kept >= gone).all())
     depth = [sum(count for _, count, m in leg.supernet.layers if m) for leg in made]
-    assert depth == [3, 6, 9]  # three stages of 1, 2 and 3 cells
+    assert depth == [1, 2, 3]
 
 
 def dr_nas_goes_on_wider(made, states):
@@ -82,17 +82,19 @@ def dr_nas_goes_on_wider(made, states):
     wide, narrow = (
         jax.tree.leaves(s.inner.params["layers_00"]["nodes"]) for s in (second, first)
     )
-    assert {w.shape[-1] for w in narrow} == {2} and {w.shape[-1] for w in wide} == {3}
-    np.testing.assert_array_equal(wide[0][..., :2], narrow[0][..., :2])
+    for old, new in zip(narrow, wide, strict=True):  # a sixth, then a quarter
+        assert 2 * new.shape[-1] == 3 * old.shape[-1]
+    here = tuple(slice(size) for size in narrow[0].shape)
+    np.testing.assert_array_equal(wide[0][here], narrow[0])
     np.testing.assert_array_equal(second.inner.logits, first.inner.logits)
     counts = [int(s.inner.params_opt[3].count) for s in (first, second)]
     assert counts[0] == counts[1] == 2 * 2  # two epochs of two steps
 
 
 def dartspt_decides_every_edge(made, states):
-    """It ends with one candidate on each edge, which is the derived cell."""
+    """It ends with one candidate on two edges a node, which are the derived cell."""
     assert [leg.name for leg in made] == ["search", "projection"]
-    assert int(states[-1].inner.mask.sum()) == 3
+    assert int(states[-1].inner.mask.sum()) == 4
     encoding, _ = search.derive(short("darts_pt"), SPACE, states[-1])
     np.testing.assert_array_equal(SPACE.weights(encoding), states[-1].inner.mask)
 
@@ -114,7 +116,7 @@ def test_every_method_runs(name):
         assert bool(jnp.isfinite(leaf).all())
     space = search.space_of(method, SPACE)
     encoding, weights = search.derive(method, space, states[-1])
-    assert encoding.shape == (3,) and weights.shape == SPACE.shape
+    assert encoding.shape == (5,) and weights.shape == space.shape
     assert bool((weights >= 0).all())
     logits, _ = search.mixing.split(inner.logits)
     assert float(jnp.abs(logits).max()) > 5e-3

@@ -65,6 +65,9 @@ def test_a_relaxation_a_regularizer_and_a_selection_of_ones_own(tmp_path):
     assert row["train_loss"] < 10
     found = genotype.from_json((tmp_path / "run" / "genotype.json").read_text())
     assert {op for _, _, op in found.cells[0][1].edges} == {"skip_connect"}
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert {"eigenvalue", "discretization_gap", "one_hot_accuracy"} <= set(result)
+    assert result["eigenvalue"] == pytest.approx(row["eigenvalue"])
     # and so the watch sees it: six skips, and says so in one line
     assert row["count_skip_connect"] == 6
     assert "warning: 6 of 6 operations are skip_connect" in done.stderr
