@@ -128,7 +128,7 @@ def program(
         ]
 
     def advance(state, first, stop, parts):
-        order_key, step_key = jax.random.split(state.key)
+        order_key, step_key, _ = jax.random.split(state.key, 3)
         rows = orders(order_key, first // steps_per_epoch)
 
         def body(number, carry):
@@ -151,7 +151,8 @@ def program(
 
     def between(state, epoch, parts):
         progress = (epoch + 1) / num_epochs
-        key = jax.random.fold_in(jax.random.split(state.key, 3)[2], epoch)
+        _, _, between_key = jax.random.split(state.key, 3)
+        key = jax.random.fold_in(between_key, epoch)
         inner, new = at_epoch_end(key, Clock(epoch, progress), state.inner, parts)
         return state._replace(inner=inner), new
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from typing import Any
 
 from absl import flags
 
@@ -33,11 +32,8 @@ def define_method_flags() -> None:
             _DEFINE[kind](field.name, None, f"{text} The method's if not given.")
 
 
-def method_of_flags(**defaults: Any) -> methods.Method:
+def method_of_flags() -> methods.Method:
     """Returns the method that the flags name, with what they replace.
-
-    Args:
-      **defaults: of this launcher, before flags.
 
     Raises:
       KeyError: no such method; the nearest is guessed.
@@ -51,7 +47,7 @@ def method_of_flags(**defaults: Any) -> methods.Method:
     }
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     method = registry.METHODS[values["method"].value]()
-    return dataclasses.replace(method, **defaults | given)
+    return dataclasses.replace(method, **given)
 
 
 def _attributes() -> str:

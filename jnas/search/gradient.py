@@ -143,9 +143,9 @@ def gradient_search(
             )
             for k, (images, labels) in zip(image_keys, pair, strict=True)
         )
-        frozen = pieces.frozen_epochs or None
-        if frozen:
-            frozen = clock.epoch < frozen
+        frozen = None
+        if pieces.frozen_epochs:
+            frozen = clock.epoch < pieces.frozen_epochs
         inner = bilevel_lib.BilevelState(*state[:4])
         inner, info = method.step(step_key, inner, train, valid, frozen=frozen)
         values = (
@@ -190,9 +190,9 @@ def first_arch(key: types.Key, space: spaces.CellSpace, pieces: Pieces) -> types
     Returns:
       Logits logits_scale N(0, 1) f32[C, E, O], or ArchParams of such.
     """
-    logits_key, edges_key = jax.random.split(key)
     if not pieces.edge_weights:
         return pieces.logits_scale * jax.random.normal(key, space.shape)
+    logits_key, edges_key = jax.random.split(key)
     return types.ArchParams(
         pieces.logits_scale * jax.random.normal(logits_key, space.shape),
         pieces.logits_scale * jax.random.normal(edges_key, space.shape[:2]),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import optax
 
 from jnas import methods, networks, optimizers, registry, selections, spaces, types
 from jnas import program as program_lib
@@ -65,13 +66,13 @@ def resolve(
         num_epochs=epochs,
         steps_per_epoch=steps_per_epoch,
     )
-    decay = optimizers.carried_decay if method.adaptive_decay else None
+    fixed, carried = optax.add_decayed_weights, optimizers.carried_decay
     params_optimizer = optimizers.momentum_sgd(
         rate,
         weight_decay=method.weight_decay,
         clip_norm=method.clip_norm or None,
         nesterov=method.nesterov,
-        **({"decay": decay} if decay else {}),
+        decay=carried if method.adaptive_decay else fixed,
     )
     logits_optimizer = optimizers.adam_l2(
         method.logits_learning_rate,
