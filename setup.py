@@ -19,6 +19,8 @@ REQUIRES = [
     "pillow",
     "tensorboardX>=2.6.5",
     "scipy>=1.13",
+    "altair>=6,<7",
+    "vl-convert-python>=1.9,<2",
 ]
 EXTRAS = {
     "dev": [
@@ -29,6 +31,8 @@ EXTRAS = {
         "nbclient>=0.10",
         "nbformat>=5.10",
         "ipykernel>=6.29",
+        "playwright>=1.60",
+        "psutil>=6",
     ],
     "cuda12": [
         'jax[cuda12]>=0.10.2,<0.11; python_version<"3.12"',

@@ -44,7 +44,7 @@ flags.DEFINE_integer("batch_size", 32, "Images of a step.", lower_bound=1)
 flags.DEFINE_integer("features", 8, "Features of the first cells.", lower_bound=1)
 flags.DEFINE_integer("layers", 1, "Cells of a stage.", lower_bound=1)
 flags.DEFINE_float("logits_rate_factor", 30.0, "Of each method's own rate.")
-flags.DEFINE_integer("images_per_cell", 2016, "Trained for one row of the table.")
+flags.DEFINE_integer("images_per_cell", 2016, "Trained for a row.", lower_bound=1)
 
 
 def main():
@@ -55,9 +55,7 @@ def main():
         )
     run.use_devices()
     act, plan, digest = plan_methods() if FLAGS.methods else plan_controllers()
-    with run.open_run(
-        FLAGS.workdir, seed=FLAGS.seed, flags=run.run_flags(), data_digest=digest
-    ) as r:
+    with run.from_flags(digest) as r:
         result = r.finished
         if result is None:
             result, text = act(r, plan, seed=FLAGS.seed)

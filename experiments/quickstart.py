@@ -26,8 +26,8 @@ flags.DEFINE_integer("features", 4, "Features of the first cells.")
 flags.DEFINE_integer("layers", 3, "Cells of the network.")
 flags.DEFINE_integer("batch_size", 64, "Images of a step.")
 flags.DEFINE_integer("epochs", 3, "Epochs of the search.")
-flags.DEFINE_integer("retrain_features", 8, "Features of the trained networks.")
-flags.DEFINE_integer("retrain_epochs", 4, "Epochs of each training from scratch.")
+flags.DEFINE_integer("retrain_features", 8, "Of the trained ones.", lower_bound=1)
+flags.DEFINE_integer("retrain_epochs", 4, "Of each training.", lower_bound=1)
 flags.DEFINE_integer("num_random", 3, "Random cells to compare with.", lower_bound=2)
 flags.DEFINE_float("logits_learning_rate", 0.02, "Of the logits.", lower_bound=0)
 
@@ -54,12 +54,7 @@ def main():
         auxiliary=False,
         cutout=0,
     )
-    with run.open_run(
-        FLAGS.workdir,
-        seed=FLAGS.seed,
-        flags=run.run_flags(),
-        data_digest=dataset.digest,
-    ) as r:
+    with run.from_flags(dataset.digest) as r:
         if r.finished is not None:
             print(f"{FLAGS.workdir} is finished: {r.finished}")
             return
@@ -96,6 +91,10 @@ def close(r, cell, searched, results):
         "random_test_accuracy_mean": round(mean, 6),
         "random_test_accuracy_sd": round(spread, 6),
         "num_random": len(random),
+        "cells": [
+            {"name": name, **{k: v[k] for k in ("test_accuracy", "parameters", "macs")}}
+            for name, v in results.items()
+        ],
     }
     title = "Found and random cells, trained alike"
     closing.close(r, cell, result, tables={title: table})

@@ -44,12 +44,7 @@ def main():
     )
     search.check(settings.method, space)
     dataset = data.shrink(data.load(FLAGS.data), FLAGS.shrink)
-    with run.open_run(
-        FLAGS.workdir,
-        seed=FLAGS.seed,
-        flags=run.run_flags(),
-        data_digest=dataset.digest,
-    ) as r:
+    with run.from_flags(dataset.digest) as r:
         if r.finished is not None:
             print(f"{FLAGS.workdir} is finished: {r.finished}")
             return

@@ -57,12 +57,7 @@ def main():
     table, dataset = discrete.check(settings), None
     if table is None:
         dataset = data.shrink(data.load(FLAGS.data), FLAGS.shrink)
-    with run.open_run(
-        FLAGS.workdir,
-        seed=FLAGS.seed,
-        flags=run.run_flags(),
-        data_digest=(table or dataset).digest,
-    ) as r:
+    with run.from_flags((table or dataset).digest) as r:
         if r.finished is not None:
             print(f"{FLAGS.workdir} is finished: {r.finished}")
             return

@@ -96,6 +96,18 @@ def draw(genotype: genotypes.Genotype) -> str:
     )
 
 
+def to_png(genotype: genotypes.Genotype, *, scale: float = 1.0) -> bytes:
+    """Returns ``draw``'s picture as the bytes of a PNG file, in light colours.
+
+    Args:
+      genotype: what to draw.
+      scale: pixels a unit of the drawing.
+    """
+    import vl_convert  # late: most runs draw SVG alone
+
+    return vl_convert.svg_to_png(draw(genotype), scale=scale)
+
+
 def _cell(
     cell: genotypes.Cell, top: float, label_width: float
 ) -> tuple[list[str], float, float]:

@@ -23,11 +23,13 @@ class State(NamedTuple):
       key: of the whole run; each step folds its number into it.
       inner: the method's own state.
       sums: metric -> f32[], summed over the steps of this epoch so far.
+      broken: i32[], the first step, from 1, with a metric that was not finite; else 0.
     """
 
     key: types.Key
     inner: Any
     sums: dict[str, types.Array]
+    broken: types.Array
 
 
 class Clock(NamedTuple):
@@ -115,11 +117,16 @@ def program(
     sizes = [batches.num_batches(n, batch_size) for n in num_examples]
     steps_per_epoch = sizes[0]
     num_steps = num_epochs * steps_per_epoch
+    if num_steps >= 2**31:
+        raise ValueError(
+            f"num_epochs must give fewer than 2**31 steps, got {num_epochs} of "
+            f"{steps_per_epoch}. Lower it."
+        )
 
     def start(key):
         init_key, run_key = jax.random.split(key)
         sums = {name: jnp.zeros(()) for name in metrics}
-        return State(run_key, init(init_key), sums)
+        return State(run_key, init(init_key), sums, jnp.int32(0))
 
     def orders(key, epoch):
         return [
@@ -132,7 +139,7 @@ def program(
         rows = orders(order_key, first // steps_per_epoch)
 
         def body(number, carry):
-            inner, sums = carry
+            inner, sums, broken = carry
             place = number % steps_per_epoch
             picked = tuple(
                 batches.take(x, y, order[place % size])
@@ -141,13 +148,17 @@ def program(
             key = jax.random.fold_in(step_key, number)
             clock = Clock(number // steps_per_epoch, number / num_steps)
             inner, new = step(key, clock, inner, picked)
-            return inner, {name: sums[name] + new[name] for name in metrics}
+            healthy = jnp.isfinite(jnp.stack([new[name] for name in metrics])).all()
+            broken = jnp.where(healthy | (broken > 0), broken, number + 1)
+            return inner, {name: sums[name] + new[name] for name in metrics}, broken
 
         begins = first % steps_per_epoch == 0
         sums = {n: jnp.where(begins, 0.0, s) for n, s in state.sums.items()}
-        inner, sums = jax.lax.fori_loop(first, stop, body, (state.inner, sums))
+        carry = state.inner, sums, state.broken
+        inner, sums, broken = jax.lax.fori_loop(first, stop, body, carry)
         done = (stop - 1) % steps_per_epoch + 1
-        return State(state.key, inner, sums), {n: s / done for n, s in sums.items()}
+        means = {n: s / done for n, s in sums.items()}
+        return State(state.key, inner, sums, broken), means
 
     def between(state, epoch, parts):
         progress = (epoch + 1) / num_epochs

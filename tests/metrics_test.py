@@ -1,5 +1,6 @@
 """Tests of metrics.jsonl and of the event files."""
 
+import io
 import json
 import math
 import struct
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from tensorboardX.proto import event_pb2
 
+from jnas import zoo
 from jnas.run import metrics
 
 
@@ -31,7 +34,7 @@ def test_a_line_and_a_scalar_a_metric(tmp_path):
     """Both are there before anything is closed, and TensorFlow is not."""
     book = metrics.Metrics(tmp_path, step=0)
     values = {"loss": jnp.float32(0.5), "n": np.int64(3), "part": np.ones((1,)), "x": 2}
-    book.write(7, "search", metrics.scalars(values), "conv|skip")
+    book.write(7, "search", metrics.scalars(values), metrics.Found("conv|skip"))
     text = (tmp_path / metrics.NAME).read_text()
     assert json.loads(text) == {
         "step": 7,
@@ -90,6 +93,29 @@ def test_a_damaged_line_in_the_middle_goes_alone(tmp_path):
     (tmp_path / metrics.NAME).write_text('{"step": 1}\n{"st\n[]\n{"step": 3}\n')
     metrics.Metrics(tmp_path, step=3).close()
     assert (tmp_path / metrics.NAME).read_text() == '{"step": 1}\n{"step": 3}\n'
+
+
+def test_a_found_cell_has_its_weights_and_its_picture(tmp_path):
+    """A line of weights by name, a histogram a cell, a picture where it is new."""
+    weights = {"normal": {"0->2": {"skip_connect": 0.25, "sep_conv_3x3": 0.75}}}
+    found = metrics.Found("x", zoo.genotype("DARTS_V2"), weights, seed=3)
+    book = metrics.Metrics(tmp_path, step=0)
+    book.show(1, "search", {"loss": 2.0}, found)
+    book.show(2, "search", {"loss": 1.5}, found)
+    book.write(4, "search", {"loss": 1.0}, found)
+    book.close()
+    lines = (tmp_path / metrics.WEIGHTS).read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"step": 4, "phase": "search", "weights": weights, "seed": 3}
+    ]
+    seen = [(e.step, v) for e in events(tmp_path) for v in e.summary.value]
+    assert [step for step, v in seen if v.tag == "search/loss"] == [1, 2, 4]
+    histograms = [v.histo for _, v in seen if v.tag == "search/weights_normal"]
+    assert [(h.num, h.sum) for h in histograms] == [(2, 1.0), (2, 1.0)]
+    (image,) = (v.image for _, v in seen if v.tag == "search/cell")
+    picture = Image.open(io.BytesIO(image.encoded_image_string))
+    assert picture.size == (image.width, image.height) and picture.width > 500
+    assert len(picture.convert("RGB").getcolors(1 << 20)) > 10  # not blank
 
 
 def test_tensorboard_is_told_to_drop_what_is_written_again(tmp_path):

@@ -1,8 +1,10 @@
 """Tests of a run in its folder: started, gone on with, finished, refused."""
 
+import errno
 import json
 import os
 import pathlib
+import re
 import time
 
 import jax
@@ -24,7 +26,8 @@ ABSTRACT = jax.eval_shape(lambda: state(0))
 def do(phase, stop, *, start=0):
     """Observes the steps up to stop."""
     for step in range(start + 1, stop + 1):
-        phase.observe(step, state(step), {"loss": 1.0 / step}, best="conv")
+        found = run.Found("conv")
+        phase.observe(step, state(step), {"loss": 1.0 / step}, found=found)
 
 
 def read(path):
@@ -171,6 +174,45 @@ def test_checkpoints_come_by_the_clock_and_at_the_end(tmp_path):
         assert sorted(os.listdir(tmp_path / "checkpoints")) == ["3", "4"]
 
 
+def test_checkpoints_come_by_steps(tmp_path):
+    """And a call is cut where the next one is due."""
+    with run.open_run(tmp_path, checkpoint_steps=3) as r:
+        phase = r.phase("search", 8)
+        assert phase.suggest_steps() == 1
+        do(phase, 2)
+        phase._pace.suggest = lambda seconds: 50
+        assert phase.suggest_steps() == 1
+        do(phase, 3, start=2)
+        assert os.listdir(tmp_path / "checkpoints") == ["3"]
+        assert phase.suggest_steps() == 3
+        phase.observe(7, state(7), {})
+        assert phase.suggest_steps() == 1
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["3", "7"]
+
+
+def test_a_full_disk_is_told_once_with_what_is_free(tmp_path, monkeypatch):
+    """In the call that met it; the checkpoint before stays good."""
+    real = os.fsync
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with (
+        pytest.raises(run.RunError) as caught,
+        run.open_run(tmp_path, checkpoint_seconds=0) as r,
+    ):
+        phase = r.phase("search", 9)
+        do(phase, 2)
+        monkeypatch.setattr(os, "fsync", full)
+        do(phase, 3, start=2)
+    monkeypatch.setattr(os, "fsync", real)
+    text = str(caught.value)
+    assert "No space left on device" in text and str(tmp_path) in text
+    assert re.search(r"with \d+ bytes free", text) and "\n" not in text
+    with run.open_run(tmp_path) as r:
+        assert r.phase("search", 9).restore(ABSTRACT)[0] == 2
+
+
 def test_a_part_of_an_epoch_is_shown_and_not_written(tmp_path):
     """record=False leaves metrics.jsonl to whole epochs."""
     with run.open_run(tmp_path) as r:
@@ -193,6 +235,23 @@ def test_changed_flags_are_listed_and_refused(tmp_path):
     run.open_run(tmp_path, flags={"a": 1, "b": "x"}, data_digest="d1").__exit__(
         None, None, None
     )  # the refusal let go of the lock
+
+
+def test_flags_may_change_where_that_is_allowed(tmp_path, capsys):
+    """They are told and noted; the seed and the data never may."""
+    with run.open_run(tmp_path, flags={"a": 1, "b": "x"}, data_digest="d1") as r:
+        do(r.phase("search", 3), 1)
+        r._books.checkpoints.save(1, state(1), {"phase": "x", "results": {}})
+    for wrong in ({"seed": 1, "data_digest": "d1"}, {"data_digest": "d2"}):
+        with pytest.raises(run.RunError, match="seed and data must be those"):
+            run.open_run(tmp_path, flags={"a": 1}, allow_changed=True, **wrong)
+    again = {"flags": {"a": 2, "b": "x"}, "data_digest": "d1"}
+    with run.open_run(tmp_path, allow_changed=True, **again) as r:
+        assert r.record["changes"] == ["a: 1 -> 2"]
+    assert "changed: a: 1 -> 2" in capsys.readouterr().err
+    with run.open_run(tmp_path, **again) as r:  # the new flags are the run's now
+        assert "changes" not in r.record
+        assert r.record["starts"][1]["changes"] == ["a: 1 -> 2"]
 
 
 def test_flags_may_change_while_nothing_is_saved(tmp_path):

@@ -1,13 +1,18 @@
 """Cells as a user names them, and as a line shows them."""
 
 import collections
-import pathlib
+import os
+from collections.abc import Mapping
+from typing import Any
 
 import jax
+import numpy as np
 
-from jnas import controllers, registry, zoo
+from jnas import controllers, registry, spaces, zoo
 from jnas import genotype as genotypes
-from jnas.run import keys
+from jnas.run import keys, metrics
+
+SKIP = "skip_connect"
 
 
 def find(text: str, *, space: str, seed: int) -> genotypes.Genotype:
@@ -28,7 +33,7 @@ def find(text: str, *, space: str, seed: int) -> genotypes.Genotype:
         return genotypes.from_nasbench201(text)
     if text in zoo.names():
         return zoo.genotype(text)
-    if pathlib.Path(text).is_file():
+    if os.path.isfile(text):
         return genotypes.load(text)
     raise ValueError(
         "genotype must be an existing file, a NAS-Bench-201 string, random, or one of "
@@ -48,6 +53,48 @@ def random_cells(space, count: int, *, seed: int) -> list[genotypes.Genotype]:
     key = jax.random.fold_in(jax.random.key(seed), keys.CELLS)
     draw = controllers.random_search(space.sizes, num_proposals=count)
     return [space.genotype(e) for e in draw.ask(key, draw.init(key))]
+
+
+def found(
+    genotype: genotypes.Genotype,
+    score: float,
+    *,
+    weights: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+) -> metrics.Found:
+    """Says what a search has found so far: score, skips and operations of its cell.
+
+    Args:
+      genotype: the best cell.
+      score: its own.
+      weights: of ``named_weights``.
+      seed: whose cell it is, of several searches side by side.
+    """
+    skips = sum(op == SKIP for _, cell in genotype.cells for _, _, op in cell.edges)
+    best = f"{score:.4g}, skips {skips} ({short(genotype)})"
+    return metrics.Found(best, genotype, weights, seed)
+
+
+def named_weights(space: spaces.CellSpace, weights: np.ndarray) -> dict[str, Any]:
+    """Returns mixing weights by name: cell -> "0->2" -> operation -> weight.
+
+    Args:
+      space: of the cells.
+      weights: f[C, E, O].
+    """
+    return {
+        name: {
+            f"{source}->{to}": dict(
+                zip(
+                    space.candidates_of(c, e),
+                    (round(float(w), 5) for w in weights[c, e]),
+                    strict=True,
+                )
+            )
+            for e, (source, to) in enumerate(space.edges)
+        }
+        for c, name in enumerate(space.cells)
+    }
 
 
 def short(genotype: genotypes.Genotype) -> str:

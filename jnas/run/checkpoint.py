@@ -96,7 +96,9 @@ class Checkpoints:
         try:
             beside.mkdir(parents=True)
             saved = leaves.write(beside / "state", state)
-            manifest.write(beside, {"step": step, "note": note, "leaves": saved})
+            body = {"step": step, "note": note, "leaves": saved}
+            body["state_sha256"] = leaves.digest(saved)
+            manifest.write(beside, body)
             if target.exists():
                 shutil.rmtree(target)
             beside.rename(target)
@@ -104,12 +106,9 @@ class Checkpoints:
             self._verify(step)
         except (OSError, ValueError, RuntimeError, manifest.Damaged) as error:
             shutil.rmtree(beside, ignore_errors=True)
-            free = shutil.disk_usage(_existing(self._folder)).free
-            reason = " ".join(str(error).split())[:200]
-            raise files.RunError(
-                f"checkpoint must be written, got {reason!r} for {str(target)!r} with "
-                f"{free} bytes free. Make room, then run the same line again."
-            ) from error
+            if isinstance(error, files.RunError):
+                raise
+            raise files.not_written(target, error) from error
         self._prune(step)
 
     def amend(self, step: int, **changes: Any) -> None:
@@ -148,9 +147,3 @@ class Checkpoints:
         kept = [s for s in steps if s <= step][-self._keep :]
         for old in set(steps) - set(kept):
             shutil.rmtree(self._folder / str(old))
-
-
-def _existing(path: pathlib.Path) -> pathlib.Path:
-    while not path.exists():
-        path = path.parent
-    return path

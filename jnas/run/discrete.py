@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 from typing import Any
 
 import jax
@@ -19,9 +20,11 @@ from jnas import (
     tables,
     types,
 )
+from jnas.data import batches
 from jnas.run import compare, rounds, workdir
 
 SUPERNET, SCRATCH = "supernet", "scratch"
+EVALUATIONS = "evaluations.jsonl"
 DISCRETE_KEY = 4  # folded into the run's key, after those of stages
 
 
@@ -74,8 +77,7 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
     registry.CONTROLLERS[settings.trainer]
     if settings.objective.startswith("table:"):
         table = compare.load_table(settings.objective)
-        for name in (*settings.signal, *settings.report):
-            table.column(name.removeprefix("-"))
+        compare.check_metrics(table, settings.signal, settings.report)
         return table
     if settings.objective not in (SUPERNET, SCRATCH, *registry.OBJECTIVES):
         names = ", ".join((SUPERNET, SCRATCH, "table:NAME", *registry.OBJECTIVES))
@@ -129,9 +131,11 @@ def search_cells(
     num_steps = search.num_rounds
     if source.program:
         num_steps += source.program.num_steps
-    phase = run.phase("search", num_steps)
+    phase = run.phase("search", num_steps, free=rounds.FREE)
     if phase.result is None:
         state = rounds.drive(phase, search, space)
+        lines = map(json.dumps, rounds.evaluations(state, names, space))
+        run.write_text(EVALUATIONS, "".join(f"{line}\n" for line in lines))
         phase.end(
             rounds.result(state, names, space) | {"seconds": round(phase.seconds, 2)}
         )
@@ -199,7 +203,7 @@ def _shared(space, settings, shape, parts, augment) -> rounds.Source:
         start=settings.learning_rate,
         end=settings.learning_rate / 25,
         num_epochs=settings.epochs,
-        steps_per_epoch=max(1, len(labels) // settings.batch_size),
+        steps_per_epoch=batches.num_batches(len(labels), settings.batch_size),
     )
     program = sharing.shared_training(
         space,

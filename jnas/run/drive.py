@@ -7,7 +7,10 @@ import numpy as np
 
 from jnas import program as program_lib
 from jnas import types
+from jnas.run import metrics as metrics_lib
 from jnas.run import phase as phase_lib
+
+FREE = ("sums",)  # the metrics themselves are looked at
 
 
 def drive(
@@ -16,7 +19,7 @@ def drive(
     key: types.Key,
     parts: tuple[types.Batch, ...],
     *,
-    best: Callable[[program_lib.State], str] | None = None,
+    look: Callable[[program_lib.State, dict], metrics_lib.Found] | None = None,
     begin: Callable[[program_lib.State], program_lib.State] | None = None,
     warn: Callable[[dict], str | None] | None = None,
 ) -> tuple[program_lib.State, dict[str, float]]:
@@ -27,7 +30,7 @@ def drive(
       program: what runs.
       key: of the program.
       parts: (images, labels) of each part, on the device.
-      best: state -> the best cell so far, in short.
+      look: (state, metrics of the call) -> what was found so far.
       begin: fresh state -> the state to begin with; None for the fresh one.
       warn: an epoch's metrics -> what the user should know, or None; the first such
         line is shown.
@@ -42,13 +45,21 @@ def drive(
     warnings = []
 
     def observe(step, state, metrics, epoch_ended):
-        shown = best(state) if best else None
+        found = look(state, metrics) if look else metrics_lib.NOTHING
         values = _seen(program, _over_seeds(program, metrics))
         text = warn(values) if warn and epoch_ended and not warnings else None
         if text:
             warnings.append(text)
             phase.say(text)
-        phase.observe(step, state, values, best=shown, record=epoch_ended)
+        phase.observe(
+            step,
+            state,
+            values,
+            found=found,
+            record=epoch_ended,
+            finite_metrics=program.metrics,
+            broken_step=first_broken(state),
+        )
 
     state, _ = program_lib.run(
         program,
@@ -61,6 +72,12 @@ def drive(
     means = {n: s / program.steps_per_epoch for n, s in state.sums.items()}
     values = _over_seeds(program, means)
     return state, {name: float(value) for name, value in values.items()}
+
+
+def first_broken(state: program_lib.State) -> int | None:
+    """Returns the first step, of any seed, that lost its numbers; None for none."""
+    steps = np.atleast_1d(jax.device_get(state.broken))
+    return int(steps[steps > 0].min()) if steps.any() else None
 
 
 def _seen(program: program_lib.Program, values: dict) -> dict:

@@ -1,14 +1,51 @@
 """Files that are whole or absent, and the one error of a run."""
 
+import contextlib
 import json
 import math
 import os
 import pathlib
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
 
 class RunError(ValueError):
     """A workdir, checkpoint or lock that a run cannot go on with; one line."""
+
+
+def not_written(path: pathlib.Path, error: Exception) -> RunError:
+    """Returns the error of a write that failed, with the bytes that are free there.
+
+    Args:
+      path: what was to be written; it need not exist.
+      error: what went wrong.
+    """
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+    return RunError(
+        f"{path.name} must be written, got {reason!r} for {str(path)!r} with {free} "
+        "bytes free. Make room, then run the same line again."
+    )
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path) -> Iterator[None]:
+    """Turns the failure of a write into one line.
+
+    Args:
+      path: what is written.
+
+    Raises:
+      RunError: an OSError came, as of a full disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 def fsync_folder(folder: pathlib.Path) -> None:
@@ -26,24 +63,29 @@ def write_text(path: pathlib.Path, text: str) -> None:
     Args:
       path: the file; its folder exists.
       text: all of its content, stored as UTF-8.
+
+    Raises:
+      RunError: it could not be written.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    fsync_folder(path.parent)
+    with writing(path):
+        try:
+            with beside.open("w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        fsync_folder(path.parent)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes ``plain(value)`` as indented JSON, whole or not at all."""
     text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)
-    write_text(path, text + "\n")
+    # JSON's own escape stands for what UTF-8 cannot hold: bytes of a file's odd name
+    write_text(path, text.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from jnas import methods, networks, search, spaces
 from jnas.run import cells, keys, workdir
 from jnas.run import drive as drive_lib
 
-SKIP = search.COUNT + "skip_connect"
+SKIPS = search.COUNT + cells.SKIP
+FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ def search_cells(
     before: Callable[[], Any] | None = None
     seconds = 0.0
     for number, leg in enumerate(legs):
-        phase = run.phase(prefix + leg.name, leg.program.num_steps)
+        phase = run.phase(prefix + leg.name, leg.program.num_steps, free=FREE)
         own_key = jax.random.fold_in(key, number) if number else key
         if phase.result is None:
             begin = None
@@ -143,12 +144,19 @@ def _drive(phase, leg, key, dataset, space, method, rows, begin):
             return jax.vmap(one)(state)
         return jax.tree.map(lambda a: a[None], one(state))
 
-    def best(state):
-        return cells.short(space.genotype(derive(state)[0][_best_seed(state)]))
+    def look(state, metrics):
+        encodings, weights = map(np.asarray, derive(state))
+        winner = _best_seed(state)
+        return cells.found(
+            space.genotype(encodings[winner]),
+            float(jnp.max(metrics["valid_accuracy"])),
+            weights=cells.named_weights(space, weights[winner]),
+            seed=winner if many else None,
+        )
 
     def warn(values):
         edges = sum(len(c.edges) for _, c in space.genotype(_first(space)).cells)
-        skips = values.get(SKIP, 0)
+        skips = values.get(SKIPS, 0)
         if skips > edges / 2:
             return (
                 f"warning: {float(skips):.3g} of {edges} operations are skip_connect; "
@@ -157,7 +165,7 @@ def _drive(phase, leg, key, dataset, space, method, rows, begin):
         return None
 
     state, metrics = drive_lib.drive(
-        phase, leg.program, key, parts, best=best, begin=begin, warn=warn
+        phase, leg.program, key, parts, look=look, begin=begin, warn=warn
     )
     watched = state.inner.watched
     if watched is not None:

@@ -1,5 +1,6 @@
 """The front door of every launcher: flags, and errors in one line."""
 
+import math
 import os
 import re
 import sys
@@ -10,12 +11,21 @@ import jax
 from absl import app, flags, logging
 
 from jnas import registry
-from jnas.run import compile_cache, signals
+from jnas.run import compile_cache, door, signals, workdir
 
 flags.disclaim_key_flags()  # what is defined here is the launcher's, also for --help
 
+MAX_DEVICES = 1024
+_MAX_INTEGER = 2**31 - 1  # what a compiled program counts with
 _USER_ERRORS = (ValueError, TypeError, KeyError, OSError)  # RunError is a ValueError
-_NOT_THE_QUESTION = ("workdir", "debug", "cache")  # they do not decide a result
+_NOT_THE_QUESTION = (  # they do not decide a result
+    "workdir",
+    "debug",
+    "cache",
+    "checkpoint_seconds",
+    "checkpoint_steps",
+    "allow_changed",
+)
 
 
 def define_run_flags() -> None:
@@ -28,12 +38,23 @@ def define_run_flags() -> None:
     flags.DEFINE_list("plugins", [], "Python files to load first: your own parts.")
     flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
     flags.DEFINE_boolean("cache", True, "Keep compiled programs for the next process.")
+    flags.DEFINE_float(
+        "checkpoint_seconds", 60.0, "Between two checkpoints, at most.", lower_bound=0
+    )
+    flags.DEFINE_integer(
+        "checkpoint_steps", None, "Between two checkpoints, at most.", lower_bound=1
+    )
+    flags.DEFINE_boolean("allow_changed", False, "Go on with flags that were changed.")
 
 
 def define_device_flag() -> None:
     """Defines --num_devices, for launchers whose runs are divided among devices."""
     flags.DEFINE_integer(
-        "num_devices", 1, "CPU devices that share the runs.", lower_bound=1
+        "num_devices",
+        1,
+        "CPU devices that share the runs.",
+        lower_bound=1,
+        upper_bound=MAX_DEVICES,
     )
 
 
@@ -44,11 +65,32 @@ def use_devices() -> None:
         jax.config.update("jax_num_cpu_devices", wanted)
 
 
+def from_flags(data_digest: str | None = None) -> workdir.Run:
+    """Opens the run that the flags of ``define_run_flags`` name.
+
+    Args:
+      data_digest: of the data set.
+
+    Returns:
+      The run, to be used in a ``with`` statement; see ``workdir.open_run``.
+    """
+    values = flags.FLAGS
+    return workdir.open_run(
+        values.workdir,
+        seed=values.seed,
+        flags=run_flags(),
+        data_digest=data_digest,
+        checkpoint_seconds=values.checkpoint_seconds,
+        checkpoint_steps=values.checkpoint_steps,
+        allow_changed=values.allow_changed,
+    )
+
+
 def run_flags() -> dict[str, Any]:
     """Returns the launcher's own flags for run.json, without those beside the question.
 
-    These are workdir, seed, debug and cache. Those of absl and of other packages are
-    left out too.
+    These are workdir, seed, debug, and how checkpoints and compiled programs are kept.
+    Those of absl and of other packages are left out too.
     """
     modules = flags.FLAGS.flags_by_module_dict()
     return {
@@ -65,7 +107,8 @@ def launch(main: Callable[[], Any], argv: Sequence[str] | None = None) -> None:
 
     Wrong flags: one line, exit status 2. An error of the user's making from main: one
     line, status 1; with --debug its traceback. A signal: one line, status 143 or 130.
-    Files named by --plugins are loaded before main; --nocache compiles anew.
+    A workdir that cannot be used is refused first, then files named by --plugins are
+    loaded, then comes main; --nocache compiles anew.
 
     Args:
       main: called without arguments once the flags are parsed.
@@ -77,6 +120,8 @@ def launch(main: Callable[[], Any], argv: Sequence[str] | None = None) -> None:
 def _guard(main: Callable[[], Any]) -> Any:
     debug = "debug" in flags.FLAGS and flags.FLAGS.debug
     try:
+        if "workdir" in flags.FLAGS:
+            door.check(flags.FLAGS.workdir)
         if "cache" in flags.FLAGS:
             keep = flags.FLAGS.cache
             (compile_cache.enable if keep else compile_cache.disable)()
@@ -114,8 +159,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
     quiet = flags.FLAGS["verbosity"].using_default_value
     try:
         rest = flags.FLAGS(argv)
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:  # ValueError: --nodebug=1
         _refuse(_explain(error))
+    _check_numbers()
     if len(rest) > 1:
         _refuse(f"arguments must be flags, got {rest[1]!r}. Write --name=value.")
     quiet = quiet and flags.FLAGS["verbosity"].using_default_value
@@ -123,6 +169,19 @@ def _parse(argv: Sequence[str]) -> list[str]:
         lambda: logging.set_verbosity(logging.WARNING) if quiet else None
     )
     return rest
+
+
+def _check_numbers() -> None:
+    """Refuses what absl lets pass: NaN, infinity, and integers beyond 32 bits."""
+    for name in _own_names():
+        value = flags.FLAGS[name].value
+        rule = ""
+        if isinstance(value, float) and not math.isfinite(value):
+            rule = "be finite"
+        if name != "seed" and isinstance(value, int) and abs(value) > _MAX_INTEGER:
+            rule = f"be at most {_MAX_INTEGER}"
+        if rule:
+            _refuse(f"--{name} must {rule}, got {value}. Write --{name}=<number>.")
 
 
 def _refuse(line: str) -> None:
@@ -135,7 +194,7 @@ def _own_names() -> list[str]:
     return [name for name in names if name in flags.FLAGS]
 
 
-def _explain(error: flags.Error) -> str:
+def _explain(error: Exception) -> str:
     """Turns absl's message into "<name> must <rule>, got <value>. <what to do>."."""
     if isinstance(error, flags.UnrecognizedFlagError):
         guess = registry.nearest(error.flagname, _own_names())

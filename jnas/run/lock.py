@@ -8,6 +8,27 @@ import time
 
 from jnas.run import files
 
+NAME = ".lock"
+
+
+def check_free(workdir: pathlib.Path) -> None:
+    """Says at once who has a workdir; takes nothing.
+
+    Args:
+      workdir: an existing folder.
+
+    Raises:
+      RunError: another process holds its lock.
+    """
+    path = workdir / NAME
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two that look both may
+        except BlockingIOError as error:
+            raise _held(workdir) from error
+
 
 class Lock:
     """An exclusive lock on ``<workdir>/.lock``, held until ``release`` or death.
@@ -25,17 +46,13 @@ class Lock:
         Raises:
           RunError: another process holds it, or the file system has no locks.
         """
-        path = workdir / ".lock"
+        path = workdir / NAME
         self._file = path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._file.close()
-            raise files.RunError(
-                f"workdir must be used by one process, got {str(workdir)!r}, which "
-                f"{_holder(path)} holds. Wait for it, stop it, or use another "
-                "--workdir."
-            ) from error
+            raise _held(workdir) from error
         except OSError as error:
             self._file.close()
             raise files.RunError(
@@ -49,6 +66,14 @@ class Lock:
     def release(self) -> None:
         """Gives the lock back; more than once is allowed."""
         self._file.close()
+
+
+def _held(workdir: pathlib.Path) -> files.RunError:
+    return files.RunError(
+        f"workdir must be used by one process, got {str(workdir)!r}, which "
+        f"{_holder(workdir / NAME)} holds. Wait for it, stop it, or use another "
+        "--workdir."
+    )
 
 
 def _holder(path: pathlib.Path) -> str:

@@ -1,21 +1,40 @@
-"""Metrics on disk: one JSON object a line, and the same scalars for TensorBoard."""
+"""Figures on disk: one JSON object a line, and the same for TensorBoard."""
 
+import io
 import json
 import os
 import pathlib
-import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from absl import logging
-from tensorboardX import event_file_writer, summary
-from tensorboardX.proto import event_pb2
 
+from jnas import genotype as genotypes
+from jnas.run import events as events_lib
 from jnas.run import files
 
-NAME = "metrics.jsonl"
+NAME, WEIGHTS = "metrics.jsonl", "weights.jsonl"
 _OWN = ("step", "phase", "best")
+
+
+class Found(NamedTuple):
+    """What a search has found so far, for people.
+
+    Attributes:
+      best: the best cell in short.
+      genotype: the same, for a drawing.
+      weights: cell -> edge -> operation -> mixing weight.
+      seed: whose weights they are, of several searches side by side.
+    """
+
+    best: str | None = None
+    genotype: genotypes.Genotype | None = None
+    weights: Mapping[str, Any] | None = None
+    seed: int | None = None
+
+
+NOTHING = Found()
 
 
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float | int]:
@@ -51,93 +70,133 @@ def read(workdir: pathlib.Path) -> list[dict[str, Any]]:
     A value that was NaN or infinite is None.
     """
     path = workdir / NAME
-    return _sound(path.read_bytes()) if path.exists() else []
+    return _sound(path.read_bytes(), path) if path.exists() else []
 
 
-class Metrics:
-    """The metrics of one run; used by one process at a time.
+class Lines:
+    """A file of JSON lines, each with its ``step``; used by one process at a time."""
 
-    JSON has no NaN and no infinity: both are written as null, so that any reader can
-    read the file. TensorBoard gets them as they are.
-    """
-
-    def __init__(self, workdir: pathlib.Path, *, step: int):
+    def __init__(self, path: pathlib.Path, *, step: int):
         """Opens the file for going on after a step.
 
         A torn last line is cut, and so is what lies beyond the step: it will be written
         again.
 
         Args:
-          workdir: an existing folder.
+          path: of the file; made with its first line.
           step: the global step from which the run goes on; 0 for the start.
         """
-        self._workdir = workdir
-        self._step = step
-        self._events: event_file_writer.EventsWriter | None = None
-        path = workdir / NAME
+        self._path = path
+        self._file: io.TextIOWrapper | None = None
         if path.exists():
             before = path.read_bytes()
-            lines = [line for line in _sound(before) if line["step"] <= step]
+            lines = [line for line in _sound(before, path) if line["step"] <= step]
             text = "".join(map(_encode, lines))
             if text.encode() != before:
                 files.write_text(path, text)
-        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Appends a line, flushed."""
+        with files.writing(self._path):
+            if self._file is None:
+                self._file = self._path.open("a", encoding="utf-8")
+            self._file.write(_encode(line))
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Waits until all lines are on disk."""
+        if self._file:
+            with files.writing(self._path):
+                os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes the file; more than once is allowed."""
+        file, self._file = self._file, None
+        if file:
+            with files.writing(self._path):
+                file.close()
+
+
+class Metrics:
+    """The figures of one run: for programs, for TensorBoard, and the weights.
+
+    JSON has no NaN and no infinity: both are written as null, so that any reader can
+    read the file. TensorBoard gets them as they are.
+    """
+
+    def __init__(self, workdir: pathlib.Path, *, step: int):
+        """Opens metrics.jsonl and weights.jsonl for going on after a step.
+
+        Args:
+          workdir: an existing folder.
+          step: the global step from which the run goes on; 0 for the start.
+        """
+        self._lines = Lines(workdir / NAME, step=step)
+        self._weights = Lines(workdir / WEIGHTS, step=step)
+        self._events = events_lib.Events(workdir, step=step)
+        self._shown = False
 
     def write(
         self,
         step: int,
         phase: str,
         values: Mapping[str, float | int],
-        best: str | None = None,
+        found: Found = NOTHING,
     ) -> None:
-        """Writes a line, flushed, and the scalars ``phase/name`` for TensorBoard.
+        """Writes a line, flushed, and what TensorBoard shows.
 
         Args:
           step: the global step.
           phase: the phase's name.
           values: of ``scalars``.
-          best: the best cell so far, in short.
+          found: what a search has found so far.
         """
         line = {"step": step, "phase": phase, **files.plain(values)}
-        self._file.write(_encode(line if best is None else {**line, "best": best}))
-        self._file.flush()
-        events = self._events or self._open_events()
-        for name, value in values.items():
-            events.write_event(
-                _event(step, summary=summary.scalar(f"{phase}/{name}", value))
-            )
-        events.flush()
+        self._lines.write(line if found.best is None else {**line, "best": found.best})
+        if found.weights is not None:
+            weights = {"step": step, "phase": phase, "weights": found.weights}
+            more = {} if found.seed is None else {"seed": found.seed}
+            self._weights.write(files.plain(weights | more))
+        self._shown = False
+        self.show(step, phase, values, found)
+
+    def show(
+        self,
+        step: int,
+        phase: str,
+        values: Mapping[str, float | int],
+        found: Found = NOTHING,
+    ) -> None:
+        """Writes for TensorBoard alone; the arguments are those of ``write``.
+
+        Only the first time with weights and picture, which take space.
+        """
+        self._events.scalars(step, phase, values)
+        if found.weights is not None and not self._shown:
+            self._events.weights(step, phase, found.weights)
+        if found.genotype is not None and not self._shown:
+            self._events.cell(step, phase, found.genotype)
+        self._shown = True
+        self._events.flush()
 
     def sync(self) -> None:
         """Waits until all lines are on disk."""
-        os.fsync(self._file.fileno())
+        self._lines.sync()
+        self._weights.sync()
 
     def close(self) -> None:
-        """Closes both files; more than once is allowed."""
-        self._file.close()
-        if self._events:
-            self._events.close()
-            self._events = None
-
-    def _open_events(self) -> event_file_writer.EventsWriter:
-        """Starts an event file; TensorBoard drops older files' events beyond here."""
-        prefix = str(self._workdir / "events")
-        self._events = event_file_writer.EventsWriter(prefix, f".{os.getpid()}")
-        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._events.write_event(_event(self._step + 1, session_log=start))
-        return self._events
-
-
-def _event(step: int, **content: Any) -> event_pb2.Event:
-    return event_pb2.Event(step=step, wall_time=time.time(), **content)
+        """Closes all files; more than once is allowed."""
+        self._lines.close()
+        self._weights.close()
+        self._events.close()
 
 
 def _encode(line: Mapping[str, Any]) -> str:
     return json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _sound(data: bytes) -> list[dict[str, Any]]:
-    """Parses the lines; one that is no metrics line, as a torn last, is left out."""
+def _sound(data: bytes, path: pathlib.Path) -> list[dict[str, Any]]:
+    """Parses the lines; one that has no step, as a torn last, is left out."""
     lines = []
     for number, raw in enumerate(data.splitlines(), start=1):
         try:
@@ -145,7 +204,7 @@ def _sound(data: bytes) -> list[dict[str, Any]]:
             if not isinstance(line["step"], int):
                 raise ValueError("step is no integer")
         except (ValueError, KeyError, TypeError, RecursionError):
-            logging.warning("%s: line %d is damaged and left out", NAME, number)
+            logging.warning("%s: line %d is damaged and left out", path.name, number)
         else:
             lines.append(line)
     return lines

@@ -2,10 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from jnas.run import checkpoint, files
+from jnas.run import checkpoint, files, finite
 from jnas.run import metrics as metrics_lib
 from jnas.run import progress as progress_lib
 from jnas.run import signals as signals_lib
@@ -21,7 +21,8 @@ class Books(NamedTuple):
       signals: what the user wants.
       results: phase -> its result, of the phases that ended.
       latest: the checkpoint from which the run goes on, or None.
-      checkpoint_seconds: between two checkpoints.
+      checkpoint_seconds: between two checkpoints, at most.
+      checkpoint_steps: between two checkpoints, at most; None for any number.
     """
 
     checkpoints: checkpoint.Checkpoints
@@ -31,6 +32,7 @@ class Books(NamedTuple):
     results: dict[str, dict[str, Any]]
     latest: checkpoint.Sound | None
     checkpoint_seconds: float
+    checkpoint_steps: int | None = None
 
 
 class Phase:
@@ -44,9 +46,17 @@ class Phase:
       seconds: that it took so far, in all processes.
     """
 
-    def __init__(self, books: Books, name: str, num_steps: int, start: int):
+    def __init__(
+        self,
+        books: Books,
+        name: str,
+        num_steps: int,
+        start: int,
+        free: Collection[str] = (),
+    ):
         """Begins the phase, or finds that an earlier process ended it."""
         self.name = name
+        self._free = free
         self.num_steps = num_steps
         self.start = start
         self.result: dict[str, Any] | None = books.results.get(name)
@@ -56,6 +66,7 @@ class Phase:
         self._restored = not self._resumes
         self._step = note["phase_step"] if self._resumes else 0
         self._saved_step = self._step if self._resumes else None
+        self._next_save = self._step + (books.checkpoint_steps or num_steps)
         self._state: Any = None
         self._pace = _Pace()
         self._seconds_before = note["seconds"] if self._resumes else 0.0
@@ -123,8 +134,10 @@ class Phase:
         state: Any,
         metrics: Mapping[str, Any],
         *,
-        best: str | None = None,
+        found: metrics_lib.Found = metrics_lib.NOTHING,
         record: bool = True,
+        finite_metrics: Collection[str] = (),
+        broken_step: int | None = None,
     ) -> None:
         """Tells the phase that a compiled call is done; saves when it is time.
 
@@ -133,12 +146,17 @@ class Phase:
           state: all that is needed to go on: a pytree of arrays. It may be donated
             afterwards.
           metrics: name -> number; fetched from the device here.
-          best: the best cell so far, in short.
+          found: what a search has found so far.
           record: False to show the metrics without writing them, as for a part of an
             epoch.
+          finite_metrics: names of those that must be finite.
+          broken_step: the step of the phase at which one of them first was not, where
+            that is known better than by the call.
 
         Raises:
           Interrupted: a signal came; the state is saved.
+          Diverged: one of the metrics, or of the arrays that were to be saved, is NaN
+            or infinite; nothing is saved.
           RunError: a checkpoint could not be written.
           ValueError: a wrong step or metric.
         """
@@ -148,12 +166,15 @@ class Phase:
         books.signals.deferred = True
         self._pace.observe(step - self._step)
         self._step, self._state = step, state
-        if record:
-            books.metrics.write(self.start + step, self.name, values, best)
-        books.progress.update(step, values, best)
+        bad = finite.bad_metrics(values, finite_metrics)
+        if bad:
+            self._stop_diverged(bad, broken_step or step)
+        write = books.metrics.write if record else books.metrics.show
+        write(self.start + step, self.name, values, found)
+        books.progress.update(step, values, found.best)
         signum = books.signals.pending()
         late = time.monotonic() - self._saved_at >= books.checkpoint_seconds
-        if signum or late or step == self.num_steps:
+        if signum or late or step >= self._next_save or step == self.num_steps:
             self._save()
         if signum:
             self._interrupt(signum)
@@ -162,13 +183,15 @@ class Phase:
         """Says how many steps the next compiled call should run.
 
         1 while the pace is unknown; then as many as last about ``seconds``, at most
-        those that are left. It changes only where it is off by a factor of two, so that
-        a loop compiled for a fixed length is compiled seldom.
+        those that are left before the end, or before the next checkpoint by steps. It
+        changes only where it is off by a factor of two, so that a loop compiled for a
+        fixed length is compiled seldom.
 
         Args:
           seconds: that a call should last. A signal is obeyed between two calls.
         """
-        return max(1, min(self._pace.suggest(seconds), self.num_steps - self._step))
+        most = min(self.num_steps, self._next_save) - self._step
+        return max(1, min(self._pace.suggest(seconds), most))
 
     def end(self, result: Mapping[str, Any]) -> None:
         """Ends the phase; later processes find ``result`` and skip it.
@@ -211,10 +234,27 @@ class Phase:
                 f"in {self.name!r}. Count the finished steps of the phase."
             )
 
+    def _stop_diverged(self, bad: list[str], step: int) -> None:
+        """Ends a run that lost its numbers, and says where and what is left of it."""
+        if self._state is not None:
+            bad = bad + finite.bad_leaves(self._state, free=self._free)
+        named = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if bad[3:] else "")
+        saved = self._books.checkpoints.steps()
+        sound = f"step {saved[-1]}, finite," if saved else "none"
+        raise finite.Diverged(
+            f"{self.name} must stay finite, got {named} at step {step} of "
+            f"{self.num_steps}. Lower a learning rate, and use --allow_changed to go "
+            f"on from the newest checkpoint ({sound} counted over the whole run)."
+        )
+
     def _save(self) -> None:
+        bad = finite.bad_leaves(self._state, free=self._free)
+        if bad:
+            self._stop_diverged(bad, self._step)
         self._books.metrics.sync()
         self._books.checkpoints.save(self.start + self._step, self._state, self._note())
         self._saved_step, self._saved_at = self._step, time.monotonic()
+        self._next_save = self._step + (self._books.checkpoint_steps or self.num_steps)
 
     def _save_end(self) -> None:
         """Adds the result to the checkpoint of this step, or saves one with it.

@@ -28,31 +28,50 @@ class Record:
           workdir: an existing folder.
 
         Raises:
-          RunError: run.json is no JSON object.
+          RunError: run.json is no JSON object, or not one of a run.
         """
         self._path = workdir / NAME
         self.content = files.read_json(self._path) if self._path.exists() else {}
+        self.changes: list[str] = []
+        for key, kind in (("flags", dict), ("starts", list)):
+            if not isinstance(self.content.get(key, kind()), kind):
+                raise files.RunError(
+                    f"{NAME} must hold {key} as a {kind.__name__}, got "
+                    f"{self.content[key]!r} in {str(self._path)!r}. Restore the file, "
+                    "or use a new --workdir."
+                )
 
-    def check_same(self, asked: Mapping[str, Any]) -> None:
+    def check_same(
+        self, asked: Mapping[str, Any], *, allow_changed: bool = False
+    ) -> None:
         """Refuses to go on with another question than the one that was asked.
 
         Args:
           asked: ``seed``, ``flags`` and ``data_digest``.
+          allow_changed: whether changed flags are noted as ``changes`` instead.
 
         Raises:
-          RunError: one or more differ; each is listed, old and new.
+          RunError: one or more differ; each is listed, old and new. Seed and data are
+            never allowed to.
         """
-        asked = files.plain(asked)
+        asked, fixed = files.plain(asked), ("seed", "data_digest")
         changes = _changes(self.content.get("flags") or {}, asked["flags"])
-        changes += _changes(
-            {k: self.content.get(k) for k in ("seed", "data_digest")},
-            {k: asked[k] for k in ("seed", "data_digest")},
+        for_good = _changes(
+            {k: self.content.get(k) for k in fixed}, {k: asked[k] for k in fixed}
         )
-        if changes:
+        where = str(self._path.parent)
+        if for_good:
             raise files.RunError(
-                f"flags must be those of the run in {str(self._path.parent)!r}, got "
-                f"{'; '.join(changes)}. Undo the change, or use a new --workdir."
+                f"seed and data must be those of the run in {where!r}, got "
+                f"{'; '.join([*for_good, *changes])}. Use a new --workdir."
             )
+        if changes and not allow_changed:
+            raise files.RunError(
+                f"flags must be those of the run in {where!r}, got "
+                f"{'; '.join(changes)}. Undo the change, go on all the same with "
+                "--allow_changed, or use a new --workdir."
+            )
+        self.changes = changes
 
     def begin(self, asked: Mapping[str, Any]) -> None:
         """Notes a start; the one before moves to the list ``starts``."""
@@ -69,6 +88,8 @@ class Record:
             "ended": None,
             "starts": starts,
         }
+        if self.changes:
+            self.content["changes"] = self.changes
         files.write_json(self._path, self.content)
 
     def end(self, status: str, error: str | None = None) -> None:

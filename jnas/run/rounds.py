@@ -10,8 +10,12 @@ import numpy as np
 from jnas import genotype as genotypes
 from jnas import program as program_lib
 from jnas import spaces, types
-from jnas.run import cells
+from jnas.run import cells, files
+from jnas.run import drive as drive_lib
 from jnas.run import phase as phase_lib
+
+FREE = ("shared.sums", "controller", "scores")  # a score may be -inf
+_MOST_EVALUATIONS = 5000  # that are written, evenly spread
 
 
 class SearchState(NamedTuple):
@@ -137,7 +141,14 @@ def drive(
 
         def observe(step, shared, metrics, epoch_ended):
             whole = state._replace(shared=shared)
-            phase.observe(step, whole, metrics, record=epoch_ended)
+            phase.observe(
+                step,
+                whole,
+                metrics,
+                record=epoch_ended,
+                finite_metrics=program.metrics,
+                broken_step=drive_lib.first_broken(shared),
+            )
 
         shared, _ = program_lib.run(
             program,
@@ -156,9 +167,36 @@ def drive(
         signal = state.scores[..., 0].reshape(-1)
         best = state.encodings.reshape(len(signal), -1)[signal.argmax()]
         values = {"best_score": signal.max(), "last_score": signal[done - before - 1]}
-        shown = cells.short(space.genotype(best))
-        phase.observe(done, state, values, best=shown)
+        found = cells.found(space.genotype(best), float(signal.max()))
+        phase.observe(done, state, values, found=found)
     return state
+
+
+def evaluations(
+    state: SearchState, names: list[str], space: spaces.CellSpace
+) -> list[dict[str, Any]]:
+    """Returns what was evaluated: number, cell in short, and scores by name.
+
+    A cell that was proposed more than once stands for its first time; of very many,
+    every n-th stands.
+
+    Args:
+      state: at the end.
+      names: of the M metrics.
+      space: of the cells.
+    """
+    scores = np.asarray(state.scores).reshape(-1, state.scores.shape[-1])
+    encodings = np.asarray(state.encodings).reshape(len(scores), -1)
+    first = np.sort(np.unique(encodings, axis=0, return_index=True)[1])
+    every = -(-len(first) // _MOST_EVALUATIONS)
+    return [
+        {
+            "evaluation": int(i),
+            "cell": cells.short(space.genotype(encodings[i])),
+            "scores": files.plain(dict(zip(names, scores[i].tolist(), strict=True))),
+        }
+        for i in first[::every]
+    ]
 
 
 def result(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jnas import data as data_lib
 from jnas import genotype as genotypes
 from jnas import networks, optimizers, retrain
+from jnas.data import batches
 from jnas.run import drive as drive_lib
 from jnas.run import keys, workdir
 
@@ -103,7 +104,7 @@ def retrain_cell(
         start=settings.learning_rate,
         end=0.0,
         num_epochs=settings.epochs,
-        steps_per_epoch=max(1, len(dataset.y_train) // settings.batch_size),
+        steps_per_epoch=batches.num_batches(len(dataset.y_train), settings.batch_size),
     )
     program = retrain.training(
         network,
@@ -114,7 +115,7 @@ def retrain_cell(
         num_epochs=settings.epochs,
         drop_path_rate=settings.drop_path_rate,
     )
-    phase = run.phase(name, program.num_steps)
+    phase = run.phase(name, program.num_steps, free=drive_lib.FREE)
     if phase.result is not None:
         return phase.result
     key = jax.random.fold_in(jax.random.key(seed), keys.RETRAIN)

@@ -1,21 +1,18 @@
 """A run in a folder: started, gone on with, or finished."""
 
+import contextlib
 import os
 import pathlib
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Self
 
-from jnas.run import checkpoint, files, lock
+from jnas.run import checkpoint, door, files, lock
 from jnas.run import metrics as metrics_lib
 from jnas.run import phase as phase_lib
 from jnas.run import progress as progress_lib
 from jnas.run import record as record_lib
 from jnas.run import signals as signals_lib
-
-RESULT = "result.json"
-CHECKPOINTS = "checkpoints"
-_OWN = (record_lib.NAME, RESULT, metrics_lib.NAME, CHECKPOINTS)
 
 
 def open_run(
@@ -25,16 +22,22 @@ def open_run(
     flags: Mapping[str, Any] | None = None,
     data_digest: str | None = None,
     checkpoint_seconds: float = 60.0,
+    checkpoint_steps: int | None = None,
+    allow_changed: bool = False,
     keep: int = 2,
 ) -> "Run":
     """Opens a workdir for one process, to start, go on with or read a run.
 
     Args:
-      workdir: made where missing; one that holds an earlier run is gone on with.
+      workdir: made where missing; one that holds an earlier run is gone on with. A
+        ``..`` in it is resolved first, so that no folder on the way is made.
       seed: of the run.
       flags: what else decides the result; JSON values.
       data_digest: of the data set.
-      checkpoint_seconds: between two checkpoints inside a phase.
+      checkpoint_seconds: between two checkpoints inside a phase, at most.
+      checkpoint_steps: between two checkpoints inside a phase, at most.
+      allow_changed: whether a run may go on with other flags than it was begun with;
+        seed and data may never change.
       keep: how many checkpoints stay, at least 2.
 
     Returns:
@@ -48,11 +51,12 @@ def open_run(
       >>> with open_run("runs/first", seed=1) as run:  # doctest: +SKIP
       ...     phase = run.phase("search", 100)
     """
-    folder = _make(workdir)
+    folder = door.make(workdir)
     holder = lock.Lock(folder)
     try:
         asked = {"seed": seed, "flags": flags or {}, "data_digest": data_digest}
-        return Run(folder, holder, asked, checkpoint_seconds, keep)
+        intervals = checkpoint_seconds, checkpoint_steps
+        return Run(folder, holder, asked, intervals, allow_changed, keep)
     except BaseException:
         holder.release()
         raise
@@ -71,29 +75,31 @@ class Run:
         workdir: pathlib.Path,
         holder: lock.Lock,
         asked: Mapping[str, Any],
-        checkpoint_seconds: float,
+        intervals: tuple[float, int | None],
+        allow_changed: bool,
         keep: int,
     ):
         """Finds out where the run is; see ``open_run``."""
         self.workdir = workdir
         self._lock = holder
         self._record = record_lib.Record(workdir)
-        checkpoints = checkpoint.Checkpoints(workdir / CHECKPOINTS, keep=keep)
-        result = workdir / RESULT
+        checkpoints = checkpoint.Checkpoints(workdir / door.CHECKPOINTS, keep=keep)
+        result = workdir / door.RESULT
         self.finished = files.read_json(result) if result.exists() else None
         self._status = "finished" if self.finished is not None else "interrupted"
         self._phases: list[phase_lib.Phase] = []
         if self.finished is not None or checkpoints.steps():
-            self._record.check_same(asked)
+            allow = allow_changed and self.finished is None
+            self._record.check_same(asked, allow_changed=allow)
         self._books = None
         if self.finished is None:
-            self._begin(asked, checkpoints, checkpoint_seconds)
+            self._begin(asked, checkpoints, intervals)
 
     def _begin(
         self,
         asked: Mapping[str, Any],
         checkpoints: checkpoint.Checkpoints,
-        checkpoint_seconds: float,
+        intervals: tuple[float, int | None],
     ) -> None:
         latest = checkpoints.latest()
         self._record.begin(asked)
@@ -108,8 +114,11 @@ class Run:
             ),
             results=dict(latest.note["results"]) if latest else {},
             latest=latest,
-            checkpoint_seconds=checkpoint_seconds,
+            checkpoint_seconds=intervals[0],
+            checkpoint_steps=intervals[1],
         )
+        for change in self._record.changes:
+            self.say(f"changed: {change}")
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -122,22 +131,24 @@ class Run:
         trace: types.TracebackType | None,
     ) -> None:
         """Notes how the run ended, and lets go of the folder."""
-        try:
+        with contextlib.ExitStack() as ends:
+            ends.callback(self._lock.release)
+            if error is not None:  # a full disk has been told of once
+                ends.enter_context(contextlib.suppress(files.RunError))
             if self._books:
+                ends.callback(self._note_end, error)
+                ends.callback(self._books.metrics.close)
                 self._books.progress.close()
                 self._books.signals.close()
-                self._books.metrics.close()
-                if self._status != "finished":
-                    self._note_end(error)
-        finally:
-            self._lock.release()
 
     @property
     def record(self) -> dict[str, Any]:
         """The content of run.json."""
         return dict(self._record.content)
 
-    def phase(self, name: str, num_steps: int) -> phase_lib.Phase:
+    def phase(
+        self, name: str, num_steps: int, *, free: Collection[str] = ()
+    ) -> phase_lib.Phase:
         """Begins the next phase.
 
         Phases come in the same order in every process. A step counts over the whole
@@ -146,6 +157,8 @@ class Run:
         Args:
           name: its name, once a run.
           num_steps: of the phase; at least 1.
+          free: leaves of its state, or trees of them, that may hold NaN or infinity,
+            as "inner.watched"; all others are checked before they are saved.
 
         Returns:
           The phase; with a ``result`` where an earlier process ended it.
@@ -160,7 +173,8 @@ class Run:
                 "Call end of the one before, and use another name."
             )
         start = sum(p.num_steps for p in self._phases)
-        self._phases.append(phase_lib.Phase(self._open_books(), name, num_steps, start))
+        books = self._open_books()
+        self._phases.append(phase_lib.Phase(books, name, num_steps, start, free))
         return self._phases[-1]
 
     def say(self, text: str) -> None:
@@ -178,10 +192,10 @@ class Run:
           ValueError: the name is a path, or one that the run keeps for itself.
         """
         wrong = not name or name != os.path.basename(name) or "\0" in name
-        if wrong or name.startswith(".") or name in _OWN:
+        if wrong or name.startswith(".") or name in door.OWN:
             raise ValueError(
-                f"name must be a plain file name, not one of {', '.join(_OWN)}, got "
-                f"{name!r}. Use another."
+                f"name must be a plain file name, not one of {', '.join(door.OWN)}, "
+                f"got {name!r}. Use another."
             )
         files.write_text(self.workdir / name, text)
 
@@ -192,7 +206,7 @@ class Run:
           result: the final figures; JSON values and arrays.
         """
         self._open_books().metrics.sync()
-        files.write_json(self.workdir / RESULT, dict(result))
+        files.write_json(self.workdir / door.RESULT, dict(result))
         self._status = "finished"
         self._record.end("finished")
 
@@ -205,36 +219,10 @@ class Run:
         return self._books
 
     def _note_end(self, error: BaseException | None) -> None:
+        if self._status == "finished":
+            return
         if isinstance(error, Exception):
             line = " ".join(f"{type(error).__name__}: {error}".split())
             self._record.end("failed", line)
         else:
             self._record.end("interrupted")
-
-
-def _make(workdir: str | os.PathLike) -> pathlib.Path:
-    """Returns the folder, made and writable, or raises with the reason."""
-    text = os.fspath(workdir)
-    if not text.strip() or "\0" in text:
-        raise files.RunError(
-            f"workdir must name a folder, got {text!r}. Use --workdir=runs/first."
-        )
-    folder = pathlib.Path(text).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-        names = {path.name for path in folder.iterdir()}
-    except OSError as error:
-        raise files.RunError(
-            f"workdir must be a folder that can be written, got {error.strerror} for "
-            f"{text!r}. Use another --workdir."
-        ) from error
-    ours = sorted(names.intersection(_OWN))
-    if ours and record_lib.NAME not in names:
-        raise files.RunError(
-            f"workdir must be new or hold a run, got {text!r} with {', '.join(ours)} "
-            f"but no {record_lib.NAME}. Use another --workdir."
-        )
-    return folder

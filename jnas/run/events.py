@@ -1,0 +1,103 @@
+"""What TensorBoard shows, written without TensorFlow."""
+
+import os
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jnas import drawing
+from jnas import genotype as genotypes
+from jnas.run import files
+
+
+class Events:
+    """The event file of one process; it begins with the first event."""
+
+    def __init__(self, workdir: pathlib.Path, *, step: int):
+        """Remembers where; older files' events beyond the step are dropped by readers.
+
+        Args:
+          workdir: an existing folder.
+          step: the global step from which the run goes on; 0 for the start.
+        """
+        self._workdir = workdir
+        self._step = step
+        self._writer: Any = None
+        self._drawn: genotypes.Genotype | None = None
+
+    def scalars(self, step: int, phase: str, values: Mapping[str, float | int]) -> None:
+        """Writes each value as ``phase/name``."""
+        for name, value in values.items():
+            self._write(step, "scalar", f"{phase}/{name}", value)
+
+    def weights(self, step: int, phase: str, weights: Mapping[str, Any]) -> None:
+        """Writes a histogram of each cell's mixing weights.
+
+        Args:
+          step: the global step.
+          phase: the phase's name.
+          weights: cell -> edge -> operation -> weight.
+        """
+        for cell, edges in weights.items():
+            rows = [value for edge in edges.values() for value in edge.values()]
+            tag = f"{phase}/weights_{cell}"
+            bins = np.linspace(0.0, max(1.0, *rows), 31)
+            self._write(step, "histogram", tag, np.array(rows), bins)
+
+    def cell(self, step: int, phase: str, genotype: genotypes.Genotype) -> None:
+        """Writes a picture of the cell, where it is another than the last one."""
+        if genotype != self._drawn:
+            self._drawn = genotype
+            self._write(step, "image", f"{phase}/cell", drawing.to_png(genotype))
+
+    def flush(self) -> None:
+        """Hands all events to the system."""
+        if self._writer:
+            with files.writing(self._workdir / "events"):
+                self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the file; more than once is allowed."""
+        writer, self._writer = self._writer, None
+        if writer:
+            with files.writing(self._workdir / "events"):
+                writer.close()
+
+    def _write(self, step: int, kind: str, tag: str, *content: Any) -> None:
+        from tensorboardX import summary  # late: it costs a tenth of a second
+
+        make = {"image": _picture}.get(kind) or getattr(summary, kind)
+        self._put(step, summary=make(tag, *content))
+
+    def _put(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto import event_pb2
+
+        writer = self._writer or self._open()
+        event = event_pb2.Event(step=step, wall_time=time.time(), **content)
+        with files.writing(self._workdir / "events"):
+            writer.write_event(event)
+
+    def _open(self) -> Any:
+        from tensorboardX import event_file_writer
+        from tensorboardX.proto import event_pb2
+
+        prefix = str(self._workdir / "events")
+        with files.writing(self._workdir / "events"):
+            self._writer = event_file_writer.EventsWriter(prefix, f".{os.getpid()}")
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._put(self._step + 1, session_log=start)
+        return self._writer
+
+
+def _picture(tag: str, png: bytes) -> Any:
+    """A summary of a PNG; its size stands in the bytes after the signature."""
+    from tensorboardX.proto import summary_pb2
+
+    width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))
+    image = summary_pb2.Summary.Image(
+        height=height, width=width, colorspace=4, encoded_image_string=png
+    )
+    return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, image=image)])

@@ -1,0 +1,49 @@
+"""Numbers that went wrong, found before they are saved."""
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnas.run import files
+
+
+class Diverged(files.RunError):
+    """A NaN or an infinity where a run must have numbers; one line."""
+
+
+def bad_metrics(values: Mapping[str, float], names: Collection[str]) -> list[str]:
+    """Says which of the named metrics are not finite, as "NaN in train_loss"."""
+    return [
+        f"{_kind(values[name])} in {name}"
+        for name in names
+        if name in values and not math.isfinite(values[name])
+    ]
+
+
+def bad_leaves(state: Any, *, free: Collection[str] = ()) -> list[str]:
+    """Says which arrays of a state are not finite, as "NaN in state.logits".
+
+    Args:
+      state: a pytree of arrays; integers, booleans and keys are left alone.
+      free: names of leaves, or of the trees above them, such as "inner.watched", that
+        may hold anything.
+    """
+    found = {}
+    for path, leaf in jax.tree.leaves_with_path(state):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        exempt = any(name == one or name.startswith(one + ".") for one in free)
+        if not exempt and jnp.issubdtype(leaf.dtype, jnp.inexact):
+            found[name] = leaf
+    return [
+        f"{_kind(value)} in state.{name}"
+        for name, value in jax.device_get(found).items()
+        if not np.isfinite(value).all()
+    ]
+
+
+def _kind(value: Any) -> str:
+    return "NaN" if np.isnan(value).any() else "infinity"
