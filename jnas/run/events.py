@@ -1,5 +1,6 @@
 """What TensorBoard shows, written without TensorFlow."""
 
+import math
 import os
 import pathlib
 import time
@@ -27,6 +28,7 @@ class Events:
         self._step = step
         self._writer: Any = None
         self._drawn: genotypes.Genotype | None = None
+        self._flushed = -math.inf
 
     def scalars(self, step: int, phase: str, values: Mapping[str, float | int]) -> None:
         """Writes each value as ``phase/name``."""
@@ -53,9 +55,16 @@ class Events:
             self._drawn = genotype
             self._write(step, "image", f"{phase}/cell", drawing.to_png(genotype))
 
-    def flush(self) -> None:
-        """Hands all events to the system."""
-        if self._writer:
+    def flush(self, *, every: float = 0.0) -> None:
+        """Brings all events to disk.
+
+        Args:
+          every: seconds since the last time; before they are over, nothing is done. It
+            takes milliseconds, where a small step takes one.
+        """
+        now = time.monotonic()
+        if self._writer and now - self._flushed >= every:
+            self._flushed = now
             with files.writing(self._workdir / "events"):
                 self._writer.flush()
 

@@ -31,6 +31,9 @@ def bad_leaves(state: Any, *, free: Collection[str] = ()) -> list[str]:
       state: a pytree of arrays; integers, booleans and keys are left alone.
       free: names of leaves, or of the trees above them, such as "inner.watched", that
         may hold anything.
+
+    Returns:
+      What is wrong, optimisers' arrays last: they follow the others.
     """
     found = {}
     for path, leaf in jax.tree.leaves_with_path(state):
@@ -38,10 +41,12 @@ def bad_leaves(state: Any, *, free: Collection[str] = ()) -> list[str]:
         exempt = any(name == one or name.startswith(one + ".") for one in free)
         if not exempt and jnp.issubdtype(leaf.dtype, jnp.inexact):
             found[name] = leaf
+    names = sorted(found, key=lambda name: "opt" in name)
+    values = jax.device_get(found)
     return [
-        f"{_kind(value)} in state.{name}"
-        for name, value in jax.device_get(found).items()
-        if not np.isfinite(value).all()
+        f"{_kind(values[name])} in state.{name}"
+        for name in names
+        if not np.isfinite(values[name]).all()
     ]
 
 

@@ -15,6 +15,7 @@ from jnas.run import events as events_lib
 from jnas.run import files
 
 NAME, WEIGHTS = "metrics.jsonl", "weights.jsonl"
+_FLUSH_SECONDS = 5.0  # of TensorBoard's file, which is no part of a result
 _OWN = ("step", "phase", "best")
 
 
@@ -177,12 +178,13 @@ class Metrics:
         if found.genotype is not None and not self._shown:
             self._events.cell(step, phase, found.genotype)
         self._shown = True
-        self._events.flush()
+        self._events.flush(every=_FLUSH_SECONDS)
 
     def sync(self) -> None:
         """Waits until all lines are on disk."""
         self._lines.sync()
         self._weights.sync()
+        self._events.flush()
 
     def close(self) -> None:
         """Closes all files; more than once is allowed."""

@@ -240,11 +240,15 @@ class Phase:
             bad = bad + finite.bad_leaves(self._state, free=self._free)
         named = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if bad[3:] else "")
         saved = self._books.checkpoints.steps()
-        sound = f"step {saved[-1]}, finite," if saved else "none"
+        advice = "Lower a learning rate."
+        if saved:
+            advice = (
+                "Lower a learning rate and go on with --allow_changed from the newest "
+                f"checkpoint: step {saved[-1]} of the whole run, finite."
+            )
         raise finite.Diverged(
             f"{self.name} must stay finite, got {named} at step {step} of "
-            f"{self.num_steps}. Lower a learning rate, and use --allow_changed to go "
-            f"on from the newest checkpoint ({sound} counted over the whole run)."
+            f"{self.num_steps}. {advice}"
         )
 
     def _save(self) -> None:
