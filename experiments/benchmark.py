@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from jnas import registry, report, run
-from jnas.run import benchmark_figures, benchmark_steps
+from jnas.run import benchmark_figures, benchmark_steps, files
 
 PRESETS = {"tiny": (4, 3, 16, 8), "small": (8, 5, 32, 16), "paper": (16, 8, 64, 32)}
 SHAPE = ("features", "layers", "batch_size", "image_size")
@@ -67,11 +67,8 @@ def check():
                 f"steps must be some of {', '.join(STEPS)}, got {name!r}. "
                 f"{registry.nearest(name, STEPS)}"
             )
-    if FLAGS.json and not pathlib.Path(FLAGS.json).parent.is_dir():
-        raise ValueError(
-            f"json must be a file in an existing folder, got {FLAGS.json!r}. "
-            "Make the folder first."
-        )
+    if FLAGS.json:
+        files.check_output("json", FLAGS.json)
 
 
 def close(result, earlier):

@@ -36,9 +36,15 @@ def main():
     """Times and prints."""
     jax.config.update("jax_num_cpu_devices", FLAGS.num_devices)
     known = ("controllers", "forms", "scratch")
-    for name in FLAGS.what:
+    for name in FLAGS.what or [""]:
         if name not in known:
             raise ValueError(f"what must be some of {', '.join(known)}, got {name!r}.")
+    widths = [int(text) if text.isdecimal() else 0 for text in FLAGS.features or [""]]
+    if min(widths) < 1:
+        raise ValueError(
+            f"features must be numbers from 1, got {','.join(FLAGS.features)!r}. "
+            "Write --features=4,16."
+        )
     result = {"device": record.device(), "num_devices": jax.device_count()}
     if "controllers" in FLAGS.what:
         result["controllers"] = benchmark_discrete.controllers(
@@ -52,10 +58,10 @@ def main():
     if "forms" in FLAGS.what:
         result["forms"] = [
             row
-            for features in FLAGS.features
+            for features in widths
             for row in benchmark_discrete.forms(
                 num_cells=FLAGS.num_cells,
-                features=int(features),
+                features=features,
                 layers=1,
                 batch_size=128,
                 repeats=FLAGS.repeats,

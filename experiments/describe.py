@@ -13,7 +13,7 @@ import pathlib
 from absl import flags
 
 from jnas import drawing, networks, registry, report, run
-from jnas.run import cells
+from jnas.run import cells, files
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("genotype", None, "File, published name or NAS-Bench-201 string.")
@@ -39,6 +39,7 @@ def main():
     if FLAGS.methods:
         print(report.markdown(report.methods_table()))
         return
+    files.check_output("drawing", FLAGS.drawing)
     space = registry.SPACES[FLAGS.space]()
     cell = cells.find(FLAGS.genotype, space=FLAGS.space, seed=0)
     if cell.cells[0][1].num_inputs != space.num_inputs:

@@ -191,6 +191,8 @@ def load(
       GenotypeError: there is no such file, or it breaks a rule of the format.
     """
     try:
+        if not os.path.isfile(path):  # opening a pipe would wait for ever
+            raise FileNotFoundError
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
         return from_json(data.decode("utf-8"), operations=operations)

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -123,7 +124,7 @@ def load_plugins(paths: Iterable[str]) -> None:
       ValueError: a path that is no such file, or a file that fails to run.
     """
     for path in map(pathlib.Path, paths):
-        if path.suffix != ".py" or not path.is_file():
+        if path.suffix != ".py" or not os.path.isfile(path):
             raise ValueError(
                 f"plugins must name existing .py files, got {str(path)!r}. "
                 "Check the path."
@@ -138,7 +139,7 @@ def load_plugins(paths: Iterable[str]) -> None:
 def _run(execute: Callable, module: Any, path: pathlib.Path) -> None:
     try:
         execute(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(
             f"plugins must run, got {type(error).__name__}: {error} in {str(path)!r}. "
             "Run the file by itself to see where."

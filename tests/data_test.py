@@ -32,7 +32,7 @@ NAN[2, 1, 1, 0] = np.nan
     [
         (
             dict(y_train=np.array([0, 1, -1, 1])),
-            "y_train of mine must be class numbers from 0, got -1 at index 2. "
+            "y_train of mine must be class numbers from 0 to 99999, got -1 at index 2. "
             "Correct the label.",
         ),
         (

@@ -1,6 +1,7 @@
 """Tests of the lock: one process a workdir, whatever happened to the one before."""
 
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -12,6 +13,11 @@ import pytest
 
 from jnas.run import files, lock
 
+SEARCH = pathlib.Path(__file__).parent.parent / "experiments" / "search.py"
+LATE = (  # imported where used: each costs a tenth of a second or more
+    "scipy.stats", "altair", "vl_convert", "tensorboardX", "orbax.checkpoint",
+    "tensorflow_datasets", "PIL.Image",
+)  # fmt: skip
 HOLD = """
 import pathlib, sys, time
 from jnas.run import lock
@@ -44,6 +50,21 @@ def test_a_second_process_hears_who_holds_it_and_kill_9_frees_it(tmp_path, holde
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     lock.Lock(tmp_path).release()
+
+
+def test_a_launcher_ends_within_two_seconds_of_work(tmp_path, holder):
+    """Before it loads plug-ins or data; the time is the processor's, as others run."""
+    line = [sys.executable, "-X", "importtime", str(SEARCH)]
+    line += [f"--workdir={tmp_path}", "--plugins=none.py", "--data=none"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
+        *imports, last = process.stderr.read().splitlines()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 1
+    assert f"process {holder.pid} on {socket.gethostname()} holds" in last
+    assert used.ru_utime + used.ru_stime < 2
+    names = {text.rpartition("|")[2].strip() for text in imports}
+    assert "jax" in names and names.isdisjoint(LATE)
 
 
 def test_two_locks_of_one_process_exclude_each_other(tmp_path):

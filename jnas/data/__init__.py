@@ -46,9 +46,12 @@ def load(spec: str) -> Dataset:
         )
     reader, options = _READERS[kind]
     place, _, query = place.partition("?")
+    if not place:
+        raise ValueError(f"data must be {kind}: and a place, got {spec!r}. Add one.")
     given = dict(parse.parse_qsl(query, keep_blank_values=True))
     for name, value in given.items():
-        if name not in options or (options[name] is int and not value.isdigit()):
+        number = value.isascii() and value.isdigit()
+        if name not in options or (options[name] is int and not number):
             raise ValueError(
                 f"data must be {kind}:PLACE with options {', '.join(options) or 'none'}"
                 f", got {spec!r}. Correct {name!r}."
@@ -67,6 +70,11 @@ def _named(name: str) -> Dataset:
 
 def _checked(d: Dataset) -> Dataset:
     """A user's function may return anything; it passes the same door."""
+    if not isinstance(d, Dataset):
+        raise TypeError(
+            f"data set must be a data.Dataset, got {type(d).__name__}. Return one from "
+            "the registered function."
+        )
     return validate.validate(
         d.x_train, d.y_train, d.x_test, d.y_test, name=d.name, flip=d.flip
     )

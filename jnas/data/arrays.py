@@ -1,14 +1,9 @@
 """Data sets in one npz file: x_train, y_train, x_test, y_test."""
 
 import os
-import pathlib
-import zipfile
-import zlib
-
-import numpy as np
 
 from jnas.data import dataset as dataset_lib
-from jnas.data import validate
+from jnas.data import npz, validate
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -27,20 +22,19 @@ def read_npz(
     Raises:
       ValueError: no such file, not an npz, a missing array, or bad data.
     """
-    path, name = pathlib.Path(path), name or f"npz:{path}"
-    if not path.is_file():
+    name = name or f"npz:{path}"
+    if not os.path.isfile(path):
         raise ValueError(
             f"data must be an existing file, got {name!r}. Check the path."
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [key for key in KEYS if key not in file]
-            arrays = {key: file[key] for key in KEYS if key in file}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = npz.read(path, KEYS)
+    except ValueError as error:
         raise ValueError(
-            f"data must be a sound npz of plain arrays, got {name!r} "
-            f"({str(error).splitlines()[0]}). Write it with np.savez."
+            f"data must be a sound npz of plain arrays, got {name!r} ({error}). "
+            "Write it with np.savez."
         ) from error
+    missing = [key for key in KEYS if key not in arrays]
     if missing:
         raise ValueError(
             f"data must hold {', '.join(KEYS)}, got {name!r} without "

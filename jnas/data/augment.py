@@ -52,8 +52,17 @@ def for_training(dataset: dataset_lib.Dataset, *, cutout: int | None = None) -> 
       dataset: gives mean, deviation and whether flips are allowed.
       cutout: side of the square in pixels; None means half the rows, the papers' 16
         at 32.
+
+    Raises:
+      ValueError: a side that no image has.
     """
-    side = dataset.image_shape[0] // 2 if cutout is None else cutout
+    rows = dataset.image_shape[0]
+    side = rows // 2 if cutout is None else cutout
+    if not 0 <= side <= rows:
+        raise ValueError(
+            f"cutout must be from 0 to the image's {rows} rows, got {side}. "
+            "Choose another."
+        )
     return dataclasses.replace(for_search(dataset), cutout=side)
 
 

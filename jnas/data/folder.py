@@ -2,12 +2,14 @@
 
 import os
 import pathlib
+import warnings
 
 import numpy as np
 
 from jnas.data import dataset as dataset_lib
 from jnas.data import split, validate
 
+MAX_SIZE = 4096
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 
 
@@ -28,7 +30,7 @@ def read_folder(
       ValueError: no image, an unreadable one, differing sizes, or bad data.
     """
     path, name = pathlib.Path(path), f"folder:{path}"
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise ValueError(f"data must be an existing folder, got {name!r}. Check it.")
     parts = path / "train", path / "test"
     if all(part.is_dir() for part in parts):
@@ -42,9 +44,10 @@ def read_folder(
     else:
         everything = _files(path, _classes(path, name))
         labels = np.array([label for _, label in everything])
-        rows = split.stratified(0, labels, 0.2, name=f"test part of {name}")
+        part = f"test part of {name}"
+        rows = split.stratified(0, labels, 0.2, name=part) if everything else ()
         files = [[everything[i] for i in part] for part in rows]
-    if not all(files):
+    if not files or not all(files):
         raise ValueError(
             f"{name} must hold images ({', '.join(sorted(SUFFIXES))}) in each part, "
             "got none. Add some."
@@ -76,6 +79,8 @@ def _files(path: pathlib.Path, classes: list[str]) -> list:
 
 
 def _read(files: list[pathlib.Path], size: int | None) -> np.ndarray:
+    if size is not None and not 1 <= size <= MAX_SIZE:
+        raise ValueError(f"size must be from 1 to {MAX_SIZE}, got {size}. Change it.")
     pictures = [_open(file) for file in files]
     mode = "L" if all(p.mode in ("L", "1") for p in pictures) else "RGB"
     if size is not None:
@@ -94,10 +99,14 @@ def _open(file: pathlib.Path):
     from PIL import Image
 
     try:
-        with Image.open(file) as picture:
-            picture.load()
-            return picture.copy()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if not file.is_file():  # opening a pipe would wait for ever
+            raise OSError("no regular file")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as picture:
+                picture.load()
+                return picture.copy()
+    except Exception as error:  # a made up file brings out more than Pillow documents
         raise ValueError(
             f"images must be readable, got {str(file)!r} ({error}). Remove or mend it."
         ) from error

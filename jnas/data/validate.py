@@ -4,6 +4,8 @@ import numpy as np
 
 from jnas.data import dataset as dataset_lib
 
+MAX_LABEL = 99_999
+
 
 def validate(
     x_train: np.ndarray,
@@ -101,11 +103,11 @@ def _labels(name: str, y: np.ndarray, num_images: int) -> np.ndarray:
             f"{name} must have one label for each of {num_images} images, got {len(y)}."
             " Match them."
         )
-    wrong = (y < 0) | (y > 99_999)
+    wrong = (y < 0) | (y > MAX_LABEL)
     if wrong.any():
         bad = int(np.flatnonzero(wrong)[0])
         raise ValueError(
-            f"{name} must be class numbers from 0, got {y[bad]} at index {bad}. "
-            "Correct the label."
+            f"{name} must be class numbers from 0 to {MAX_LABEL}, got {y[bad]} at "
+            f"index {bad}. Correct the label."
         )
     return y.astype(np.int32)

@@ -12,6 +12,13 @@ import dataclasses
 
 from jnas.networks import cell
 
+_RANGES = {  # beyond the largest, building takes minutes, or all memory
+    "features": (1, 10_000),
+    "num_layers": (1, 1_000),
+    "num_classes": (2, 100_000),
+    "channels": (1, 10_000),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
@@ -30,13 +37,12 @@ class Shape:
     channels: int = 3
 
     def __post_init__(self):
-        """Raises ValueError where a size is below 1 (2 for num_classes)."""
-        for field in dataclasses.fields(self):
-            least = 2 if field.name == "num_classes" else 1
-            if getattr(self, field.name) < least:
+        """Raises ValueError where a size is out of its range."""
+        for name, (least, most) in _RANGES.items():
+            if not least <= getattr(self, name) <= most:
                 raise ValueError(
-                    f"{field.name} must be at least {least}, got "
-                    f"{getattr(self, field.name)}. Choose a larger one."
+                    f"{name} must be from {least} to {most}, got "
+                    f"{getattr(self, name)}. Choose another."
                 )
 
 

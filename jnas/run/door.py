@@ -9,7 +9,15 @@ from jnas.run import files, lock, metrics, record
 RESULT = "result.json"
 CHECKPOINTS = "checkpoints"
 OWN = (record.NAME, RESULT, metrics.NAME, metrics.WEIGHTS, CHECKPOINTS)
-_CLOSING = ("genotype.json", "cell.svg", "report.html", "traces.svg", "table.npz")
+_CLOSING = (
+    "genotype.json",
+    "cell.svg",
+    "report.html",
+    "traces.svg",
+    "traces.json",
+    "evaluations.jsonl",
+    "table.npz",
+)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 

@@ -81,6 +81,24 @@ def write_text(path: pathlib.Path, text: str) -> None:
         fsync_folder(path.parent)
 
 
+def check_output(name: str, path: str) -> None:
+    """Refuses a file that cannot be written, before what it is to hold is computed.
+
+    Args:
+      name: of the flag.
+      path: what the user wrote.
+
+    Raises:
+      ValueError: a folder, or a file in a folder that is missing or not writable.
+    """
+    folder = os.path.dirname(path) or "."
+    if not path or os.path.isdir(path) or not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"{name} must be a file in an existing folder, got {path!r}. "
+            "Make the folder first."
+        )
+
+
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes ``plain(value)`` as indented JSON, whole or not at all."""
     text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)

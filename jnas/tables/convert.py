@@ -13,6 +13,7 @@ import numpy as np
 
 from jnas import genotype as genotypes
 from jnas import spaces
+from jnas.data import npz
 from jnas.tables import table as table_lib
 
 SHORT, FULL = 12, 200  # epochs
@@ -95,7 +96,7 @@ def from_nats_csv(path: str | os.PathLike) -> table_lib.Table:
             rows.append([api.arch(i), info["valid-accuracy"], info["train-all-time"]])
     """
     path = pathlib.Path(path)
-    _need(path.is_file(), path, "be an existing file", "none")
+    _need(os.path.isfile(path), path, "be an existing file", "none")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]
@@ -120,13 +121,11 @@ def from_nats_csv(path: str | os.PathLike) -> table_lib.Table:
 
 
 def _load(path) -> dict[str, np.ndarray]:
-    _need(pathlib.Path(path).is_file(), path, "be an existing file", "none")
+    _need(os.path.isfile(path), path, "be an existing file", "none")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file}
-    except table_lib.UNSOUND as error:
-        reason = str(error).splitlines()[0]
-        _need(False, path, "be a sound npz of plain arrays", reason)
+        return npz.read(path)
+    except ValueError as error:
+        _need(False, path, "be a sound npz of plain arrays", error)
 
 
 def _named(name: str, column: np.ndarray) -> dict[str, np.ndarray]:

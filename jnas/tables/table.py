@@ -11,18 +11,15 @@ import hashlib
 import math
 import os
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
 
 from jnas import registry, types
+from jnas.data import npz
 
 FIXED = ("sizes", "gene_names", "encodings")
-# what numpy raises for a file that is no npz of plain arrays; TypeError: a single array
-UNSOUND = (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,19 +49,23 @@ class Table:
         self._need(sizes and min(sizes) >= 1, "sizes of 1 or more", sizes)
         names = self.gene_names
         self._need(len(names) == len(sizes), f"{len(sizes)} gene_names", len(names))
+        if self.encodings is not None:
+            self._check_encodings()
         self._need(bool(self.metrics), "a metric", "none")
         for name, values in self.metrics.items():
             self._need(name not in FIXED, "metrics of other names", name)
             rule = f"one {name} for each of {self.num_rows} rows"
             self._need(np.shape(values) == (self.num_rows,), rule, np.shape(values))
-        if self.encodings is not None:
-            rows = self.encodings
-            fits = rows.ndim == 2 and rows.shape[1] == len(sizes)
-            self._need(fits, f"encodings [N, {len(sizes)}]", rows.shape)
-            inside = ((rows >= 0) & (rows < np.array(sizes))).all()
-            self._need(inside, "genes inside sizes", "one outside")
-            different = len(np.unique(rows, axis=0))
-            self._need(different == len(rows), "each encoding once", "one twice")
+
+    def _check_encodings(self) -> None:
+        rows, width = self.encodings, len(self.sizes)
+        fits = rows.ndim == 2 and rows.shape[1] == width
+        self._need(fits, f"encodings [N, {width}]", rows.shape)
+        self._need(len(rows) > 0, "at least one row", 0)
+        inside = ((rows >= 0) & (rows < np.array(self.sizes))).all()
+        self._need(inside, "genes inside sizes", "one outside")
+        different = len(np.unique(rows, axis=0))
+        self._need(different == len(rows), "each encoding once", "one twice")
 
     @property
     def num_rows(self) -> int:
@@ -144,17 +145,16 @@ def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Table:
       ValueError: no such file, not an npz, a missing array, or parts that do not fit.
     """
     path, name = pathlib.Path(path), name or str(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueError(
             f"table must be an existing npz file, got {str(path)!r}. Check the path."
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file}
-    except UNSOUND as error:
+        arrays = npz.read(path)
+    except ValueError as error:
         raise ValueError(
-            f"table must be a sound npz of plain arrays, got {str(path)!r} "
-            f"({str(error).splitlines()[0]}). Write it with tables.write_npz."
+            f"table must be a sound npz of plain arrays, got {str(path)!r} ({error}). "
+            "Write it with tables.write_npz."
         ) from error
     missing = [key for key in FIXED[:2] if key not in arrays]
     if missing:
