@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from scipy import stats
 
 from jnas import search, timing, types
 
@@ -188,4 +187,6 @@ def p_value(values: np.ndarray, others: np.ndarray) -> float:
 
     Source: Mann and Whitney 1947; ties are corrected for, by SciPy.
     """
+    from scipy import stats  # late: it costs as much as importing JAX
+
     return float(stats.mannwhitneyu(values, others, alternative="two-sided").pvalue)

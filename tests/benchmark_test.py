@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import forks
 import jax
 import jax.numpy as jnp
 import optax
@@ -160,26 +161,26 @@ def test_what_is_no_object_is_refused(tmp_path, text):
         benchmark_figures.read(str(path), SIZES)
 
 
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--steps=foward"], "Did you mean 'forward'?"),
-        (["--steps="], "steps must be some of forward, weight"),
-        (["--preset=papr"], "Did you mean 'paper'?"),
-        (["--workdir=x"], "got --workdir. --help lists them."),
-        (["--repeats=0"], "--repeats must be"),
-        (["--loop=0"], "--loop must be"),
-        (["--features=0"], "--features must be"),
-        (["--compare=no.json"], "compare must be a file whose last line"),
-        (["--compare=other.json"], "compare must be of the same shape"),
-        (["--json=no/out.json"], "json must be a file in an existing folder"),
-    ],
-)
-def test_wrong_flags_are_told_in_a_line(flags, words, tmp_path):
+WRONG = {
+    "--steps=foward": "Did you mean 'forward'?",
+    "--steps=": "steps must be some of forward, weight",
+    "--preset=papr": "Did you mean 'paper'?",
+    "--workdir=x": "got --workdir. --help lists them.",
+    "--repeats=0": "--repeats must be",
+    "--loop=0": "--loop must be",
+    "--features=0": "--features must be",
+    "--compare=no.json": "compare must be a file whose last line",
+    "--compare=other.json": "compare must be of the same shape",
+    "--json=no/out.json": "json must be a file in an existing folder",
+}
+
+
+def test_wrong_flags_are_told_in_a_line(tmp_path):
     """Before anything is compiled."""
     earlier = {"steps": {"a": FIGURES}, "shape": SIZES}
     (tmp_path / "other.json").write_text("a table\n\n" + json.dumps(earlier))
-    done = launch(*flags, cwd=tmp_path)
-    assert done.returncode != 0 and done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    assert words in line
+    answers = forks.run([["benchmark", flag] for flag in WRONG], tmp_path)
+    for (flag, words), answer in zip(WRONG.items(), answers, strict=True):
+        assert answer.status > 0 and answer.out == "", flag
+        (line,) = answer.err.splitlines()
+        assert words in line, flag

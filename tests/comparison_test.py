@@ -1,11 +1,10 @@
-"""Tests of comparison and of the drawing of its traces: slow loops, closed forms."""
+"""Tests of comparison: slow loops and closed forms."""
 
 import itertools
 import math
 import os
 import subprocess
 import sys
-from xml.etree import ElementTree
 
 import hypothesis
 import jax
@@ -15,10 +14,8 @@ import pytest
 from hypothesis import strategies as st
 
 from jnas import comparison, controllers, search
-from jnas.report import traces
 
 SIZES = (3, 1, 4)
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 def two_metrics(key, encodings):
@@ -234,116 +231,3 @@ def test_play_divides_runs_among_devices():
         )
         assert int(count) == devices
         assert told == str(alone.call(jax.random.key(0)).encodings.tolist())
-
-
-def trace(level, count=7):
-    """Three points of a method: lower, median and upper quartile around a level."""
-    cost = np.array([10.0, 20.0, 40.0])
-    median = level + np.array([0.0, 2.0, 3.0])
-    return traces.Trace(cost, np.stack([median - 1, median, median + 1]), count)
-
-
-def drawn(**named):
-    """Draws, and parses as XML; returns the root."""
-    text = traces.draw(named, title="a < b & c", x_label="cost", y_label='"%"')
-    return ElementTree.fromstring(text)
-
-
-def pairs(element):
-    """The points of a line, f[K, 2]."""
-    return np.array([p.split(",") for p in element.get("points").split()], float)
-
-
-def test_drawing_is_well_formed_and_has_no_style():
-    """XML with hostile names in its texts; no style, script, event or request."""
-    hostile = "</text><script>&\"'"
-    root = drawn(**{"one": trace(50), hostile: trace(52, 9)})
-    assert root.tag == f"{SVG}svg"
-    texts = {element.text for element in root.iter(f"{SVG}text")}
-    assert {"a < b & c", "cost", '"%"', "one", hostile, "n = 7", "n = 9"} <= texts
-    for element in root.iter():
-        assert element.tag.removeprefix(SVG) in {
-            "svg", "rect", "clipPath", "line", "text", "polygon", "polyline"
-        }  # fmt: skip
-        for name, value in element.attrib.items():
-            assert name not in ("style", "class", "href") and not name.startswith("on")
-            assert "url(" not in value or value == "url(#frame)"
-
-
-def test_drawing_puts_points_where_the_axes_say():
-    """The lines' pixels against the ticks' labels, read back linearly."""
-    root = drawn(one=trace(50), two=trace(54))
-    labels = {"middle": [], "end": []}
-    for element in root.iter(f"{SVG}text"):
-        try:
-            value = float(element.text.replace(",", ""))
-        except ValueError:
-            continue
-        place = element.get("x" if element.get("text-anchor") == "middle" else "y")
-        labels[element.get("text-anchor")].append((value, float(place)))
-    to_x, to_y = (
-        np.polyfit(*zip(*labels[a], strict=True), 1) for a in ("middle", "end")
-    )
-    for number, level in enumerate((50, 54)):
-        wanted = trace(level)
-        line = pairs(root.findall(f"{SVG}polyline")[number])
-        area = pairs(root.findall(f"{SVG}polygon")[number])
-        x, upper = np.polyval(to_x, wanted.cost), wanted.quartiles[2]
-        # pixels are written to a tenth; a y label stands 4 pixels below its tick
-        np.testing.assert_allclose(line[:, 0], x, atol=0.2)
-        y = np.polyval(to_y, wanted.quartiles[1]) - 4
-        np.testing.assert_allclose(line[:, 1], y, atol=0.2)
-        around = [*upper, *wanted.quartiles[0][::-1]]
-        np.testing.assert_allclose(area[:, 1], np.polyval(to_y, around) - 4, atol=0.2)
-        np.testing.assert_allclose(area[:, 0], [*x, *x[::-1]], atol=0.2)
-    # up is higher: the second method lies above, inside the frame
-    assert line[-1, 1] < pairs(root.find(f"{SVG}polyline"))[-1, 1]
-    assert traces.TOP <= area[:, 1].min() and line[-1, 0] == 760 - traces.RIGHT
-
-
-def test_drawing_gives_each_method_a_colour_and_leaves_out_the_empty():
-    """A line, its band and its legend share a colour; nothing to draw is refused."""
-    empty = traces.Trace(np.zeros(0), np.zeros((3, 0)), 5)
-    root = drawn(one=trace(1), nothing=empty, two=trace(2))
-    lines = [e.get("stroke") for e in root.findall(f"{SVG}polyline")]
-    bands = [e.get("fill") for e in root.findall(f"{SVG}polygon")]
-    assert lines == bands == list(traces.COLOURS[:2])
-    legend = [e.get("fill") for e in root.findall(f"{SVG}rect")]
-    assert legend[1:] == lines
-    assert "nothing" not in {e.text for e in root.iter(f"{SVG}text")}
-    with pytest.raises(ValueError) as caught:
-        drawn(nothing=empty)
-    assert str(caught.value) == "traces must hold a point, got none. Raise the budget."
-
-
-def test_drawing_of_one_constant_value_has_finite_pixels():
-    """An axis without extent gets one."""
-    root = drawn(one=traces.Trace(np.ones(1), np.full((3, 1), 7.0), 1))
-    (point,) = pairs(root.find(f"{SVG}polyline"))
-    # 7 is the middle of the axis from 6.5 to 7.5
-    middle = (traces.TOP + traces.HEIGHT - traces.BOTTOM) / 2
-    np.testing.assert_allclose(point, [760 - traces.RIGHT, middle], atol=0.1)
-
-
-@hypothesis.given(st.floats(-1e4, 1e4), st.floats(1e-2, 1e6))
-@hypothesis.example(0.0, 100.0)
-@hypothesis.example(-1.0, 2.0)
-@hypothesis.example(1.0, 10.05)
-@hypothesis.settings(deadline=None, max_examples=300)
-def test_ticks_are_round(low, width):
-    """Multiples of 1, 2 or 5 times a power of ten, all that lie inside, in order."""
-    found = traces.ticks(low, low + width)
-    # steps are 1 / 5 to 1 / 2 of the width, so that two to five of them fit
-    assert 2 <= len(found) <= 6
-    step = found[1] - found[0]
-    digits = f"{step:.3e}"
-    assert digits[:5] in ("1.000", "2.000", "5.000")
-    step = float(digits)
-    numbers = np.array(found) / step
-    np.testing.assert_allclose(numbers, np.round(numbers), atol=1e-5)
-    assert (np.diff(np.round(numbers)) == 1).all()
-    slack = 1e-6 * step
-    assert low - slack <= found[0] < low + step + slack
-    assert low + width - step - slack < found[-1] <= low + width + slack
-    # a reader sees no rounding errors
-    assert all(len(f"{tick:g}") <= len(repr(tick)) <= 12 for tick in found)

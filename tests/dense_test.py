@@ -87,7 +87,12 @@ def test_no_naive_convolution_inside_a_loop_on_cpu():
         return jax.tree.map(jnp.subtract, both, gradients(*both))
 
     run = jax.jit(lambda *both: lax.fori_loop(0, 3, step, both))
-    text = run.lower(x, w).compile().as_text()
+    as_users_do = {
+        "xla_backend_optimization_level": 3,
+        "xla_llvm_disable_expensive_passes": False,
+        "xla_cpu_use_fusion_emitters": True,
+    }
+    text = run.lower(x, w).compile(as_users_do).as_text()
     labels = [
         line.split("dim_labels=")[1] for line in text.splitlines() if "dim_" in line
     ]

@@ -1,9 +1,13 @@
 """The embedded benchmark is what its recipe gives: ten rows are trained again."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from jnas import data, networks, spaces, tables
+from jnas import networks, spaces, tables
 from jnas.run import tabulate
 
 SPACE = spaces.zoo.nasbench201()
@@ -41,14 +45,28 @@ def test_parameters_are_those_of_the_networks():
         assert TABLE.column("parameters")[number] == counted["parameters"]
 
 
+# Trains rows, seed 0, by the recipe; prints their scores.
+TRAIN = """
+import json, sys
+from jnas import data, spaces
+from jnas.run import tabulate
+
+train = tabulate.trainer(
+    data.load("digits"), spaces.zoo.nasbench201(), tabulate.TableSettings(), seed=0
+)
+print(json.dumps([train(int(number), 0)[0].tolist() for number in sys.argv[1:]]))
+"""
+
+
 @pytest.fixture(scope="module")
-def again():
-    """Trains ten rows, seed 0, by the recipe."""
-    settings = tabulate.TableSettings()
-    train = tabulate.trainer(data.load("digits"), SPACE, settings, seed=0)
+def again(users_environment):
+    """Trains ten rows, compiled as the table's own were."""
     first = spaces.representatives(SPACE)
     drawn = np.random.default_rng(0).choice(np.unique(first), 10, replace=False)
-    return drawn, np.stack([train(int(number), 0)[0] for number in drawn])
+    line = [sys.executable, "-c", TRAIN, *map(str, drawn)]
+    done = subprocess.run(line, capture_output=True, text=True, env=users_environment)
+    assert done.returncode == 0, done.stderr
+    return drawn, np.array(json.loads(done.stdout.splitlines()[-1]))
 
 
 def test_ten_rows_trained_again(again):

@@ -31,20 +31,22 @@ def wide_conv(features, stride, *, norm, rngs):
 '''
 
 
-def launch(name, *flags, cwd=None):
+def launch(name, *flags, env=None, cwd=None):
     """Runs a launcher in a process of its own."""
     line = [sys.executable, str(ROOT / "experiments" / f"{name}.py"), *flags]
-    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, check=False)
+    return subprocess.run(
+        line, capture_output=True, text=True, env=env, cwd=cwd, check=False
+    )
 
 
-def test_quickstart_writes_its_files_and_then_does_nothing(tmp_path):
+def test_quickstart_writes_its_files_and_then_does_nothing(tmp_path, users_environment):
     """Searches, retrains, compares, reports; the same line again says it is done."""
     folder = tmp_path / "first"
     line = [
         *SMALL, f"--workdir={folder}", "--epochs=1", "--retrain_epochs=1",
         "--retrain_features=2", "--num_random=2",
     ]  # fmt: skip
-    first = launch("quickstart", *line)
+    first = launch("quickstart", *line, env=users_environment)
     assert first.returncode == 0, first.stderr
     assert "random mean ± sd (n=2)" in first.stdout
     assert "beat" in first.stdout.splitlines()[-1]
@@ -61,7 +63,7 @@ def test_quickstart_writes_its_files_and_then_does_nothing(tmp_path):
         for row in (folder / "metrics.jsonl").read_text().splitlines()
     ]
     assert steps == sorted(set(steps)) and len(steps) == 4
-    again = launch("quickstart", *line)
+    again = launch("quickstart", *line, env=users_environment)
     assert again.returncode == 0 and "is finished" in again.stdout
 
 
@@ -163,7 +165,7 @@ def test_compare(made_table, tmp_path):
     for told in result.values():
         assert told["test_2"]["n"] == 20 and told["evaluations"] == 15
         assert set(told["valid_2"]) == {"mean", "sd", "n"}
-    assert (folder / "traces.svg").read_text().count("n = 20") == 3
+    assert (folder / "traces.svg").read_text().count("(n = 20)</text>") == 3
     assert "p against random" in done.stdout
     again = launch("compare", *line)
     assert json.loads(again.stdout.splitlines()[-1]) == result
@@ -247,42 +249,15 @@ def test_describe_lists_the_methods(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "flags", "words"),
+    ("name", "flags", "status", "words"),
     [
-        ("search", ["--wrkdir=x"], "Did you mean --workdir?"),
-        ("search", [], "--workdir must be given"),
-        ("search", ["--workdir=w", "--data=fasion"], "Did you mean 'fashion'?"),
-        ("search", ["--workdir=w", "--space=dart"], "Did you mean 'darts'?"),
-        ("search", ["--workdir=w", "--relaxation=sofmax"], "Did you mean 'softmax'?"),
-        ("search", ["--workdir=w", "--data=npz:no.npz"], "an existing file"),
-        ("search", ["--workdir=w", "--operations=none,sep_conv3x3,skip_connect"],
-         "Did you mean 'sep_conv_3x3'?"),
-        ("search", ["--workdir=w", "--batch_size=99999"], "batch_size must be from 1"),
-        ("search", ["--workdir=w", "--plugins=no.py"], "existing .py files"),
-        ("retrain", ["--workdir=w", "--genotype=DARTS_V3"], "Did you mean 'DARTS_V2'?"),
-        ("search", ["--workdir=w", "--epochs=0"], "epochs must be at least 1, got 0"),
-        ("search", ["--workdir=w", "--learning_rate=-1"], "learning_rate must be at"),
-        ("describe", ["--genotype=DARTS_V2", "--layers=0"], "at least 1, got 0"),
-        ("describe", [], "genotype must be given unless --methods is"),
-        ("compare", ["--workdir=w"], "one of --budget_evaluations and --budget_sec"),
-        ("compare", ["--workdir=w", "--budget_evaluations=9", "--controllers=reinforc"],
-         "Did you mean 'reinforce'?"),
-        ("compare", ["--workdir=w", "--budget_evaluations=9", "--signal=vald_12"],
-         "Did you mean 'valid_12'?"),
-        ("compare", ["--workdir=w", "--budget_seconds=1e-6"], "must pay for the cheap"),
-        ("compare", ["--workdir=w", "--budget_evaluations=9", "--objective=digits201"],
-         "must be table: and a name"),
-        ("search_discrete", ["--workdir=w", "--objective=scrach"],
-         "Did you mean 'scratch'?"),
-        ("search_discrete", ["--workdir=w", "--objective=table:digits201",
-         "--space=darts"], "must have the table's sizes"),
-        ("make_table", ["--workdir=w", "--space=darts"], "at most 1000000 encodings"),
+        ("search", ["--wrkdir=x"], 2, "Did you mean --workdir?"),
+        ("retrain", ["--workdir=w", "--genotype=DARTS_V3"], 1, "mean 'DARTS_V2'?"),
+        ("compare", ["--workdir=w"], 1, "one of --budget_evaluations and --budget_sec"),
     ],
-)  # fmt: skip
-def test_wrong_flags_are_told_in_a_line(name, flags, words, tmp_path):
-    """At most two lines, no traceback, not zero, the nearest name guessed."""
+)
+def test_wrong_flags_are_told_in_a_line(name, flags, status, words, tmp_path):
+    """As a process of its own; ``hostile_test`` has many more, in forks of one."""
     done = launch(name, *flags, cwd=tmp_path)
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode != 0
-    assert words in done.stderr and "Traceback" not in done.stderr
-    assert len(lines) <= 2, done.stderr
+    assert done.returncode == status and words in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr

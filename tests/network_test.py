@@ -318,10 +318,10 @@ def test_drop_path_keeps_the_mean_and_the_identity():
     np.testing.assert_allclose(np.unique(y), [0, 1 / 0.75], rtol=1e-6)
 
 
-@pytest.mark.parametrize("size", [0, -1])
+@pytest.mark.parametrize("size", [0, -1, 10_001])
 def test_shape_is_checked(size):
-    """A size below one is refused with its name."""
-    with pytest.raises(ValueError, match=f"features must be at least 1, got {size}"):
+    """A size out of its range is refused with its name."""
+    with pytest.raises(ValueError, match=f"features must be from 1 to 10000, got {size}"):
         networks.Shape(size, 3, 10)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jnas import networks, optimizers, retrain, spaces, types
 from jnas import program as program_lib
 from jnas.data import augment as augment_lib
+from jnas.data import batches
 
 
 def scratch(
@@ -53,7 +54,7 @@ def scratch(
     Source: Dong and Yang 2020, arXiv:2001.00326, section 2.3 (the hyper-parameters).
     """
     build = networks.switched(space, shape)
-    steps = max(1, len(train[1]) // batch_size)
+    steps = batches.num_batches(len(train[1]), batch_size)
     optimizer = optimizers.momentum_sgd(
         optimizers.cosine_by_epoch(
             start=learning_rate, end=0.0, num_epochs=num_epochs, steps_per_epoch=steps
