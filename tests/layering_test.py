@@ -17,6 +17,7 @@ FLOORS = [
     {"search", "sharing"},
     {"comparison"},
     {"run", "report", "testing"},
+    {"endurance"},
 ]
 # run's stages read the genotype's drawing and tables through report only in launchers
 BLIND = [

@@ -1,0 +1,1 @@
+"""Trials that a run must survive: killed, signalled, damaged, raced, out of room."""

@@ -1,0 +1,102 @@
+"""A small run of every kind, as the line that a user would type."""
+
+import pathlib
+import sys
+from typing import NamedTuple
+
+import numpy as np
+
+from jnas import spaces, tables
+
+SEARCH, DISCRETE, SCRATCH, RETRAIN = "search", "discrete", "scratch", "retrain"
+COMPARE, METHODS, TABLE = "compare", "methods", "table"
+NAMES = (SEARCH, DISCRETE, SCRATCH, RETRAIN, COMPARE, METHODS, TABLE)
+CHECKPOINT_SECONDS = 0.4
+_PLUGIN = """from jnas import registry
+from jnas.endurance import kinds
+
+registry.SPACES.register(kinds.mini)
+"""
+_IMAGES = ("--data=digits", "--shrink=2", "--features=2")
+_SHAPE = (*_IMAGES, "--layers=1", "--batch_size=64")
+
+
+class Kind(NamedTuple):
+    """A kind of run.
+
+    Attributes:
+      name: one of ``NAMES``.
+      line: its command, without --workdir; a few seconds of steps.
+    """
+
+    name: str
+    line: tuple[str, ...]
+
+
+def mini() -> spaces.CellSpace:
+    """Returns a space of 27 cells: three edges of three operations.
+
+    Source: none; few enough cells to train all of them in seconds.
+    """
+    names = ("none", "skip_connect", "nor_conv_1x1")
+    return spaces.CellSpace("mini", ("cell",), 1, 2, names, None, (2,))
+
+
+def prepare(folder: pathlib.Path, launchers: pathlib.Path) -> dict[str, Kind]:
+    """Writes what the lines read, a plug-in and a table, and returns the kinds.
+
+    Args:
+      folder: where they go; made where missing.
+      launchers: the folder of search.py and the others.
+
+    Returns:
+      name -> kind.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    plugin, table = folder / "mini.py", folder / "table.npz"
+    plugin.write_text(_PLUGIN)
+    _write_table(table)
+    own = ("--space=mini", f"--plugins={plugin}")
+    judged = (f"--objective=table:{table}", "--signal=valid", "--report=valid,test")
+    lines = {
+        SEARCH: ("search", *_SHAPE, "--space=tiny", "--epochs=100"),
+        DISCRETE: (
+            "search_discrete", *_SHAPE, *own, "--objective=supernet", "--epochs=60",
+            "--num_evaluations=6000",
+        ),
+        SCRATCH: (
+            "search_discrete", *_SHAPE, *own, "--objective=scratch", "--epochs=2",
+            "--num_proposals=4", "--num_evaluations=280",
+        ),
+        RETRAIN: (
+            "retrain", *_SHAPE, "--space=tiny", "--genotype=random", "--epochs=300",
+            "--noauxiliary",
+        ),
+        COMPARE: (
+            "compare", *judged, "--num_runs=400", "--budget_evaluations=3000",
+            "--controllers=regularized_evolution,local_search,reinforce,nsga2",
+        ),
+        METHODS: (
+            "compare", *own, *judged, "--data=digits", "--features=2", "--layers=1",
+            "--batch_size=64", "--methods=darts,gdas", "--num_seeds=2", "--epochs=30",
+        ),
+        TABLE: (
+            "make_table", *_IMAGES, *own, "--layers=1", "--epochs=2",
+            "--short_epochs=1", "--num_seeds=16",
+        ),
+    }  # fmt: skip
+    return {name: Kind(name, _command(launchers, line)) for name, line in lines.items()}
+
+
+def _command(launchers: pathlib.Path, line: tuple[str, ...]) -> tuple[str, ...]:
+    often = f"--checkpoint_seconds={CHECKPOINT_SECONDS}"
+    return (sys.executable, str(launchers / f"{line[0]}.py"), *line[1:], often)
+
+
+def _write_table(path: pathlib.Path) -> None:
+    space, draw = mini(), np.random.default_rng(0)
+    num_rows = int(np.prod(space.sizes))
+    metrics = {n: draw.uniform(10, 90, num_rows) for n in ("valid", "test", "seconds")}
+    metrics = {name: values.astype(np.float32) for name, values in metrics.items()}
+    table = tables.Table("mini", space.sizes, space.gene_names, metrics)
+    tables.write_npz(path, table)

@@ -1,0 +1,186 @@
+"""Many small calls in one process: memory, open files and compilations stay the same.
+
+Gradient search, training and discrete search each have a loop of their own; comparisons
+and tables are made of the same calls.
+"""
+
+import dataclasses
+import os
+import pathlib
+import resource
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jnas import data, methods, spaces
+from jnas import run as runs
+from jnas.run import cells, discrete, gradient, training
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+WARM_UP = 0.3  # share of the steps, in which memory may still grow
+LIMIT = 1.0  # MB each 1,000 steps
+_PAGE = resource.getpagesize()
+_BATCH = 16
+
+
+class Sample(NamedTuple):
+    """What was seen after a call.
+
+    Attributes:
+      step: of the run.
+      memory: resident, in bytes.
+      files: open ones.
+      compiled: programs so far, since the run began.
+    """
+
+    step: int
+    memory: int
+    files: int
+    compiled: int
+
+
+class Watched:
+    """A run, or a phase of it, that is looked at after every call of one step."""
+
+    def __init__(self, whole: Any, samples: list[Sample], compiled: list[str]):
+        """Stands before a run or a phase, which does the work.
+
+        Args:
+          whole: the run or the phase.
+          samples: grows by one each call.
+          compiled: grows elsewhere.
+        """
+        self._whole, self._samples, self._compiled = whole, samples, compiled
+
+    def __getattr__(self, name: str) -> Any:
+        """Gives what the run or the phase has."""
+        return getattr(self._whole, name)
+
+    def phase(self, name: str, num_steps: int, **options: Any) -> "Watched":
+        """Begins a phase that is watched too."""
+        phase = self._whole.phase(name, num_steps, **options)
+        return Watched(phase, self._samples, self._compiled)
+
+    def suggest_steps(self) -> int:
+        """Asks for the smallest calls."""
+        return 1
+
+    def observe(self, step: int, *args: Any, **kwargs: Any) -> None:
+        """Observes, and takes a sample."""
+        self._whole.observe(step, *args, **kwargs)
+        number = self._whole.start + step
+        count = len(self._compiled)
+        self._samples.append(Sample(number, memory(), open_files(), count))
+
+
+def memory() -> int:
+    """Returns the resident memory of this process in bytes."""
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+
+
+def open_files() -> int:
+    """Returns how many files this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def loops() -> dict[str, Callable[[Any, int], Any]]:
+    """Returns name -> (run, number of steps) -> nothing, for each kind of loop."""
+    images = data.shrink(data.load("digits"), 2)
+    tiny = spaces.zoo.tiny()
+
+    def search(run, num_steps):
+        steps_per_epoch = len(images.y_train) // 2 // _BATCH
+        method = methods.darts()
+        epochs = -(-num_steps // steps_per_epoch)
+        sizes = {"features": 2, "layers": 1, "batch_size": _BATCH, "epochs": epochs}
+        method = dataclasses.replace(method, **sizes)
+        settings = gradient.SearchSettings(method)
+        gradient.search_cells(run, images, tiny, settings, seed=0)
+
+    def retrain(run, num_steps):
+        epochs = -(-num_steps // (len(images.y_train) // _BATCH))
+        settings = training.RetrainSettings(
+            features=2, layers=1, batch_size=_BATCH, epochs=epochs, auxiliary=False
+        )
+        cell = cells.random_cells(tiny, 1, seed=0)[0]
+        training.retrain_cell(run, "retrain", cell, images, settings, seed=0)
+
+    def rounds(run, num_steps):
+        settings = discrete.DiscreteSettings(
+            objective="table:digits201", num_proposals=1, num_evaluations=num_steps
+        )
+        table = discrete.check(settings)
+        space = spaces.zoo.nasbench201()
+        discrete.search_cells(run, space, settings, table=table, seed=0)
+
+    return {"search": search, "retrain": retrain, "discrete": rounds}
+
+
+def soak(
+    name: str, folder: pathlib.Path, *, num_steps: int, checkpoint_steps: int = 100
+) -> dict[str, Any]:
+    """Runs one loop for many calls, one step each.
+
+    Args:
+      name: of ``loops``.
+      folder: for its workdir.
+      num_steps: about how many.
+      checkpoint_steps: between two checkpoints.
+
+    Returns:
+      The figures after the warm-up; "wrong" says what did not stay the same.
+    """
+    workdir = folder / f"soak_{name}"
+    shutil.rmtree(workdir, ignore_errors=True)
+    samples: list[Sample] = []
+    compiled: list[str] = []
+
+    def listen(event, seconds, **_):
+        if event == COMPILED:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    began = time.monotonic()
+    try:
+        with runs.open_run(workdir, checkpoint_steps=checkpoint_steps) as run:
+            loops()[name](Watched(run, samples, compiled), num_steps)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    shutil.rmtree(workdir)
+    return _judge(name, samples, time.monotonic() - began)
+
+
+def slope(samples: list[Sample]) -> float:
+    """Returns the growth of memory in MB each 1,000 steps, by least squares."""
+    steps = np.array([s.step for s in samples], np.float64)
+    megabytes = np.array([s.memory for s in samples], np.float64) / 1e6
+    return float(1000 * np.polyfit(steps, megabytes, 1)[0])
+
+
+def _judge(name: str, samples: list[Sample], seconds: float) -> dict[str, Any]:
+    warm = samples[int(WARM_UP * len(samples)) :]
+    growth, files = slope(warm), {s.files for s in warm}
+    compiled = warm[-1].compiled - warm[0].compiled
+    wrong = []
+    if growth >= LIMIT:
+        wrong.append(f"memory grows by {growth:.2f} MB each 1,000 steps")
+    if compiled:
+        wrong.append(f"{compiled} programs were compiled after the warm-up")
+    if len(files) > 1:
+        wrong.append(f"from {min(files)} to {max(files)} files were open")
+    return {
+        "trial": f"soak, {name}",
+        "tried": 1,
+        "survived": int(not wrong),
+        "steps": samples[-1].step,
+        "megabytes_each_1000_steps": round(growth, 3),
+        "megabytes": round(samples[-1].memory / 1e6),
+        "compiled_after_warm_up": compiled,
+        "open_files": max(files),
+        "seconds": round(seconds, 1),
+        "wrong": [f"soak, {name}: {line}" for line in wrong],
+    }
