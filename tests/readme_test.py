@@ -1,26 +1,129 @@
-"""What the README shows is run: its Python blocks here, its commands' flags too."""
+"""What the README shows is run, every block of it."""
 
-import dataclasses
 import importlib.util
+import json
+import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 
-from jnas import methods, registry
+from jnas import registry
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    line.strip()
-    for language, block in BLOCKS
-    if language == "bash"
-    for line in block.replace("\\\n", " ").splitlines()
-    if "experiments/" in line
-]
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+TINY = "--data=digits --shrink=1 --space=nasbench201 --features=2 --layers=1 --epochs=1"
+# What makes a shown line small: added behind it, for the last value counts.
+SMALLER = {
+    "quickstart": f"{TINY} --batch_size=128 --retrain_features=2 --retrain_epochs=1 "
+    "--num_random=2",
+    "search": f"{TINY} --features=4 --batch_size=128 --watch_interval=0",
+    "retrain": f"{TINY} --batch_size=128",
+    "compare --methods": "--methods=darts --num_seeds=2 --epochs=1 --features=2",
+    "search_discrete": f"{TINY} --num_evaluations=4 --num_proposals=4",
+    "benchmark": "--steps=weight --features=2 --layers=1 --image_size=8 --batch_size=4 "
+    "--repeats=1 --loop=1",
+}
+PYTHON = """#!{python}
+import os, sys
+smaller = {smaller!r}
+words = sys.argv[1:]
+name = words[0].removeprefix("experiments/").removesuffix(".py")
+shown = name + " --methods" if "--methods=all" in words else name
+os.execv(sys.executable, [sys.executable, *words, *smaller.get(shown, "").split()])
+"""
+NOTED = """#!/bin/sh
+echo "$(basename "$0") $*" >> {folder}/noted
+"""
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """Gives block -> what bash printed, in one folder, as a reader would type it.
+
+    ``python`` is this one, its lines made smaller; ``pip`` and ``pytest`` are noted:
+    what they do is what ``.ci/run`` does.
+    """
+    folder = tmp_path_factory.mktemp("reader")
+    programs = folder / "bin"
+    programs.mkdir()
+    scripts = {"pip": NOTED, "pytest": NOTED, "python": PYTHON}
+    for name, text in scripts.items():
+        filled = text.format(python=sys.executable, smaller=SMALLER, folder=folder)
+        (programs / name).write_text(filled)
+        (programs / name).chmod(0o755)
+    (folder / "experiments").symlink_to(ROOT / "experiments")
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+
+    def run(block):
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=environment,
+            check=False,
+        )
+
+    run.folder = folder
+    return run
+
+
+def test_every_bash_block_runs(shell):
+    """In their order, for later ones read what earlier ones wrote."""
+    printed = {}
+    for language, block in BLOCKS:
+        if language == "bash":
+            done = shell(block)
+            assert done.returncode == 0, f"{block}\n{done.stderr[-2000:]}"
+            printed[block] = done.stdout
+    folder = shell.folder
+    noted = (folder / "noted").read_text().splitlines()
+    assert noted == ["pip install -e .", "pip install -e .[dev]", "pytest "]
+    asked = {
+        word.removeprefix("--workdir=")
+        for block in printed
+        for word in shlex.split(block.replace("\\\n", " "))
+        if word.startswith("--workdir=")
+    }
+    for name in asked:
+        assert json.loads((folder / name / "result.json").read_text())
+    assert (folder / "runs" / "report.html").stat().st_size > 500_000
+    compare_tables(next(text for b, text in printed.items() if "--controllers" in b))
+
+
+def compare_tables(text):
+    """Holds the table of controllers against what its command printed."""
+    section = README.split("### Controllers, judged on a table")[1].split("\n### ")[0]
+    printed, shown = rows_of(text), rows_of(section)
+    assert list(printed) == list(shown) and "random_search" in shown
+    for name, pairs in shown.items():
+        # another machine's exponentials may turn a few of REINFORCE's draws
+        for (mean, sd), (wanted, wanted_sd) in zip(pairs, printed[name], strict=True):
+            assert abs(mean - wanted) < 0.03 and abs(sd - wanted_sd) < 0.03, name
+
+
+@pytest.mark.parametrize("block", [b for name, b in BLOCKS if name == "python"])
+def test_every_python_block_runs(block, tmp_path, monkeypatch):
+    """By itself, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "block.py"
+    script.write_text(block)
+    spec = importlib.util.spec_from_file_location("readme_block", script)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_no_block_is_left_out():
+    """What is no program is the one entry to cite."""
+    others = [block for name, block in BLOCKS if name not in ("bash", "python")]
+    assert len(others) == 1 and others[0].startswith("@software{jnas,")
+    assert others[0].count("{") == others[0].count("}")
+    version = re.search(r'version="(.+?)"', (ROOT / "setup.py").read_text())[1]
+    assert f"version = {{{version}}}" in others[0]
 
 
 def test_readme_has_its_two_lines():
@@ -36,31 +139,17 @@ def test_readme_has_its_two_lines():
     )
 
 
-@pytest.mark.parametrize("block", [b for name, b in BLOCKS if name == "python"])
-def test_python_blocks_run(block, tmp_path, monkeypatch):
-    """Each block runs by itself, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    script = tmp_path / "block.py"
-    script.write_text(block)
-    spec = importlib.util.spec_from_file_location("readme_block", script)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands_have_flags_that_exist(command):
-    """Every flag of every shown command is one of its launcher's."""
-    launcher = re.search(r"experiments/(\w+)\.py", command)[1]
-    text = (ROOT / "experiments" / f"{launcher}.py").read_text()
-    defined = set(re.findall(r'flags\.DEFINE_\w+\(\s*"(\w+)"', text))
-    if "define_run_flags()" in text:
-        defined |= {"workdir", "seed", "plugins", "debug"}
-    if "define_device_flag()" in text:
-        defined |= {"num_devices"}
-    if "define_method_flags()" in text:
-        fields = {field.name for field in dataclasses.fields(methods.Method)}
-        defined |= {"method"} | fields - {"source", "stages"}
-    used = set(re.findall(r"--(\w+)", command.split(".py", 1)[1]))
-    assert used <= defined | {"help"}, used - defined
+def test_every_file_and_heading_that_it_names_exists():
+    """Links and files in backticks, and links to its own sections."""
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    files = re.findall(r"`((?:jnas|tests|experiments|notebooks)/[\w./]+\.\w+)`", README)
+    headings = {
+        "#" + h.lower().replace(" ", "-").replace(",", "")
+        for h in re.findall(r"^#+ (.+)$", README, re.M)
+    }
+    assert links and files
+    for name in (*links, *files):
+        assert name in headings or (ROOT / name).is_file(), name
 
 
 def rows_of(text):
@@ -74,28 +163,7 @@ def rows_of(text):
     return found
 
 
-def test_the_comparison_is_what_its_command_prints(tmp_path):
-    """The table in the README, by the command above it."""
-    command = next(c for c in COMMANDS if "--controllers" in c)
-    flags = [w for w in command.split(".py", 1)[1].split() if "--workdir" not in w]
-    line = [sys.executable, str(ROOT / "experiments" / "compare.py"), *flags]
-    done = subprocess.run(
-        [*line, f"--workdir={tmp_path / 'run'}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    section = README.split("## Comparing honestly")[1].split("\n## ")[0]
-    printed, shown = rows_of(done.stdout), rows_of(section)
-    assert list(printed) == list(shown) and "random_search" in shown
-    for name, pairs in shown.items():
-        # another machine's exponentials may turn a few of REINFORCE's draws
-        for (mean, sd), (wanted, wanted_sd) in zip(pairs, printed[name], strict=True):
-            assert abs(mean - wanted) < 0.03 and abs(sd - wanted_sd) < 0.03, name
-
-
 def test_the_comparison_of_methods_names_them_all():
     """Its table, which takes half an hour to make, has a row for each method."""
-    section = README.split("### Judged against ground truth")[1].split("\n## ")[0]
+    section = README.split("### Judged against ground truth")[1].split("\n### ")[0]
     assert list(rows_of(section)) == [*registry.METHODS, "random_search"]
