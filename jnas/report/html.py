@@ -1,240 +1,137 @@
-"""One page about one run: a file that needs nothing else and asks nobody.
+"""One page about any number of runs: a file that needs nothing else and asks nobody.
 
-The page has no script. Its Content-Security-Policy allows its style sheets, each by its
-hash, and nothing else: no request, no script, no handler, wherever a name came from.
+Its Content-Security-Policy allows its scripts and style sheets, each by its hash, and
+nothing else: no request, no handler, no evaluated text, wherever a name came from.
 """
 
-import base64
-import hashlib
-import html
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jnas.report import style, svg
+from jnas.report import embed, facts, groups, script, sections, style, svg
+from jnas.report import runs as runs_lib
 from jnas.report import tables as tables_lib
-
-_MOST_ROWS = 40  # of a phase's metrics; the others are thinned out evenly
 
 
 def write_report(
     path: str | os.PathLike,
+    runs: Sequence[runs_lib.RunFiles],
     *,
-    run: Mapping[str, Any],
-    result: Mapping[str, Any],
-    metrics: Sequence[Mapping[str, Any]],
-    drawings: Mapping[str, str] | None = None,
+    title: str | None = None,
     tables: Mapping[str, tables_lib.Table] | None = None,
-    genotype: str = "",
 ) -> None:
-    """Writes report.html about one run.
+    """Writes report.html about some runs.
 
-    Every text is escaped, and drawings are stripped of all but shapes and text.
+    What a run lacks is left out. Every text is escaped, and drawings are stripped of
+    all but shapes and text.
 
     Args:
       path: the file; replaced as a whole.
-      run: the content of run.json.
-      result: the content of result.json; its numbers are shown first.
-      metrics: the lines of metrics.jsonl.
-      drawings: title -> SVG of a cell.
-      tables: title -> table, such as the closing one.
-      genotype: the text of genotype.json.
+      runs: of ``report.load``, in the order of the page.
+      title: of the page; the launcher's name, or the number of runs, when None.
+      tables: title -> table, such as a closing one.
 
     Raises:
-      ValueError: a drawing is no SVG, or a table is ragged.
+      ValueError: a table is ragged.
     """
     path = pathlib.Path(path)
-    text = page(run, result, metrics, drawings or {}, tables or {}, genotype)
+    text = page(runs, title=title, tables=tables)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def page(
-    run: Mapping[str, Any],
-    result: Mapping[str, Any],
-    metrics: Sequence[Mapping[str, Any]],
-    drawings: Mapping[str, str],
-    named_tables: Mapping[str, tables_lib.Table],
-    genotype: str,
+    runs: Sequence[runs_lib.RunFiles],
+    *,
+    title: str | None = None,
+    tables: Mapping[str, tables_lib.Table] | None = None,
 ) -> str:
     """Returns the text of the page; see ``write_report``."""
-    command = str(run.get("command") or "jnas")
-    inlined = {title: svg.inline(text) for title, text in drawings.items()}
-    body = [
-        f"<h1>{_text(_title(command))}</h1>",
-        f'<p class="lead">{_text(_lead(run))}</p>',
-        _tiles(result),
-        *(_section(title, _table(table)) for title, table in named_tables.items()),
-        _section("Cells", _figures(inlined)),
-        *_metrics(metrics),
-        _section("What was run", _names(_facts(run))),
-        _section("Flags", _names(run.get("flags") or {})),
-        _section("Versions", _names(run.get("versions") or {})),
-        _genotype(genotype),
+    runs, tables = list(runs), dict(tables or {})
+    drawings = _drawings(runs)
+    parts = [
+        *((name, sections.table(one)) for name, one in tables.items()),
+        *(sections.overview(runs) if len(runs) > 1 else []),
+        *_charts(runs, told=bool(tables)),
+        ("Cells", sections.figures(drawings)),
+        ("Genotypes", sections.genotypes(runs)),
+        *facts.record(runs),
     ]
-    styles = [style.STYLE, *(text for one in inlined.values() for text in one.styles)]
-    return _document(_title(command), "\n".join(filter(None, body)), styles)
+    parts = [(name, content) for name, content in parts if content]
+    body = [sections.head(runs, title or _title(runs))]
+    body += [sections.tiles(runs[0].result)] if len(runs) == 1 else []
+    body += [sections.contents([name for name, _ in parts])]
+    body += [sections.section(n, *part) for n, part in enumerate(parts)]
+    styles = [text for one in drawings.values() for text in one.styles]
+    return _document(title or _title(runs), "\n".join(filter(None, body)), styles)
+
+
+def _charts(runs: Sequence[runs_lib.RunFiles], *, told: bool) -> list[tuple[str, str]]:
+    """The sections that hold charts, each with what is the same as a table."""
+    from jnas.report import pictures  # late: it imports Altair, and a run's start waits
+
+    made = {
+        "Comparison of methods": pictures.comparisons(runs),
+        "Accuracy against cost": pictures.fronts_of(runs),
+        "Search": pictures.searches(runs),
+        "Training from scratch": pictures.trainings(runs),
+        "Weights and operations": pictures.weights(runs),
+    }
+    found, number = [], 0
+    for name, charts in made.items():
+        placed = [embed.place(one, number + i) for i, one in enumerate(charts)]
+        number += len(charts)
+        content = f'<div class="charts">{"".join(placed)}</div>' if placed else ""
+        if name == "Comparison of methods" and not told:
+            content += sections.comparison_table(runs)
+        found.append((name, content))
+    return found
 
 
 def _document(title: str, body: str, styles: Sequence[str]) -> str:
-    digests = (hashlib.sha256(text.encode()).digest() for text in dict.fromkeys(styles))
-    allowed = " ".join(f"'sha256-{base64.b64encode(d).decode()}'" for d in digests)
-    policy = (
-        f"default-src 'none'; style-src {allowed}; base-uri 'none'; form-action 'none'"
-    )
+    scripts = [script.SCRIPT]
+    if "data-chart" in body:
+        scripts.insert(0, embed.library())
+    allowed = embed.policy(scripts, [style.STYLE, *styles])
+    running = "\n".join(f"<script>{text}</script>" for text in scripts)
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta http-equiv="Content-Security-Policy" content="{allowed}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_text(title)}</title>
+<title>{embed.text(title)}</title>
 <style>{style.STYLE}</style>
 </head>
 <body>
 <main>
 {body}
 </main>
+{running}
 </body>
 </html>
 """
 
 
-def _text(value: str) -> str:
-    """Escapes a text; a lone surrogate, as of a broken file name, is replaced."""
-    return html.escape(value.encode(errors="replace").decode(), quote=True)
+def _title(runs: Sequence[runs_lib.RunFiles]) -> str:
+    if len(runs) == 1:
+        return groups.launcher(runs[0].run)
+    return f"{len(runs)} runs"
 
 
-def _title(command: str) -> str:
-    """The launcher's name: the first word of the command that ends in .py."""
-    words = [word for word in command.split() if word.endswith(".py")]
-    return pathlib.PurePosixPath(words[0]).stem if words else "jnas run"
-
-
-def _lead(run: Mapping[str, Any]) -> str:
-    facts = [run.get("status"), run.get("device"), run.get("started")]
-    seed = f"seed {run['seed']}" if "seed" in run else None
-    return " · ".join(str(fact) for fact in (*facts, seed) if fact is not None)
-
-
-def _section(title: str, content: str) -> str:
-    if not content:
-        return ""
-    return f"<section>\n<h2>{_text(title)}</h2>\n{content}\n</section>"
-
-
-def _tiles(result: Mapping[str, Any]) -> str:
-    """The final figures; what is longer than a number stands below as text."""
-    tiles = "".join(
-        f'<div class="tile"><b>{_text(tables_lib.cell(value))}</b>'
-        f"<span>{_text(_words(name))}</span></div>"
-        for name, value in result.items()
-        if value is None or isinstance(value, int | float)
-    )
-    rest = {
-        name: value
-        for name, value in result.items()
-        if value is not None and not isinstance(value, int | float)
-    }
-    return (f'<div class="tiles">{tiles}</div>' if tiles else "") + _section(
-        "Result", _names(rest)
-    )
-
-
-def _words(name: str) -> str:
-    return str(name).replace("_", " ")
-
-
-def _table(table: tables_lib.Table) -> str:
-    tables_lib.check(table)
-    kinds = [' class="number"' if n else "" for n in tables_lib.numeric_columns(table)]
-
-    def row(tag, values):
-        cells = (
-            f"<{tag}{kind}>{_text(tables_lib.cell(value))}</{tag}>"
-            for value, kind in zip(values, kinds, strict=True)
-        )
-        return f"<tr>{''.join(cells)}</tr>"
-
-    head = row("th", map(_words, table.header))
-    rows = "\n".join(row("td", values) for values in table.rows)
-    return (
-        f'<div class="wide"><table>\n<thead>{head}</thead>\n'
-        f"<tbody>{rows}</tbody>\n</table></div>"
-    )
-
-
-def _names(facts: Mapping[str, Any]) -> str:
-    """A table of name and value; the names stand in the first column."""
-    if not facts:
-        return ""
-    rows = "\n".join(
-        f"<tr><th>{_text(_words(name))}</th><td>{_fact(value)}</td></tr>"
-        for name, value in facts.items()
-    )
-    return f'<table class="names"><tbody>\n{rows}\n</tbody></table>'
-
-
-def _fact(value: Any) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _text(str(value))  # a seed or a flag: as it was written, no commas
-    return _text(tables_lib.cell(value)) or "-"
-
-
-def _facts(run: Mapping[str, Any]) -> dict[str, Any]:
-    names = (
-        "command",
-        "status",
-        "error",
-        "seed",
-        "device",
-        "data_digest",
-        "git_commit",
-        "started",
-        "ended",
-    )
-    facts = {name: run[name] for name in names if run.get(name) is not None}
-    starts = run.get("starts") or []
-    if starts:
-        facts["earlier_starts"] = [
-            f"{start.get('started')} ({start.get('status')})" for start in starts
-        ]
-    return facts
-
-
-def _figures(drawings: Mapping[str, svg.Inline]) -> str:
-    return "".join(
-        f'<figure><div class="wide">{drawing.markup}</div>'
-        f"<figcaption>{_text(title)}</figcaption></figure>"
-        for title, drawing in drawings.items()
-    )
-
-
-def _metrics(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One section for each phase, in order of appearance."""
-    phases: dict[str, list[dict[str, Any]]] = {}
-    for line in metrics:
-        values = {key: value for key, value in line.items() if key != "phase"}
-        phases.setdefault(str(line.get("phase", "run")), []).append(values)
-    return [_section(_words(n).capitalize(), _epochs(v)) for n, v in phases.items()]
-
-
-def _epochs(lines: Sequence[Mapping[str, Any]]) -> str:
-    last = len(lines) - 1
-    shown = min(len(lines), _MOST_ROWS)
-    picked = {round(i * last / max(1, shown - 1)) for i in range(shown)}
-    table = tables_lib.from_records([lines[i] for i in sorted(picked)])
-    note = f"{len(picked)} of {len(lines)} lines of metrics.jsonl"
-    return f'{_table(table)}<p class="note">{note}</p>'
-
-
-def _genotype(genotype: str) -> str:
-    if not genotype:
-        return ""
-    return _section(
-        "Genotype",
-        f"<pre>{_text(genotype.rstrip())}</pre>"
-        '<p class="note">genotype.json; one click selects all of it</p>',
-    )
+def _drawings(runs: Sequence[runs_lib.RunFiles]) -> dict[str, svg.Inline]:
+    """The drawings of all runs; one that is damaged is left out."""
+    found: dict[str, Any] = {}
+    for run in runs:
+        for title, text in run.drawings.items():
+            name = f"{run.name}: {title}" if len(runs) > 1 else title
+            try:
+                found[name] = svg.inline(text)
+            except ValueError:
+                continue
+    return found

@@ -1,7 +1,7 @@
 """Drawings that are safe to put into a page: SVG, and nothing else in it."""
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 _SVG = "http://www.w3.org/2000/svg"
@@ -24,6 +24,19 @@ class Inline(NamedTuple):
 
     markup: str
     styles: tuple[str, ...]
+
+
+def to_svg(chart: Any) -> str:
+    """Draws a chart as one SVG document on white, for papers.
+
+    Args:
+      chart: an ``altair`` chart, such as those of ``report.charts``.
+    """
+    import vl_convert  # late: few runs draw a chart as a file
+
+    return vl_convert.vegalite_to_svg(
+        chart.to_dict(), config={"background": "#ffffff"}, allowed_base_urls=[]
+    )
 
 
 def inline(svg: str) -> Inline:

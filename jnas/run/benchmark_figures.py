@@ -1,6 +1,7 @@
 """What benchmark.py measures: figures of steps, tables, earlier ones to compare."""
 
 import json
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -132,12 +133,14 @@ def read(path: str, shape: Mapping[str, int]) -> dict[str, Any]:
       ValueError: no such file, no such object, or one of another shape.
     """
     try:
+        if not os.path.isfile(path):  # opening a pipe would wait for ever
+            raise FileNotFoundError
         found = json.loads(pathlib.Path(path).read_text().strip().splitlines()[-1])
         for figures in found["steps"].values():
             for name in COMPARED:
                 float(figures[name])
         was = dict(found["shape"])
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError):
         raise ValueError(
             "compare must be a file whose last line is a benchmark's JSON object, got "
             f"{path!r}. Write one with --json=FILE."

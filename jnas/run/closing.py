@@ -1,11 +1,12 @@
 """The files that every experiment about one cell ends with."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from jnas import drawing, report
 from jnas import genotype as genotypes
-from jnas.run import metrics, workdir
+from jnas.run import files, record, workdir
 
 
 def close(
@@ -26,13 +27,30 @@ def close(
     text, svg = genotypes.to_json(genotype), drawing.draw(genotype)
     run.write_text("genotype.json", text)
     run.write_text("cell.svg", svg)
-    run.finish(result)
-    report.write_report(
-        run.workdir / "report.html",
-        run=run.record,
-        result=result,
-        metrics=metrics.read(run.workdir),
-        drawings={"cell": svg},
-        tables=tables,
-        genotype=text,
+    finish(run, result, tables=tables)
+
+
+def finish(
+    run: workdir.Run,
+    result: Mapping[str, Any],
+    *,
+    tables: Mapping[str, report.Table] | None = None,
+) -> None:
+    """Writes report.html and result.json, and ends the run.
+
+    In this order, for a run with a result.json is never gone on with: one that is
+    killed here writes its page when it is started again.
+
+    Args:
+      run: the open run.
+      result: its final figures.
+      tables: title -> table, for the report.
+    """
+    ended = run.record | {"status": "finished", "ended": record.now()}
+    page = dataclasses.replace(
+        report.load(run.workdir), run=ended, result=files.plain(dict(result))
     )
+    path = run.workdir / "report.html"
+    with files.writing(path):
+        report.write_report(path, [page], tables=tables)
+    run.finish(result)

@@ -2,17 +2,19 @@
 
 import dataclasses
 import inspect
+import json
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from jnas import comparison, objectives, registry, report, tables
-from jnas.report import traces
-from jnas.run import metrics, workdir
+from jnas.run import closing, files, workdir
 
 RANDOM = "random_search"
+MAX_EVALUATIONS = 10**8  # of all runs together: they are kept in memory
 SECONDS = "seconds"
 
 
@@ -76,6 +78,29 @@ def load_table(objective: str) -> tables.Table:
     return tables.load(spec)
 
 
+def check_metrics(
+    table: tables.Table, signal: Sequence[str], report: Sequence[str]
+) -> None:
+    """Refuses names that a table does not have, and none at all.
+
+    Args:
+      table: the benchmark.
+      signal: metrics that are searched on; ``-`` in front negates.
+      report: metrics that are told.
+
+    Raises:
+      ValueError: an unknown metric, or none.
+    """
+    for name, metrics_named in (("signal", signal), ("report", report)):
+        if not metrics_named:
+            raise ValueError(
+                f"{name} must name at least one metric, got none. Use some of "
+                f"{', '.join(table.metrics)}."
+            )
+        for metric in metrics_named:
+            table.column(metric.removeprefix("-"))
+
+
 def prepare(settings: CompareSettings) -> Plan:
     """Looks everything up, before anything runs.
 
@@ -93,6 +118,7 @@ def prepare(settings: CompareSettings) -> Plan:
             f"{'neither' if seconds is None else 'both'}. Give one."
         )
     table = load_table(settings.objective)
+    check_metrics(table, settings.signal, settings.report)
     names = [*settings.signal, *settings.report]
     if seconds is not None:
         names.append(SECONDS)
@@ -103,6 +129,11 @@ def prepare(settings: CompareSettings) -> Plan:
                 f"{seconds}. Raise it."
             )
         evaluations = math.ceil(seconds / least)
+    if evaluations > MAX_EVALUATIONS // settings.num_runs:
+        raise ValueError(
+            f"budget must be at most {MAX_EVALUATIONS} evaluations of all runs, got "
+            f"{evaluations} for each of {settings.num_runs}. Lower it."
+        )
     objective = objectives.table(table, names)
     chosen = dict.fromkeys([RANDOM, *settings.controllers])
     made = {
@@ -159,8 +190,7 @@ def compare(run: workdir.Run, plan: Plan, *, seed: int) -> tuple[dict, str]:
     header = ["controller", *plan.settings.report, f"regret of {judged}"]
     header += ["p against random", "evaluations", "wall seconds"]
     table = report.Table(header, rows)
-    drawing = _draw(plan, found, judged)
-    _close(run, plan, result, table, drawing)
+    _close(run, plan, result, table, _traces(plan, found, judged))
     return result, report.markdown(table)
 
 
@@ -210,34 +240,27 @@ def _significance(p: float | None) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
-def _draw(plan: Plan, found: dict[str, dict], judged: str) -> str:
+def _traces(plan: Plan, found: dict[str, dict], judged: str) -> dict[str, Any]:
+    """The content of traces.json."""
     seconds = plan.settings.budget_seconds is not None
-    return traces.draw(
-        {
-            name: traces.Trace(
-                np.array(one["cost"]), np.array(one["quartiles"]), len(one["final"])
-            )
-            for name, one in found.items()
-        },
-        title=f"Incumbent's {judged}: median and quartiles of runs",
-        x_label="simulated seconds" if seconds else "evaluations",
-        y_label=judged,
-    )
+    traces = {
+        name: {
+            "cost": one["cost"],
+            "quartiles": one["quartiles"],
+            "n": len(one["final"]),
+        }
+        for name, one in found.items()
+    }
+    x_label = "simulated seconds" if seconds else "evaluations"
+    return {"x_label": x_label, "y_label": judged, "traces": traces}
 
 
-def _close(run, plan, result, table, drawing) -> None:
-    run.write_text("traces.svg", drawing)
-    run.finish(result)
+def _close(run, plan, result, table, traces) -> None:
+    run.write_text("traces.json", json.dumps(files.plain(traces), allow_nan=False))
+    run.write_text("traces.svg", report.to_svg(report.charts.traces(traces)))
     settings = plan.settings
     budget = f"{plan.budget:g} " + (
         "evaluations" if settings.budget_seconds is None else "simulated seconds"
     )
     title = f"{settings.objective}, {budget}, {settings.num_runs} runs each"
-    report.write_report(
-        run.workdir / "report.html",
-        run=run.record,
-        result={},
-        metrics=metrics.read(run.workdir),
-        drawings={"traces": drawing},
-        tables={f"{title}; mean ± sd": table},
-    )
+    closing.finish(run, result, tables={f"{title}; mean ± sd": table})

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from scipy import stats
 
 from jnas import (
     comparison,
@@ -20,7 +19,7 @@ from jnas import (
     tables,
 )
 from jnas import data as data_lib
-from jnas.run import compare, gradient, keys, metrics, workdir
+from jnas.run import closing, compare, gradient, keys, workdir
 
 ALL = "all"
 SAMPLE = 1000  # cells that a method's ranking is judged on
@@ -180,18 +179,11 @@ def compare_methods(
     ]
     table = report.Table(header, rows)
     text = report.markdown(table)
-    run.finish(result)
     title = (
         f"{settings.space} on {plan.dataset.name}, {settings.num_seeds} searches of "
         f"{settings.epochs} epochs each; mean ± sd"
     )
-    report.write_report(
-        run.workdir / "report.html",
-        run=run.record,
-        result={},
-        metrics=metrics.read(run.workdir),
-        tables={title: table},
-    )
+    closing.finish(run, result, tables={title: table})
     return result, text
 
 
@@ -206,6 +198,8 @@ def _sample(plan: Plan, seed: int) -> np.ndarray:
 
 def _judge(plan: Plan, found: gradient.Found, truth: np.ndarray, sample) -> dict:
     """Holds the cells and the ranking of each seed against the table."""
+    from scipy import stats  # late: it costs as much as importing JAX
+
     rows = np.asarray(plan.table.row(found.encodings))
     accuracy = truth[rows].astype(np.float64)
     true_sample = truth[np.asarray(plan.table.row(sample))]

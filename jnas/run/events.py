@@ -13,6 +13,8 @@ from jnas import drawing
 from jnas import genotype as genotypes
 from jnas.run import files
 
+_PICTURE_SECONDS = 10.0
+
 
 class Events:
     """The event file of one process; it begins with the first event."""
@@ -28,7 +30,7 @@ class Events:
         self._step = step
         self._writer: Any = None
         self._drawn: genotypes.Genotype | None = None
-        self._flushed = -math.inf
+        self._flushed = self._drew = -math.inf
 
     def scalars(self, step: int, phase: str, values: Mapping[str, float | int]) -> None:
         """Writes each value as ``phase/name``."""
@@ -50,9 +52,13 @@ class Events:
             self._write(step, "histogram", tag, np.array(rows), bins)
 
     def cell(self, step: int, phase: str, genotype: genotypes.Genotype) -> None:
-        """Writes a picture of the cell, where it is another than the last one."""
-        if genotype != self._drawn:
-            self._drawn = genotype
+        """Writes a picture of the cell, where it is another than the last one.
+
+        Not more often than every ten seconds: it takes longer than a small epoch.
+        """
+        now = time.monotonic()
+        if genotype != self._drawn and now - self._drew >= _PICTURE_SECONDS:
+            self._drawn, self._drew = genotype, now
             self._write(step, "image", f"{phase}/cell", drawing.to_png(genotype))
 
     def flush(self, *, every: float = 0.0) -> None:

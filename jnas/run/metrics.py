@@ -199,14 +199,17 @@ def _encode(line: Mapping[str, Any]) -> str:
 
 def _sound(data: bytes, path: pathlib.Path) -> list[dict[str, Any]]:
     """Parses the lines; one that has no step, as a torn last, is left out."""
-    lines = []
+    lines, damaged = [], []
     for number, raw in enumerate(data.splitlines(), start=1):
         try:
             line = json.loads(raw)
             if not isinstance(line["step"], int):
                 raise ValueError("step is no integer")
         except (ValueError, KeyError, TypeError, RecursionError):
-            logging.warning("%s: line %d is damaged and left out", path.name, number)
+            damaged.append(number)
         else:
             lines.append(line)
+    if damaged:
+        text = "%s: %d damaged lines are left out, the first is line %d"
+        logging.warning(text, path.name, len(damaged), damaged[0])
     return lines

@@ -41,6 +41,14 @@ class TableSettings:
     learning_rate: float = 0.1
     num_seeds: int = 3
 
+    def __post_init__(self):
+        """Raises ValueError where the short budget is not shorter."""
+        if self.short_epochs >= self.epochs:
+            raise ValueError(
+                f"short_epochs must be below epochs, {self.epochs}, got "
+                f"{self.short_epochs}. Lower it."
+            )
+
     @property
     def budgets(self) -> tuple[int, int]:
         """The short and the full budget, in epochs."""

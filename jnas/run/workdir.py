@@ -206,9 +206,9 @@ class Run:
           result: the final figures; JSON values and arrays.
         """
         self._open_books().metrics.sync()
+        self._record.end("finished")  # first: a run with a result is not touched again
         files.write_json(self.workdir / door.RESULT, dict(result))
         self._status = "finished"
-        self._record.end("finished")
 
     def _open_books(self) -> phase_lib.Books:
         if self._books is None:

@@ -1,0 +1,39 @@
+"""Writes one page about any number of runs: a file that opens from disk.
+
+    python experiments/report.py --runs=runs/first
+    python experiments/report.py --runs=runs/a0,runs/a1,runs/b0 --out=report.html
+
+A run is a --workdir, finished or not; nothing in it is changed. Runs that differ by
+their seed alone are one line of a chart, in a band. The page holds what was run, cells,
+curves, weights, fronts and comparisons, as far as the runs have them.
+"""
+
+import pathlib
+
+from absl import flags
+
+from jnas import report, run
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("runs", None, "Folders of runs, with commas between.")
+flags.mark_flag_as_required("runs")
+flags.DEFINE_string("out", "report.html", "The file that is written.")
+flags.DEFINE_string("title", None, "Of the page; its launcher or the number of runs.")
+flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
+
+
+def main():
+    """Reads the folders and writes the page."""
+    out = pathlib.Path(FLAGS.out)
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise ValueError(
+            f"out must be a file in a folder that exists, got {FLAGS.out!r}. "
+            "Use --out=report.html."
+        )
+    runs = report.load_all([path for path in FLAGS.runs if path.strip()])
+    report.write_report(out, runs, title=FLAGS.title)
+    print(out.absolute())
+
+
+if __name__ == "__main__":
+    run.launch(main)

@@ -1,0 +1,87 @@
+"""What was run, with what, and its figures line by line: the end of a page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jnas.report import groups, numbers, sections
+from jnas.report import runs as runs_lib
+from jnas.report import tables as tables_lib
+from jnas.report.embed import text
+
+_MOST_ROWS = 40  # of a phase's metrics; the others are thinned out evenly
+_MOST_ROWS_OF_MANY = 15  # where there are several runs
+
+
+def record(runs: Sequence[runs_lib.RunFiles]) -> list[tuple[str, str]]:
+    """Returns the metrics as tables, and what was run; of many, to unfold."""
+    if len(runs) == 1:
+        figures = _metrics(runs[0], _MOST_ROWS)
+        return [("Figures", _folds(figures)), ("What was run", _what(runs[0]))]
+    parts = []
+    for run in runs:
+        figures = _metrics(run, _MOST_ROWS_OF_MANY)
+        tables = "".join(f"<h3>{text(name)}</h3>{one}" for name, one in figures)
+        parts.append((run.name, _what(run) + tables))
+    return [("What was run", _folds(parts))]
+
+
+def _folds(parts: Sequence[tuple[str, str]]) -> str:
+    """Parts to unfold; a single one is open."""
+    if len(parts) == 1:
+        return f"<h3>{text(parts[0][0])}</h3>{parts[0][1]}"
+    return "\n".join(sections.fold(name, content) for name, content in parts)
+
+
+def _what(run: runs_lib.RunFiles) -> str:
+    versions = run.run.get("versions")
+    parts = {
+        "": _facts(run.run),
+        "Flags": groups.flags(run.run),
+        "Versions": versions if isinstance(versions, dict) else {},
+    }
+    return "\n".join(
+        (f"<h3>{name}</h3>" if name else "") + sections.names(facts)
+        for name, facts in parts.items()
+        if facts
+    )
+
+
+def _facts(run: Mapping[str, Any]) -> dict[str, Any]:
+    known = (
+        "command",
+        "status",
+        "error",
+        "seed",
+        "device",
+        "data_digest",
+        "git_commit",
+        "started",
+        "ended",
+    )
+    facts = {name: run[name] for name in known if run.get(name) is not None}
+    starts = run.get("starts")
+    if isinstance(starts, list) and starts:
+        facts["earlier_starts"] = [
+            f"{start.get('started')} ({start.get('status')})"
+            for start in starts
+            if isinstance(start, dict)
+        ]
+    return facts
+
+
+def _metrics(run: runs_lib.RunFiles, most: int) -> list[tuple[str, str]]:
+    """One part for each phase, in order of appearance."""
+    phases: dict[str, list[dict[str, Any]]] = {}
+    for line in run.metrics:
+        values = {key: value for key, value in line.items() if key != "phase"}
+        phases.setdefault(str(line.get("phase", "run")), []).append(values)
+    return [
+        (sections.words(name), _epochs(lines, most)) for name, lines in phases.items()
+    ]
+
+
+def _epochs(lines: Sequence[Mapping[str, Any]], most: int) -> str:
+    picked = numbers.thinned(lines, most)
+    note = f"{len(picked)} of {len(lines)} lines of metrics.jsonl"
+    shown = sections.table(tables_lib.from_records(picked))
+    return f'{shown}<p class="note">{note}</p>'

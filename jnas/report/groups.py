@@ -1,0 +1,114 @@
+"""Runs that differ by their seed alone belong together, and are named by the rest."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jnas.report import runs as runs_lib
+from jnas.report import tables
+
+_PLAIN = ("method", "controller")  # flags whose value says enough
+_LONGEST = 60  # characters of a label
+
+
+class Group(NamedTuple):
+    """Runs of one configuration.
+
+    Attributes:
+      label: for a legend, without their number.
+      runs: one or more, over seeds.
+    """
+
+    label: str
+    runs: tuple[runs_lib.RunFiles, ...]
+
+    @property
+    def n(self) -> int:
+        """The number of runs."""
+        return len(self.runs)
+
+
+def launcher(run: Mapping[str, Any]) -> str:
+    """Returns the first word of a run's command that ends in .py, without the .py."""
+    words = str(run.get("command") or "").split()
+    names = [pathlib.PurePosixPath(word).stem for word in words if word.endswith(".py")]
+    return names[0] if names else "run"
+
+
+def groups(runs: Sequence[runs_lib.RunFiles]) -> list[Group]:
+    """Groups runs by launcher, data and flags other than the seed.
+
+    A network that is trained from a search's genotype belongs to that search's
+    configuration, not to the path of its file.
+
+    Args:
+      runs: in the order of the legend.
+
+    Returns:
+      Groups in the order of their first runs. Where each holds one run, they are named
+      like the runs; else by the flags that differ.
+    """
+    found: dict[str, list[runs_lib.RunFiles]] = {}
+    for run in runs:
+        found.setdefault(json.dumps(_facts(run), sort_keys=True), []).append(run)
+    members = list(found.values())
+    if all(len(one) == 1 for one in members):
+        labels = [one[0].name for one in members]
+    else:
+        labels = _labels([_facts(one[0]) for one in members])
+    labels = [
+        label if label and labels.count(label) == 1 else ", ".join(r.name for r in one)
+        for label, one in zip(labels, members, strict=True)
+    ]
+    return [
+        Group(_cut(label), tuple(one))
+        for label, one in zip(labels, members, strict=True)
+    ]
+
+
+def flags(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a record's flags; empty where it has none."""
+    found = run.get("flags")
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _facts(run: runs_lib.RunFiles) -> dict[str, Any]:
+    facts = {
+        "launcher": launcher(run.run),
+        "data_digest": run.run.get("data_digest"),
+        **flags(run.run),
+    }
+    facts.pop("seed", None)
+    if run.origin:
+        del facts["genotype"]
+        source = {"from": launcher(run.origin), **flags(run.origin)}
+        facts |= {f"search {name}": value for name, value in source.items()}
+    return facts
+
+
+def _labels(facts: list[dict[str, Any]]) -> list[str]:
+    """Names each by what differs among those of its launcher."""
+    several = len({one["launcher"] for one in facts}) > 1
+    labels = []
+    for one in facts:
+        peers = [other for other in facts if other["launcher"] == one["launcher"]]
+        names = [
+            name
+            for name in one
+            if len({json.dumps(peer.get(name)) for peer in peers}) > 1
+        ]
+        parts = [_part(name, one[name]) for name in names if name != "data_digest"]
+        if several or not parts:
+            parts.insert(0, one["launcher"])
+        labels.append(", ".join(parts))
+    return labels
+
+
+def _part(name: str, value: Any) -> str:
+    text = tables.cell(value)
+    return text if name.split()[-1] in _PLAIN else f"{name}={text}"
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "…"

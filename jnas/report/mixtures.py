@@ -1,0 +1,113 @@
+"""Mixing weights over a search: frames for a heat map, and their entropy."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jnas.report import numbers
+from jnas.report import runs as runs_lib
+
+_MOST_FRAMES = 60
+
+
+class Frames(NamedTuple):
+    """The weights of one phase.
+
+    Attributes:
+      steps: of the frames.
+      whole: whether there is a frame of every line, of which an epoch has one.
+      rows: (cell, edge, operation, its weight in each frame, None where it is none).
+    """
+
+    steps: list[int]
+    whole: bool
+    rows: list[tuple[str, str, str, list[float | None]]]
+
+
+def phases(run: runs_lib.RunFiles) -> list[str]:
+    """Returns the phases that have weights, in order."""
+    return list(dict.fromkeys(_phase(line) for line in _sound(run)))
+
+
+def frames(run: runs_lib.RunFiles, phase: str) -> Frames:
+    """Returns the weights of a phase, thinned evenly where it has many epochs.
+
+    Args:
+      run: with weights.jsonl.
+      phase: one of ``phases``.
+    """
+    known = [line for line in _sound(run) if _phase(line) == phase]
+    lines = numbers.thinned(known, _MOST_FRAMES)
+    found: dict[tuple[str, str, str], list[float | None]] = {}
+    for number, line in enumerate(lines):
+        for cell, edge, mix in _edges(line):
+            for operation, weight in mix.items():
+                row = found.setdefault((cell, edge, operation), [None] * len(lines))
+                row[number] = round(weight, 4)
+    rows = [(*names, values) for names, values in found.items()]
+    steps = [line["step"] for line in lines]
+    return Frames(steps, len(lines) == len(known), rows)
+
+
+def entropy(mix: Sequence[float]) -> float | None:
+    """Returns the entropy of an edge's weights as a fraction of the maximum.
+
+    With p = weights / their sum, it is -sum(p log p) / log(K) over K candidates: 1 for
+    equal weights, 0 for one that has everything.
+
+    Args:
+      mix: K weights; negative ones count as 0.
+
+    Returns:
+      None for fewer than two candidates, or where all weights are 0.
+
+    Example:
+      >>> entropy([0.25, 0.25, 0.25, 0.25]), entropy([0, 1])
+      (1.0, 0.0)
+    """
+    kept = [max(0.0, weight) for weight in mix]
+    total = math.fsum(kept)
+    if len(kept) < 2 or total <= 0:
+        return None
+    parts = [weight / total for weight in kept if weight > 0]
+    terms = math.fsum(p * math.log(p) for p in parts)
+    return abs(terms) / math.log(len(kept))
+
+
+def entropies(run: runs_lib.RunFiles) -> list[tuple[str, str, int, float]]:
+    """Returns (phase, cell, step, the mean of its edges' ``entropy``)."""
+    found = []
+    for line in _sound(run):
+        cells: dict[str, list[float]] = {}
+        for cell, _, mix in _edges(line):
+            value = entropy(list(mix.values()))
+            if value is not None:
+                cells.setdefault(cell, []).append(value)
+        found += [
+            (_phase(line), cell, line["step"], numbers.spread(values)[0])
+            for cell, values in cells.items()
+        ]
+    return found
+
+
+def _phase(line: Mapping[str, Any]) -> str:
+    return str(line.get("phase", "search"))
+
+
+def _sound(run: runs_lib.RunFiles) -> list[Mapping[str, Any]]:
+    return [line for line in run.weights if any(True for _ in _edges(line))]
+
+
+def _edges(line: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """Yields (cell, edge, operation -> weight); what is no number is left out."""
+    cells = line.get("weights")
+    for cell, edges in _items(cells):
+        for edge, operations in _items(edges):
+            mix = {n: numbers.number(w) for n, w in _items(operations)}
+            mix = {name: weight for name, weight in mix.items() if weight is not None}
+            if mix:
+                yield cell, edge, mix
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []

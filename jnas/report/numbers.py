@@ -1,0 +1,64 @@
+"""Numbers and names as files hold them, made fit for a page."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+_Item = TypeVar("_Item")
+
+
+def number(value: Any) -> float | None:
+    """Returns a finite number, or None for anything else; booleans are no numbers.
+
+    Example:
+      >>> [number(v) for v in (1, 0.5, None, float("nan"), True, "1", 10**400)]
+      [1.0, 0.5, None, None, None, None, None]
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def short(value: float | None, digits: int = 5) -> float | int | None:
+    """Rounds to significant digits, so that a page is small.
+
+    Example:
+      >>> [short(v) for v in (0.123456789, 3349342.0, None, 0.5)]
+      [0.12346, 3349342, None, 0.5]
+    """
+    if value is None:
+        return None
+    if value == int(value) and abs(value) < 1e15:
+        return int(value)
+    return float(f"{value:.{digits}g}")
+
+
+def spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Returns mean and sample deviation; no deviation for fewer than two values."""
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return mean, None
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    return mean, math.sqrt(squares / (len(values) - 1))
+
+
+def thinned(items: Sequence[_Item], most: int) -> list[_Item]:
+    """Picks at most so many items, evenly, with the first and the last.
+
+    Example:
+      >>> thinned(range(10), 4)
+      [0, 3, 6, 9]
+    """
+    if len(items) <= most:
+        return list(items)
+    last = len(items) - 1
+    return [items[round(i * last / (most - 1))] for i in range(most)]
+
+
+def text(value: Any) -> str:
+    """Returns text without lone surrogates, as of a broken file name: "?" for each."""
+    return str(value).encode(errors="replace").decode()

@@ -1,0 +1,107 @@
+"""Which charts a page of some runs holds, by section; what has no data is left out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from jnas.report import charts, fronts, mixtures, series, spreads
+from jnas.report import runs as runs_lib
+
+_COUNT = "count_"
+_MOST_CHARTS = 50  # of weights and operations, two for each run and phase
+_BEST = "best_score"
+
+
+def comparisons(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
+    """Returns charts of methods side by side, and of their incumbents."""
+    found = []
+    for run in runs:
+        found += _kept(charts.traces, run.traces) if run.traces else []
+    for metric, rows in spreads.compare(runs).items():
+        found.append(charts.comparison(rows, metric=metric))
+    if _evaluated(runs) > 1:
+        found.append(charts.incumbents(runs))
+    return found
+
+
+def fronts_of(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
+    """Returns charts of accuracy against cost."""
+    points = fronts.cells(runs)
+    return [charts.pareto(points, x=x, y=y) for x, y in fronts.pairs(points)]
+
+
+def searches(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
+    """Returns the curves of searches: accuracy, loss, eigenvalue, best scores."""
+    phases = series.phases(runs)
+    chosen = [name for name, has in phases.items() if "valid_accuracy" in has]
+    found = list(_pairs(runs, phases, chosen, ("train", "valid")))
+    if _evaluated(runs) == 1:
+        found.append(charts.incumbents(runs))
+    elif any(_BEST in has for has in phases.values()) and not _evaluated(runs):
+        found.append(charts.curves(runs, (_BEST,), title="Best score so far"))
+    return found
+
+
+def trainings(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
+    """Returns the curves of trainings from scratch: accuracy and loss."""
+    phases = series.phases(runs)
+    chosen = [
+        name
+        for name, has in phases.items()
+        if "valid_accuracy" not in has and {"train_loss", "train_accuracy"} & has
+    ]
+    return list(_pairs(runs, phases, chosen, ("train",)))
+
+
+def weights(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
+    """Returns entropies and eigenvalues, then each run's weights and operations."""
+    found = []
+    if any(mixtures.phases(run) for run in runs):
+        found.append(charts.entropy(runs))
+    if any("eigenvalue" in has for has in series.phases(runs).values()):
+        found.append(charts.eigenvalue(runs))
+    for run in runs:
+        weighed, counting = mixtures.phases(run), _counting(run)
+        for phase in dict.fromkeys([*weighed, *counting]):
+            made = []
+            if phase in weighed:
+                made.append(charts.weights(run, phase=phase))
+            if phase in counting:
+                made.append(charts.operation_counts(run, phase=phase))
+            found += [_named(chart, run, len(runs)) for chart in made]
+    return found[:_MOST_CHARTS]
+
+
+def _named(chart, run: runs_lib.RunFiles, num_runs: int):
+    """Puts the run's name before a chart's title, where there are several."""
+    if num_runs > 1:
+        name = "title" if isinstance(chart.title, str) else "description"
+        chart[name] = f"{run.name}: {chart[name]}"
+    return chart
+
+
+def _evaluated(runs: Sequence[runs_lib.RunFiles]) -> int:
+    return sum(bool(run.evaluations) for run in runs)
+
+
+def _counting(run: runs_lib.RunFiles) -> list[str]:
+    return [
+        name
+        for name, has in series.phases([run]).items()
+        if any(metric.startswith(_COUNT) for metric in has)
+    ]
+
+
+def _pairs(runs, phases, chosen, parts) -> Iterator[Any]:
+    for what in ("accuracy", "loss"):
+        names = [f"{part}_{what}" for part in parts]
+        names = [n for n in names if any(n in phases[phase] for phase in chosen)]
+        if names:
+            yield charts.curves(runs, names, phases=chosen)
+
+
+def _kept(make: Callable[[Any], Any], given: Any) -> list[Any]:
+    """Leaves out a chart whose file has nothing to draw."""
+    try:
+        return [make(given)]
+    except ValueError:
+        return []

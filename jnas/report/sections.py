@@ -1,0 +1,198 @@
+"""The parts of a page that are text and tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jnas.report import groups, numbers, spreads, svg
+from jnas.report import runs as runs_lib
+from jnas.report import tables as tables_lib
+from jnas.report.embed import text
+
+_MOST_COLUMNS = 8  # of an overview
+
+
+def section(number: int, title: str, content: str) -> str:
+    """Returns a section with a heading that ``contents`` leads to."""
+    heading = f'<h2 id="part-{number}">{text(title)}</h2>'
+    return f"<section>\n{heading}\n{content}\n</section>"
+
+
+def contents(titles: Sequence[str]) -> str:
+    """Returns links to the sections."""
+    links = (f'<a href="#part-{i}">{text(t)}</a>' for i, t in enumerate(titles))
+    return f"<nav>{''.join(links)}</nav>"
+
+
+def head(runs: Sequence[runs_lib.RunFiles], title: str) -> str:
+    """Returns the title and a line of facts."""
+    if len(runs) == 1:
+        run = runs[0].run
+        facts = [run.get("status"), run.get("device"), run.get("started")]
+        facts += [f"seed {run['seed']}"] if "seed" in run else []
+    else:
+        facts = [", ".join(run.name for run in runs)]
+    line = " · ".join(str(fact) for fact in facts if fact is not None)
+    return f'<h1>{text(title)}</h1>\n<p class="lead">{text(line)}</p>'
+
+
+def tiles(result: Mapping[str, Any]) -> str:
+    """Returns the final figures of one run; texts and lists of numbers stand below."""
+    shown = "".join(
+        f'<div class="tile"><b>{text(tables_lib.cell(value))}</b>'
+        f"<span>{text(words(name))}</span></div>"
+        for name, value in result.items()
+        if value is None or isinstance(value, int | float)
+    )
+    rest = {
+        name: value
+        for name, value in result.items()
+        if isinstance(value, str) or (isinstance(value, list) and _flat(value))
+    }
+    below = f"<section>\n<h2>Result</h2>\n{names(rest)}\n</section>" if rest else ""
+    return (f'<div class="tiles">{shown}</div>' if shown else "") + below
+
+
+def _flat(values: list) -> bool:
+    return not any(isinstance(value, dict | list) for value in values)
+
+
+def overview(runs: Sequence[runs_lib.RunFiles]) -> list[tuple[str, str]]:
+    """Returns tables of several runs: their figures, and the flags that differ."""
+    figures = _figures(runs)
+    rows = [
+        {
+            "run": run.name,
+            "launcher": groups.launcher(run.run),
+            "status": run.run.get("status"),
+            "seed": _plain(run.run.get("seed")),
+        }
+        | {name: run.result.get(name) for name in figures}
+        for run in runs
+    ]
+    apart = _apart(runs)
+    flags = [
+        {"run": run.name}
+        | {name: _plain(groups.flags(run.run).get(name)) for name in apart}
+        for run in runs
+    ]
+    found = [("Runs", table(tables_lib.from_records(rows)))]
+    if apart:
+        found.append(("Flags that differ", table(tables_lib.from_records(flags))))
+    return found
+
+
+def _figures(runs: Sequence[runs_lib.RunFiles]) -> list[str]:
+    """The names of results that are worth a column, what was tested first."""
+    known = dict.fromkeys(
+        name
+        for run in runs
+        for name, value in run.result.items()
+        if numbers.number(value) is not None and not name.startswith("count_")
+    )
+    order = ("test", "valid", "score", "parameters", "macs", "seconds")
+
+    def rank(name):
+        return next((i for i, one in enumerate(order) if one in name), len(order))
+
+    return sorted(known, key=rank)[:_MOST_COLUMNS]
+
+
+def _apart(runs: Sequence[runs_lib.RunFiles]) -> list[str]:
+    """The flags that differ among the runs of one launcher."""
+    found: dict[str, dict[str, str]] = {}
+    apart = []
+    for run in runs:
+        seen = found.setdefault(groups.launcher(run.run), {})
+        for name, value in groups.flags(run.run).items():
+            if seen.setdefault(name, repr(value)) != repr(value):
+                apart.append(name)
+    return list(dict.fromkeys(apart))
+
+
+def _plain(value: Any) -> Any:
+    """A seed or a flag as it was written, no commas; an absent one is None."""
+    return str(value) if tables_lib.is_number(value) else value
+
+
+def comparison_table(runs: Sequence[runs_lib.RunFiles]) -> str:
+    """Returns methods with mean, deviation and n of each metric."""
+    compared = spreads.compare(runs)
+    rows: dict[str, dict[str, str]] = {}
+    for metric, methods in compared.items():
+        for one in methods:
+            sd = f" ± {tables_lib.cell(one.sd)}" if one.sd is not None else ""
+            shown = f"{tables_lib.cell(one.mean)}{sd} (n = {one.n})"
+            rows.setdefault(one.name, {"method": one.name})[metric] = shown
+    return table(tables_lib.from_records(list(rows.values()))) if rows else ""
+
+
+def table(one: tables_lib.Table) -> str:
+    """Returns a table that scrolls inside its own box."""
+    tables_lib.check(one)
+    kinds = [' class="number"' if n else "" for n in tables_lib.numeric_columns(one)]
+
+    def row(tag, values):
+        cells = (
+            f"<{tag}{kind}>{text(tables_lib.cell(value))}</{tag}>"
+            for value, kind in zip(values, kinds, strict=True)
+        )
+        return f"<tr>{''.join(cells)}</tr>"
+
+    top = row("th", map(words, one.header))
+    rows = "\n".join(row("td", values) for values in one.rows)
+    return (
+        f'<div class="wide"><table>\n<thead>{top}</thead>\n'
+        f"<tbody>{rows}</tbody>\n</table></div>"
+    )
+
+
+def names(facts: Mapping[str, Any]) -> str:
+    """Returns a table of name and value; the names stand in the first column."""
+    if not facts:
+        return ""
+    rows = "\n".join(
+        f"<tr><th>{text(words(name))}</th><td>{_fact(value)}</td></tr>"
+        for name, value in facts.items()
+    )
+    return f'<table class="names"><tbody>\n{rows}\n</tbody></table>'
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return text(str(value))  # a seed or a flag: as it was written, no commas
+    return text(tables_lib.cell(value)) or "-"
+
+
+def words(name: Any) -> str:
+    """Returns a name as words."""
+    return str(name).replace("_", " ")
+
+
+def figures(drawings: Mapping[str, svg.Inline]) -> str:
+    """Returns drawings with their titles."""
+    return "".join(
+        f'<figure><div class="wide">{drawing.markup}</div>'
+        f"<figcaption>{text(title)}</figcaption></figure>"
+        for title, drawing in drawings.items()
+    )
+
+
+def genotypes(runs: Sequence[runs_lib.RunFiles]) -> str:
+    """Returns the genotypes' JSON: one click selects it, a button copies it."""
+    found = []
+    for number, run in enumerate(runs):
+        if not run.genotype:
+            continue
+        name = f"genotype-{number}"
+        content = (
+            f'<button type="button" data-copy="{name}" hidden>Copy</button>'
+            f'<pre id="{name}">{text(run.genotype.rstrip())}</pre><p class="note">'
+            "genotype.json; one click selects all of it</p>"
+        )
+        found.append(fold(run.name, content) if len(runs) > 1 else content)
+    return "\n".join(found)
+
+
+def fold(title: str, content: str) -> str:
+    """Returns content that a click unfolds."""
+    return f"<details><summary>{text(title)}</summary>{content}</details>"

@@ -1,0 +1,110 @@
+"""Methods side by side: mean, deviation and number of runs, random search included."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jnas.report import fronts, numbers
+from jnas.report import groups as groups_lib
+from jnas.report import runs as runs_lib
+
+
+class Spread(NamedTuple):
+    """What one method's runs came to.
+
+    Attributes:
+      name: of the method.
+      mean: over its runs.
+      sd: sample deviation; None for a single run.
+      n: of runs.
+      values: of each run, where they are known.
+    """
+
+    name: str
+    mean: float
+    sd: float | None
+    n: int
+    values: tuple[float, ...] = ()
+
+
+def compare(runs: Sequence[runs_lib.RunFiles]) -> dict[str, list[Spread]]:
+    """Returns metric -> methods that have it, where at least two do.
+
+    Methods are: the entries of a comparison's result; runs that differ by their seed
+    alone; and the random cells that were trained beside a found one.
+
+    Args:
+      runs: in the order of the chart.
+    """
+    found: dict[str, list[Spread]] = {}
+    compared = [run for run in runs if _methods(run.result)]
+    for run in compared:
+        for method, figures in _methods(run.result).items():
+            name = method if len(runs) == 1 else f"{method}, {run.name}"
+            for metric, spread in figures.items():
+                found.setdefault(metric, []).append(spread._replace(name=name))
+    groups = groups_lib.groups([run for run in runs if not _methods(run.result)])
+    for group in groups:
+        random = _random(group)
+        alone = len(groups) == 1 and random
+        own = "found cell" if alone else group.label
+        for metric in _judged(group):
+            values = [numbers.number(run.result.get(metric)) for run in group.runs]
+            _add(found, metric, own, values)
+        beside = "random cells" if alone else f"{group.label}, random cells"
+        _add(found, "test_accuracy", beside, random)
+    return {metric: rows for metric, rows in found.items() if len(rows) > 1}
+
+
+def _add(found, metric: str, name: str, values: Sequence[float | None]) -> None:
+    known = tuple(value for value in values if value is not None)
+    if known:
+        mean, deviation = numbers.spread(known)
+        row = Spread(name, mean, deviation, len(known), known)
+        found.setdefault(metric, []).append(row)
+
+
+def _methods(result: Mapping[str, Any]) -> dict[str, dict[str, Spread]]:
+    """Returns method -> metric -> its spread, of a comparison's result."""
+    found = {}
+    for method, figures in result.items():
+        if isinstance(figures, dict):
+            told = {metric: _spread(one) for metric, one in figures.items()}
+            told = {metric: one for metric, one in told.items() if one is not None}
+            if told:
+                found[method] = told
+    return found
+
+
+def _spread(one: Any) -> Spread | None:
+    if not isinstance(one, dict):
+        return None
+    mean, sd, n = (numbers.number(one.get(name)) for name in ("mean", "sd", "n"))
+    return None if mean is None or n is None else Spread("", mean, sd, int(n))
+
+
+def _judged(group: groups_lib.Group) -> list[str]:
+    """The metrics that runs are compared by: accuracies, scores, those asked for."""
+    flags = groups_lib.flags(group.runs[0].run)
+    asked = [
+        name
+        for flag in ("signal", "report")
+        for name in (flags.get(flag) if isinstance(flags.get(flag), list) else [])
+    ]
+    known = dict.fromkeys(name for run in group.runs for name in run.result)
+    return [
+        name
+        for name in known
+        if name in ("test_accuracy", "valid_accuracy", "score", *asked)
+        and not fronts.is_cost(name.removeprefix("-"))
+    ]
+
+
+def _random(group: groups_lib.Group) -> list[float | None]:
+    """The test accuracies of random cells that a run trained beside its own."""
+    listed = [run.result.get("cells") for run in group.runs]
+    return [
+        numbers.number(cell.get("test_accuracy"))
+        for cells in listed
+        for cell in (cells if isinstance(cells, list) else [])
+        if isinstance(cell, dict) and str(cell.get("name")).startswith("random")
+    ]
