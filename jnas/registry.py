@@ -91,11 +91,15 @@ class UnknownName(KeyError):
 
 
 def _same_source(old: Any, new: Any) -> bool:
-    """True where a file was loaded twice, as notebooks do: the newer one wins."""
+    """True where a file was loaded twice, as notebooks do: the newer one wins.
+
+    What a notebook's cell defines is in ``__main__``, each edit of it in another file.
+    """
 
     def where(thing):
         code = getattr(thing, "__code__", None)
-        return (thing.__qualname__, thing.__module__, code and code.co_filename)
+        file = None if thing.__module__ == "__main__" else code and code.co_filename
+        return (thing.__qualname__, thing.__module__, file)
 
     return where(old) == where(new)
 

@@ -143,3 +143,24 @@ def test_registry_guesses_and_refuses():
     with pytest.raises(ValueError, match="thing must have a new name, got 'a'"):
         table.register(jnp.sin, name="a")
     assert list(table) == ["a"]
+
+
+def test_an_edited_cell_of_a_notebook_registers_again():
+    """Each edit comes from a file of its own; the newest wins there, and only there."""
+    table = registry.Registry("thing")
+
+    def define(module, file):
+        def mine():
+            return file
+
+        mine.__module__ = module
+        mine.__code__ = mine.__code__.replace(co_filename=file)
+        table.register(mine)
+
+    define("__main__", "cell_1")
+    define("__main__", "cell_2")
+    assert table["mine"]() == "cell_2"
+    table = registry.Registry("thing")
+    define("plugin", "one.py")
+    with pytest.raises(ValueError, match="thing must have a new name, got 'mine'"):
+        define("plugin", "other.py")

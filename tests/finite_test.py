@@ -69,7 +69,11 @@ def test_a_run_stops_before_it_saves(tmp_path, breaks, words):
     with pytest.raises(finite.Diverged) as caught:
         drive_it(tmp_path, breaking(*breaks), flags={"rate": 9})
     text = str(caught.value)
-    assert words in text and ": step 6 of the whole run, finite" in text and "\n" not in text
+    assert (
+        words in text
+        and ": step 6 of the whole run, finite" in text
+        and "\n" not in text
+    )
     lines = run.read_metrics(tmp_path)
     assert all(line["loss"] is not None for line in lines)
     state, _ = drive_it(tmp_path, breaking(0, 0), flags={"rate": 1}, allow_changed=True)

@@ -321,7 +321,9 @@ def test_drop_path_keeps_the_mean_and_the_identity():
 @pytest.mark.parametrize("size", [0, -1, 10_001])
 def test_shape_is_checked(size):
     """A size out of its range is refused with its name."""
-    with pytest.raises(ValueError, match=f"features must be from 1 to 10000, got {size}"):
+    with pytest.raises(
+        ValueError, match=f"features must be from 1 to 10000, got {size}"
+    ):
         networks.Shape(size, 3, 10)
 
 
