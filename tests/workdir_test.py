@@ -133,6 +133,21 @@ def test_a_damaged_checkpoint_costs_its_steps_only(tmp_path):
     assert [line["step"] for line in run.read_metrics(tmp_path)] == list(range(1, 10))
 
 
+def test_lost_lines_of_metrics_are_told(tmp_path, capsys):
+    """The run goes on; the history has a gap, and not in silence."""
+    with run.open_run(tmp_path, checkpoint_seconds=0) as r:
+        do(r.phase("search", 9), 5)
+    with run.open_run(tmp_path):
+        pass
+    assert "warning" not in capsys.readouterr().err
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "metrics.jsonl").write_text("".join(lines[:2]))
+    with run.open_run(tmp_path) as r:
+        assert r.phase("search", 9).restore(ABSTRACT)[0] == 5
+    told = "metrics.jsonl has 2 lines up to step 5, and had 5 when that was saved"
+    assert told in capsys.readouterr().err
+
+
 def test_a_phase_may_end_early_or_have_no_steps(tmp_path):
     """Its result is kept all the same, and so is the state of the phase before."""
     with run.open_run(tmp_path) as r:

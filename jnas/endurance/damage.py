@@ -144,7 +144,7 @@ def resume(
         checkpoints = _kill_late(whole, place, name)
         spoil_newest(checkpoints, DAMAGES[number % len(DAMAGES)], draw)
         wrong = kills.compare(whole, place, name)
-        if "is damaged" not in place.log(name).read_text():
+        if "is damaged" not in place.log(kills.again(name)).read_text():
             wrong.append(f"{name}: nothing was said of the damage")
         return wrong
 

@@ -100,7 +100,7 @@ def _trial(whole, place, draw) -> tuple[float, list[str]]:
     if "bytes free" not in line or str(process.workdir) not in line:
         wrong.append(f"did not name path and free bytes: {line}")
     if "Traceback" in ended.said:
-        wrong.append("showed a traceback")
+        wrong.append(f"showed a traceback: {ended.said[-1000:]}")
     (place.folder / _FILL).unlink()
     sound = checkpoint.Checkpoints(process.workdir / "checkpoints").latest()
     if sound is None:

@@ -1,6 +1,5 @@
 """kill -9 at random moments, then the same line again."""
 
-import pathlib
 import random
 from typing import Any, NamedTuple
 
@@ -81,11 +80,17 @@ def compare(
 ) -> list[str]:
     """Runs the line to its end in a disturbed workdir, and names what differs."""
     try:
-        final = undisturbed.finish(place.run(whole.kind.line, name))
+        process = place.run(whole.kind.line, name, log=again(name))
+        final = undisturbed.finish(process)
     except RuntimeError as error:
         return [str(error)]
-    folder: pathlib.Path = place.folder / name
-    return [f"{folder}: {w}" for w in finals.differences(final, whole.final)]
+    wrong = finals.differences(final, whole.final)
+    return [f"{process.workdir}: {line}" for line in wrong]
+
+
+def again(name: str) -> str:
+    """Names the log of the start that goes on in a workdir."""
+    return f"{name}_again"
 
 
 def row(whole: undisturbed.Undisturbed, found: list[Killed]) -> dict[str, Any]:

@@ -59,17 +59,17 @@ def prepare(folder: pathlib.Path, launchers: pathlib.Path) -> dict[str, Kind]:
     own = ("--space=mini", f"--plugins={plugin}")
     judged = (f"--objective=table:{table}", "--signal=valid", "--report=valid,test")
     lines = {
-        SEARCH: ("search", *_SHAPE, "--space=tiny", "--epochs=100"),
+        SEARCH: ("search", *_SHAPE, "--space=tiny", "--epochs=40"),
         DISCRETE: (
-            "search_discrete", *_SHAPE, *own, "--objective=supernet", "--epochs=60",
-            "--num_evaluations=6000",
+            "search_discrete", *_SHAPE, *own, "--objective=supernet", "--epochs=30",
+            "--num_evaluations=3000",
         ),
         SCRATCH: (
             "search_discrete", *_SHAPE, *own, "--objective=scratch", "--epochs=2",
-            "--num_proposals=4", "--num_evaluations=280",
+            "--num_proposals=4", "--num_evaluations=140",
         ),
         RETRAIN: (
-            "retrain", *_SHAPE, "--space=tiny", "--genotype=random", "--epochs=300",
+            "retrain", *_SHAPE, "--space=tiny", "--genotype=random", "--epochs=120",
             "--noauxiliary",
         ),
         COMPARE: (
@@ -78,11 +78,11 @@ def prepare(folder: pathlib.Path, launchers: pathlib.Path) -> dict[str, Kind]:
         ),
         METHODS: (
             "compare", *own, *judged, "--data=digits", "--features=2", "--layers=1",
-            "--batch_size=64", "--methods=darts,gdas", "--num_seeds=2", "--epochs=30",
+            "--batch_size=64", "--methods=darts,gdas", "--num_seeds=2", "--epochs=12",
         ),
         TABLE: (
             "make_table", *_IMAGES, *own, "--layers=1", "--epochs=2",
-            "--short_epochs=1", "--num_seeds=16",
+            "--short_epochs=1", "--num_seeds=8",
         ),
     }  # fmt: skip
     return {name: Kind(name, _command(launchers, line)) for name, line in lines.items()}

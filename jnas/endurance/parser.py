@@ -9,7 +9,7 @@ from jnas import genotype as genotypes
 
 OPERATIONS = ("none", "skip_connect", "sep_conv_3x3")
 CHUNK = 5000  # inputs of one search of hypothesis, which remembers all it tried
-_MESSAGE = re.compile(r".+ must .+, got .*\. .+[.?]")
+MESSAGE = re.compile(r".+ must .+, got .*\. .+[.?]")
 _FORMS = (
     "|none~0|+|none~0|skip_connect~1|+|none~0|none~1|sep_conv_3x3~2|",
     "Genotype(normal=[('none', 0), ('none', 1)], normal_concat=range(2, 6), "
@@ -53,7 +53,7 @@ def _accepts(read: Any) -> bool:
         found = read()
     except genotypes.GenotypeError as error:
         line = str(error)
-        if not (line.isprintable() and len(line) < 600 and _MESSAGE.fullmatch(line)):
+        if not (line.isprintable() and len(line) < 600 and MESSAGE.fullmatch(line)):
             raise AssertionError(f"not one line of the form: {line!r}") from error
         return False
     again = genotypes.from_json(genotypes.to_json(found), operations=OPERATIONS)

@@ -68,7 +68,7 @@ def _trial(whole, place, name, draw, aim, signum) -> Stopped:
     _wait(process, whole, draw, aim)
     signals, seconds, wrong = _send(process, signum, 2 if aim == "twice" else 1)
     if signals and "Traceback" in process.said:
-        wrong.append("showed a traceback")
+        wrong.append(f"showed a traceback: {process.said[-1000:]}")
     lost = _lost(process.workdir)
     wrong += kills.compare(whole, place, name)
     wrong = [f"{process.workdir}: {w}" for w in wrong]
@@ -103,7 +103,8 @@ def _wait(process, whole, draw, aim) -> None:
         process.wait_till(time.monotonic() - process.began + draw.uniform(0, 8))
         return
     undisturbed.wait_for_share(process, whole, draw.uniform(0.0, 0.8))
-    process.wait_till(time.monotonic() - process.began + draw.uniform(0, 0.5))
+    pause = draw.uniform(0.0, 0.05 * (whole.seconds - whole.first))
+    process.wait_till(time.monotonic() - process.began + pause)
     if aim == "save":
         folder = process.workdir / "checkpoints"
         process.wait_until(lambda: bool(list(folder.glob(".tmp-*"))), 60)

@@ -44,9 +44,10 @@ class Place(NamedTuple):
             return list(pool.map(trial, numbers))
 
     def remove(self, name: str) -> None:
-        """Removes a workdir and its log."""
+        """Removes a workdir and its logs."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
-        self.log(name).unlink(missing_ok=True)
+        for log in self.logs.glob(f"{name}*.log"):  # of its other starts too
+            log.unlink()
 
 
 class Undisturbed(NamedTuple):

@@ -89,12 +89,14 @@ class Lines:
         """
         self._path = path
         self._file: io.TextIOWrapper | None = None
+        self.num_lines = 0
         if path.exists():
             before = path.read_bytes()
             lines = [line for line in _sound(before, path) if line["step"] <= step]
             text = "".join(map(_encode, lines))
             if text.encode() != before:
                 files.write_text(path, text)
+            self.num_lines = len(lines)
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Appends a line, flushed."""
@@ -103,6 +105,7 @@ class Lines:
                 self._file = self._path.open("a", encoding="utf-8")
             self._file.write(_encode(line))
             self._file.flush()
+        self.num_lines += 1
 
     def sync(self) -> None:
         """Waits until all lines are on disk."""
@@ -136,6 +139,11 @@ class Metrics:
         self._weights = Lines(workdir / WEIGHTS, step=step)
         self._events = events_lib.Events(workdir, step=step)
         self._shown = False
+
+    @property
+    def num_lines(self) -> int:
+        """How many lines metrics.jsonl has."""
+        return self._lines.num_lines
 
     def write(
         self,

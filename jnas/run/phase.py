@@ -280,6 +280,7 @@ class Phase:
             "phase_step": self._step,
             "seconds": round(self.seconds, 3),
             "results": self._books.results,
+            "metrics_lines": self._books.metrics.num_lines,
         }
 
     def _interrupt(self, signum: int) -> None:

@@ -119,6 +119,13 @@ class Run:
         )
         for change in self._record.changes:
             self.say(f"changed: {change}")
+        had = latest.note.get("metrics_lines", 0) if latest else 0
+        has = self._books.metrics.num_lines
+        if has < had:
+            self.say(
+                f"warning: {metrics_lib.NAME} has {has} lines up to step "
+                f"{latest.step}, and had {had} when that was saved; curves have a gap"
+            )
 
     def __enter__(self) -> Self:
         """Returns itself."""
