@@ -75,7 +75,7 @@ def tried():
     place = undisturbed.Place(
         folder, folder / "logs", folder / "cache", FLAGS.num_processes
     )
-    lines = kinds.prepare(folder, pathlib.Path(__file__).parent)
+    lines = kinds.prepare(folder / "inputs", pathlib.Path(__file__).parent)
     of_kinds = [w for w in FLAGS.what if w not in ("soak", "genotypes")]
     for name in FLAGS.kinds if of_kinds else ():
         whole = undisturbed.measure(lines[name], place)

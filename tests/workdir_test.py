@@ -133,6 +133,19 @@ def test_a_damaged_checkpoint_costs_its_steps_only(tmp_path):
     assert [line["step"] for line in run.read_metrics(tmp_path)] == list(range(1, 10))
 
 
+def test_phases_come_in_the_same_order_each_time(tmp_path):
+    """Or their steps would count from elsewhere."""
+    with run.open_run(tmp_path) as r:
+        search = r.phase("search", 2)
+        do(search, 2)
+        search.end({})
+    with run.open_run(tmp_path) as r:
+        with pytest.raises(ValueError, match="got 'retrain' without 'search'"):
+            r.phase("retrain", 3)
+        assert r.phase("search", 2).result == {}
+        r.phase("retrain", 3)
+
+
 def test_lost_lines_of_metrics_are_told(tmp_path, capsys):
     """The run goes on; the history has a gap, and not in silence."""
     with run.open_run(tmp_path, checkpoint_seconds=0) as r:

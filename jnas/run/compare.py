@@ -198,7 +198,7 @@ def _phase(run: workdir.Run, plan: Plan, name: str, seed: int) -> dict[str, Any]
     phase = run.phase(name, 1)
     if phase.result is not None:
         return phase.result
-    phase.restore({"step": jnp.int32(0)})
+    saved = phase.restore({"step": jnp.int32(0)})
     settings, width = plan.settings, len(plan.settings.signal)
     runs = comparison.play(
         plan.controllers[name],
@@ -220,7 +220,8 @@ def _phase(run: workdir.Run, plan: Plan, name: str, seed: int) -> dict[str, Any]
         "wall_seconds": round(runs.seconds, 5),
         "compile_seconds": round(runs.compile_seconds, 3),
     }
-    phase.observe(1, {"step": jnp.int32(1)}, figures)
+    if saved is None:  # else it was broken off between its step and its end
+        phase.observe(1, {"step": jnp.int32(1)}, figures)
     whole = np.isfinite(outcome.trace).all(0)
     quartiles = np.quantile(outcome.trace[:, whole], (0.25, 0.5, 0.75), axis=0)
     phase.end(

@@ -181,6 +181,13 @@ class Run:
             )
         start = sum(p.num_steps for p in self._phases)
         books = self._open_books()
+        passed = {name, *(p.name for p in self._phases)}
+        skipped = [one for one in books.results if one not in passed]
+        if skipped and name not in books.results:
+            raise ValueError(
+                f"phase must come after those that ended, got {name!r} without "
+                f"{skipped[0]!r}. Go through all phases in the same order each time."
+            )
         self._phases.append(phase_lib.Phase(books, name, num_steps, start, free))
         return self._phases[-1]
 
