@@ -8,6 +8,7 @@ import pathlib
 import random
 import sys
 
+import jax.numpy as jnp
 import pytest
 
 from jnas.endurance import (
@@ -22,6 +23,7 @@ from jnas.endurance import (
     stops,
     undisturbed,
 )
+from jnas.run import checkpoint, files
 
 ROOT = pathlib.Path(__file__).parent.parent
 STAND_IN = """
@@ -196,6 +198,21 @@ def test_a_full_disk_survived_and_not(place, whole, tmp_path):
     assert row["tried"] == row["survived"] == 1, row["wrong"]
     row = disk.trials(with_fault(whole, "silent"), place, num_trials=1, seed=0)
     assert row["survived"] == 0 and "did not name path" in row["wrong"][0]
+
+
+def test_a_save_that_does_not_fit_is_one_line(tmp_path, caplog):
+    """Wherever in a checkpoint the disk is full; the older step stays."""
+    with disk.small_disk(tmp_path / "disk") as mounted:
+        if mounted is None:
+            pytest.skip("a tmpfs cannot be mounted here")
+        saves, state = checkpoint.Checkpoints(mounted / "saves"), {"x": jnp.zeros(1)}
+        saves.save(1, state, {})
+        for leave in range(0, 24_577, 8192):
+            disk.fill(mounted, leave)
+            with pytest.raises(files.RunError, match=r"/saves/2'.* bytes free"):
+                saves.save(2, state, {})
+            (mounted / "fill").unlink()
+        assert saves.latest().step == 1 and caplog.text == ""
 
 
 def test_races(tmp_path):

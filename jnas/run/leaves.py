@@ -185,13 +185,13 @@ def _restored(value: np.ndarray | None, leaf: Any, about: dict[str, Any]) -> jax
 
 
 def _quietly(use: Any) -> Any:
-    """Calls use(orbax.checkpoint) with its remarks about healthy saves held back."""
+    """Calls use(orbax.checkpoint) with its remarks held back; its errors are raised."""
     import orbax.checkpoint as ocp  # late: it costs as much as importing JAX
 
     before = logging.get_verbosity()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logging.set_verbosity(logging.ERROR)
+        logging.set_verbosity(logging.FATAL)  # its threads log what it raises
         try:
             return use(ocp)
         finally:
