@@ -1,6 +1,6 @@
 """Checkpoints that are checked: Orbax data, a manifest, and a way back.
 
-``checkpoints/<step>/`` holds ``state/`` (Orbax; the leaves of the pytree, numbered in
+``checkpoints/<step>/`` holds ``state/`` (Orbax; the leaves of the pytree, in
 its flattening order) and ``MANIFEST.json``. A folder of that name is complete: it is
 written under another name, flushed, and renamed. Orbax alone would restore a flipped
 bit without a word, and cannot store arrays of size zero; both are seen to here.

@@ -1,13 +1,15 @@
 """A pytree of arrays as Orbax data, and back, exactly.
 
-The leaves are stored under their numbers in flattening order, and described one by one,
-so that the tree itself (NamedTuples, empty tuples, None) is the code's and a changed
-one is named leaf by leaf.
+The leaves are stored in flattening order, all their bytes as one array, and described
+one by one, so that the tree itself (NamedTuples, empty tuples, None) is the code's and
+a changed one is named leaf by leaf. One array, for a save of 300 takes nine times the
+processor's time, and tensorstore 0.1.86 never gives back about 1 kB for each of them.
 """
 
 import hashlib
 import itertools
 import json
+import math
 import pathlib
 import warnings
 from typing import Any
@@ -18,6 +20,8 @@ import numpy as np
 from absl import logging
 
 from jnas.run import files
+
+_ALL = "bytes"
 
 
 def check(state: Any) -> None:
@@ -97,22 +101,23 @@ def write(folder: pathlib.Path, state: Any) -> list[dict[str, Any]]:
     Returns:
       For each leaf its name, shape, dtype and SHA-256: JSON values.
     """
-    saved, arrays = [], {}
-    for number, (path, leaf) in enumerate(jax.tree.leaves_with_path(state)):
+    saved, arrays = [], []
+    for path, leaf in jax.tree.leaves_with_path(state):
         about = _describe(path, leaf)
         if _is_key(leaf):
             about["impl"] = str(jax.random.key_impl(leaf))
             leaf = jax.random.key_data(leaf)
         about["stored"] = [list(leaf.shape), str(leaf.dtype)]
         saved.append(about)
-        arrays[str(number)] = leaf
+        arrays.append(leaf)
     # One transfer, then from the host: three times as fast as array by array.
-    arrays = jax.tree.map(np.asarray, jax.device_get(arrays))
-    for number, array in arrays.items():
-        saved[int(number)]["sha256"] = _sha256(array)
-    filled = {n: array for n, array in arrays.items() if array.size}
-    if filled:  # Orbax refuses to store nothing
-        _quietly(lambda ocp: ocp.PyTreeCheckpointer().save(folder.absolute(), filled))
+    arrays = [np.ascontiguousarray(array) for array in jax.device_get(arrays)]
+    for about, array in zip(saved, arrays, strict=True):
+        about["sha256"] = _sha256(array)
+    parts = [array.reshape(-1).view(np.uint8) for array in arrays if array.size]
+    if parts:  # Orbax refuses to store nothing
+        whole = {_ALL: np.concatenate(parts)}
+        _quietly(lambda ocp: ocp.PyTreeCheckpointer().save(folder.absolute(), whole))
     return saved
 
 
@@ -146,35 +151,40 @@ def read(folder: pathlib.Path, abstract: Any, saved: list[dict[str, Any]]) -> An
     Raises:
       RunError: an array came back with other bytes than were written.
     """
-    numbers = [str(n) for n, about in enumerate(saved) if 0 not in about["stored"][0]]
-    arrays = _read_arrays(folder, numbers) if numbers else {}
-    for number, array in arrays.items():
-        about = saved[int(number)]
-        if _sha256(array) != about["sha256"]:
+    sizes = [_num_bytes(about) for about in saved]
+    data = _read_bytes(folder) if any(sizes) else np.zeros(0, np.uint8)
+    arrays, begin = [], 0
+    for about, size in zip(saved, sizes, strict=True):
+        shape, dtype = about["stored"]
+        part, begin = data[begin : begin + size].tobytes(), begin + size
+        if hashlib.sha256(part).hexdigest() != about["sha256"]:
             raise files.RunError(
                 f"state.{about['name']} must come back as it was saved, got other "
                 f"bytes from {str(folder)!r}. Remove that step, or use a new --workdir."
             )
+        arrays.append(np.frombuffer(part, jnp.dtype(dtype)).reshape(shape))
     leaves, structure = jax.tree.flatten(abstract)
     return structure.unflatten(
-        _restored(arrays.get(str(number)), leaf, saved[number])
-        for number, leaf in enumerate(leaves)
+        _restored(*one) for one in zip(arrays, leaves, saved, strict=True)
     )
 
 
-def _read_arrays(folder: pathlib.Path, numbers: list[str]) -> dict[str, np.ndarray]:
+def _num_bytes(about: dict[str, Any]) -> int:
+    shape, dtype = about["stored"]
+    return math.prod(shape) * jnp.dtype(dtype).itemsize
+
+
+def _read_bytes(folder: pathlib.Path) -> np.ndarray:
     def restore(ocp):
-        how = {number: ocp.RestoreArgs(restore_type=np.ndarray) for number in numbers}
+        how = {_ALL: ocp.RestoreArgs(restore_type=np.ndarray)}
         return ocp.PyTreeCheckpointer().restore(
             folder.absolute(), args=ocp.args.PyTreeRestore(restore_args=how)
         )
 
-    return _quietly(restore)
+    return _quietly(restore)[_ALL]
 
 
-def _restored(value: np.ndarray | None, leaf: Any, about: dict[str, Any]) -> jax.Array:
-    if value is None:
-        value = jnp.zeros(*about["stored"])
+def _restored(value: np.ndarray, leaf: Any, about: dict[str, Any]) -> jax.Array:
     if "impl" in about:
         value = jax.random.wrap_key_data(jnp.array(value), impl=about["impl"])
     elif about["weak"]:
