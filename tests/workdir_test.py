@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 from jnas import run
-from jnas.run import phase as phase_lib
+from jnas.run import pace as pace_lib
 
 
 def state(value):
@@ -363,8 +363,8 @@ def test_wrong_use_is_named(tmp_path):
 def test_the_pace_gives_calls_of_the_asked_length(monkeypatch):
     """1 while unknown; the compile in the first call does not count."""
     now = [0.0]
-    monkeypatch.setattr(phase_lib.time, "monotonic", lambda: now[0])
-    pace = phase_lib._Pace()
+    monkeypatch.setattr(pace_lib.time, "monotonic", lambda: now[0])
+    pace = pace_lib.Pace()
     assert pace.suggest(5) == 1
     now[0] += 60  # compile and 1 step
     pace.observe(1)

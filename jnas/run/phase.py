@@ -1,11 +1,10 @@
 """One phase of a run: its loop tells it every step, and it does the book-keeping."""
 
 import time
-from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from jnas.run import checkpoint, files, finite
+from jnas.run import checkpoint, files, finite, pace
 from jnas.run import metrics as metrics_lib
 from jnas.run import progress as progress_lib
 from jnas.run import signals as signals_lib
@@ -68,7 +67,7 @@ class Phase:
         self._saved_step = self._step if self._resumes else None
         self._next_save = self._step + (books.checkpoint_steps or num_steps)
         self._state: Any = None
-        self._pace = _Pace()
+        self._pace = pace.Pace()
         self._seconds_before = note["seconds"] if self._resumes else 0.0
         self._began = self._saved_at = time.monotonic()
         if self.result is None:
@@ -290,31 +289,6 @@ class Phase:
             f"stopped by {name} and saved at step {self._step} of {self.num_steps} of "
             f"{self.name}; the same line again goes on",
         )
-
-
-class _Pace:
-    """Seconds a step, from the last few calls."""
-
-    def __init__(self):
-        self._at: float | None = None
-        self._recent: deque[float] = deque(maxlen=5)
-        self._suggested = 1
-
-    def observe(self, num_steps: int) -> None:
-        """Notes the end of a call; the first holds the compile and is not counted."""
-        now = time.monotonic()
-        if self._at is not None:
-            self._recent.append((now - self._at) / num_steps)
-        self._at = now
-
-    def suggest(self, seconds: float) -> int:
-        """The fastest recent call counts: slower ones compiled, saved or tested."""
-        if not self._recent:
-            return 1
-        fitting = max(1, int(seconds / max(min(self._recent), 1e-7)))
-        if not self._suggested / 2 < fitting < self._suggested * 2:
-            self._suggested = fitting
-        return self._suggested
 
 
 def _is_number(value: Any) -> bool:
