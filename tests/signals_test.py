@@ -49,8 +49,15 @@ WAIT = """
 import sys, time
 from jnas.run import signals
 watch = signals.Signals(grace=float(sys.argv[1]), last_words=lambda: print("last"))
-watch.deferred = True
+watch.deferred = sys.argv[2] != "dropped"
+
+class Finalized:  # Python drops what is raised in here, as in JAX's finalizers
+    def __del__(self):
+        time.sleep(60)
+
 print("ready", flush=True)
+if sys.argv[2] == "dropped":
+    Finalized()
 if sys.argv[2] == "blocked":
     import hashlib  # a call in C that runs no handler: it stands for a compile
     hashlib.pbkdf2_hmac("sha256", b"", b"", 200_000_000)
@@ -146,6 +153,16 @@ def test_a_call_that_does_not_end_is_ended_after_the_grace():
     _, said = process.communicate(timeout=20)
     assert process.returncode == 143 and time.monotonic() - began < 5
     assert said == "stopped at once: no safe place within 0.5 s\n"
+
+
+def test_a_signal_whose_exception_was_dropped_ends_after_the_grace():
+    """Raised inside a finalizer, where Python ignores it: endurance found that."""
+    process = start(WAIT, 0.5, "dropped")
+    assert process.stdout.readline() == "ready\n"
+    process.terminate()
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 143 and "Exception ignored in" in said
+    assert said.endswith("stopped at once: no safe place within 0.5 s\n")
 
 
 def test_handlers_come_back():

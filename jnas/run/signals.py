@@ -93,7 +93,8 @@ class Signals:
         if self.received is None:
             self.received = signum
             if not self.deferred:
-                self._seen.set()
+                # Not yet seen: raised inside a finalizer, Python would drop it. Then
+                # the next call of the loop obeys, or the grace ends.
                 raise Interrupted(signum)
 
     def _watch(self) -> None:
