@@ -1,7 +1,6 @@
 """Tests of the dense convolution against its definition, form by form."""
 
 import functools
-
 import os
 
 import jax
