@@ -13,6 +13,7 @@ import pathlib
 from absl import flags
 
 from jnas import report, run
+from jnas.run import files
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("runs", None, "Folders of runs, with commas between.")
@@ -25,11 +26,7 @@ flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
 def main():
     """Reads the folders and writes the page."""
     out = pathlib.Path(FLAGS.out)
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise ValueError(
-            f"out must be a file in a folder that exists, got {FLAGS.out!r}. "
-            "Use --out=report.html."
-        )
+    files.check_output("out", FLAGS.out)
     runs = report.load_all([path for path in FLAGS.runs if path.strip()])
     report.write_report(out, runs, title=FLAGS.title)
     print(out.absolute())

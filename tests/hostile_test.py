@@ -139,7 +139,7 @@ FLAGS = [
     ("report", ["--runs=foreign"], "got 'foreign'"),
     ("report", ["--runs=damaged"], "run.json must"),
     ("report", ["--runs=is_pipe"], "run.json must be a JSON object"),
-    ("report", ["--out=foreign"], "out must be a file in a folder"),
+    ("report", ["--out=foreign"], "out must be a file in an existing folder"),
     *[(name, ["stray"], STRAY) for name in BEFORE],
     *[(name, ["--nosuch"], "flag must be one that exists, got --nosuch.")
       for name in BEFORE],
