@@ -80,6 +80,18 @@ def test_a_run_stops_before_it_saves(tmp_path, breaks, words):
     assert (state.inner["w"] == NUM_STEPS).all() and state.broken == 0
 
 
+def test_arrays_are_named_beside_many_metrics(tmp_path):
+    """A search has five metrics, which turn to NaN together."""
+    bad = {"w": jnp.full(2, jnp.nan), "b": jnp.full(2, jnp.inf), "c": jnp.zeros(1)}
+    metrics = dict.fromkeys("vwxyz", jnp.nan)
+    with run.open_run(tmp_path) as r:
+        phase = r.phase("search", 2)
+        with pytest.raises(finite.Diverged) as caught:
+            phase.observe(1, bad, metrics, finite_metrics=tuple("vwxyz"))
+    words = "NaN in v, NaN in w, infinity in state.b, NaN in state.w and 3 more at step"
+    assert words in str(caught.value)
+
+
 def test_one_of_several_seeds_is_enough():
     """The first step of any of them."""
     states = program.State(None, None, {}, jnp.array([0, 9, 4]))

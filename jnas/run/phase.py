@@ -234,10 +234,11 @@ class Phase:
             )
 
     def _stop_diverged(self, bad: list[str], step: int) -> None:
-        """Ends a run that lost its numbers, and says where and what is left of it."""
-        if self._state is not None:
-            bad = bad + finite.bad_leaves(self._state, free=self._free)
-        named = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if bad[3:] else "")
+        """Ends a run that lost its numbers; names metrics and arrays, two of each."""
+        leaves = finite.bad_leaves(self._state, free=self._free)
+        shown = [*bad[:2], *leaves[:2]]
+        more = len(bad) + len(leaves) - len(shown)
+        named = ", ".join(shown) + (f" and {more} more" if more else "")
         saved = self._books.checkpoints.steps()
         advice = "Lower a learning rate."
         if saved:
@@ -251,9 +252,8 @@ class Phase:
         )
 
     def _save(self) -> None:
-        bad = finite.bad_leaves(self._state, free=self._free)
-        if bad:
-            self._stop_diverged(bad, self._step)
+        if finite.bad_leaves(self._state, free=self._free):
+            self._stop_diverged([], self._step)
         self._books.metrics.sync()
         self._books.checkpoints.save(self.start + self._step, self._state, self._note())
         self._saved_step, self._saved_at = self._step, time.monotonic()
