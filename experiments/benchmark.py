@@ -4,7 +4,7 @@
 
 Each step is compiled on its own, cold unless --cache is given, as a loop of --loop
 batches, which is how a run runs it; then all run in turns. Times are of one step.
-FLOPs are 2 per multiply-accumulate, counted as jnas/run/benchmark_steps.py says; bytes
+FLOPs are 2 per multiply-accumulate, counted as jnas/bench/steps.py says; bytes
 are arguments + results + 2 temporaries, the least that a step moves. Shares are of what
 the same process reaches in one large float32 product and one large copy. A MB is 1e6
 bytes. The last line is one JSON object; --json writes it to a file as well.
@@ -17,11 +17,13 @@ import jax.numpy as jnp
 from absl import flags
 
 from jnas import registry, report, run
-from jnas.run import benchmark_figures, benchmark_steps, files
+from jnas.bench import figures
+from jnas.bench import steps as steps_lib
+from jnas.run import files
 
 PRESETS = {"tiny": (4, 3, 16, 8), "small": (8, 5, 32, 16), "paper": (16, 8, 64, 32)}
 SHAPE = ("features", "layers", "batch_size", "image_size")
-STEPS = list(benchmark_steps.PASSES)
+STEPS = list(steps_lib.PASSES)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("preset", "small", list(PRESETS), "The four sizes that follow.")
@@ -45,16 +47,16 @@ def main():
     sizes = zip(SHAPE, PRESETS[FLAGS.preset], strict=True)
     shape = {name: FLAGS[name].value or size for name, size in sizes}
     check()
-    earlier = benchmark_figures.read(FLAGS.compare, shape) if FLAGS.compare else None
+    earlier = figures.read(FLAGS.compare, shape) if FLAGS.compare else None
     options = {"remat": FLAGS.remat, "dtype": jnp.dtype(FLAGS.dtype)}
-    steps = benchmark_steps.steps(FLAGS.steps, **shape, loop=FLAGS.loop, **options)
+    steps = steps_lib.steps(FLAGS.steps, **shape, loop=FLAGS.loop, **options)
     result = {
         "preset": FLAGS.preset,
         "shape": shape,
         "remat": FLAGS.remat,
         "dtype": FLAGS.dtype,
         "loop": FLAGS.loop,
-        **benchmark_figures.measure(steps, repeats=FLAGS.repeats),
+        **figures.measure(steps, repeats=FLAGS.repeats),
     }
     close(result, earlier)
 
@@ -79,9 +81,9 @@ def close(result, earlier):
         f"{rates['copy_bytes'] / 1e9:.1f} GB/s, peak memory "
         f"{'not known' if peak is None else f'{peak / 1e6:.0f} MB'}\n"
     )
-    print(report.markdown(benchmark_figures.table(result["steps"])) + "\n")
+    print(report.markdown(figures.table(result["steps"])) + "\n")
     if earlier:
-        ratios = benchmark_figures.ratios(earlier["steps"], result["steps"])
+        ratios = figures.ratios(earlier["steps"], result["steps"])
         print(f"Earlier: {FLAGS.compare}, {earlier.get('device')}\n")
         print(report.markdown(ratios) + "\n")
     line = json.dumps(result)

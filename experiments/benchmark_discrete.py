@@ -13,8 +13,10 @@ import json
 import jax
 from absl import flags
 
-from jnas import report, run, tables
-from jnas.run import benchmark_discrete, record
+from jnas import report, run
+from jnas.bench import discrete
+from jnas.discrete import tables
+from jnas.run import record
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("what", ["controllers", "forms", "scratch"], "What is timed.")
@@ -47,7 +49,7 @@ def main():
         )
     result = {"device": record.device(), "num_devices": jax.device_count()}
     if "controllers" in FLAGS.what:
-        result["controllers"] = benchmark_discrete.controllers(
+        result["controllers"] = discrete.controllers(
             tables.load(FLAGS.table),
             FLAGS.metric,
             num_runs=FLAGS.num_runs,
@@ -59,7 +61,7 @@ def main():
         result["forms"] = [
             row
             for features in widths
-            for row in benchmark_discrete.forms(
+            for row in discrete.forms(
                 num_cells=FLAGS.num_cells,
                 features=features,
                 layers=1,
@@ -69,7 +71,7 @@ def main():
         ]
     if "scratch" in FLAGS.what:
         result["scratch"] = [
-            benchmark_discrete.scratch(
+            discrete.scratch(
                 num_cells=FLAGS.num_cells,
                 num_apart=FLAGS.num_apart,
                 features=8,

@@ -23,7 +23,7 @@ import json
 from absl import flags
 
 from jnas import data, run
-from jnas.run import compare, compare_methods
+from jnas.studies import compare_controllers, compare_methods
 
 FLAGS = flags.FLAGS
 run.define_run_flags()
@@ -67,7 +67,7 @@ def main():
 
 def plan_controllers():
     """Looks up controllers and table."""
-    settings = compare.CompareSettings(
+    settings = compare_controllers.CompareSettings(
         controllers=tuple(FLAGS.controllers or ["regularized_evolution", "reinforce"]),
         objective=FLAGS.objective,
         num_runs=FLAGS.num_runs,
@@ -76,8 +76,8 @@ def plan_controllers():
         signal=tuple(FLAGS.signal),
         report=tuple(FLAGS.report),
     )
-    plan = compare.prepare(settings)
-    return compare.compare, plan, plan.table.digest
+    plan = compare_controllers.prepare(settings)
+    return compare_controllers.compare, plan, plan.table.digest
 
 
 def plan_methods():

@@ -12,8 +12,10 @@ import pathlib
 
 from absl import flags
 
-from jnas import drawing, networks, registry, report, run
-from jnas.run import cells, files
+from jnas import networks, registry, report, run
+from jnas.run import files
+from jnas.spaces import drawing
+from jnas.studies import cells, methods_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("genotype", None, "File, published name or NAS-Bench-201 string.")
@@ -37,7 +39,7 @@ def main():
             f"{'both' if FLAGS.methods else 'neither'}. Add --genotype=DARTS_V2."
         )
     if FLAGS.methods:
-        print(report.markdown(report.methods_table()))
+        print(report.markdown(methods_table.methods_table()))
         return
     files.check_output("drawing", FLAGS.drawing)
     space = registry.SPACES[FLAGS.space]()

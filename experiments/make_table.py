@@ -10,8 +10,9 @@ holds ``table.npz``; launchers read it as --objective=table:runs/digits201/table
 
 from absl import flags
 
-from jnas import data, registry, run, spaces, tables
-from jnas.run import closing, tabulate
+from jnas import data, registry, run, spaces
+from jnas.discrete import tables
+from jnas.studies import closing, make_table
 
 FLAGS = flags.FLAGS
 run.define_run_flags()
@@ -33,7 +34,7 @@ def main():
     """Trains, and writes the table."""
     run.use_devices()
     space = registry.SPACES[FLAGS.space]()
-    settings = tabulate.TableSettings(
+    settings = make_table.TableSettings(
         features=FLAGS.features,
         layers=FLAGS.layers,
         batch_size=FLAGS.batch_size,
@@ -48,7 +49,7 @@ def main():
         if r.finished is not None:
             print(f"{FLAGS.workdir} is finished: {r.finished}")
             return
-        table = tabulate.train_all(r, dataset, space, settings, seed=FLAGS.seed)
+        table = make_table.train_all(r, dataset, space, settings, seed=FLAGS.seed)
         tables.write_npz(r.workdir / "table.npz", table)
         signal = table.column(f"valid_{settings.epochs}")
         best = spaces.encoding.from_index(int(signal.argmax()), space.sizes)

@@ -14,8 +14,8 @@ import statistics
 from absl import flags
 
 from jnas import data, registry, report, run
-from jnas.run import cells, closing, gradient
-from jnas.run import training as train
+from jnas.studies import cells, closing, search_gradient
+from jnas.studies import train_scratch as train
 
 FLAGS = flags.FLAGS
 run.define_run_flags()
@@ -44,7 +44,7 @@ def main():
         epochs=FLAGS.epochs,
         logits_learning_rate=FLAGS.logits_learning_rate,
     )
-    search = gradient.SearchSettings(method)
+    search = search_gradient.SearchSettings(method)
     training = train.RetrainSettings(
         features=FLAGS.retrain_features,
         layers=FLAGS.layers,
@@ -58,7 +58,9 @@ def main():
         if r.finished is not None:
             print(f"{FLAGS.workdir} is finished: {r.finished}")
             return
-        searched = gradient.search_cells(r, dataset, space, search, seed=FLAGS.seed)
+        searched = search_gradient.search_cells(
+            r, dataset, space, search, seed=FLAGS.seed
+        )
         found = searched.genotype
         drawn = cells.random_cells(space, FLAGS.num_random, seed=FLAGS.seed)
         trained = {"found": found} | {f"random_{i}": g for i, g in enumerate(drawn)}

@@ -11,7 +11,7 @@ published name (DARTS_V2), a NAS-Bench-201 string, or random (drawn by the seed)
 from absl import flags
 
 from jnas import data, run
-from jnas.run import cells, closing, training
+from jnas.studies import cells, closing, train_scratch
 
 FLAGS = flags.FLAGS
 run.define_run_flags()
@@ -35,7 +35,7 @@ flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the activatio
 def main():
     """Trains, tests and reports."""
     cell = cells.find(FLAGS.genotype, space=FLAGS.space, seed=FLAGS.seed)
-    settings = training.RetrainSettings(
+    settings = train_scratch.RetrainSettings(
         features=FLAGS.features,
         layers=FLAGS.layers,
         batch_size=FLAGS.batch_size,
@@ -52,7 +52,7 @@ def main():
         if r.finished is not None:
             print(f"{FLAGS.workdir} is finished: {r.finished}")
             return
-        result = training.retrain_cell(
+        result = train_scratch.retrain_cell(
             r, "retrain", cell, dataset, settings, seed=FLAGS.seed
         )
         closing.close(r, cell, result)

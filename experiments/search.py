@@ -12,8 +12,9 @@ the best of them.
 
 from absl import flags
 
-from jnas import data, registry, run, search
-from jnas.run import cells, closing, gradient, method_flags
+from jnas import data, gradient, registry, run
+from jnas.studies import cells, closing, search_gradient
+from jnas.studies import flags as flags_lib
 
 FLAGS = flags.FLAGS
 run.define_run_flags()
@@ -21,7 +22,7 @@ flags.DEFINE_string("data", "fashion", "Data set: a name, npz:, folder: or tfds:
 flags.DEFINE_integer("shrink", 1, "Average squares of so many pixels a side.")
 flags.DEFINE_string("space", "darts", "Search space.")
 flags.DEFINE_list("operations", None, "Candidates of every edge; the space's if empty.")
-method_flags.define_method_flags()
+flags_lib.define_method_flags()
 flags.DEFINE_float("valid_rate", 0.5, "Share of images that train the architecture.")
 flags.DEFINE_integer("num_seeds", None, "Searches side by side.", lower_bound=1)
 run.define_device_flag()
@@ -35,20 +36,22 @@ def main():
     space = registry.SPACES[FLAGS.space]()
     if FLAGS.operations:
         space = space.with_operations(FLAGS.operations)
-    settings = gradient.SearchSettings(
-        method=method_flags.method_of_flags(),
+    settings = search_gradient.SearchSettings(
+        method=flags_lib.method_of_flags(),
         valid_rate=FLAGS.valid_rate,
         num_seeds=FLAGS.num_seeds,
         remat=FLAGS.remat,
         dtype=FLAGS.dtype,
     )
-    search.check(settings.method, space)
+    gradient.check(settings.method, space)
     dataset = data.shrink(data.load(FLAGS.data), FLAGS.shrink)
     with run.from_flags(dataset.digest) as r:
         if r.finished is not None:
             print(f"{FLAGS.workdir} is finished: {r.finished}")
             return
-        found = gradient.search_cells(r, dataset, space, settings, seed=FLAGS.seed)
+        found = search_gradient.search_cells(
+            r, dataset, space, settings, seed=FLAGS.seed
+        )
         names = ("genotype", "genotypes")
         figures = {k: v for k, v in found.result.items() if k not in names}
         closing.close(r, found.genotype, figures)

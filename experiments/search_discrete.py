@@ -14,7 +14,7 @@ found.
 from absl import flags
 
 from jnas import data, registry, run
-from jnas.run import cells, closing, discrete
+from jnas.studies import cells, closing, search_discrete
 
 FLAGS = flags.FLAGS
 run.define_run_flags()
@@ -39,7 +39,7 @@ flags.DEFINE_list("report", ["valid_12", "test_12"], "Of a table: told.")
 def main():
     """Searches, and writes what was found."""
     space = registry.SPACES[FLAGS.space]()
-    settings = discrete.DiscreteSettings(
+    settings = search_discrete.DiscreteSettings(
         controller=FLAGS.controller,
         objective=FLAGS.objective,
         num_proposals=FLAGS.num_proposals,
@@ -54,14 +54,14 @@ def main():
         signal=tuple(FLAGS.signal),
         report=tuple(FLAGS.report),
     )
-    table, dataset = discrete.check(settings), None
+    table, dataset = search_discrete.check(settings), None
     if table is None:
         dataset = data.shrink(data.load(FLAGS.data), FLAGS.shrink)
     with run.from_flags((table or dataset).digest) as r:
         if r.finished is not None:
             print(f"{FLAGS.workdir} is finished: {r.finished}")
             return
-        found, result = discrete.search_cells(
+        found, result = search_discrete.search_cells(
             r, space, settings, dataset=dataset, table=table, seed=FLAGS.seed
         )
         figures = {k: v for k, v in result.items() if k != "genotype"}

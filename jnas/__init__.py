@@ -1,28 +1,79 @@
-"""jnas: neural architecture search as compiled JAX programs."""
+"""jnas: neural architecture search as compiled JAX programs.
 
-from jnas import bilevel as bilevel
-from jnas import comparison as comparison
-from jnas import controllers as controllers
-from jnas import curvature as curvature
-from jnas import data as data
-from jnas import drawing as drawing
-from jnas import genotype as genotype
-from jnas import methods as methods
-from jnas import networks as networks
-from jnas import objectives as objectives
-from jnas import ops as ops
-from jnas import optimizers as optimizers
-from jnas import perturbations as perturbations
-from jnas import registry as registry
-from jnas import regularizers as regularizers
-from jnas import relaxations as relaxations
-from jnas import selections as selections
-from jnas import sharing as sharing
-from jnas import spaces as spaces
-from jnas import tables as tables
-from jnas import timing as timing
-from jnas import types as types
-from jnas import zoo as zoo
-from jnas.registry import load_plugins as load_plugins
+``import jnas`` gives every public module as an attribute, always the same ones.
+"""
 
+from jnas import (
+    data,
+    discrete,
+    gradient,
+    networks,
+    ops,
+    registry,
+    report,
+    run,
+    search,
+    spaces,
+    studies,
+    testing,
+    training,
+    types,
+)
+from jnas import moved as _moved
+from jnas.discrete import comparison, controllers, objectives, tables
+from jnas.discrete import shared_weights as sharing
+from jnas.gradient import (
+    bilevel,
+    curvature,
+    methods,
+    perturbations,
+    regularizers,
+    relaxations,
+    selections,
+)
+from jnas.registry import load_plugins
+from jnas.spaces import drawing
+from jnas.spaces import genotype_text as genotype
+from jnas.spaces import published as zoo
+from jnas.training import optimizers, program, timing
+from jnas.training import scratch as retrain
+
+__all__ = [
+    "bilevel",
+    "comparison",
+    "controllers",
+    "curvature",
+    "data",
+    "discrete",
+    "drawing",
+    "genotype",
+    "gradient",
+    "load_plugins",
+    "methods",
+    "networks",
+    "objectives",
+    "ops",
+    "optimizers",
+    "perturbations",
+    "program",
+    "registry",
+    "regularizers",
+    "relaxations",
+    "report",
+    "retrain",
+    "run",
+    "search",
+    "selections",
+    "sharing",
+    "spaces",
+    "studies",
+    "tables",
+    "testing",
+    "timing",
+    "training",
+    "types",
+    "zoo",
+]
 __version__ = "0.1.0"
+
+_moved.install()

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import genotype, objectives, spaces, tables
+from jnas import spaces
+from jnas.discrete import objectives, tables
+from jnas.spaces import genotype_text
 
 SPACE = spaces.zoo.nasbench201()
 SIZES, NAMES = (2, 3, 2), ("a", "b", "c")
@@ -210,7 +212,7 @@ def csv(tmp_path, *lines):
 def test_nats_csv(tmp_path):
     """Rows in any order; empty numbers are unknown; cells may be missing."""
     cells = [[4, 0, 0, 3, 2, 1], [0, 1, 2, 3, 4, 0]]
-    texts = [genotype.to_nasbench201(SPACE.genotype(np.array(c))) for c in cells]
+    texts = [genotype_text.to_nasbench201(SPACE.genotype(np.array(c))) for c in cells]
     table = tables.from_nats_csv(csv(tmp_path, f"{texts[0]},90.5,", f"{texts[1]},80,7"))
     assert table.num_rows == 2 and set(table.metrics) == {
         "valid_accuracy", "train_all_time",
@@ -239,7 +241,7 @@ def test_bad_csv(lines, words, tmp_path):
 
 def test_csv_as_spreadsheets_write_it(tmp_path):
     """A byte-order mark and blank lines are read over; equal columns are refused."""
-    text = genotype.to_nasbench201(SPACE.genotype(np.zeros(6, int)))
+    text = genotype_text.to_nasbench201(SPACE.genotype(np.zeros(6, int)))
     path = tmp_path / "nats.csv"
     path.write_text(f"arch,x\n{text},1\n\n", encoding="utf-8-sig")
     assert tables.from_nats_csv(path).column("x")[0] == 1

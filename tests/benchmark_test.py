@@ -11,8 +11,11 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from jnas import bilevel, networks, timing
-from jnas.run import benchmark_figures, benchmark_steps
+from jnas import networks
+from jnas.bench import figures as figures_lib
+from jnas.bench import steps as steps_lib
+from jnas.gradient import bilevel
+from jnas.training import timing
 
 ROOT = pathlib.Path(__file__).parent.parent
 SIZES = {"features": 2, "layers": 1, "batch_size": 2, "image_size": 4}
@@ -72,7 +75,7 @@ def chain_macs(name, depth):
     return networks.count_macs(step, *args)
 
 
-@pytest.mark.parametrize("name", benchmark_steps.PASSES)
+@pytest.mark.parametrize("name", steps_lib.PASSES)
 def test_passes_are_what_a_layer_more_costs(name):
     """Traced, with every gradient a product that can be counted: 64 a layer.
 
@@ -80,13 +83,13 @@ def test_passes_are_what_a_layer_more_costs(name):
     """
     macs = chain_macs(name, 6) - chain_macs(name, 5)
     again = 2 if name == "second_order" else 0
-    assert macs == 64 * (benchmark_steps.PASSES[name] + again)
+    assert macs == 64 * (steps_lib.PASSES[name] + again)
 
 
 def test_steps_give_a_state_like_the_one_they_take():
     """And their counts stand in the proportion of their passes."""
     names = ["forward", "weight", "architecture"]
-    steps = benchmark_steps.steps(names, **SIZES)
+    steps = steps_lib.steps(names, **SIZES)
     assert list(steps) == names
     for name, step in steps.items():
         batch = jax.tree.map(lambda leaf: leaf[0], step.batches)
@@ -95,7 +98,7 @@ def test_steps_give_a_state_like_the_one_they_take():
         assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(
             lambda x: (x.shape, x.dtype), like
         )
-        passes = benchmark_steps.PASSES[name]
+        passes = steps_lib.PASSES[name]
         assert step.macs == passes * steps["forward"].macs > 0
 
 
@@ -108,10 +111,10 @@ def test_measure(monkeypatch):
     times = timing.Times(1.0, 0.5, 2.0)
     monkeypatch.setattr(timing, "machine_rates", lambda repeats: rates)
     monkeypatch.setattr(timing, "interleave", lambda calls, repeats: {"s": times})
-    step = benchmark_steps.Step(
+    step = steps_lib.Step(
         lambda x, batch: (x + batch, None), jnp.ones(1024), jnp.ones(2), (), 100
     )
-    result = benchmark_figures.measure({"s": step}, repeats=1)
+    result = figures_lib.measure({"s": step}, repeats=1)
     figures = result["steps"]["s"]
     assert set(figures) == set(FIGURES)
     assert (figures["median_seconds"], figures["matmul_share"]) == (0.5, 0.1)
@@ -122,12 +125,10 @@ def test_measure(monkeypatch):
 
 def test_tables():
     """Units of the heading, and ratios above 1 for what became less."""
-    table = benchmark_figures.table({"a": FIGURES})
+    table = figures_lib.table({"a": FIGURES})
     assert table.rows == [["a", 1.0, 3.0, 500.0, 250.0, 1000.0, 2.0, 0.5, 0.25]]
     now = FIGURES | {"median_seconds": 0.25, "compile_seconds": 0.0, "temp_bytes": 0}
-    ratios = benchmark_figures.ratios(
-        {"a": FIGURES, "b": FIGURES}, {"a": now, "c": now}
-    )
+    ratios = figures_lib.ratios({"a": FIGURES, "b": FIGURES}, {"a": now, "c": now})
     assert ratios.rows == [["a", 2.0, 4.0, None]]
 
 
@@ -143,8 +144,8 @@ def test_a_whole_run_and_its_comparison(tmp_path):
     assert set(result["steps"]["retrain"]) == set(FIGURES)
     assert all(value > 0 for value in result["steps"]["retrain"].values())
     assert "| retrain |" in done.stdout
-    found = benchmark_figures.read(str(tmp_path / "out.json"), SIZES)
-    same = benchmark_figures.ratios(found["steps"], result["steps"])
+    found = figures_lib.read(str(tmp_path / "out.json"), SIZES)
+    same = figures_lib.ratios(found["steps"], result["steps"])
     assert same.rows == [["retrain", 1.0, 1.0, 1.0]]
 
 
@@ -158,7 +159,7 @@ def test_what_is_no_object_is_refused(tmp_path, text):
     path = tmp_path / "earlier.json"
     path.write_text(text)
     with pytest.raises(ValueError, match="compare must be a file whose last line"):
-        benchmark_figures.read(str(path), SIZES)
+        figures_lib.read(str(path), SIZES)
 
 
 WRONG = {

@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from jnas import bilevel, optimizers
+from jnas.gradient import bilevel
+from jnas.training import optimizers
 
 
 def toy_valid(key, w, a, batch):

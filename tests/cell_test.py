@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import genotype as genotypes
 from jnas import registry, spaces
+from jnas.spaces import genotype as genotypes
 
 FIELDS = {
     "name": "mine",

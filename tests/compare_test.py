@@ -5,13 +5,14 @@ import json
 import pytest
 
 from jnas import report, run
-from jnas.run import compare, phase
+from jnas.run import phase
+from jnas.studies import compare_controllers
 
 
 @pytest.fixture(scope="module")
 def plan():
     """The smallest comparison."""
-    settings = compare.CompareSettings(
+    settings = compare_controllers.CompareSettings(
         controllers=("random_search",),
         objective="table:digits201",
         num_runs=2,
@@ -20,13 +21,13 @@ def plan():
         signal=("valid_12",),
         report=("valid_12", "test_12"),
     )
-    return compare.prepare(settings)
+    return compare_controllers.prepare(settings)
 
 
 def go(workdir, plan):
     """Opens the run and compares."""
     with run.open_run(workdir) as r:
-        compare.compare(r, plan, seed=0)
+        compare_controllers.compare(r, plan, seed=0)
 
 
 def test_broken_off_between_the_step_and_the_end_of_a_phase(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from jnas import comparison, controllers, search
+from jnas.discrete import comparison, controllers, search
 
 SIZES = (3, 1, 4)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from jnas import networks, ops, registry, search, spaces, testing
+from jnas import gradient, networks, ops, registry, spaces, testing
 
 
 @pytest.mark.parametrize("name", list(registry.OPERATIONS))
@@ -59,7 +59,7 @@ def test_datasets(name):
 def test_methods_name_registered_pieces():
     """A row of pieces names pieces that exist, and says where it is from."""
     for make in registry.METHODS.values():
-        search.check(make(), spaces.zoo.darts())
+        gradient.check(make(), spaces.zoo.darts())
         assert "arXiv:" in make().source and make.__doc__
 
 

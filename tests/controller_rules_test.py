@@ -10,8 +10,9 @@ import optax
 import pytest
 from scipy import stats
 
-from jnas import controllers, registry, spaces
-from jnas.controllers import draws, fronts
+from jnas import registry, spaces
+from jnas.discrete import controllers
+from jnas.discrete.controllers import draws, fronts
 
 SIZES = (3, 1, 4, 2)
 CELLS = np.array(list(itertools.product(*map(range, SIZES))), np.int32)

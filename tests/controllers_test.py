@@ -9,9 +9,10 @@ import optax
 import pytest
 from scipy import stats
 
-from jnas import controllers, registry, search, spaces
-from jnas.controllers import draws, fronts
-from jnas.run import plain_loops
+from jnas import registry, spaces
+from jnas.bench import plain_loops
+from jnas.discrete import controllers, search
+from jnas.discrete.controllers import draws, fronts
 
 SIZES = (3, 1, 4, 2)
 WEIGHTS = np.random.default_rng(0).uniform(0, 100, SIZES).astype(np.float32)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import curvature
+from jnas.gradient import curvature
 
 
 def quadratic(matrix):

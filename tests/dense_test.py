@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import lax, test_util
 
-from jnas.ops import dense
+from jnas.ops.kernels import dense
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from jnas import networks, spaces, tables
-from jnas.run import tabulate
+from jnas import networks, spaces
+from jnas.discrete import tables
+from jnas.studies import make_table
 
 SPACE = spaces.zoo.nasbench201()
 TABLE = tables.load("digits201")
@@ -17,8 +18,8 @@ TABLE = tables.load("digits201")
 def test_its_columns():
     """Every cell, both budgets, three seeds, seconds and parameters."""
     assert TABLE.num_rows == SPACE.num_architectures and TABLE.sizes == SPACE.sizes
-    for part in tabulate.PARTS:
-        for epochs in tabulate.TableSettings().budgets:
+    for part in make_table.PARTS:
+        for epochs in make_table.TableSettings().budgets:
             seeds = [TABLE.column(f"{part}_{epochs}_seed{i}") for i in range(3)]
             mean = np.mean(seeds, 0)
             np.testing.assert_allclose(
@@ -72,8 +73,8 @@ def again(users_environment):
 def test_ten_rows_trained_again(again):
     """Each is within the seeds' noise; on the machine that made them, equal."""
     drawn, scores = again
-    for b, epochs in enumerate(tabulate.TableSettings().budgets):
-        for p, part in enumerate(tabulate.PARTS):
+    for b, epochs in enumerate(make_table.TableSettings().budgets):
+        for p, part in enumerate(make_table.PARTS):
             name = f"{part}_{epochs}"
             seeds = np.stack([TABLE.column(f"{name}_seed{i}") for i in range(3)])
             # the table's own noise: deviation over seeds, pooled over all cells

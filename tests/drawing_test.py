@@ -5,14 +5,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from jnas import drawing, zoo
-from jnas import genotype as genotypes
+from jnas.spaces import drawing, genotype_text, published
+from jnas.spaces import genotype as genotypes
 
 SVG = "{http://www.w3.org/2000/svg}"
-NASBENCH201 = genotypes.from_nasbench201(
+NASBENCH201 = genotype_text.from_nasbench201(
     "|none~0|+|none~0|a~1|+|a~0|a~1|b~2|", operations=("none", "a", "b")
 )
-PICTURES = {name: zoo.genotype(name) for name in zoo.names()} | {"201": NASBENCH201}
+PICTURES = {name: published.genotype(name) for name in published.names()} | {
+    "201": NASBENCH201
+}
 
 
 def rectangles(root, kind):
@@ -55,7 +57,7 @@ def test_everything_is_drawn_apart(name):
 
 def test_parallel_edges_have_lines_of_their_own():
     """NASNet's normal node 5 takes the same pool of the same input twice."""
-    root = ElementTree.fromstring(drawing.draw(zoo.genotype("NASNet")))
+    root = ElementTree.fromstring(drawing.draw(published.genotype("NASNet")))
     lines = [
         element.get("d")
         for element in root.iter(f"{SVG}path")

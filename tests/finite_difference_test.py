@@ -8,17 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from jnas import (
-    bilevel,
-    networks,
-    ops,
-    optimizers,
-    program,
-    registry,
-    relaxations,
-    search,
-    spaces,
-)
+from jnas import gradient, networks, ops, registry, spaces
+from jnas.gradient import bilevel, relaxations
+from jnas.training import optimizers, program
 
 RATE = 0.1
 
@@ -101,7 +93,7 @@ def smooth_search(monkeypatch):
         params = jax.tree_util.tree_map_with_path(positive, params)
         logits = jax.random.normal(next(keys), space.shape, jnp.float64)
         pair = (
-            search.Batch(
+            gradient.Batch(
                 jax.random.normal(next(keys), (4, 5, 6, 1), jnp.float64),
                 jnp.arange(4) % 3,
                 jnp.zeros(()),
@@ -111,7 +103,7 @@ def smooth_search(monkeypatch):
         optimizer = optax.sgd(RATE)
         state = optimizer.init(params)
         arguments = next(keys), params, state, logits, *pair
-        yield search.losses(net, relaxations.softmax), optimizer, arguments
+        yield gradient.build_losses(net, relaxations.softmax), optimizer, arguments
 
 
 def published(losses, radius, key, params, logits, train, valid):

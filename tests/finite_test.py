@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import program, run
+from jnas import run
 from jnas.run import drive, finite
+from jnas.training import program
 
 NUM_STEPS, BREAKS = 12, 7
 

@@ -5,13 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import networks, ops, program, spaces
-from jnas.networks import functional, mixed
+from jnas import networks, ops, spaces
+from jnas.networks import functional
+from jnas.networks import mixture as mixture_lib
+from jnas.training import program
 
 FEATURES = 8
 TINY = spaces.zoo.tiny()
 EDGES = tuple(
-    mixed.Edge(i, *edge, TINY.candidates_of(0, i)) for i, edge in enumerate(TINY.edges)
+    mixture_lib.Edge(i, *edge, TINY.candidates_of(0, i))
+    for i, edge in enumerate(TINY.edges)
 )
 
 
@@ -39,16 +42,16 @@ def one_by_one(mixture, params, inputs, weights, *, stride, partial=1, factor=No
         x, rest = states[source][..., :width], states[source][..., width:]
 
         def run(name, x=x, step=step, source=source, target=target, width=width):
-            base = "skip_connect" if name == mixed.AUXILIARY else name
+            base = "skip_connect" if name == mixture_lib.AUXILIARY else name
             op = functional.operation(
                 base, width, step, norm=ops.SEARCH, normalise=True
             )
-            own = mixed.edge_params(mixture, params, source, target, name)
+            own = mixture_lib.edge_params(mixture, params, source, target, name)
             return op.apply(own, {}, x)[0]
 
         y = sum(weights[index, o] * run(n) for o, n in enumerate(names) if n != "none")
         if factor is not None:
-            y = y + factor * run(mixed.AUXILIARY)
+            y = y + factor * run(mixture_lib.AUXILIARY)
         if partial > 1:
             rest = halve(rest) if step == 2 else rest
             y = jnp.concatenate([y, weights[index].sum() * rest], -1)
@@ -59,7 +62,7 @@ def one_by_one(mixture, params, inputs, weights, *, stride, partial=1, factor=No
 
 def build(form, stride):
     """Makes a mixture of the tiny space, its parameters, inputs and weights."""
-    mixture = mixed.mixture(
+    mixture = mixture_lib.mixture(
         EDGES,
         num_inputs=2,
         num_nodes=2,
@@ -79,10 +82,10 @@ def build(form, stride):
 @pytest.mark.parametrize(
     ("form", "factor", "stride"),
     [
-        (mixed.Form(partial=2), None, 1),
-        (mixed.Form(partial=4), None, 2),
-        (mixed.Form(auxiliary_skip=True), 0.3, 2),
-        (mixed.Form(partial=2, auxiliary_skip=True), 0.3, 1),
+        (mixture_lib.Form(partial=2), None, 1),
+        (mixture_lib.Form(partial=4), None, 2),
+        (mixture_lib.Form(auxiliary_skip=True), 0.3, 2),
+        (mixture_lib.Form(partial=2, auxiliary_skip=True), 0.3, 1),
     ],
 )
 def test_forms_are_what_their_papers_write(form, factor, stride):
@@ -93,7 +96,7 @@ def test_forms_are_what_their_papers_write(form, factor, stride):
         params, inputs, weights = jax.tree.map(
             lambda a: a.astype(jnp.float64), (params, inputs, weights)
         )
-        given = mixed.FormInputs(auxiliary_skip=factor)
+        given = mixture_lib.FormInputs(auxiliary_skip=factor)
 
         def ours(params, inputs, weights):
             return mixture.apply(params, inputs, weights, None, given)
@@ -135,8 +138,8 @@ def test_zeros_are_left_out_and_their_weights_are_numbers():
 
     GDAS adds the weights that its sample left out to the edge as bare numbers.
     """
-    plain, params, inputs, _ = build(mixed.PLAIN, 1)
-    sparse, *_ = build(mixed.Form(skip_zeros=True), 1)
+    plain, params, inputs, _ = build(mixture_lib.PLAIN, 1)
+    sparse, *_ = build(mixture_lib.Form(skip_zeros=True), 1)
     chosen = jnp.array([3, 1, 2, 0, 3])
     weights = jax.nn.one_hot(chosen, 4)
 
@@ -162,12 +165,12 @@ def test_zeros_are_left_out_and_their_weights_are_numbers():
 
 def test_dropout_falls_on_identities_alone():
     """Rate 0 changes nothing; at any rate the mean is kept and half of values go."""
-    form = mixed.Form(skip_dropout=True)
+    form = mixture_lib.Form(skip_dropout=True)
     mixture, params, inputs, weights = build(form, 1)
-    plain, *_ = build(mixed.PLAIN, 1)
+    plain, *_ = build(mixture_lib.PLAIN, 1)
 
     def run(rate, key):
-        given = mixed.FormInputs(skip_dropout=jnp.float32(rate))
+        given = mixture_lib.FormInputs(skip_dropout=jnp.float32(rate))
         return mixture.apply(params, inputs, weights, key, given)
 
     keys = jax.random.split(jax.random.key(0), 400)

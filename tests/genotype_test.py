@@ -8,9 +8,10 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from jnas import genotype as genotypes
 from jnas import registry
 from jnas.endurance import parser
+from jnas.spaces import genotype as genotypes
+from jnas.spaces import genotype_text
 
 OPERATIONS = parser.OPERATIONS
 
@@ -50,7 +51,9 @@ def with_edge(*edge):
 @hypothesis.given(GENOTYPES)
 def test_json_round_trip(genotype):
     """What is written is read again, equal and hashable."""
-    again = genotypes.from_json(genotypes.to_json(genotype), operations=OPERATIONS)
+    again = genotype_text.from_json(
+        genotype_text.to_json(genotype), operations=OPERATIONS
+    )
     assert again == genotype and hash(again) == hash(genotype)
     assert again.canonical().canonical() == genotype.canonical()
 
@@ -58,7 +61,7 @@ def test_json_round_trip(genotype):
 def test_format_is_the_documented_one():
     """The file has the keys of the documentation, edges as [from, to, operation]."""
     cell = genotypes.Cell(((1, 2, "none"), (0, 2, "none")), (2, 3))
-    text = genotypes.to_json(genotypes.Genotype("mine", (("normal", cell),)))
+    text = genotype_text.to_json(genotypes.Genotype("mine", (("normal", cell),)))
     assert json.loads(text) == {
         "format": "jnas.genotype",
         "version": 1,
@@ -231,13 +234,13 @@ def test_bad_file(name):
     """Each kind of bad file has its message."""
     text, message = BAD[name]
     with pytest.raises(genotypes.GenotypeError) as caught:
-        genotypes.from_json(text, operations=OPERATIONS)
+        genotype_text.from_json(text, operations=OPERATIONS)
     assert str(caught.value) == message
 
 
 def test_brackets_in_strings_are_no_nesting():
     """A name full of brackets is read; an unclosed string does not cost seconds."""
-    genotype = genotypes.from_json(json.dumps(document(space='[[[["[[[[[[[[')))
+    genotype = genotype_text.from_json(json.dumps(document(space='[[[["[[[[[[[[')))
     assert genotype.space == '[[[["[[[[[[[['
     for text in ('"' + '\\"' * 400_000, "[" * 1_000_000):
         assert not parser.check(text, pathlib.Path())
@@ -247,10 +250,10 @@ def test_operations_default_to_the_registry(monkeypatch):
     """The names known are those registered; while none is, any name is."""
     text = with_edge(0, 2, "mine")
     monkeypatch.setattr(registry, "OPERATIONS", registry.Registry("operation"))
-    assert genotypes.from_json(text).cell("normal").edges == ((0, 2, "mine"),)
+    assert genotype_text.from_json(text).cell("normal").edges == ((0, 2, "mine"),)
     registry.OPERATIONS.register(lambda: 0, name="other")
     with pytest.raises(genotypes.GenotypeError, match="must be one of other, got"):
-        genotypes.from_json(text)
+        genotype_text.from_json(text)
 
 
 def test_constructor_checks():
@@ -293,8 +296,8 @@ def test_save_and_load(tmp_path_factory, genotype):
     folder = tmp_path_factory.mktemp("genotype")
     path = folder / "genotype.json"
     path.write_text("old")
-    genotypes.save(path, genotype)
-    assert genotypes.load(path, operations=OPERATIONS) == genotype
+    genotype_text.save(path, genotype)
+    assert genotype_text.load(path, operations=OPERATIONS) == genotype
     assert os.listdir(folder) == ["genotype.json"]
 
 
@@ -309,7 +312,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", fails)
     cell = genotypes.Cell((), (2,))
     with pytest.raises(OSError, match="disk full"):
-        genotypes.save(path, genotypes.Genotype("mine", (("a", cell),)))
+        genotype_text.save(path, genotypes.Genotype("mine", (("a", cell),)))
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["genotype.json"]
 
 
@@ -330,20 +333,20 @@ def test_bad_path(content, message, tmp_path, monkeypatch):
     if content is not None:
         (tmp_path / "g").write_bytes(content)
     with pytest.raises(genotypes.GenotypeError) as caught:
-        genotypes.load("g")
+        genotype_text.load("g")
     assert str(caught.value) == message.format("g")
 
 
 def test_nasbench201_string_has_edges_in_its_own_order():
     """Node after node, sources rising; every edge kept."""
     string = "|a~0|+|b~0|c~1|+|d~0|e~1|f~2|"
-    genotype = genotypes.from_nasbench201(string, operations="abcdef")
+    genotype = genotype_text.from_nasbench201(string, operations="abcdef")
     assert genotype.space == "nasbench201"
     edges = genotype.cell("cell").edges
     assert edges[:3] == ((0, 1, "a"), (0, 2, "b"), (1, 2, "c"))
     assert edges[3:] == ((0, 3, "d"), (1, 3, "e"), (2, 3, "f"))
     assert genotype.cell("cell").concat == (3,)
-    assert genotypes.to_nasbench201(genotype.canonical()) == string
+    assert genotype_text.to_nasbench201(genotype.canonical()) == string
 
 
 FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
@@ -362,7 +365,7 @@ FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
 def test_bad_nasbench201_string(string):
     """A string of another form is refused with the form."""
     with pytest.raises(genotypes.GenotypeError) as caught:
-        genotypes.from_nasbench201(string, operations="abcdef")
+        genotype_text.from_nasbench201(string, operations="abcdef")
     expected = f"string must have the form {FORM}, got {string!r}. Correct it."
     assert str(caught.value) == expected
 
@@ -371,7 +374,7 @@ def test_nasbench201_refuses_other_cells():
     """A cell that lacks an edge has no string."""
     cell = genotypes.Cell(((0, 1, "a"), (0, 2, "a"), (1, 2, "a"), (0, 3, "a")), (3,))
     with pytest.raises(genotypes.GenotypeError, match="must be one cell with edges"):
-        genotypes.to_nasbench201(genotypes.Genotype("mine", (("cell", cell),)))
+        genotype_text.to_nasbench201(genotypes.Genotype("mine", (("cell", cell),)))
 
 
 # In the form that the repository prints, a node's entries in order of strength.
@@ -384,7 +387,7 @@ DARTS = (
 
 def test_darts_string():
     """Two entries a node, in order; concat as a range or a list."""
-    genotype = genotypes.from_darts(DARTS, space="mine", operations=OPERATIONS)
+    genotype = genotype_text.from_darts(DARTS, space="mine", operations=OPERATIONS)
     assert genotype.cell("normal").edges == (
         (1, 2, "sep_conv_3x3"),
         (0, 2, "skip_connect"),
@@ -399,7 +402,7 @@ def test_darts_string_as_people_write_it():
     """White space, double quotes, trailing commas and an assignment are read."""
     loose = DARTS.replace("(", "(\n ").replace(", ", " ,\t").replace("'", '"')
     loose = "DARTS_V9 = " + loose.replace("=", " = ").replace("]", ",]")
-    assert genotypes.from_darts(loose) == genotypes.from_darts(DARTS)
+    assert genotype_text.from_darts(loose) == genotype_text.from_darts(DARTS)
 
 
 PAIRS = st.lists(
@@ -420,7 +423,7 @@ def test_darts_round_trip(normal, reduce):
         )
         cells.append((name, genotypes.Cell(edges, tuple(nodes))))
     genotype = genotypes.Genotype("darts", tuple(cells))
-    assert genotypes.from_darts(genotypes.to_darts(genotype)) == genotype
+    assert genotype_text.from_darts(genotype_text.to_darts(genotype)) == genotype
 
 
 @pytest.mark.parametrize(
@@ -440,7 +443,7 @@ def test_darts_round_trip(normal, reduce):
 def test_bad_darts_string(text, rule):
     """A string of another form, or of a cell that breaks a rule, is refused."""
     with pytest.raises(genotypes.GenotypeError, match=f"^{rule}") as caught:
-        genotypes.from_darts(text, operations=OPERATIONS)
+        genotype_text.from_darts(text, operations=OPERATIONS)
     assert parser.MESSAGE.fullmatch(str(caught.value))
 
 
@@ -449,7 +452,7 @@ def test_bad_darts_string(text, rule):
 def test_darts_string_with_characters_replaced(start, length, new):
     """A string with a few characters replaced is a genotype or a GenotypeError."""
     try:
-        genotypes.from_darts(DARTS[:start] + new + DARTS[start + length :])
+        genotype_text.from_darts(DARTS[:start] + new + DARTS[start + length :])
     except genotypes.GenotypeError as error:
         assert str(error).isprintable()
 
@@ -459,6 +462,6 @@ def test_darts_refuses_other_cells():
     cell = genotypes.Cell(((0, 2, "a"), (1, 2, "a"), (1, 2, "b")), (2,))
     genotype = genotypes.Genotype("mine", (("normal", cell), ("reduce", cell)))
     with pytest.raises(genotypes.GenotypeError, match="give each node two edges"):
-        genotypes.to_darts(genotype)
+        genotype_text.to_darts(genotype)
     with pytest.raises(genotypes.GenotypeError, match="be normal and reduce"):
-        genotypes.to_darts(genotypes.Genotype("mine", (("cell", cell),)))
+        genotype_text.to_darts(genotypes.Genotype("mine", (("cell", cell),)))

@@ -6,7 +6,8 @@ import subprocess
 import forks
 import pytest
 
-from jnas.run import door, files
+from jnas.run import files
+from jnas.run import folder as folder_lib
 
 STRAY = "arguments must be flags, got 'stray'. Write --name=value."
 BEFORE = {  # what a line begins with; a flag that comes again replaces it
@@ -212,7 +213,7 @@ def test_a_fault_is_seen():
 def test_dots_in_a_workdir_are_resolved_before_anything_is_made(tmp_path, monkeypatch):
     """``a/../b`` is ``b``, and no ``a`` is left behind; a link is not followed up."""
     monkeypatch.chdir(tmp_path)
-    assert door.make("a/../b") == tmp_path / "b"
+    assert folder_lib.make("a/../b") == tmp_path / "b"
     assert os.listdir(tmp_path) == ["b"]
 
 
@@ -226,7 +227,7 @@ def test_a_mounted_workdir_that_is_read_only(tmp_path):
         pytest.skip("nothing may be mounted here")
     try:
         for folder in (tmp_path, tmp_path / "new" / "run"):
-            for look in (door.check, door.make):
+            for look in (folder_lib.check, folder_lib.make):
                 with pytest.raises(files.RunError, match="can be written, got"):
                     look(folder)
     finally:

@@ -8,7 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from jnas import bilevel, optimizers, registry
+from jnas import registry
+from jnas.gradient import bilevel
+from jnas.training import optimizers
 
 RATE, MOMENTUM, DECAY = 0.1, 0.9, 0.02
 

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from jnas import genotype, registry, spaces, tables
+from jnas import registry, spaces
+from jnas.discrete import tables
+from jnas.spaces import genotype_text
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = [
@@ -219,7 +221,7 @@ def test_search_discrete(flags, made_table, tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads((folder / "result.json").read_text())
     assert result["evaluations"] == 8
-    found = genotype.from_json((folder / "genotype.json").read_text())
+    found = genotype_text.from_json((folder / "genotype.json").read_text())
     assert len(found.cells[0][1].edges) == 3
     if "few_edges" in flags[0]:
         assert result["score"] >= -2  # one climb, even from three edges

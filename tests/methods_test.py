@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import data, methods, networks, program, registry, report, search, spaces
+from jnas import data, gradient, networks, registry, report, spaces
+from jnas.gradient import methods, resolve, segments
+from jnas.studies import methods_table
+from jnas.training import program
 
 SPACE = spaces.CellSpace(
     "mini", ("cell",), 2, 2, ("none", "skip_connect", "nor_conv_1x1"), 2, (2, 3)
@@ -18,7 +21,7 @@ README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 
 def setting(**changes):
     """Eight and eight images of four rows, one channel, two classes."""
-    made = search.Setting(
+    made = gradient.Setting(
         networks.Shape(12, 1, 2, channels=1), data.Augment((0.5,), (0.3,)), (8, 8)
     )
     return made._replace(**changes)
@@ -45,21 +48,21 @@ def short(name, **changes):
 
 def run_all(method, space=SPACE, **changes):
     """Runs a method's legs; returns those and the states that they ended in."""
-    search.check(method, space)
-    space = search.space_of(method, space)
-    made, states = search.legs(method, space, setting(**changes)), []
-    for number, leg in enumerate(made):
-        state = leg.program.init(jax.random.key(number))
+    gradient.check(method, space)
+    space = gradient.space_of(method, space)
+    made, states = gradient.build_segments(method, space, setting(**changes)), []
+    for number, segment in enumerate(made):
+        state = segment.program.init(jax.random.key(number))
         if states:
-            state = leg.carry(states[-1], state)
-        states.append(program.run(leg.program, state, parts())[0])
+            state = segment.carry(states[-1], state)
+        states.append(program.run(segment.program, state, parts())[0])
         states[-1] = jax.tree.map(jnp.copy, states[-1])
     return made, states
 
 
 def p_darts_takes_candidates_out_and_grows(made, states):
     """Three candidates, then two, then one on each edge; deeper; those out stay out."""
-    assert [leg.name for leg in made] == ["search_1", "search_2", "search_3"]
+    assert [segment.name for segment in made] == ["search_1", "search_2", "search_3"]
     # 3, round(15 / 8) and round(9 / 8) candidates; those that weighed most stay
     counts = [int(s.inner.mask[0].sum(-1)[0]) for s in states]
     assert counts == [3, 2, 1]
@@ -71,7 +74,9 @@ def p_darts_takes_candidates_out_and_grows(made, states):
         kept = jnp.where(after.inner.mask, weights, jnp.inf).min(-1)
         gone = jnp.where(after.inner.mask, -jnp.inf, weights).max(-1)
         assert bool((kept >= gone).all())
-    depth = [sum(count for _, count, m in leg.supernet.layers if m) for leg in made]
+    depth = [
+        sum(count for _, count, m in segment.supernet.layers if m) for segment in made
+    ]
     assert depth == [1, 2, 3]
 
 
@@ -93,9 +98,9 @@ def dr_nas_goes_on_wider(made, states):
 
 def dartspt_decides_every_edge(made, states):
     """It ends with one candidate on two edges a node, which are the derived cell."""
-    assert [leg.name for leg in made] == ["search", "projection"]
+    assert [segment.name for segment in made] == ["search", "projection"]
     assert int(states[-1].inner.mask.sum()) == 4
-    encoding, _ = search.derive(short("darts_pt"), SPACE, states[-1])
+    encoding, _ = gradient.derive(short("darts_pt"), SPACE, states[-1])
     np.testing.assert_array_equal(SPACE.weights(encoding), states[-1].inner.mask)
 
 
@@ -114,11 +119,11 @@ def test_every_method_runs(name):
     inner = states[-1].inner
     for leaf in jax.tree.leaves((inner.params, inner.logits)):
         assert bool(jnp.isfinite(leaf).all())
-    space = search.space_of(method, SPACE)
-    encoding, weights = search.derive(method, space, states[-1])
+    space = gradient.space_of(method, SPACE)
+    encoding, weights = gradient.derive(method, space, states[-1])
     assert encoding.shape == (5,) and weights.shape == space.shape
     assert bool((weights >= 0).all())
-    logits, _ = search.mixing.split(inner.logits)
+    logits, _ = gradient.mixing.split(inner.logits)
     assert float(jnp.abs(logits).max()) > 5e-3
     assert len(made) == len(method.stages) + bool(method.projection_epochs)
     MORE.get(name, lambda *_: None)(made, states)
@@ -152,7 +157,7 @@ def test_numbers_of_the_papers():
 def test_frozen_logits_stay():
     """PC-DARTS' logits, and those of its edges, wait for their epoch."""
     method = short("pcdarts", frozen_rate=1.0)
-    made = search.legs(method, SPACE, setting())
+    made = gradient.build_segments(method, SPACE, setting())
     start = made[0].program.init(jax.random.key(0))
     begin = jax.tree.map(jnp.copy, start.inner)
     state, _ = program.run(made[0].program, start, parts())
@@ -172,7 +177,7 @@ def test_seeds_are_searches_of_their_own():
     assert masks.shape == (2, *SPACE.shape)
     for mask, before in zip(masks, states[0].inner.logits, strict=True):
         np.testing.assert_array_equal(
-            mask, search.plan.strongest_candidates(jax.nn.softmax(before, -1), 2)
+            mask, segments.strongest_candidates(jax.nn.softmax(before, -1), 2)
         )
     assert not np.array_equal(logits[0], logits[1])
 
@@ -203,23 +208,23 @@ def test_seeds_are_searches_of_their_own():
 def test_what_is_wrong_is_said_before_anything_runs(changes, error, message):
     """Names and numbers are checked at the door."""
     with pytest.raises(error, match=message):
-        search.check(dataclasses.replace(methods.darts(), **changes), SPACE)
+        gradient.check(dataclasses.replace(methods.darts(), **changes), SPACE)
 
 
 def test_the_readme_has_the_table_of_the_registry():
     """Paper to pieces, as the registry says it."""
-    assert report.markdown(report.methods_table()) in README
+    assert report.markdown(methods_table.methods_table()) in README
 
 
 def test_dropout_of_skips_follows_its_schedule():
     """p (E - e - 1) / E while frozen, then p exp(-.2 (e - 10)), for 25 epochs."""
     method = methods.pdarts()
-    given = search.pieces.form_inputs(method, method.stages[1], 25)
+    given = resolve.form_inputs(method, method.stages[1], 25)
     for epoch, want in ((0, 0.4 * 24 / 25), (9, 0.4 * 15 / 25), (10, 0.4),
                         (15, 0.4 * np.exp(-1.0))):  # fmt: skip
         clock = program.Clock(jnp.int32(epoch), jnp.float32(epoch / 25))
         np.testing.assert_allclose(given(clock).skip_dropout, want, rtol=1e-6)
-    given = search.pieces.form_inputs(methods.darts_minus(), methods.Stage(), 50)
+    given = resolve.form_inputs(methods.darts_minus(), methods.Stage(), 50)
     for epoch in (0, 10, 49):
         clock = program.Clock(jnp.int32(epoch), jnp.float32(0))
         np.testing.assert_allclose(given(clock).auxiliary_skip, (50 - epoch) / 50)

@@ -1,5 +1,6 @@
 """Tests of metrics.jsonl and of the event files."""
 
+import functools
 import io
 import json
 import math
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from tensorboardX.proto import event_pb2
 
-from jnas import zoo
 from jnas.run import metrics
+from jnas.spaces import drawing, genotype_text, published
 
 
 def events(folder):
@@ -98,7 +99,9 @@ def test_a_damaged_line_in_the_middle_goes_alone(tmp_path):
 def test_a_found_cell_has_its_weights_and_its_picture(tmp_path):
     """A line of weights by name, a histogram a cell, a picture where it is new."""
     weights = {"normal": {"0->2": {"skip_connect": 0.25, "sep_conv_3x3": 0.75}}}
-    found = metrics.Found("x", zoo.genotype("DARTS_V2"), weights, seed=3)
+    cell = published.genotype("DARTS_V2")
+    picture = functools.partial(drawing.to_png, cell)
+    found = metrics.Found("x", genotype_text.to_json(cell), picture, weights, seed=3)
     book = metrics.Metrics(tmp_path, step=0)
     book.show(1, "search", {"loss": 2.0}, found)
     book.show(2, "search", {"loss": 1.5}, found)

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import networks, perturbations, program, registry, relaxations, search, types
+from jnas import gradient, networks, registry, types
 from jnas import spaces as spaces_lib
-from jnas.search import mixing
+from jnas.gradient import mixing, perturbations, relaxations
+from jnas.training import program
 
 TINY = spaces_lib.zoo.tiny()
 SPACES = {"darts": spaces_lib.zoo.darts(), "nasbench201": spaces_lib.zoo.nasbench201()}
@@ -194,7 +195,7 @@ def by_hand(params, weights, images, labels):
 
 def problem(mask=None, edges=True):
     """A batch, parameters and outer variables in float64."""
-    batch = search.Batch(
+    batch = gradient.Batch(
         jnp.asarray(normal(8, (6, 2, 2, 1))),
         jnp.arange(6) % 3,
         PROGRESS,
@@ -233,7 +234,7 @@ def test_the_training_loss_is_at_the_perturbed_weights(edges, mask):
     with jax.enable_x64(True):
         given, arch, batch, (params, logits, beta) = problem(mask, edges)
         images, labels = np.asarray(batch.images), np.asarray(batch.labels)
-        train_loss, _ = search.losses(
+        train_loss, _ = gradient.build_losses(
             stand_in(), relaxations.softmax, perturbation=climb
         )
         run = jax.value_and_grad(train_loss, argnums=(1, 2), has_aux=True)
@@ -271,8 +272,10 @@ def test_without_perturbation_both_losses_are_one(mask):
         want, _, _ = by_hand(
             params, total, np.asarray(batch.images), np.asarray(batch.labels)
         )
-        plain, _ = search.losses(stand_in(), relaxations.softmax)
-        _, valid = search.losses(stand_in(), relaxations.softmax, perturbation=climb)
+        plain, _ = gradient.build_losses(stand_in(), relaxations.softmax)
+        _, valid = gradient.build_losses(
+            stand_in(), relaxations.softmax, perturbation=climb
+        )
         for loss in (plain, valid):
             got, _ = loss(jax.random.key(0), given, arch, batch)
             np.testing.assert_allclose(got, want, rtol=1e-10)
@@ -291,7 +294,7 @@ def test_regularizers_enter_the_validation_loss_alone():
             return jnp.isneginf(logits).sum() + (weights**2).sum()
 
         def values_and_slopes(regularizers):
-            pair = search.losses(
+            pair = gradient.build_losses(
                 stand_in(), relaxations.softmax, regularizers=regularizers
             )
             run = [jax.jit(jax.value_and_grad(f, 2, has_aux=True)) for f in pair]
@@ -317,7 +320,7 @@ def test_a_perturbation_of_the_registry_sees_the_training_loss():
     """SDARTS' adversary never lowers the loss, and raises it here."""
     given, arch, batch, _ = problem(a_mask())
     pair = [
-        search.losses(stand_in(), relaxations.softmax, perturbation=p)[0]
+        gradient.build_losses(stand_in(), relaxations.softmax, perturbation=p)[0]
         for p in (None, perturbations.adversarial)
     ]
     key = jax.random.key(0)
@@ -329,13 +332,13 @@ def test_gradients_of_a_supernet_are_finite():
     """In logits and edges of a real network, with an edge that is out."""
     net = networks.supernet(MINI, networks.Shape(2, 1, 2, channels=1))
     mask = jnp.ones(MINI.shape, bool).at[0, 1].set(False).at[0, 0, 1].set(False)
-    batch = search.Batch(
+    batch = gradient.Batch(
         jnp.float32(normal(12, (4, 4, 4, 1))), jnp.arange(4) % 2, PROGRESS, mask
     )
     arch = types.ArchParams(
         jnp.float32(normal(13, MINI.shape)), jnp.float32(normal(14, MINI.shape[:2]))
     )
-    loss, _ = search.losses(
+    loss, _ = gradient.build_losses(
         net, relaxations.softmax, perturbation=perturbations.uniform
     )
     run = jax.jit(jax.grad(loss, 2, has_aux=True))

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import genotype, networks, ops, program, spaces, zoo
-from jnas.networks import functional, mixed
+from jnas import networks, ops, spaces
+from jnas.networks import functional, mixture
+from jnas.spaces import genotype_text, published
+from jnas.training import program
 
 
 def build(space, shape):
@@ -34,9 +36,9 @@ def sample(space, seed):
 def test_published_counts(name):
     """Parameters, auxiliary head and MACs to the unit (36 features, 20 layers)."""
     shape = networks.Shape(36, 20, 10)
-    net = networks.derived(zoo.genotype(name), shape, auxiliary=True)
+    net = networks.derived(published.genotype(name), shape, auxiliary=True)
     found = networks.measure(net, (32, 32, 3))
-    known = zoo.published(name)
+    known = published.published(name)
     assert found == {
         "parameters": known["parameters"],
         "auxiliary_parameters": known["auxiliary"],
@@ -55,7 +57,7 @@ def test_published_counts(name):
 def test_nasbench201_counts(string, parameters, mega_macs):
     """The benchmark's own counts (16 features, 5 cells a stage)."""
     string = string.replace("c~", "nor_conv_3x3~").replace("s~", "skip_connect~")
-    cell = genotype.from_nasbench201(string)
+    cell = genotype_text.from_nasbench201(string)
     found = networks.measure(
         networks.derived(cell, networks.Shape(16, 5, 10)), (32, 32, 3)
     )
@@ -134,9 +136,9 @@ def test_mixture_is_the_sum_over_edges(stride):
     """
     names = ("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3")
     pairs = [(0, 2), (1, 2), (0, 3), (2, 3)]
-    edges = tuple(mixed.Edge(i, s, t, names) for i, (s, t) in enumerate(pairs))
+    edges = tuple(mixture.Edge(i, s, t, names) for i, (s, t) in enumerate(pairs))
     with jax.enable_x64(True):
-        mix = mixed.mixture(
+        mix = mixture.mixture(
             edges,
             num_inputs=2,
             num_nodes=2,
@@ -177,7 +179,7 @@ def by_hand(mix, edges, stride, params, inputs, weights):
         for column, name in enumerate(edge.candidates):
             step = stride if edge.source < 2 else 1
             op = functional.operation(name, 4, step, norm=ops.SEARCH, normalise=True)
-            own = mixed.edge_params(mix, params, edge.source, edge.target, name)
+            own = mixture.edge_params(mix, params, edge.source, edge.target, name)
             y, _ = op.apply(own, {}, states[edge.source])
             states[edge.target] += weights[edge.index, column] * y
     return jnp.stack(states[2:])
@@ -289,7 +291,7 @@ def test_supernet_is_pure_and_vmaps():
 
 def test_derived_network_trains_and_evaluates():
     """Statistics move in training alone; evaluation treats images one by one."""
-    cell = zoo.genotype("DARTS_V2")
+    cell = published.genotype("DARTS_V2")
     net = networks.derived(cell, networks.Shape(2, 3, 3), auxiliary=True)
     params, stats = program.once(net.init)(jax.random.key(0))
     (out, aux), moved = jax.jit(
@@ -330,7 +332,7 @@ def test_shape_is_checked(size):
 def test_auxiliary_needs_pixels():
     """An image that is too small for the auxiliary head is refused in words."""
     net = networks.derived(
-        zoo.genotype("DARTS_V2"), networks.Shape(2, 3, 3), auxiliary=True
+        published.genotype("DARTS_V2"), networks.Shape(2, 3, 3), auxiliary=True
     )
     params, stats = net.init(jax.random.key(0))
     with pytest.raises(ValueError, match="auxiliary must read at least 2x2 pixels"):

@@ -7,18 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import (
-    data,
-    networks,
-    objectives,
-    ops,
-    optimizers,
-    program,
-    retrain,
-    spaces,
-    testing,
-)
-from jnas.networks import mixed
+from jnas import data, networks, ops, spaces, testing
+from jnas.discrete import objectives
+from jnas.networks import mixture as mixture_lib
+from jnas.training import devices, optimizers, program
+from jnas.training import scratch as scratch_lib
 
 SPACE = spaces.CellSpace(
     "mini",
@@ -92,7 +85,7 @@ def alone(key, encoding):
     rate = optimizers.cosine_by_epoch(
         start=0.1, end=0.0, num_epochs=2, steps_per_epoch=3
     )
-    trained = retrain.training(
+    trained = scratch_lib.training(
         network._replace(init=init),
         optimizer=optimizers.momentum_sgd(
             rate, weight_decay=5e-4, clip_norm=None, nesterov=True
@@ -105,7 +98,7 @@ def alone(key, encoding):
     )
     state, _ = program.run(trained, trained.init(train_key), (images(24, 0),))
     return [
-        retrain.evaluate(
+        scratch_lib.evaluate(
             test_key,
             network,
             state.inner.params,
@@ -121,7 +114,7 @@ def alone(key, encoding):
 def test_a_population_from_scratch_is_each_cell_alone():
     """Every member's scores are those of its own network in the training loop."""
     key = jax.random.key(3)
-    scores = scratch(program.in_turn)(key, CELLS)
+    scores = scratch(devices.in_turn)(key, CELLS)
     assert scores.shape == (4, 2)
     keys = jax.random.split(key, 4)
     for number in (0, 2):
@@ -134,7 +127,7 @@ def test_a_population_from_scratch_is_each_cell_alone():
 def test_members_together_and_in_turn_agree():
     """Both ways over members give the same accuracies, up to an image at the border."""
     key = jax.random.key(5)
-    found = [scratch(way)(key, CELLS) for way in (program.in_turn, program.together)]
+    found = [scratch(way)(key, CELLS) for way in (devices.in_turn, devices.together)]
     np.testing.assert_allclose(*found, atol=1.01 / 12)
 
 
@@ -142,7 +135,7 @@ def test_members_do_not_depend_on_each_other():
     """A member's score is that of its place in the keys, whoever stands beside it."""
     key = jax.random.key(3)
     other = CELLS.at[1:].set(CELLS[0])
-    found = [scratch(program.in_turn)(key, cells)[0] for cells in (CELLS, other)]
+    found = [scratch(devices.in_turn)(key, cells)[0] for cells in (CELLS, other)]
     np.testing.assert_array_equal(*found)
 
 
@@ -323,7 +316,7 @@ def test_one_shot_is_the_supernet_at_one_hot_weights():
             continue
         for i, (source, target) in enumerate(SPACE.edges):
             layer["nodes"][str(i)] = {
-                op: mixed.edge_params(
+                op: mixture_lib.edge_params(
                     mixture, params[name]["nodes"], source, target, op
                 )
                 for op in layer["nodes"][str(i)]

@@ -5,17 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import (
-    controllers,
-    data,
-    networks,
-    objectives,
-    optimizers,
-    program,
-    search,
-    spaces,
-    tables,
-)
+from jnas import data, gradient, networks, spaces
+from jnas.discrete import controllers, objectives, search, tables
+from jnas.training import optimizers, program
 
 SPACE = spaces.CellSpace(
     "mini", ("cell",), 1, 2, ("none", "skip_connect", "nor_conv_1x1"), None, (2,)
@@ -26,9 +18,9 @@ SPACE = spaces.CellSpace(
 def logits():
     """Those of a short first-order search on random images."""
     supernet = networks.supernet(SPACE, networks.Shape(2, 1, 2, channels=1))
-    made = search.gradient_search(
+    made = gradient.gradient_search(
         supernet,
-        search.Pieces(optimizers.momentum_sgd(0.025), optimizers.adam_l2(0.3)),
+        gradient.Pieces(optimizers.momentum_sgd(0.025), optimizers.adam_l2(0.3)),
         augment=data.Augment((0.5,), (0.3,)),
         num_examples=(16, 16),
         batch_size=8,

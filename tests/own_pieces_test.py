@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from jnas import genotype
+from jnas.spaces import genotype_text
 
 ROOT = pathlib.Path(__file__).parent.parent
 PIECES = '''
@@ -63,7 +63,7 @@ def test_a_relaxation_a_regularizer_and_a_selection_of_ones_own(tmp_path):
     assert abs(row["entropy"]) < 1e-5  # the relaxation: one-hot rows
     assert 100 < row["valid_loss"] < 110  # the regularizer: at the level of logits only
     assert row["train_loss"] < 10
-    found = genotype.from_json((tmp_path / "run" / "genotype.json").read_text())
+    found = genotype_text.from_json((tmp_path / "run" / "genotype.json").read_text())
     assert {op for _, _, op in found.cells[0][1].edges} == {"skip_connect"}
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert {"eigenvalue", "discretization_gap", "one_hot_accuracy"} <= set(result)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import perturbations
+from jnas.gradient import perturbations
 
 ENDS = [(0.0, 0.03), (1.0, 0.3)]  # progress, epsilon
 

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import data, networks, program, relaxations, search, spaces
-from jnas.search import projection
+from jnas import data, gradient, networks, spaces
+from jnas.gradient import relaxations
+from jnas.gradient.hooks import projection
+from jnas.training import devices, program
 
 PLAIN = data.Augment((0.5,), (0.25,))
 ONE_INPUT = spaces.CellSpace(
@@ -71,7 +73,7 @@ def begun(space, seed=0, mask=None):
     mask = np.ones(space.shape, bool) if mask is None else mask
     params = jnp.asarray(normal(seed, (*space.shape, 4, 3)))
     logits = jnp.asarray(normal(seed + 1, space.shape))
-    return search.GradientState(params, logits, (), (), jnp.asarray(mask), None)
+    return gradient.GradientState(params, logits, (), (), jnp.asarray(mask), None)
 
 
 def answer_of(space, net=None, interval=1, **settings):
@@ -183,7 +185,7 @@ def test_decisions_are_those_of_a_loop(name):
     for order in orders:
         assert sorted(order) == list(range(len(space.edges)))
         assert order != sorted(order)  # edges come in a random order
-    weights = search.strengths(space, relaxations.softmax, state.logits, state.mask)
+    weights = gradient.strengths(space, relaxations.softmax, state.logits, state.mask)
     one_hot = space.weights(space.strongest(weights))
     np.testing.assert_array_equal(one_hot, np.asarray(state.mask, np.float32))
     # asked once more, nothing is left to decide
@@ -284,7 +286,7 @@ def test_members_together_are_members_in_turn():
     """Either form makes the same decisions."""
     space = SPACES["tiny"]
     masks = []
-    for form in (program.together, program.in_turn):
+    for form in (devices.together, devices.in_turn):
         answer, state = answer_of(space, over_members=form), begun(space)
         for epoch in range(projection.num_decisions(space)):
             state = call(answer, state, epoch)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from jnas import regularizers
+from jnas.gradient import regularizers
 
 OUT = -jnp.inf
 

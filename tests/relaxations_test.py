@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import registry, relaxations
+from jnas import registry
+from jnas.gradient import relaxations
 
 OUT = -jnp.inf
 

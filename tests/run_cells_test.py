@@ -5,13 +5,14 @@ import json
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import spaces, zoo
-from jnas.run import cells, rounds
+from jnas import spaces
+from jnas.spaces import published
+from jnas.studies import cells, rounds
 
 
 def test_a_found_cell_is_told_by_score_skips_and_operations():
     """DARTS_V2 has two skip connections in the normal cell, three in the other."""
-    found = cells.found(zoo.genotype("DARTS_V2"), 0.97345, seed=2)
+    found = cells.found(published.genotype("DARTS_V2"), 0.97345, seed=2)
     assert found.best.startswith("0.9735, skips 5 (normal: 5 sep_conv_3x3, 2 skip_")
     assert found.seed == 2 and found.weights is None
 

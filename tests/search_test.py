@@ -9,19 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from jnas import (
-    bilevel,
-    controllers,
-    data,
-    networks,
-    objectives,
-    optimizers,
-    program,
-    relaxations,
-    retrain,
-    search,
-    spaces,
-)
+from jnas import data, gradient, networks, spaces
+from jnas.discrete import controllers, objectives, search
+from jnas.gradient import bilevel, relaxations
+from jnas.training import devices, optimizers, program, scratch
 
 SHAPE = networks.Shape(2, 1, 3, channels=1)
 
@@ -40,9 +31,9 @@ def parts(*sizes):
 @functools.lru_cache
 def gradient_program(num_seeds=None, over_seeds=None):
     """Builds two epochs of a gradient search on the tiny space."""
-    return search.gradient_search(
+    return gradient.gradient_search(
         networks.supernet(spaces.zoo.tiny(), SHAPE),
-        search.Pieces(optimizers.momentum_sgd(0.05), optimizers.adam_l2(0.02)),
+        gradient.Pieces(optimizers.momentum_sgd(0.05), optimizers.adam_l2(0.02)),
         augment=data.Augment((0.5,), (0.25,), crop_padding=1, flip=True, cutout=2),
         num_examples=(24, 16),
         batch_size=8,
@@ -86,13 +77,13 @@ def test_a_search_learns_and_moves_its_logits():
     state, metrics = run_all(gradient_program())
     start = gradient_program().init(jax.random.key(0))
     assert np.abs(state.inner.logits - start.inner.logits).max() > 0.02
-    assert set(metrics) == set(search.METRICS)
-    for name in search.METRICS:
+    assert set(metrics) == set(gradient.METRICS)
+    for name in gradient.METRICS:
         np.testing.assert_allclose(metrics[name], state.sums[name] / 3, rtol=1e-6)
     assert 0 < float(metrics["entropy"]) <= np.log(4) + 1e-6
 
 
-@pytest.mark.parametrize("over_seeds", [program.together, program.in_turn])
+@pytest.mark.parametrize("over_seeds", [devices.together, devices.in_turn])
 def test_seeds_side_by_side_are_seeds_one_by_one(over_seeds):
     """Either form gives each seed's own numbers, in float64 to 1e-9."""
     with jax.enable_x64(True):
@@ -131,7 +122,7 @@ def test_unrolled_gradient_of_a_supernet():
         names = ["none", "max_pool_3x3", "dil_conv_3x3"]
         space = spaces.zoo.tiny().with_operations(names)
         net = networks.supernet(space, SHAPE)
-        train_loss, valid_loss = search.losses(net, relaxations.softmax)
+        train_loss, valid_loss = gradient.build_losses(net, relaxations.softmax)
         optimizer = optax.chain(
             optax.add_decayed_weights(3e-4), optax.sgd(0.1, momentum=0.9)
         )
@@ -140,7 +131,7 @@ def test_unrolled_gradient_of_a_supernet():
         params = jax.tree.map(lambda p: p.astype(jnp.float64), params)
         logits = jax.random.normal(next(keys), space.shape, jnp.float64)
         train, valid = (
-            search.Batch(
+            gradient.Batch(
                 jax.random.normal(next(keys), (4, 5, 6, 1), jnp.float64),
                 jnp.arange(4) % 3,
                 jnp.zeros(()),
@@ -213,7 +204,7 @@ def test_training_learns_and_is_evaluated_once_per_image():
     cell = spaces.zoo.tiny().genotype(np.zeros(len(spaces.zoo.tiny().sizes), int))
     net = networks.derived(cell, networks.Shape(4, 1, 3, channels=1))
     settings = data.Augment((0.5,), (0.25,))
-    prog = retrain.training(
+    prog = scratch.training(
         net,
         optimizer=optimizers.momentum_sgd(0.1),
         augment=settings,
@@ -226,7 +217,7 @@ def test_training_learns_and_is_evaluated_once_per_image():
     assert float(metrics["train_accuracy"]) > 0.7
     (x, y) = parts(23)[0]
     accuracy = functools.partial(
-        retrain.evaluate, jax.random.key(0), net, augment=settings, batch_size=5
+        scratch.evaluate, jax.random.key(0), net, augment=settings, batch_size=5
     )
     found = jax.jit(accuracy)(state.inner.params, state.inner.stats, x, y)
     normal = data.normalise(x, settings)
@@ -239,7 +230,7 @@ def test_training_learns_and_is_evaluated_once_per_image():
 def test_drop_path_rate_is_checked():
     """A probability of one would drop everything."""
     with pytest.raises(ValueError, match=r"drop_path_rate must be in \[0, 1\), got 1"):
-        retrain.training(
+        scratch.training(
             None,
             optimizer=optax.sgd(0.1),
             augment=None,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from jnas import registry, selections, spaces
-from jnas.search import plan
+from jnas import registry, spaces
+from jnas.gradient import segments, selections
 
 MIXED = spaces.CellSpace(  # none stands elsewhere on each edge
     "mixed",
@@ -321,5 +321,5 @@ def test_strongest_candidates_are_those_that_sort_first(rows, count):
     want = np.zeros(weights.shape, bool)
     firsts = np.argsort(-weights, axis=-1, kind="stable")[..., :count]
     np.put_along_axis(want, firsts, True, -1)
-    got = plan.strongest_candidates(jnp.asarray(weights), count)
+    got = segments.strongest_candidates(jnp.asarray(weights), count)
     np.testing.assert_array_equal(got, want)

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jnas import controllers, data, networks, objectives, program, sharing, spaces
+from jnas import data, networks, spaces
+from jnas.discrete import controllers, objectives, shared_weights
+from jnas.training import program
 
 SPACE = spaces.CellSpace(
     "mini", ("cell",), 1, 1, ("none", "skip_connect", "nor_conv_1x1"), None, (1,)
@@ -27,7 +29,7 @@ PARTS = part(32), part(24)
 
 def trained(controller, num_epochs, rate=0.05):
     """Returns the program and the state at its end."""
-    made = sharing.shared_training(
+    made = shared_weights.shared_training(
         SPACE,
         SUPERNET,
         controller,
@@ -45,7 +47,7 @@ def test_uniform_paths_train_the_shared_weights():
     """Cells that pass their input on learn the task; the one that does not cannot."""
     state, metrics = trained(controllers.random_search(SPACE.sizes), 6)
     assert int(state.controller) == 24  # a cell a step
-    assert set(metrics) == set(sharing.METRICS)
+    assert set(metrics) == set(shared_weights.METRICS)
     images, labels = PARTS[1]
     objective = objectives.one_shot_accuracy(
         SPACE, SUPERNET, state.params, images, labels
@@ -67,7 +69,7 @@ def test_only_the_sampled_candidates_move():
     fixed = controllers.random_search(SPACE.sizes, initial=jnp.array([[1]] * 99))
     state, _ = trained(fixed, 1)
     names = [n for n in state.params if n.startswith("layers")]
-    before = sharing.shared_training(
+    before = shared_weights.shared_training(
         SPACE, SUPERNET, fixed, optimizer=optax.sgd(0.05), augment=AUGMENT,
         num_examples=(32, 24), batch_size=8, num_epochs=1,
     ).init(jax.random.key(0)).inner.params  # fmt: skip

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from jnas import genotype as genotypes
 from jnas import registry, spaces
+from jnas.spaces import genotype_text
 
 SPACES = {
     name: space
@@ -49,8 +49,8 @@ def test_contract(name, data):
     again = space.encode(genotype)
     assert again.dtype == np.int32 and np.array_equal(again, encoding)
     assert np.array_equal(space.encode(genotype.canonical()), encoding)
-    text = genotypes.to_json(genotype)
-    assert genotypes.from_json(text, operations=space.operations) == genotype
+    text = genotype_text.to_json(genotype)
+    assert genotype_text.from_json(text, operations=space.operations) == genotype
     for c, (_, cell) in enumerate(genotype.cells):
         named = {
             (*space.edges[e], space.candidates_of(c, e)[o])
@@ -104,8 +104,8 @@ def test_nasbench201_index_is_the_order_of_strings():
     for number, (a, b, c, d, e, f) in enumerate(every):
         string = f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
         genotype = space.genotype(spaces.encoding.from_index(number, space.sizes))
-        assert genotypes.to_nasbench201(genotype) == string
-        assert genotypes.from_nasbench201(string, operations=names) == genotype
+        assert genotype_text.to_nasbench201(genotype) == string
+        assert genotype_text.from_nasbench201(string, operations=names) == genotype
         assert spaces.encoding.index(space.encode(genotype), space.sizes) == number
     assert number == 15_624 == space.num_architectures - 1
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import networks, program, spaces
+from jnas import networks, spaces
+from jnas.training import program
 
 NASBENCH201, TINY = spaces.zoo.nasbench201(), spaces.zoo.tiny()
 SMALL = spaces.CellSpace(

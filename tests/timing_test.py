@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jnas import timing
+from jnas.training import timing
 
 
 def test_compile_timed_counts_bytes_and_keeps_the_donation():

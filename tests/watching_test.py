@@ -14,19 +14,12 @@ import optax
 import pytest
 from hypothesis import strategies as st
 
-from jnas import (
-    data,
-    methods,
-    networks,
-    optimizers,
-    program,
-    relaxations,
-    search,
-    spaces,
-    types,
-)
+from jnas import data, gradient, networks, spaces, types
 from jnas.data import batches
-from jnas.search import rising, watching
+from jnas.gradient import methods, relaxations
+from jnas.gradient.hooks import rise
+from jnas.gradient.hooks import watch as watch_lib
+from jnas.training import optimizers, program
 
 MINI = spaces.CellSpace(
     "mini", ("cell",), 2, 1, ("none", "skip_connect", "nor_conv_1x1"), 2, (2,)
@@ -43,7 +36,7 @@ def normal(seed, shape):
 
 def state_of(params, arch, mask=None, params_opt=()):
     """A state of a search that nobody has watched yet."""
-    return search.GradientState(params, arch, params_opt, (), mask, None)
+    return gradient.GradientState(params, arch, params_opt, (), mask, None)
 
 
 def clock_of(epoch):
@@ -103,7 +96,7 @@ def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
         arch = types.ArchParams(arch, normal(2, space.shape[:2]))
         mask = jnp.ones(space.shape, bool).at[..., 1].set(False).at[0, 3].set(False)
     params = program.once(net.init)(jax.random.key(0))
-    watch = watching.watch(
+    watch = watch_lib.watch(
         net,
         relaxations.softmax,
         spaces.CellSpace.strongest,
@@ -120,7 +113,7 @@ def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
     run = jax.jit(net.apply)
 
     def loss(arch):
-        weights = search.strengths(space, relaxations.softmax, arch, mask)
+        weights = gradient.strengths(space, relaxations.softmax, arch, mask)
         chances = jax.nn.log_softmax(net.apply(params, images[:size], weights))
         return -chances[jnp.arange(size), labels[:size]].mean()
 
@@ -137,7 +130,7 @@ def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
     top = np.linalg.eigvalsh(np.asarray(hessian, np.float64))[-1]
     assert top > 1e-3
     np.testing.assert_allclose(values["eigenvalue"], top, rtol=2e-3)
-    weights = search.strengths(space, relaxations.softmax, arch, mask)
+    weights = gradient.strengths(space, relaxations.softmax, arch, mask)
     cell = space.weights(space.strongest(weights))
     before, after = accuracy(weights), accuracy(cell)
     assert before != after  # the test can fail
@@ -147,10 +140,10 @@ def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
     edges = [e for _, c in space.genotype(seen.encodings[-1]).cells for e in c.edges]
     for name in space.operations:
         count = sum(operation == name for *_, operation in edges)
-        assert values[watching.COUNT + name] == count
+        assert values[watch_lib.COUNT + name] == count
     assert set(values) == {
-        *search.WATCHED,
-        *(search.COUNT + name for name in space.operations),
+        *gradient.WATCHED,
+        *(gradient.COUNT + name for name in space.operations),
     }
     # the same images each time, whatever the key; Lanczos begins elsewhere
     again = look(jax.random.key(9), clock_of(4), state, part).values
@@ -183,7 +176,7 @@ def test_a_look_has_no_dropout_and_a_cell_no_auxiliary_skip():
         )
         return jnp.tile(rows, (len(x), 1))
 
-    watch = watching.watch(
+    watch = watch_lib.watch(
         networks.Supernet(None, apply, (), TINY),
         relaxations.softmax,
         spaces.CellSpace.strongest,
@@ -227,7 +220,7 @@ def bare(key, logits, progress):
 
 def watch_forced(table, answer, *, interval=1, **settings):
     """Watches ``forced``, whose eigenvalue is table[epoch]."""
-    return watching.watch(
+    return watch_lib.watch(
         forced(),
         bare,
         spaces.CellSpace.strongest,
@@ -248,9 +241,7 @@ LOGITS = normal(5, (2 * NUM_LOOKS, *TINY.shape))  # of each epoch: cells that di
 @functools.partial(jax.jit, static_argnames="interval")
 def drive(eigenvalues, interval=1):
     """Ends of epochs, one after another: (Watched of the last, history of Watched)."""
-    watch = watch_forced(
-        eigenvalues, rising.stop_early(rising.Rise()), interval=interval
-    )
+    watch = watch_forced(eigenvalues, rise.stop_early(rise.Rise()), interval=interval)
 
     def one(watched, epoch):
         clock = program.Clock(epoch, jnp.float32(0))
@@ -416,7 +407,7 @@ def rolled(num_epochs, rate):
         weight_decay=rate,
         decay=optimizers.carried_decay,
     )
-    answer = rising.strengthen(rising.Rise())
+    answer = rise.strengthen(rise.Rise())
     watch = watch_forced(table, answer, snapshots=True)
 
     @jax.jit
@@ -499,9 +490,9 @@ def stopping_search(num_seeds=None):
         # steps of the logits at progress p, so that cells change during the search
         return (logits * DRIFT * jnp.cos(6 * progress)).sum()
 
-    return search.gradient_search(
+    return gradient.gradient_search(
         forced(),
-        search.Pieces(
+        gradient.Pieces(
             optax.sgd(0.1),
             optax.sgd(1.0),
             relaxation=bare,
@@ -513,7 +504,7 @@ def stopping_search(num_seeds=None):
         num_examples=(4, 4),
         batch_size=2,
         num_epochs=NUM_EPOCHS,
-        watch=watch_forced(TABLE, rising.stop_early(rising.Rise())),
+        watch=watch_forced(TABLE, rise.stop_early(rise.Rise())),
         num_seeds=num_seeds,
     )
 
@@ -551,7 +542,7 @@ def test_a_search_that_collapses_ends_early():
     cell = TINY.strongest(jnp.asarray(epochs[back][1]))
     np.testing.assert_array_equal(watched.answer, cell)
     assert (TINY.strongest(state.inner.logits) != cell).any()  # the test can fail
-    encoding, _ = search.derive(methods.robust_darts(), TINY, state)
+    encoding, _ = gradient.derive(methods.robust_darts(), TINY, state)
     np.testing.assert_array_equal(encoding, cell)
     # a run that has ended takes no step more
     _, metrics = program.run(

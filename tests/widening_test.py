@@ -13,7 +13,8 @@ import optax
 import pytest
 from hypothesis import strategies as st
 
-from jnas import networks, optimizers, program, spaces
+from jnas import networks, spaces
+from jnas.training import devices, optimizers, program
 
 TINY = spaces.zoo.tiny()
 KEY = jax.random.key(7)
@@ -168,8 +169,8 @@ STATES = {"x": numbered(4, 3), "n": jnp.arange(4)}
 def test_one_device_takes_seeds_in_turn():
     """The same numbers as ``in_turn``, jitted or not; and as a loop."""
     assert len(jax.local_devices()) == 1
-    for run in (program.divided, jax.jit(program.divided, static_argnums=0)):
-        got, want = run(counted, STATES), program.in_turn(counted, STATES)
+    for run in (devices.divided, jax.jit(devices.divided, static_argnums=0)):
+        got, want = run(counted, STATES), devices.in_turn(counted, STATES)
         jax.tree.map(np.testing.assert_array_equal, got, want)
     for seed in range(4):
         one = counted(jax.tree.map(lambda a, s=seed: a[s], STATES))

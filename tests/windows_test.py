@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from jax import lax, test_util
 
-from jnas.ops import dense, pool_forms, windows
-from jnas.ops import window_forms as forms
+from jnas.ops.kernels import dense, pool_forms, windows
+from jnas.ops.kernels import window_forms as forms
 
 SIZES = ((8, 8), (7, 8), (5, 5), (1, 3))
 

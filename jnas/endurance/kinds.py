@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jnas import spaces, tables
+from jnas import spaces
+from jnas.discrete import tables
 
 SEARCH, DISCRETE, SCRATCH, RETRAIN = "search", "discrete", "scratch", "retrain"
 COMPARE, METHODS, TABLE = "compare", "methods", "table"

@@ -5,7 +5,8 @@ import pathlib
 import re
 from typing import Any
 
-from jnas import genotype as genotypes
+from jnas.spaces import genotype as genotypes
+from jnas.spaces import genotype_text
 
 OPERATIONS = ("none", "skip_connect", "sep_conv_3x3")
 CHUNK = 5000  # inputs of one search of hypothesis, which remembers all it tried
@@ -41,8 +42,12 @@ def check(given: str | bytes, path: pathlib.Path) -> bool:
     """
     if isinstance(given, bytes):
         path.write_bytes(given)
-        return _accepts(lambda: genotypes.load(path, operations=OPERATIONS))
-    readers = genotypes.from_json, genotypes.from_nasbench201, genotypes.from_darts
+        return _accepts(lambda: genotype_text.load(path, operations=OPERATIONS))
+    readers = (
+        genotype_text.from_json,
+        genotype_text.from_nasbench201,
+        genotype_text.from_darts,
+    )
     return any(
         [_accepts(lambda r=read: r(given, operations=OPERATIONS)) for read in readers]
     )
@@ -56,7 +61,7 @@ def _accepts(read: Any) -> bool:
         if not (line.isprintable() and len(line) < 600 and MESSAGE.fullmatch(line)):
             raise AssertionError(f"not one line of the form: {line!r}") from error
         return False
-    again = genotypes.from_json(genotypes.to_json(found), operations=OPERATIONS)
+    again = genotype_text.from_json(genotype_text.to_json(found), operations=OPERATIONS)
     if again != found or hash(again) != hash(found):
         raise AssertionError(f"does not come back as it was: {found!r}")
     return True

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jnas import data, methods, spaces
+from jnas import data, spaces
 from jnas import run as runs
-from jnas.run import cells, discrete, gradient, training
+from jnas.gradient import methods
+from jnas.studies import cells, search_discrete, search_gradient, train_scratch
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 WARM_UP = 0.3  # share of the steps, in which memory may still grow
@@ -98,24 +99,24 @@ def loops() -> dict[str, Callable[[Any, int], Any]]:
         epochs = -(-num_steps // steps_per_epoch)
         sizes = {"features": 2, "layers": 1, "batch_size": _BATCH, "epochs": epochs}
         method = dataclasses.replace(method, **sizes)
-        settings = gradient.SearchSettings(method)
-        gradient.search_cells(run, images, tiny, settings, seed=0)
+        settings = search_gradient.SearchSettings(method)
+        search_gradient.search_cells(run, images, tiny, settings, seed=0)
 
     def retrain(run, num_steps):
         epochs = -(-num_steps // (len(images.y_train) // _BATCH))
-        settings = training.RetrainSettings(
+        settings = train_scratch.RetrainSettings(
             features=2, layers=1, batch_size=_BATCH, epochs=epochs, auxiliary=False
         )
         cell = cells.random_cells(tiny, 1, seed=0)[0]
-        training.retrain_cell(run, "retrain", cell, images, settings, seed=0)
+        train_scratch.retrain_cell(run, "retrain", cell, images, settings, seed=0)
 
     def rounds(run, num_steps):
-        settings = discrete.DiscreteSettings(
+        settings = search_discrete.DiscreteSettings(
             objective="table:digits201", num_proposals=1, num_evaluations=num_steps
         )
-        table = discrete.check(settings)
+        table = search_discrete.check(settings)
         space = spaces.zoo.nasbench201()
-        discrete.search_cells(run, space, settings, table=table, seed=0)
+        search_discrete.search_cells(run, space, settings, table=table, seed=0)
 
     return {"search": search, "retrain": retrain, "discrete": rounds}
 

@@ -7,8 +7,8 @@ from jnas.networks.count import count_params as count_params
 from jnas.networks.count import measure as measure
 from jnas.networks.inheritance import inherit as inherit
 from jnas.networks.inheritance import widen as widen
-from jnas.networks.mixed import Form as Form
-from jnas.networks.mixed import FormInputs as FormInputs
+from jnas.networks.mixture import Form as Form
+from jnas.networks.mixture import FormInputs as FormInputs
 from jnas.networks.network import Network as Network
 from jnas.networks.network import Shape as Shape
 from jnas.networks.network import Supernet as Supernet

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jnas import genotype as genotype_lib
 from jnas import ops, spaces, types
-from jnas.networks import functional, mixed
+from jnas.networks import functional
+from jnas.networks import mixture as mixture_lib
+from jnas.spaces import genotype as genotype_lib
 
 
 class Context(NamedTuple):
@@ -30,7 +31,7 @@ class Context(NamedTuple):
     weights: types.Weights | None = None
     drop_path_rate: types.Array | None = None
     train: bool = True
-    form_inputs: mixed.FormInputs = mixed.NOTHING
+    form_inputs: mixture_lib.FormInputs = mixture_lib.NOTHING
 
 
 class Layer(NamedTuple):
@@ -82,7 +83,7 @@ class Cell(NamedTuple):
     preprocess: tuple[functional.Functional, ...]
     init: Callable
     apply: Callable
-    mixture: mixed.Mixture | None = None
+    mixture: mixture_lib.Mixture | None = None
 
 
 @functools.lru_cache(maxsize=256)
@@ -135,7 +136,7 @@ def supernet_cell(
     *,
     norm: ops.Norm,
     normalise: bool,
-    form: mixed.Form = mixed.PLAIN,
+    form: mixture_lib.Form = mixture_lib.PLAIN,
 ) -> Cell:
     """Builds a cell that computes every candidate of every edge.
 
@@ -147,10 +148,10 @@ def supernet_cell(
       form: how candidates are combined.
     """
     edges = tuple(
-        mixed.Edge(i, source, target, space.candidates_of(place.cell, i))
+        mixture_lib.Edge(i, source, target, space.candidates_of(place.cell, i))
         for i, (source, target) in enumerate(space.edges)
     )
-    mixture = mixed.mixture(
+    mixture = mixture_lib.mixture(
         edges,
         num_inputs=space.num_inputs,
         num_nodes=space.num_nodes,
@@ -186,7 +187,7 @@ def derived_cell(
       norm: of everything inside it.
       normalise: whether pools are followed by a norm, as they are in a supernet.
     """
-    live = [(i, e) for i, e in enumerate(cell.edges) if e[2] != mixed.NONE]
+    live = [(i, e) for i, e in enumerate(cell.edges) if e[2] != mixture_lib.NONE]
     parts = {
         str(i): functional.operation(
             name,

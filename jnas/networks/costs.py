@@ -12,7 +12,7 @@ import numpy as np
 
 from jnas import ops, spaces, types
 from jnas.networks import count, functional, network
-from jnas.networks import plan as plan_lib
+from jnas.networks import skeleton as skeleton_lib
 
 
 class Costs(NamedTuple):
@@ -33,7 +33,7 @@ class Costs(NamedTuple):
 
 def edge_costs(
     space: spaces.CellSpace,
-    shape: plan_lib.Shape,
+    shape: skeleton_lib.Shape,
     image_shape: tuple[int, int, int],
     *,
     norm: ops.Norm = ops.TRAINING,
@@ -53,7 +53,7 @@ def edge_costs(
       ``networks.count_macs``).
     """
     width = len(space.concat)
-    plan = plan_lib.plan(space.num_inputs, len(space.cells), width, shape)
+    plan = skeleton_lib.plan(space.num_inputs, len(space.cells), width, shape)
     edges = {name: np.zeros(space.shape) for name in ("parameters", "macs")}
     rows, columns = image_shape[:2]
     for place in plan:

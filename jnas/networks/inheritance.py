@@ -5,17 +5,18 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from jnas import genotype as genotype_lib
 from jnas import types
-from jnas.networks import mixed, network
-from jnas.networks import plan as plan_lib
+from jnas.networks import mixture as mixture_lib
+from jnas.networks import network
+from jnas.networks import skeleton as skeleton_lib
+from jnas.spaces import genotype as genotype_lib
 
 
 def inherit(
     supernet: network.Supernet,
     params: types.Params,
     genotype: genotype_lib.Genotype,
-    shape: plan_lib.Shape,
+    shape: skeleton_lib.Shape,
 ) -> types.Params:
     """Cuts the parameters of one genotype's network out of a supernet's.
 
@@ -32,7 +33,9 @@ def inherit(
       The derived network's params.
     """
     cells = [c for _, c in genotype.cells]
-    plan = plan_lib.plan(cells[0].num_inputs, len(cells), len(cells[0].concat), shape)
+    plan = skeleton_lib.plan(
+        cells[0].num_inputs, len(cells), len(cells[0].concat), shape
+    )
     own = {n: p for n, p in params.items() if n in ("stem", "classifier")}
     layers = iter(_each_layer(supernet, params))
     number = 0
@@ -46,9 +49,9 @@ def inherit(
 
         def cut(nodes, mixture, place=place):
             return {
-                str(i): mixed.edge_params(mixture, nodes, *edge)
+                str(i): mixture_lib.edge_params(mixture, nodes, *edge)
                 for i, edge in enumerate(cells[place.cell].edges)
-                if edge[2] != mixed.NONE
+                if edge[2] != mixture_lib.NONE
             }
 
         nodes = [cut(nodes, mixture) for mixture, _, nodes in parts]

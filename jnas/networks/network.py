@@ -10,12 +10,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jnas import genotype as genotype_lib
 from jnas import ops, spaces, types
-from jnas.networks import assembly, cell, heads, mixed
-from jnas.networks import plan as plan_lib
+from jnas.networks import cell, heads, mixture
+from jnas.networks import layers as layers_lib
+from jnas.networks import skeleton as skeleton_lib
 from jnas.networks import switched as switched_lib
-from jnas.networks.plan import Shape as Shape
+from jnas.networks.skeleton import Shape as Shape
+from jnas.spaces import genotype as genotype_lib
 
 
 class Supernet(NamedTuple):
@@ -60,7 +61,7 @@ def supernet(
     normalise_pools: bool | None = None,
     remat: bool = False,
     dtype: jnp.dtype | None = None,
-    form: mixed.Form = mixed.PLAIN,
+    form: mixture.Form = mixture.PLAIN,
 ) -> Supernet:
     """Builds the network that computes every candidate of every edge.
 
@@ -91,15 +92,17 @@ def supernet(
         )
 
     width = len(space.concat)
-    plan = plan_lib.plan(space.num_inputs, len(space.cells), width, shape)
-    groups = assembly.groups(plan, plan_lib.stage_of, build, ops.STEM, width, remat)
-    stem = assembly.stem(space.num_inputs, shape, ops.STEM)
+    plan = skeleton_lib.plan(space.num_inputs, len(space.cells), width, shape)
+    groups = layers_lib.groups(
+        plan, skeleton_lib.stage_of, build, ops.STEM, width, remat
+    )
+    stem = layers_lib.stem(space.num_inputs, shape, ops.STEM)
     classifier = heads.classifier(
         groups[-1].out_features,
         shape.num_classes,
-        assembly.head_norm(space.num_inputs, norm),
+        layers_lib.head_norm(space.num_inputs, norm),
     )
-    core = assembly.chain(stem, groups, classifier, None, dtype)
+    core = layers_lib.chain(stem, groups, classifier, None, dtype)
 
     def init(key):
         return core.init(key)[0]
@@ -107,7 +110,7 @@ def supernet(
     # nothing in a supernet keeps statistics: a structure without leaves
     _, stats = jax.eval_shape(core.init, jax.random.key(0))
 
-    def apply(params, x, weights, *, key=None, form_inputs=mixed.NOTHING):
+    def apply(params, x, weights, *, key=None, form_inputs=mixture.NOTHING):
         context = cell.Context(weights=weights, form_inputs=form_inputs)
         return core.apply(params, stats, x, context, key)[0][0]
 
@@ -151,8 +154,8 @@ def derived(
 
     # every cell of a network has the width of its own concat
     widths = [len(c.concat) for c in cells]
-    plan = plan_lib.plan(num_inputs, len(cells), widths, shape)
-    groups = assembly.groups(plan, None, build, stem_norm, widths, remat)
+    plan = skeleton_lib.plan(num_inputs, len(cells), widths, shape)
+    groups = layers_lib.groups(plan, None, build, stem_norm, widths, remat)
     if auxiliary and num_inputs == 1:
         raise ValueError(
             "auxiliary must be False for cells of one input, got True. "
@@ -164,10 +167,12 @@ def derived(
         features = next(g.out_features for g in groups if g.last == at)
         head = at, heads.auxiliary(features, shape.num_classes, norm)
     classifier = heads.classifier(
-        groups[-1].out_features, shape.num_classes, assembly.head_norm(num_inputs, norm)
+        groups[-1].out_features,
+        shape.num_classes,
+        layers_lib.head_norm(num_inputs, norm),
     )
-    stem = assembly.stem(num_inputs, shape, stem_norm)
-    core = assembly.chain(stem, groups, classifier, head, dtype)
+    stem = layers_lib.stem(num_inputs, shape, stem_norm)
+    core = layers_lib.chain(stem, groups, classifier, head, dtype)
 
     def apply(params, stats, x, *, train, key=None, drop_path_rate=None):
         context = cell.Context(drop_path_rate=drop_path_rate, train=train)
@@ -207,15 +212,15 @@ def switched(
         )
 
     width = len(space.concat)
-    plan = plan_lib.plan(space.num_inputs, len(space.cells), width, shape)
-    groups = assembly.groups(plan, None, build, stem_norm, width, False)
+    plan = skeleton_lib.plan(space.num_inputs, len(space.cells), width, shape)
+    groups = layers_lib.groups(plan, None, build, stem_norm, width, False)
     classifier = heads.classifier(
         groups[-1].out_features,
         shape.num_classes,
-        assembly.head_norm(space.num_inputs, norm),
+        layers_lib.head_norm(space.num_inputs, norm),
     )
-    core = assembly.chain(
-        assembly.stem(space.num_inputs, shape, stem_norm),
+    core = layers_lib.chain(
+        layers_lib.stem(space.num_inputs, shape, stem_norm),
         groups,
         classifier,
         None,
@@ -265,7 +270,7 @@ def one_shot(
     empty = jnp.zeros(space.shape)
     _, stats = jax.eval_shape(network(empty).init, jax.random.key(0))
 
-    def apply(params, x, weights, *, key=None, form_inputs=mixed.NOTHING):
+    def apply(params, x, weights, *, key=None, form_inputs=mixture.NOTHING):
         del form_inputs  # of forms that this network has not
         outputs, _ = network(weights).apply(params, stats, x, train=True, key=key)
         return outputs[0]

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jnas import registry, types
-from jnas.ops import dense, windows
 from jnas.ops.activation import activation
+from jnas.ops.kernels import dense, windows
 
 TORCH_UNIFORM = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from flax import nnx
 
 from jnas import registry, types
-from jnas.ops import windows
+from jnas.ops.kernels import windows
 
 
 class Pool(nnx.Module):

@@ -4,7 +4,6 @@ import importlib
 
 from jnas.report.fronts import cells
 from jnas.report.html import write_report
-from jnas.report.pieces import methods_table as methods_table
 from jnas.report.runs import RunFiles, load, load_all
 from jnas.report.spreads import compare
 from jnas.report.svg import to_svg

@@ -9,8 +9,7 @@ from typing import Any
 
 from absl import logging
 
-from jnas import drawing
-from jnas import genotype as genotypes
+from jnas.spaces import drawing, genotype_text
 
 _MOST_BYTES = 200_000  # of a drawing; larger ones would fill the page
 
@@ -160,7 +159,7 @@ def _drawings(folder: pathlib.Path, genotype: str) -> dict[str, str]:
     """The run's own drawing, or else one of its genotype."""
     text = _text(folder / "cell.svg")
     if text is None and genotype:
-        text = _drawn(lambda: drawing.draw(genotypes.from_json(genotype)))
+        text = _drawn(lambda: drawing.draw(genotype_text.from_json(genotype)))
     if text is None or len(text) > _MOST_BYTES:
         return {}
     return {"cell": text}

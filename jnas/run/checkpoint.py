@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from jnas.run import files, leaves, manifest
+from jnas.run import arrays, files, manifest
 
 
 class Sound(NamedTuple):
@@ -90,14 +90,14 @@ class Checkpoints:
         Raises:
           RunError: it could not be written, with the path and the bytes free there.
         """
-        leaves.check(state)
+        arrays.check(state)
         target = self._folder / str(step)
         beside = self._folder / f".tmp-{step}"
         try:
             beside.mkdir(parents=True)
-            saved = leaves.write(beside / "state", state)
+            saved = arrays.write(beside / "state", state)
             body = {"step": step, "note": note, "leaves": saved}
-            body["state_sha256"] = leaves.digest(saved)
+            body["state_sha256"] = arrays.digest(saved)
             manifest.write(beside, body)
             if target.exists():
                 shutil.rmtree(target)
@@ -133,8 +133,8 @@ class Checkpoints:
         """
         folder = self._folder / str(step)
         saved = manifest.read(folder)["leaves"]
-        leaves.compare(abstract, saved)
-        return leaves.read(folder / "state", abstract, saved)
+        arrays.compare(abstract, saved)
+        return arrays.read(folder / "state", abstract, saved)
 
     def _verify(self, step: int) -> dict[str, Any]:
         body = manifest.verify(self._folder / str(step))

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from jnas import program as program_lib
 from jnas import types
 from jnas.run import metrics as metrics_lib
 from jnas.run import phase as phase_lib
+from jnas.training import program as program_lib
 
 FREE = ("sums",)  # the metrics themselves are looked at
 

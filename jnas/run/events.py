@@ -4,13 +4,11 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from jnas import drawing
-from jnas import genotype as genotypes
 from jnas.run import files
 
 _PICTURE_SECONDS = 10.0
@@ -29,7 +27,7 @@ class Events:
         self._workdir = workdir
         self._step = step
         self._writer: Any = None
-        self._drawn: genotypes.Genotype | None = None
+        self._drawn: str | None = None
         self._flushed = self._drew = -math.inf
 
     def scalars(self, step: int, phase: str, values: Mapping[str, float | int]) -> None:
@@ -51,15 +49,23 @@ class Events:
             bins = np.linspace(0.0, max(1.0, *rows), 31)
             self._write(step, "histogram", tag, np.array(rows), bins)
 
-    def cell(self, step: int, phase: str, genotype: genotypes.Genotype) -> None:
+    def cell(
+        self, step: int, phase: str, text: str | None, picture: Callable[[], bytes]
+    ) -> None:
         """Writes a picture of the cell, where it is another than the last one.
 
         Not more often than every ten seconds: it takes longer than a small epoch.
+
+        Args:
+          step: the global step.
+          phase: the phase's name.
+          text: the cell; two equal texts are one cell.
+          picture: () -> the bytes of a PNG file.
         """
         now = time.monotonic()
-        if genotype != self._drawn and now - self._drew >= _PICTURE_SECONDS:
-            self._drawn, self._drew = genotype, now
-            self._write(step, "image", f"{phase}/cell", drawing.to_png(genotype))
+        if text != self._drawn and now - self._drew >= _PICTURE_SECONDS:
+            self._drawn, self._drew = text, now
+            self._write(step, "image", f"{phase}/cell", picture())
 
     def flush(self, *, every: float = 0.0) -> None:
         """Brings all events to disk.

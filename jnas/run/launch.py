@@ -11,7 +11,7 @@ import jax
 from absl import app, flags, logging
 
 from jnas import registry
-from jnas.run import compile_cache, door, signals, workdir
+from jnas.run import compile_cache, folder, signals, workdir
 
 flags.disclaim_key_flags()  # what is defined here is the launcher's, also for --help
 
@@ -121,7 +121,7 @@ def _guard(main: Callable[[], Any]) -> Any:
     debug = "debug" in flags.FLAGS and flags.FLAGS.debug
     try:
         if "workdir" in flags.FLAGS:
-            door.check(flags.FLAGS.workdir)
+            folder.check(flags.FLAGS.workdir)
         if "cache" in flags.FLAGS:
             keep = flags.FLAGS.cache
             (compile_cache.enable if keep else compile_cache.disable)()

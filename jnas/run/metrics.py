@@ -4,13 +4,12 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 from absl import logging
 
-from jnas import genotype as genotypes
 from jnas.run import events as events_lib
 from jnas.run import files
 
@@ -24,13 +23,15 @@ class Found(NamedTuple):
 
     Attributes:
       best: the best cell in short.
-      genotype: the same, for a drawing.
+      text: the same in full; it tells two cells apart.
+      picture: () -> the same as the bytes of a PNG file.
       weights: cell -> edge -> operation -> mixing weight.
       seed: whose weights they are, of several searches side by side.
     """
 
     best: str | None = None
-    genotype: genotypes.Genotype | None = None
+    text: str | None = None
+    picture: Callable[[], bytes] | None = None
     weights: Mapping[str, Any] | None = None
     seed: int | None = None
 
@@ -183,8 +184,8 @@ class Metrics:
         self._events.scalars(step, phase, values)
         if found.weights is not None and not self._shown:
             self._events.weights(step, phase, found.weights)
-        if found.genotype is not None and not self._shown:
-            self._events.cell(step, phase, found.genotype)
+        if found.picture is not None and not self._shown:
+            self._events.cell(step, phase, found.text, found.picture)
         self._shown = True
         self._events.flush(every=_FLUSH_SECONDS)
 

@@ -93,7 +93,7 @@ class Phase:
         Raises:
           RunError: the tree is not the saved one, or holds what cannot be saved.
         """
-        checkpoint.leaves.check(abstract)
+        checkpoint.arrays.check(abstract)
         self._restored = True
         if not self._resumes:
             return None

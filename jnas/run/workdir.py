@@ -7,7 +7,8 @@ import types
 from collections.abc import Collection, Mapping
 from typing import Any, Self
 
-from jnas.run import checkpoint, door, files, lock
+from jnas.run import checkpoint, files, lock
+from jnas.run import folder as folder_lib
 from jnas.run import metrics as metrics_lib
 from jnas.run import phase as phase_lib
 from jnas.run import progress as progress_lib
@@ -51,7 +52,7 @@ def open_run(
       >>> with open_run("runs/first", seed=1) as run:  # doctest: +SKIP
       ...     phase = run.phase("search", 100)
     """
-    folder = door.make(workdir)
+    folder = folder_lib.make(workdir)
     holder = lock.Lock(folder)
     try:
         asked = {"seed": seed, "flags": flags or {}, "data_digest": data_digest}
@@ -83,8 +84,10 @@ class Run:
         self.workdir = workdir
         self._lock = holder
         self._record = record_lib.Record(workdir)
-        checkpoints = checkpoint.Checkpoints(workdir / door.CHECKPOINTS, keep=keep)
-        result = workdir / door.RESULT
+        checkpoints = checkpoint.Checkpoints(
+            workdir / folder_lib.CHECKPOINTS, keep=keep
+        )
+        result = workdir / folder_lib.RESULT
         self.finished = files.read_json(result) if result.exists() else None
         self._status = "finished" if self.finished is not None else "interrupted"
         self._phases: list[phase_lib.Phase] = []
@@ -206,10 +209,10 @@ class Run:
           ValueError: the name is a path, or one that the run keeps for itself.
         """
         wrong = not name or name != os.path.basename(name) or "\0" in name
-        if wrong or name.startswith(".") or name in door.OWN:
+        if wrong or name.startswith(".") or name in folder_lib.OWN:
             raise ValueError(
-                f"name must be a plain file name, not one of {', '.join(door.OWN)}, "
-                f"got {name!r}. Use another."
+                "name must be a plain file name, not one of "
+                f"{', '.join(folder_lib.OWN)}, got {name!r}. Use another."
             )
         files.write_text(self.workdir / name, text)
 
@@ -221,7 +224,7 @@ class Run:
         """
         self._open_books().metrics.sync()
         self._record.end("finished")  # first: a run with a result is not touched again
-        files.write_json(self.workdir / door.RESULT, dict(result))
+        files.write_json(self.workdir / folder_lib.RESULT, dict(result))
         self._status = "finished"
 
     def _open_books(self) -> phase_lib.Books:

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import genotype as genotypes
 from jnas import types
 from jnas.spaces import encoding as encodings
+from jnas.spaces import genotype as genotypes
 from jnas.spaces import lookups as lookup_tables
 
 

@@ -1,8 +1,7 @@
 """The spaces of published papers, by name in ``registry.SPACES``."""
 
 from jnas import registry
-from jnas import zoo as published
-from jnas.spaces import cell
+from jnas.spaces import cell, published
 
 DARTS = (
     "none",

@@ -1,0 +1,1 @@
+"""Timed steps, controllers and populations; not in the wheel."""

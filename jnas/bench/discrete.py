@@ -1,0 +1,270 @@
+"""What benchmark_discrete.py times: controllers, and ways to score many cells.
+
+Each figure is a ratio of one process, its calls in turns, medians, compiling apart.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import data, networks, ops, spaces
+from jnas.bench import plain_loops
+from jnas.discrete import comparison, objectives, tables
+from jnas.discrete import controllers as controllers_lib
+from jnas.training import devices, optimizers, program, timing
+from jnas.training import scratch as scratch_lib
+
+LOOPS = {
+    "regularized_evolution": plain_loops.evolution,
+    "reinforce": plain_loops.reinforce,
+}
+
+
+def controllers(
+    table: tables.Table,
+    metric: str,
+    *,
+    num_runs: int,
+    num_evaluations: int,
+    num_plain_runs: int,
+    repeats: int,
+) -> list[dict[str, Any]]:
+    """Times compiled runs against the plain Python loop of the same algorithm.
+
+    Args:
+      table: that both look up.
+      metric: the signal.
+      num_runs: S, compiled.
+      num_evaluations: of each run.
+      num_plain_runs: of the loop; its time is per evaluation.
+      repeats: of both, in turns.
+
+    Returns:
+      For each controller: evaluations a second of both, their ratio, compile seconds,
+      and the mean best score of both, which must agree.
+    """
+    objective, column = objectives.table(table, [metric]), table.column(metric).tolist()
+
+    def look_up(encoding):
+        row = 0
+        for gene, size in zip(encoding, table.sizes, strict=True):
+            row = row * size + gene
+        return column[row]
+
+    rows = []
+    for name, loop in LOOPS.items():
+        controller = getattr(controllers_lib, name)(table.sizes)
+        runner = comparison.runner(
+            controller, objective, num_runs=num_runs, num_evaluations=num_evaluations
+        )
+        key, found = jax.random.key(0), {}
+
+        def compiled(runner=runner, key=key):
+            return runner.call(key)
+
+        def plain(loop=loop, found=found):
+            found["plain"] = [
+                loop(look_up, table.sizes, num_evaluations, seed)
+                for seed in range(num_plain_runs)
+            ]
+
+        times = timing.interleave({"jnas": compiled, "plain": plain}, repeats)
+        rates = {
+            "jnas": num_runs * num_evaluations / times["jnas"].median,
+            "plain": num_plain_runs * num_evaluations / times["plain"].median,
+        }
+        scores = runner.call(key).scores  # [R, S, P, 1]
+        best = np.mean([max(s for _, s in run) for run in found["plain"]])
+        rows.append(
+            {
+                "controller": name,
+                "evaluations a second": rates["jnas"],
+                "plain Python": rates["plain"],
+                "ratio": rates["jnas"] / rates["plain"],
+                "compile s": runner.compile_seconds,
+                "best": float(scores.max((0, 2, 3)).mean()),
+                "plain best": float(best),
+            }
+        )
+    return rows
+
+
+def _digits():
+    dataset = data.load("digits")
+    rows = data.stratified(0, dataset.y_train, 0.88)
+    parts = [
+        (jnp.asarray(dataset.x_train[i]), jnp.asarray(dataset.y_train[i])) for i in rows
+    ]
+    mean, std = dataset.mean_std
+    return dataset, parts, data.Augment(mean, std)
+
+
+def _cells(space: spaces.CellSpace, count: int) -> np.ndarray:
+    """Draws cells, the same at each call."""
+    return np.random.default_rng(0).integers(0, space.sizes, (count, len(space.sizes)))
+
+
+def scratch(
+    *, num_cells: int, num_apart: int, features: int, epochs: int, batch_size: int
+) -> dict[str, Any]:
+    """Times a population trained from scratch against one cell after another.
+
+    One after another, each cell's own network is built, compiled and trained, as
+    retrain.py would; no compiled program is of use to the next. Digits, 1 cell a stage.
+
+    Args:
+      num_cells: P.
+      num_apart: cells that are trained one after another; their time is scaled to P.
+      features: F.
+      epochs: of each training.
+      batch_size: B.
+
+    Returns:
+      Seconds of both, compiling included and excluded, and the ratios.
+    """
+    space = spaces.zoo.nasbench201()
+    dataset, (train, valid), augment = _digits()
+    shape = networks.Shape(features, 1, dataset.num_classes, 1)
+    how = dict(augment=augment, batch_size=batch_size)
+    objective = jax.jit(
+        objectives.scratch(space, shape, train, [valid], num_epochs=epochs, **how)
+    )
+    cells, key = jnp.asarray(_cells(space, num_cells), jnp.int32), jax.random.key(0)
+    one = timing.compile_timed(objective, key, cells)
+    together = _seconds(lambda: one.call(key, cells))
+    compiling = one.trace_seconds + one.compile_seconds
+    apart, apart_compiling = 0.0, 0.0
+    for encoding in np.asarray(cells)[:num_apart]:
+        train_one = _training(space, encoding, shape, train, valid, epochs, how)
+        compiled = timing.compile_timed(train_one, key)
+        apart_compiling += compiled.trace_seconds + compiled.compile_seconds
+        apart += _seconds(lambda compiled=compiled: compiled.call(key))
+        jax.clear_caches()
+    apart, apart_compiling = (
+        seconds * num_cells / min(num_apart, num_cells)
+        for seconds in (apart, apart_compiling)
+    )
+    return {
+        "cells": num_cells,
+        "population s": together,
+        "population compile s": compiling,
+        "one after another s": apart,
+        "one after another compile s": apart_compiling,
+        "ratio without compiling": apart / together,
+        "ratio with compiling": (apart + apart_compiling) / (together + compiling),
+    }
+
+
+def _training(space, encoding, shape, train, valid, epochs, how) -> Callable:
+    network = networks.derived(space.genotype(encoding), shape)
+    steps = len(train[1]) // how["batch_size"]
+    rate = optimizers.cosine_by_epoch(
+        start=0.1, end=0.0, num_epochs=epochs, steps_per_epoch=steps
+    )
+    trained = scratch_lib.training(
+        network,
+        optimizer=optimizers.momentum_sgd(
+            rate, weight_decay=5e-4, clip_norm=None, nesterov=True
+        ),
+        augment=how["augment"],
+        num_examples=len(train[1]),
+        batch_size=how["batch_size"],
+        num_epochs=epochs,
+        drop_path_rate=0.0,
+    )
+
+    def run(key):
+        def epoch(number, state):
+            first = number * steps
+            return trained.advance(state, first, first + steps, (train,))[0]
+
+        state = jax.lax.fori_loop(0, epochs, epoch, trained.init(key))
+        params, stats, _ = state.inner
+        return scratch_lib.evaluate(key, network, params, stats, *valid, **how)
+
+    return run
+
+
+def forms(
+    *, num_cells: int, features: int, layers: int, batch_size: int, repeats: int
+) -> list[dict[str, Any]]:
+    """Times the ways to score cells by shared weights, NAS-Bench-201's space.
+
+    ``one-hot`` computes every candidate, of all cells together (vmap) or in turn;
+    ``switch`` computes the chosen ones, in turn or together (a selection, then);
+    ``own`` is each cell's own network, compiled for it alone.
+
+    Args:
+      num_cells: P.
+      features: F.
+      layers: cells of a stage.
+      batch_size: images that score a cell, 8x8.
+      repeats: of each, in turns.
+    """
+    space = spaces.zoo.nasbench201()
+    dataset, _, augment = _digits()
+    images = data.normalise(jnp.asarray(dataset.x_train[:batch_size]), augment)
+    labels = jnp.asarray(dataset.y_train[:batch_size])
+    shape = networks.Shape(features, layers, dataset.num_classes, 1)
+    cells, key = jnp.asarray(_cells(space, num_cells), jnp.int32), jax.random.key(0)
+    compiling, calls = {}, {}
+    for kind, network in {
+        "one-hot": networks.supernet(space, shape),
+        "switch": networks.one_shot(space, shape),
+    }.items():
+        params = program.once(network.init)(key)
+        for way in (devices.in_turn, devices.together):
+
+            def score(params, cells, network=network, way=way):
+                objective = objectives.one_shot_accuracy(
+                    space, network, params, images, labels, over_members=way
+                )
+                return objective(key, cells)
+
+            name = f"{kind}, {way.__name__.replace('_', ' ')}"
+            compiled = timing.compile_timed(score, params, cells)
+            compiling[name] = compiled.compile_seconds + compiled.trace_seconds
+            calls[name] = functools.partial(compiled.call, params, cells)
+    own = [_own(space, e, shape, images, labels, key) for e in np.asarray(cells)]
+    compiling["own"] = sum(seconds for _, seconds in own)
+    calls["own"] = lambda: [call() for call, _ in own]
+    times = timing.interleave(calls, repeats)
+    return [
+        {
+            "form": name,
+            "cells": num_cells,
+            "features": features,
+            "ms a cell": 1e3 * times[name].median / num_cells,
+            "compile s": compiling[name],
+        }
+        for name in calls
+    ]
+
+
+def _own(space, encoding, shape, images, labels, key) -> tuple[Callable, float]:
+    """Compiles one cell's network for it alone; returns the call, and its seconds."""
+    network = networks.derived(
+        space.genotype(encoding), shape, norm=ops.SEARCH, stem_norm=ops.STEM
+    )
+    params, stats = program.once(network.init)(key)
+
+    def run(params, stats, images, labels):
+        (outputs, _), _ = network.apply(params, stats, images, train=True, key=key)
+        return (outputs.argmax(-1) == labels).mean()
+
+    # all arrays are arguments, else the whole network would be folded to a number
+    args = params, stats, images, labels
+    compiled = timing.compile_timed(run, *args)
+    seconds = compiled.compile_seconds + compiled.trace_seconds
+    return (lambda: compiled.call(*args)), seconds
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - began

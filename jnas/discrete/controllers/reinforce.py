@@ -1,0 +1,131 @@
+"""REINFORCE: a policy of independent genes, moved by the scores of what it draws."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jnas import registry, types
+from jnas.discrete.controllers import draws
+
+
+class ReinforceState(NamedTuple):
+    """The policy and what moves it.
+
+    Attributes:
+      logits: f32[G, V], log-probabilities, V the most values of a gene; -inf where a
+        gene has fewer.
+      chances: f32[G, V], the probabilities themselves.
+      opt_state: of Adam.
+      baseline: (numerator f32[], denominator f32[]) of the moving average.
+    """
+
+    logits: types.Array
+    chances: types.Array
+    opt_state: optax.OptState
+    baseline: tuple[types.Array, types.Array]
+
+
+@registry.CONTROLLERS.register
+def reinforce(
+    sizes: tuple[int, ...],
+    *,
+    learning_rate: float = 0.01,
+    baseline_decay: float = 0.9,
+    entropy_weight: float = 0.0,
+    num_proposals: int = 1,
+    initial_logits: types.Array | None = None,
+) -> types.Controller:
+    """Builds the controller that raises the probability of what scores well.
+
+    loss = -mean over proposals of (score - baseline) log p(encoding)
+           - entropy_weight * entropy, minimised by Adam. The baseline is the moving
+    average of scores, this round's included, divided by the sum of its weights, so that
+    it is unbiased from the first round. A round whose scores are not all finite moves
+    the policy by those that are.
+
+    Args:
+      sizes: number of values of each gene, G of them.
+      learning_rate: of Adam.
+      baseline_decay: of the moving average.
+      entropy_weight: bonus for an undecided policy, in units of the score per nat.
+      num_proposals: P, drawn from one policy.
+      initial_logits: f32[G, V], such as ``spaces.gene_logits`` of a gradient search;
+        1e-3 N(0, 1) when None.
+
+    Raises:
+      ValueError: a setting out of its range; initial logits of another shape, or
+        without a finite value for a gene.
+
+    Source: Williams 1992; Dong and Yang 2020, arXiv:2001.00326, for the defaults, where
+    scores are accuracies in percent and there is no bonus. Differs: logits are kept
+    normalised, which changes neither the policy nor its gradient.
+    """
+    draws.check("num_proposals", num_proposals, 1, 1_000_000)
+    draws.check_rate("baseline_decay", baseline_decay)
+    draws.check_rate("learning_rate", learning_rate, most=float("inf"))
+    draws.check_rate("entropy_weight", entropy_weight, most=float("inf"))
+    shape = len(sizes), max(sizes)
+    exists = np.arange(shape[1]) < np.array(sizes)[:, None]
+    if initial_logits is not None and np.shape(initial_logits) != shape:
+        raise ValueError(
+            f"initial_logits must have the shape {shape}, got "
+            f"{np.shape(initial_logits)}. Make them with spaces.gene_logits."
+        )
+    if initial_logits is not None:
+        given = np.where(exists, initial_logits, -np.inf)
+        if np.isnan(given).any() or not np.isfinite(given.max(-1)).all():
+            raise ValueError(
+                "initial_logits must have a finite value for each gene and no NaN, got "
+                "others. Look at the search that made them."
+            )
+    optimizer = optax.adam(learning_rate)
+
+    def init(key):
+        logits = initial_logits
+        if logits is None:
+            logits = 1e-3 * jax.random.normal(key, shape)
+        logits = jnp.where(exists, jnp.asarray(logits, jnp.float32), -jnp.inf)
+        policy = jax.nn.log_softmax(logits, -1), jax.nn.softmax(logits, -1)
+        return ReinforceState(*policy, optimizer.init(policy[1]), (jnp.zeros(()),) * 2)
+
+    def ask(key, state):
+        unit = jax.random.uniform(key, (num_proposals, shape[0]))
+        drawn, below = jnp.zeros(unit.shape, jnp.int32), 0.0
+        for value in range(shape[1] - 1):  # a few sums, each one pass over all runs
+            below = below + state.chances[:, value]
+            drawn += unit >= below
+        return jnp.minimum(drawn, jnp.array(sizes) - 1)
+
+    def tell(state, encodings, scores):
+        values = draws.signal(scores)
+        known = jnp.isfinite(values)
+        values = jnp.where(known, values, 0)
+        share = known / jnp.maximum(known.sum(), 1)
+        old = jnp.where(known.any(), baseline_decay, 1.0)
+        numerator, denominator = (
+            old * was + (1 - old) * new
+            for was, new in zip(
+                state.baseline, ((share * values).sum(), 1), strict=True
+            )
+        )
+        baseline = numerator / jnp.maximum(denominator, 1e-12)
+        advantage = share * (values - baseline)
+        # d log p(e) / d logits = onehot(e) - p
+        hot = encodings[..., None] == jnp.arange(shape[1])
+        grads = -(advantage[:, None, None] * (hot - state.chances)).sum(0)
+        if entropy_weight:
+            # a chance of 0 adds nothing to the entropy
+            finite = jnp.where(state.chances > 0, state.logits, 0)
+            entropy = -(state.chances * finite).sum(-1, keepdims=True)
+            grads += entropy_weight * state.chances * (finite + entropy)
+        updates, opt_state = optimizer.update(grads, state.opt_state)
+        logits = state.logits + updates  # log-probabilities: they cannot overflow
+        weights = jnp.exp(logits)
+        total = weights.sum(-1, keepdims=True)
+        policy = logits - jnp.log(total), weights / total
+        return ReinforceState(*policy, opt_state, (numerator, denominator))
+
+    return types.Controller(init, ask, tell)

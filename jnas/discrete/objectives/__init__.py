@@ -1,0 +1,17 @@
+"""What a discrete search maximises."""
+
+from jnas.discrete.objectives.combine import averaged as averaged
+from jnas.discrete.objectives.combine import beside as beside
+from jnas.discrete.objectives.combine import constrained as constrained
+from jnas.discrete.objectives.combine import penalised as penalised
+from jnas.discrete.objectives.cost import cost as cost
+from jnas.discrete.objectives.cost import latency as latency
+from jnas.discrete.objectives.proxies import grad_norm as grad_norm
+from jnas.discrete.objectives.proxies import jacobian_covariance as jacobian_covariance
+from jnas.discrete.objectives.proxies import naswot as naswot
+from jnas.discrete.objectives.proxies import snip as snip
+from jnas.discrete.objectives.proxies import synflow as synflow
+from jnas.discrete.objectives.scratch import scratch as scratch
+from jnas.discrete.objectives.supernet import one_shot_accuracy as one_shot_accuracy
+from jnas.discrete.objectives.table import table as table
+from jnas.discrete.objectives.task import Task as Task

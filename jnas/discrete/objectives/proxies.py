@@ -1,0 +1,234 @@
+"""Scores of untrained networks, from one batch: cheap, and often no better than size.
+
+Each is an objective over encodings; member i's network is initialised from the i-th key
+that is split from the objective's key. Gradients are those of the convolution and
+linear kernels; norms go by the batch.
+
+Source: Abdelfattah et al. 2021, arXiv:2101.08134, for the set; each has its own.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jnas import networks, ops, spaces, types
+from jnas.training import devices as devices_lib
+
+BATCH = ops.Norm(affine=True, running=False)
+
+
+def _objective(score, space, shape, norm, over_members) -> types.Objective:
+    build = networks.switched(space, shape, norm=norm, stem_norm=norm)
+    over_members = over_members or devices_lib.default_over_runs()
+
+    def member(pair):
+        key, encoding = pair
+        network = build(space.weights(encoding))
+        init_key, op_key = jax.random.split(key)
+        params, stats = network.init(init_key)
+
+        def apply(params, x):
+            outputs, stats_after = network.apply(
+                params, stats, x, train=True, key=op_key
+            )
+            return outputs[0], stats_after
+
+        return score(params, apply)[None]
+
+    def objective(key, encodings):
+        keys = jax.random.split(key, len(encodings))
+        return over_members(member, (keys, encodings))
+
+    return objective
+
+
+def _kernels(tree: types.Params) -> list[types.Array]:
+    """The leaves that are kernels; scales and biases have one axis."""
+    return [
+        leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        if path[-1].key == "kernel"
+    ]
+
+
+def _loss_grads(params, apply, images, labels):
+    def loss(params):
+        outputs, _ = apply(params, images)
+        losses = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
+        return losses.mean()
+
+    return jax.grad(loss)(params)
+
+
+def grad_norm(
+    space: spaces.CellSpace,
+    shape: networks.Shape,
+    images: types.Array,
+    labels: types.Array,
+    *,
+    over_members: Callable | None = None,
+) -> types.Objective:
+    """Builds the objective sqrt(sum of squared gradients of the loss).
+
+    Args:
+      space: of the encodings.
+      shape: of every network.
+      images: f32[B, H, W, F], normalised.
+      labels: i32[B].
+      over_members: as ``objectives.scratch`` has it.
+
+    Returns:
+      (key, encodings i32[P, G]) -> scores f32[P, 1].
+
+    Source: Abdelfattah et al. 2021, arXiv:2101.08134, section 3.1. Differs: their code
+    adds up the norms of layers.
+    """
+
+    def score(params, apply):
+        grads = _kernels(_loss_grads(params, apply, images, labels))
+        return jnp.sqrt(sum((g * g).sum() for g in grads))
+
+    return _objective(score, space, shape, BATCH, over_members)
+
+
+def snip(
+    space: spaces.CellSpace,
+    shape: networks.Shape,
+    images: types.Array,
+    labels: types.Array,
+    *,
+    over_members: Callable | None = None,
+) -> types.Objective:
+    """Builds the objective sum |gradient of the loss * kernel|.
+
+    Args:
+      space: of the encodings.
+      shape: of every network.
+      images: f32[B, H, W, F], normalised.
+      labels: i32[B].
+      over_members: as ``objectives.scratch`` has it.
+
+    Returns:
+      (key, encodings i32[P, G]) -> scores f32[P, 1].
+
+    Source: Lee, Ajanthan and Torr 2019, arXiv:1810.02340; summed over the network as
+    in arXiv:2101.08134, section 3.2.
+    """
+
+    def score(params, apply):
+        grads = _kernels(_loss_grads(params, apply, images, labels))
+        pairs = zip(grads, _kernels(params), strict=True)
+        return sum(jnp.abs(g * w).sum() for g, w in pairs)
+
+    return _objective(score, space, shape, BATCH, over_members)
+
+
+def synflow(
+    space: spaces.CellSpace,
+    shape: networks.Shape,
+    image_shape: tuple[int, int, int],
+    *,
+    over_members: Callable | None = None,
+) -> types.Objective:
+    """Builds the objective log sum kernel * dR / dkernel, with R of absolute values.
+
+    R is the sum of the outputs for an image of ones, in a network without norms whose
+    parameters are all made positive. No data is read. The logarithm keeps the order;
+    a network of very many layers may still overflow float32, and scores infinity.
+
+    Args:
+      space: of the encodings.
+      shape: of every network.
+      image_shape: rows, columns and channels of one image.
+      over_members: as ``objectives.scratch`` has it.
+
+    Returns:
+      (key, encodings i32[P, G]) -> scores f32[P, 1].
+
+    Source: Tanaka et al. 2020, arXiv:2006.05467, equation 2; arXiv:2101.08134.
+    """
+    ones = jnp.ones((1, *image_shape))
+
+    def score(params, apply):
+        positive = jax.tree.map(jnp.abs, params)
+        grads = jax.grad(lambda p: apply(p, ones)[0].sum())(positive)
+        pairs = zip(_kernels(grads), _kernels(positive), strict=True)
+        return jnp.log(sum((g * w).sum() for g, w in pairs))
+
+    norm = ops.Norm(affine=True, running=False, active=False)
+    return _objective(score, space, shape, norm, over_members)
+
+
+def jacobian_covariance(
+    space: spaces.CellSpace,
+    shape: networks.Shape,
+    images: types.Array,
+    *,
+    over_members: Callable | None = None,
+) -> types.Objective:
+    """Builds the objective -sum(log(v + k) + 1 / (v + k)), k = 1e-5.
+
+    v are the eigenvalues of the correlation matrix [B, B] of the rows of the Jacobian:
+    for each image, the gradient of the sum of its outputs in its own pixels.
+
+    Args:
+      space: of the encodings.
+      shape: of every network.
+      images: f32[B, H, W, F], normalised; B at least 2.
+      over_members: as ``objectives.scratch`` has it.
+
+    Returns:
+      (key, encodings i32[P, G]) -> scores f32[P, 1].
+
+    Source: Mellor et al. 2020, arXiv:2006.04647, version 1, equation 4.
+    """
+
+    def score(params, apply):
+        rows = jax.grad(lambda x: apply(params, x)[0].sum())(images)
+        rows = rows.reshape(len(images), -1)
+        rows = rows - rows.mean(1, keepdims=True)
+        length = jnp.sqrt((rows * rows).sum(1, keepdims=True))
+        rows = rows / jnp.where(length > 0, length, 1)
+        values = jnp.linalg.eigvalsh(rows @ rows.T)
+        values = jnp.maximum(values, 0) + 1e-5  # rounding makes zeros negative
+        return -(jnp.log(values) + 1 / values).sum()
+
+    return _objective(score, space, shape, BATCH, over_members)
+
+
+def naswot(
+    space: spaces.CellSpace,
+    shape: networks.Shape,
+    images: types.Array,
+    *,
+    over_members: Callable | None = None,
+) -> types.Objective:
+    """Builds the objective log |det K|, K how alike two images activate the network.
+
+    K[i, j] is the number of ReLU units that are on for both images, or off for both.
+    Operations that do not take their ReLU from ``ops.activation`` are not seen.
+
+    Args:
+      space: of the encodings.
+      shape: of every network.
+      images: f32[B, H, W, F], normalised.
+      over_members: as ``objectives.scratch`` has it.
+
+    Returns:
+      (key, encodings i32[P, G]) -> scores f32[P, 1]; -inf where two images are alike
+      in every unit.
+
+    Source: Mellor et al. 2021, arXiv:2006.04647, equation 2.
+    """
+    batch_size = len(images)
+
+    def score(params, apply):
+        _, stats = apply(params, images)
+        kernels = jax.tree.leaves(stats)
+        total = sum(k.reshape(-1, batch_size, batch_size).sum(0) for k in kernels)
+        return jnp.linalg.slogdet(total)[1]
+
+    norm = ops.Norm(affine=True, running=False, recorded=batch_size)
+    return _objective(score, space, shape, norm, over_members)

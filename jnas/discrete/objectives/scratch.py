@@ -1,0 +1,111 @@
+"""Training a whole population from scratch, as one program."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import networks, spaces, types
+from jnas.data import augment as augment_lib
+from jnas.data import batches
+from jnas.training import devices as devices_lib
+from jnas.training import optimizers
+from jnas.training import scratch as scratch_lib
+
+
+def scratch(
+    space: spaces.CellSpace,
+    shape: networks.Shape,
+    train: types.Batch,
+    held_out: Sequence[types.Batch],
+    *,
+    augment: augment_lib.Augment,
+    num_epochs: int,
+    batch_size: int,
+    learning_rate: float = 0.1,
+    weight_decay: float = 5e-4,
+    over_members: Callable | None = None,
+) -> types.Objective:
+    """Builds the objective: accuracy of a cell's network after its own training.
+
+    Each member is initialised and trained by itself, as ``retrain.training`` would its
+    genotype (SGD with Nesterov momentum, a cosine from learning_rate to 0), and
+    measured once, at the end, with its running statistics.
+
+    Args:
+      space: of the encodings.
+      shape: of every network.
+      train: images [N, H, W, F], as the data set holds them, and labels i32[N].
+      held_out: what is measured, likewise: the validation part, which is the signal;
+        any more, such as a test part, are reported.
+      augment: of the training images.
+      num_epochs: passes over them.
+      batch_size: B.
+      learning_rate: of the first epoch.
+      weight_decay: L2, on every parameter.
+      over_members: (function, members with a leading axis P) -> results likewise. On
+        CPU ``program.in_turn``, where the cost of a member is that of its own
+        operations; elsewhere ``program.together``, where each step computes every
+        candidate of all members at once. The numbers are the same.
+
+    Returns:
+      (key, encodings i32[P, G]) -> scores f32[P, M], fractions, one for each held-out
+      part. Member i draws from the i-th key that is split from key.
+
+    Source: Dong and Yang 2020, arXiv:2001.00326, section 2.3 (the hyper-parameters).
+    """
+    build = networks.switched(space, shape)
+    steps = batches.num_batches(len(train[1]), batch_size)
+    optimizer = optimizers.momentum_sgd(
+        optimizers.cosine_by_epoch(
+            start=learning_rate, end=0.0, num_epochs=num_epochs, steps_per_epoch=steps
+        ),
+        weight_decay=weight_decay,
+        clip_norm=None,
+        nesterov=True,
+    )
+    over_members = over_members or devices_lib.default_over_runs()
+
+    # one pass over all that is held out, so that it is compiled once
+    images, labels = (jnp.concatenate(part) for part in zip(*held_out, strict=True))
+    ends = np.cumsum([len(part[1]) for part in held_out])
+
+    def score(member):
+        key, encoding = member
+        train_key, test_key = jax.random.split(key)
+        network = build(space.weights(encoding))
+        program = scratch_lib.training(
+            network,
+            optimizer=optimizer,
+            augment=augment,
+            num_examples=len(train[1]),
+            batch_size=batch_size,
+            num_epochs=num_epochs,
+            drop_path_rate=0.0,
+        )
+
+        def epoch(number, state):
+            first = number * program.steps_per_epoch
+            stop = first + program.steps_per_epoch
+            return program.advance(state, first, stop, (train,))[0]
+
+        state = jax.lax.fori_loop(0, num_epochs, epoch, program.init(train_key))
+        params, stats, _ = state.inner
+        found = scratch_lib.predict(
+            test_key,
+            network,
+            params,
+            stats,
+            images,
+            augment=augment,
+            batch_size=batch_size,
+        )
+        right = jnp.split(found == labels, ends[:-1])
+        return jnp.stack([part.mean() for part in right])
+
+    def objective(key, encodings):
+        keys = jax.random.split(key, len(encodings))
+        return over_members(score, (keys, encodings))
+
+    return objective

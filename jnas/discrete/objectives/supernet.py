@@ -1,0 +1,50 @@
+"""Scoring cells by a trained supernet's shared weights."""
+
+from collections.abc import Callable
+
+from jnas import networks, spaces, types
+from jnas.training import devices as devices_lib
+
+
+def one_shot_accuracy(
+    space: spaces.CellSpace,
+    supernet: networks.Supernet,
+    params: types.Params,
+    images: types.Array,
+    labels: types.Array,
+    *,
+    over_members: Callable | None = None,
+) -> types.Objective:
+    """Builds the objective: accuracy of the supernet with a cell's one-hot weights.
+
+    The batch-statistics rule: the supernet keeps no statistics, so each cell is
+    normalised by the batch that it is scored on. All images are one batch, no cell sees
+    another's statistics, and a score depends on which images are scored together, but
+    not on which cells are.
+
+    Args:
+      space: the space of the encodings.
+      supernet: its network, of ``networks.supernet`` or ``networks.one_shot``.
+      params: trained parameters.
+      images: f32[B, H, W, F], normalised.
+      labels: i32[B].
+      over_members: (function, members with a leading axis P) -> results likewise;
+        ``program.in_turn`` on CPU, ``program.together`` elsewhere, when None.
+
+    Returns:
+      (key, encodings i32[P, G]) -> scores f32[P, 1], fractions.
+
+    Source: Guo et al. 2020, arXiv:1904.00420, section 3.2. Differs: statistics are
+    those of the scored batch; there they are measured anew on training images.
+    """
+    over_members = over_members or devices_lib.default_over_runs()
+
+    def objective(key, encodings):
+        def score(encoding):
+            weights = space.weights(encoding)
+            outputs = supernet.apply(params, images, weights, key=key)
+            return (outputs.argmax(-1) == labels).mean()[None]
+
+        return over_members(score, encodings)
+
+    return objective

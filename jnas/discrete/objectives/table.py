@@ -1,0 +1,39 @@
+"""Looking up what a benchmark measured."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import types
+from jnas.discrete import tables
+
+
+def table(benchmark: tables.Table, metrics: Sequence[str]) -> types.Objective:
+    """Builds the objective that reads a benchmark.
+
+    Args:
+      benchmark: the table.
+      metrics: names; the first is the signal that a controller climbs, any more are
+        reported, or are further objectives. A name that starts with ``-`` is negated,
+        so that ``-parameters`` is higher for smaller networks.
+
+    Returns:
+      (key, encodings i32[P, G]) -> scores f32[P, M]; NaN where the table does not know
+      the cell. Pure, and cheap enough for thousands of runs under ``vmap``.
+
+    Raises:
+      ValueError: the table has no such metric.
+    """
+    columns = [
+        -benchmark.column(name[1:]) if name.startswith("-") else benchmark.column(name)
+        for name in metrics
+    ]
+    unknown = np.full((1, len(columns)), np.nan)
+    rows = jnp.asarray(np.concatenate([np.stack(columns, 1), unknown]), jnp.float32)
+
+    def objective(key, encodings):
+        del key  # a table does not draw
+        return rows[benchmark.row(encodings)]
+
+    return objective

@@ -1,0 +1,121 @@
+"""Training the shared weights of a one-shot network by a controller's samples."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from jnas import networks, spaces, types
+from jnas.data import augment as augment_lib
+from jnas.training import program as program_lib
+from jnas.training import scratch
+
+METRICS = ("train_loss", "train_accuracy", "valid_accuracy")
+
+
+class SharedState(NamedTuple):
+    """What the training of shared weights carries.
+
+    Attributes:
+      params: of the one-shot network.
+      opt_state: of their optimiser.
+      controller: the controller's state.
+    """
+
+    params: types.Params
+    opt_state: Any
+    controller: Any
+
+
+def shared_training(
+    space: spaces.CellSpace,
+    supernet: networks.Supernet,
+    controller: types.Controller,
+    *,
+    optimizer: optax.GradientTransformation,
+    augment: augment_lib.Augment,
+    num_examples: tuple[int, int],
+    batch_size: int,
+    num_epochs: int,
+    num_seeds: int | None = None,
+    over_seeds: Callable | None = None,
+) -> program_lib.Program:
+    """Builds the training of shared weights as one program.
+
+    A step asks the controller for cells, moves the weights by the mean of their
+    gradients on a training batch, scores the same cells on a validation batch, and
+    tells. With ``random_search`` this is uniform path sampling (SPOS), which learns
+    nothing from the scores; with ``reinforce`` it is ENAS; any controller will do.
+
+    Args:
+      space: of the cells.
+      supernet: of ``networks.one_shot``; ``networks.supernet`` will do, and be slower.
+      controller: draws the cells, one or more at a time.
+      optimizer: of the weights.
+      augment: of the training images.
+      num_examples: sizes of the training and the validation part.
+      batch_size: B, of both.
+      num_epochs: passes over the training part.
+      num_seeds: S trainings as one program, or None for one.
+      over_seeds: how they are run, as ``program.program`` says.
+
+    Returns:
+      The program. Its state's ``inner`` is a SharedState; its metrics are METRICS.
+
+    Source: Guo et al. 2020, arXiv:1904.00420, section 3.2; Pham et al. 2018,
+    arXiv:1802.03268, section 2.2. Differs: ENAS' two phases alternate step by step, not
+    epoch by epoch, and its policy here is independent in the genes, not an LSTM.
+    """
+
+    def init(key):
+        params_key, controller_key = jax.random.split(key)
+        params = supernet.init(params_key)
+        return SharedState(
+            params, optimizer.init(params), controller.init(controller_key)
+        )
+
+    def loss(params, encoding, key, images, labels):
+        outputs = supernet.apply(params, images, space.weights(encoding), key=key)
+        right = (outputs.argmax(-1) == labels).mean()
+        return scratch.cross_entropy(outputs, labels), right
+
+    def step(key, clock, state, parts):
+        del clock  # the optimiser keeps its own count
+        ask_key, image_key, train_key, valid_key = jax.random.split(key, 4)
+        (images, labels), (valid_images, valid_labels) = parts
+        images = augment_lib.augment(image_key, images, augment)
+        encodings = controller.ask(ask_key, state.controller)
+
+        def gradient(encoding):
+            return jax.value_and_grad(loss, has_aux=True)(
+                state.params, encoding, train_key, images, labels
+            )
+
+        (losses, right), grads = jax.lax.map(gradient, encodings)
+        grads = jax.tree.map(lambda g: g.mean(0), grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        valid_images = augment_lib.normalise(valid_images, augment)
+
+        def accuracy(encoding):
+            return loss(params, encoding, valid_key, valid_images, valid_labels)[1]
+
+        scores = jax.lax.map(accuracy, encodings)
+        told = controller.tell(state.controller, encodings, scores[:, None])
+        values = losses.mean(), right.mean(), scores.mean()
+        return (
+            SharedState(params, opt_state, told),
+            dict(zip(METRICS, values, strict=True)),
+        )
+
+    return program_lib.program(
+        init,
+        step,
+        metrics=METRICS,
+        num_examples=num_examples,
+        batch_size=batch_size,
+        num_epochs=num_epochs,
+        num_seeds=num_seeds,
+        over_seeds=over_seeds,
+    )

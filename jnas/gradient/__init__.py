@@ -1,0 +1,18 @@
+"""The search by gradient: a supernet's parameters and its architecture, in turns."""
+
+from jnas.gradient.hooks.watch import COUNT as COUNT
+from jnas.gradient.hooks.watch import WATCHED as WATCHED
+from jnas.gradient.losses import Batch as Batch
+from jnas.gradient.losses import build_losses as build_losses
+from jnas.gradient.mixing import edge_weights as edge_weights
+from jnas.gradient.mixing import strengths as strengths
+from jnas.gradient.resolve import check as check
+from jnas.gradient.resolve import derive as derive
+from jnas.gradient.resolve import space_of as space_of
+from jnas.gradient.search import METRICS as METRICS
+from jnas.gradient.search import GradientState as GradientState
+from jnas.gradient.search import Pieces as Pieces
+from jnas.gradient.search import gradient_search as gradient_search
+from jnas.gradient.segments import Segment as Segment
+from jnas.gradient.segments import Setting as Setting
+from jnas.gradient.segments import build_segments as build_segments

@@ -1,0 +1,126 @@
+"""The architecture's gradient at no step of the weights, and through their own steps.
+
+Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, section 2.3.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jnas import registry, types
+from jnas.gradient.bilevel import adjoint
+
+
+@registry.HYPERGRADIENTS.register
+def first_order(
+    train_loss: types.Loss,
+    valid_loss: types.Loss,
+    optimizer: optax.GradientTransformation,
+) -> Callable:
+    """Takes w as it is: d L_valid(w, a) / d a with w held fixed.
+
+    It leaves out how w itself would answer to a, and can stop where the bilevel problem
+    has no solution.
+
+    Args:
+      train_loss: not used.
+      valid_loss: (key, params, logits, batch) -> (loss f32[], metrics).
+      optimizer: not used.
+
+    Returns:
+      fn(key, params, opt_state, logits, train, valid) -> ((loss, metrics), d_logits).
+
+    Source: arXiv:1806.09055, section 2.3, xi = 0.
+    """
+    del train_loss, optimizer  # the first order ignores the inner problem
+    gradient = jax.value_and_grad(valid_loss, argnums=2, has_aux=True)
+
+    def hypergradient(key, params, opt_state, logits, train, valid):
+        del opt_state, train
+        return gradient(key, params, logits, valid)
+
+    return hypergradient
+
+
+@registry.HYPERGRADIENTS.register
+def unrolled(
+    train_loss: types.Loss,
+    valid_loss: types.Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    num_steps: int = 1,
+) -> Callable:
+    """Differentiates through the optimiser's own steps: d L_valid(w_K(a), a) / d a.
+
+    w_0 = w, and w_{k+1} is what ``optimizer`` makes of the gradient of L_train at w_k,
+    momentum, weight decay, schedule and clipping included. Exact: no epsilon. All K
+    steps see the same training batch. The gradient at w_K is taken back step by step:
+    through the optimiser, which gives a direction v, then through L_train by its mixed
+    second derivative along v. As second derivatives commute, that is the forward-mode
+    derivative of d L_train / d a along v: about two gradients, and no intermediate is
+    kept for it, where reverse over reverse keeps all of both.
+
+    Args:
+      train_loss: (key, params, logits, batch) -> (loss f32[], metrics).
+      valid_loss: likewise.
+      optimizer: of w; its state is read, never changed.
+      num_steps: K, at least 1.
+
+    Returns:
+      fn(key, params, opt_state, logits, train, valid) -> ((loss, metrics), d_logits).
+
+    Raises:
+      ValueError: num_steps below 1.
+
+    Source: arXiv:1806.09055, equation 7, for K = 1. Differs: exact where the paper
+    takes finite differences; and its code leaves clipping out of the unrolled step,
+    where this one unrolls the step that is really taken.
+    """
+    if num_steps < 1:
+        raise ValueError(
+            f"num_steps must be at least 1, got {num_steps}. Use first_order for none."
+        )
+    gradient = jax.grad(train_loss, argnums=1, has_aux=True)
+    valid_gradient = jax.value_and_grad(valid_loss, argnums=(1, 2), has_aux=True)
+
+    def hypergradient(key, params, opt_state, logits, train, valid):
+        valid_key, *keys = jax.random.split(key, num_steps + 1)
+
+        def forward(carry, key):
+            params, opt_state = carry
+            grads, _ = gradient(key, params, logits, train)
+            updates, new = optimizer.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), new), (key, grads, carry)
+
+        def backward(carry, kept, argnums=(2, 1)):
+            d_params, d_state, d_logits = carry
+            key, grads, (params, opt_state) = kept
+            direction, d_state, d_params = adjoint.through_update(
+                optimizer, grads, opt_state, params, d_params, d_state
+            )
+            mixed, *inner = adjoint.second_derivatives(
+                train_loss, (key, params, logits, train), direction, argnums
+            )
+            d_params = optax.tree.add(d_params, *inner) if inner else d_params
+            return (d_params, d_state, optax.tree.add(d_logits, mixed)), None
+
+        carry = params, opt_state
+        if num_steps == 1:
+            carry, first = forward(carry, keys[0])
+        else:
+            carry, trail = jax.lax.scan(forward, carry, jnp.stack(keys))
+            first, rest = (
+                jax.tree.map(lambda leaf, part=part: leaf[part], trail)
+                for part in (0, slice(1, None))
+            )
+        value, (d_params, d_logits) = valid_gradient(valid_key, carry[0], logits, valid)
+        d_state = [jnp.zeros_like(leaf) for leaf in adjoint.moving(opt_state)[0]]
+        carry = d_params, d_state, d_logits
+        if num_steps > 1:
+            carry, _ = jax.lax.scan(backward, carry, rest, reverse=True)
+        (_, _, d_logits), _ = backward(carry, first, argnums=(2,))
+        return value, d_logits
+
+    return hypergradient

@@ -1,0 +1,1 @@
+"""What a search does between epochs: watches, decides by perturbation."""

@@ -1,0 +1,92 @@
+"""The two losses of a gradient search: of the parameters, and of the architecture."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import optax
+
+from jnas import networks, types
+from jnas.gradient import mixing
+
+
+class Batch(NamedTuple):
+    """What the two losses are given.
+
+    Attributes:
+      images: f32[B, H, W, F], augmented.
+      labels: i32[B].
+      progress: f32[], 0 to 1 over the search.
+      mask: bool[C, E, O], False for candidates that are out; None for no mask.
+      form_inputs: what the supernet's form needs.
+    """
+
+    images: types.Array
+    labels: types.Array
+    progress: types.Array
+    mask: types.Array | None = None
+    form_inputs: networks.FormInputs = networks.FormInputs()
+
+
+def build_losses(
+    supernet: networks.Supernet,
+    relaxation: types.Relaxation,
+    *,
+    regularizers: Sequence[types.Regularizer] = (),
+    perturbation: types.Perturbation | None = None,
+) -> tuple[types.Loss, types.Loss]:
+    """Builds the training and the validation loss of a supernet.
+
+    Both are the mean cross-entropy at weights = relaxation(key, logits, progress),
+    times the weights of edges where a method has them. The validation loss adds the
+    regularizers. The training loss sees the perturbed weights; the perturbation itself
+    has no gradient.
+
+    Args:
+      supernet: the network.
+      relaxation: logits to weights.
+      regularizers: penalties on the architecture.
+      perturbation: of the weights; None for none.
+
+    Returns:
+      (train_loss, valid_loss), each (key, params, arch, Batch) -> (f32[], metrics).
+    """
+
+    def cross_entropy(key, params, weights, edges, batch):
+        if edges is not None:
+            weights = weights * mixing.edge_weights(supernet.space, edges)[..., None]
+        outputs = supernet.apply(
+            params, batch.images, weights, key=key, form_inputs=batch.form_inputs
+        )
+        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.labels)
+        accuracy = (outputs.argmax(-1) == batch.labels).mean()
+        return loss.mean(), {"accuracy": accuracy}
+
+    def relax(key, logits, batch):
+        return mixing.relax(relaxation, key, logits, batch.mask, batch.progress)
+
+    def train_loss(key, params, arch, batch):
+        relax_key, op_key = jax.random.split(key)
+        logits, edges = mixing.split(arch)
+        weights = relax(relax_key, logits, batch)
+        if perturbation:
+            op_key, perturb_key = jax.random.split(op_key)
+            still = jax.lax.stop_gradient((params, weights, edges))
+
+            def loss(moved):
+                return cross_entropy(op_key, still[0], moved, still[2], batch)[0]
+
+            moved = perturbation(perturb_key, still[1], batch.progress, loss)
+            weights = weights + jax.lax.stop_gradient(moved - weights)
+        return cross_entropy(op_key, params, weights, edges, batch)
+
+    def valid_loss(key, params, arch, batch):
+        relax_key, op_key = jax.random.split(key)
+        logits, edges = mixing.split(arch)
+        weights = relax(relax_key, logits, batch)
+        loss, metrics = cross_entropy(op_key, params, weights, edges, batch)
+        logits = mixing.masked(logits, batch.mask)
+        penalty = sum(r(logits, weights, batch.progress) for r in regularizers)
+        return loss + penalty, metrics
+
+    return train_loss, valid_loss

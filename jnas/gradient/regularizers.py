@@ -1,0 +1,113 @@
+"""Regularizers: penalties on the architecture that are added to its loss.
+
+Each is ``(logits f32[C, E, O], weights f32[C, E, O], progress f32[]) -> f32[]``, where
+weights are what a relaxation made of the logits. A candidate whose logit is -inf is out
+and counts nowhere: neither in a sum nor in the number that a mean divides by.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jnas import registry, types
+from jnas.gradient import relaxations
+
+
+@registry.REGULARIZERS.register
+def zero_one(
+    logits: types.Logits,
+    weights: types.Weights,
+    progress: types.Array,
+    *,
+    strength: float = 10.0,
+):
+    """Rewards weights that are far from a half: -strength mean((weights - 1/2)^2).
+
+    It is meant for ``relaxations.sigmoid``, whose weights are free of each other. The
+    mean is over all cells, edges and candidates. At a half its slope is 0, so it starts
+    to pull once the loss has moved a weight.
+
+    Args:
+      logits: f32[C, E, O]; only tells which candidates are out.
+      weights: f32[C, E, O], in [0, 1].
+      progress: not used; nothing changes over the search.
+      strength: of the penalty.
+
+    Returns:
+      f32[], from -strength / 4 to 0.
+
+    Source: Chu, Zhou, Zhang and Li 2020, arXiv:1911.12126, section 4.
+    """
+    del progress
+    return -strength * jnp.mean((weights - 0.5) ** 2, where=_inside(logits))
+
+
+@registry.REGULARIZERS.register
+def zero_one_l1(
+    logits: types.Logits,
+    weights: types.Weights,
+    progress: types.Array,
+    *,
+    strength: float = 10.0,
+):
+    """Rewards weights that are far from a half: -strength mean(|weights - 1/2|).
+
+    It pulls as hard near a half as far from it; at a half itself its slope is taken
+    to be 0.
+
+    Args:
+      logits: f32[C, E, O]; only tells which candidates are out.
+      weights: f32[C, E, O], in [0, 1].
+      progress: not used; nothing changes over the search.
+      strength: of the penalty.
+
+    Returns:
+      f32[], from -strength / 2 to 0.
+
+    Source: arXiv:1911.12126, section 4, the variant by absolute value.
+    """
+    del progress
+    gap = weights - 0.5
+    # not jnp.abs, whose slope at 0 is 1 in JAX: logits that start at 0 would all grow
+    size = gap * jax.lax.stop_gradient(jnp.sign(gap))
+    return -strength * jnp.mean(size, where=_inside(logits))
+
+
+@registry.REGULARIZERS.register
+def dirichlet_kl(
+    logits: types.Logits,
+    weights: types.Weights,
+    progress: types.Array,
+    *,
+    strength: float = 1e-3,
+):
+    """Keeps ``relaxations.dirichlet`` near uniform: strength sum KL(Dir(c) || Dir(1)).
+
+    c = elu(logits) + 1, and the sum is over cells and edges. With s = sum c over the K
+    candidates that are in, and psi the digamma function, the divergence of an edge is
+    log Gamma(s) - log Gamma(K) + sum [(c - 1)(psi(c) - psi(s)) - log Gamma(c)].
+
+    Args:
+      logits: f32[C, E, O].
+      weights: not used; the penalty is on the distribution, not on its sample.
+      progress: not used; nothing changes over the search.
+      strength: of the penalty.
+
+    Returns:
+      f32[], at least 0; 0 where every logit is 0.
+
+    Source: Chen, Wang, Cheng, Tang and Hsieh 2021, arXiv:2006.10355, section 2.
+    """
+    del weights, progress
+    inside = _inside(logits)
+    c = jnp.where(inside, relaxations.concentration(logits), 1)  # 1 adds 0 to the sum
+    s = jnp.sum(c, -1, keepdims=True, where=inside)
+    gammaln, digamma = jax.scipy.special.gammaln, jax.scipy.special.digamma
+    terms = (c - 1) * (digamma(c) - digamma(s)) - gammaln(c)
+    num_inside = inside.sum(-1).astype(c.dtype)
+    edges = gammaln(s[..., 0]) - gammaln(num_inside) + terms.sum(-1)
+    return strength * edges.sum()
+
+
+def _inside(logits):
+    """Returns bool[C, E, O]: the candidates that are not out."""
+    return ~jnp.isneginf(logits)

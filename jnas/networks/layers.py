@@ -1,0 +1,141 @@
+"""How a network is put together: a stem, groups of layers, heads.
+
+The builders of ``networks/network.py`` say what stands in it.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from jnas import ops
+from jnas.networks import cell, functional, stage
+from jnas.networks import mixture as mixture_lib
+from jnas.networks.skeleton import Shape
+
+
+class Group(NamedTuple):
+    """The cells of one stage, which share one program, or a residual layer."""
+
+    name: str
+    count: int
+    layer: cell.Layer
+    mixture: mixture_lib.Mixture | None
+    last: int  # number of the group's last layer
+    out_features: int
+
+
+def head_norm(num_inputs: int, norm: ops.Norm) -> ops.Norm | None:
+    """Returns the norm before the classifier: NAS-Bench-201 has one, DARTS has none.
+
+    Args:
+      num_inputs: of the cells.
+      norm: inside them; the head's has scale and bias.
+    """
+    return None if num_inputs == 2 else dataclasses.replace(norm, affine=True)
+
+
+def stem(num_inputs: int, shape: Shape, norm: ops.Norm) -> functional.Functional:
+    """Builds a 3x3 convolution and a norm, three times as wide for two-input cells.
+
+    Args:
+      num_inputs: of the cells.
+      shape: of the network.
+      norm: after the convolution.
+    """
+    width = shape.features * (3 if num_inputs == 2 else 1)
+
+    def build(rngs):
+        conv = ops.Conv(shape.channels, width, (3, 3), rngs=rngs)
+        return ops.stack(conv, norm(width, rngs=rngs))
+
+    return functional.functional(build)
+
+
+def groups(
+    plan: list,
+    alike: Callable | None,
+    build: Callable,
+    norm: ops.Norm,
+    width: int | list,
+    remat: bool,
+) -> list:
+    """Groups consecutive layers that are equal, or that ``alike`` maps to one value.
+
+    Args:
+      plan: of ``networks.plan``.
+      alike: place -> what equal layers share; None for the place itself.
+      build: place -> cell.Cell.
+      norm: of residual layers.
+      width: states in a cell's output, one number or one for each kind.
+      remat: whether cells are computed again for the gradient.
+    """
+    groups, number, last_features = [], -1, None
+    for _, run in itertools.groupby(plan, alike):
+        places = list(run)
+        number += len(places)
+        if isinstance(places[0], int):
+            out, mixture = places[0], None
+            layer = cell.residual_layer(last_features, out, norm=norm)
+        else:
+            first = places[0]
+            own = width if isinstance(width, int) else width[first.cell]
+            out = own * first.features
+            cells = [build(place) for place in places]
+            wide = out if alike is None else max(out, *first.in_features)
+            inner = first._replace(in_features=(wide, wide), after_reduction=False)
+            layer = stage.stage(cells, build(inner), out_features=out, remat=remat)
+            mixture = cells[0].mixture
+        name = f"layers_{number - len(places) + 1:02d}"
+        groups.append(Group(name, len(places), layer, mixture, number, out))
+        last_features = out
+    return groups
+
+
+def chain(stem, groups, classifier, auxiliary, dtype) -> cell.Layer:
+    """Puts stem, groups of layers and heads together.
+
+    Args:
+      stem: images -> features.
+      groups: the layers, first to last.
+      classifier: features -> outputs.
+      auxiliary: (layer's number, head), or None.
+      dtype: of the activations; None for that of the images.
+
+    Returns:
+      A Layer of (params, stats, images, context, key) -> ((outputs, auxiliary
+      outputs or None), stats).
+    """
+    fixed = {"stem": stem, "classifier": classifier}
+    if auxiliary:
+        fixed["auxiliary"] = auxiliary[1]
+    names = [*fixed, *(g.name for g in groups)]
+
+    def init(key):
+        inits = [f.init for f in fixed.values()] + [g.layer.init for g in groups]
+        keys = jax.random.split(key, len(names))
+        made = {n: f(k) for n, f, k in zip(names, inits, keys, strict=True)}
+        return {n: m[0] for n, m in made.items()}, {n: m[1] for n, m in made.items()}
+
+    def apply(params, stats, x, context, key):
+        new_stats, extra = dict(stats), None
+
+        def run(name, x):
+            y, new_stats[name] = fixed[name].apply(
+                params[name], stats[name], x, train=context.train
+            )
+            return y
+
+        states = (run("stem", x if dtype is None else x.astype(dtype)),) * 2
+        for i, group in enumerate(groups):
+            ticket = None if key is None else jax.random.fold_in(key, i)
+            states, new_stats[group.name] = group.layer.apply(
+                params[group.name], stats[group.name], states, context, ticket
+            )
+            if auxiliary and context.train and group.last == auxiliary[0]:
+                extra = run("auxiliary", states[1])
+        return (run("classifier", states[1]), extra), new_stats
+
+    return cell.Layer(init, apply)

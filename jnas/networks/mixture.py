@@ -1,0 +1,276 @@
+"""All candidates of all edges of one cell: where the supernet spends its time.
+
+Edges are taken by source node, sources in order, which is a topological order: when an
+edge is reached, every edge into its source has been added. Parameters are stacked over
+edges, one array per operation, and each run of consecutive edges with equal candidates
+is one segment, for which ``networks/walk.py`` builds the scan.
+"""
+
+import dataclasses
+import itertools
+import operator
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jnas import types
+from jnas.networks import edge_scan, functional
+from jnas.networks.edge_scan import Edge as Edge
+
+NONE = "none"  # adds nothing; takes part in the softmax alone
+SKIP = "skip_connect"
+AUXILIARY = "auxiliary_skip"  # parameters of the skip that no logit moves
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How a mixture's candidates are combined; the defaults are DARTS'.
+
+    Attributes:
+      partial: k; 1 / k of the features go through the candidates, the others past them
+        with the sum of an edge's weights, and a channel shuffle follows (PC-DARTS,
+        arXiv:1907.05737).
+      auxiliary_skip: whether each edge also adds a skip that no logit weighs (DARTS-,
+        arXiv:2009.01027); ``apply`` then takes its factor.
+      skip_dropout: whether dropout falls on ``skip_connect`` where it is the identity
+        (P-DARTS, arXiv:1904.12760); ``apply`` then takes its rate.
+      skip_zeros: whether candidates of weight zero are left out of the computation,
+        and what ``networks/walk.py`` says of their gradient.
+    """
+
+    partial: int = 1
+    auxiliary_skip: bool = False
+    skip_dropout: bool = False
+    skip_zeros: bool = False
+
+    def __post_init__(self):
+        """Raises ValueError where partial is below 1."""
+        if self.partial < 1:
+            raise ValueError(
+                f"partial must be at least 1, got {self.partial}. 1 takes all features."
+            )
+
+
+PLAIN = Form()
+
+
+class FormInputs(NamedTuple):
+    """What a form is given in each pass.
+
+    Attributes:
+      auxiliary_skip: f32[] factor of the auxiliary skip.
+      skip_dropout: f32[] rate of the skips' dropout.
+    """
+
+    auxiliary_skip: types.Array | None = None
+    skip_dropout: types.Array | None = None
+
+
+NOTHING = FormInputs()
+
+
+class Mixture(NamedTuple):
+    """The edges of one cell as pure functions.
+
+    Attributes:
+      init: key -> params.
+      apply: (params, inputs, weights f32[E, O], key, FormInputs) -> nodes
+        f32[num_nodes, ...]; inputs are f32[num_inputs, B, H, W, F].
+      segments: how the edges are grouped.
+    """
+
+    init: Callable
+    apply: Callable
+    segments: tuple
+
+
+def mixture(
+    edges: tuple[Edge, ...],
+    *,
+    num_inputs: int,
+    num_nodes: int,
+    features: int,
+    stride: int,
+    norm: Callable,
+    normalise: bool,
+    form: Form = PLAIN,
+) -> Mixture:
+    """Builds the mixed operations of one cell.
+
+    node_t = sum over edges (s, t), candidates o of weights[e, o] * op_o(state_s).
+
+    Args:
+      edges: all edges of the cell.
+      num_inputs: states 0 to num_inputs - 1 are the cell's inputs.
+      num_nodes: the states that follow.
+      features: F of every state.
+      stride: of the edges that leave an input; the others have stride 1.
+      norm: builds the normalisation; it must keep no statistics.
+      normalise: whether pools are followed by a norm.
+      form: how candidates are combined.
+
+    Raises:
+      ValueError: a candidate keeps statistics, which a supernet must not; features
+        that ``form.partial`` does not divide.
+    """
+    if features % form.partial:
+        raise ValueError(
+            f"features must be a multiple of partial={form.partial}, got {features}. "
+            "Choose another number of either."
+        )
+    build = _builder(features // form.partial, norm, normalise)
+    segments = _segments(edges, num_inputs, stride, build, form)
+
+    def init(key):
+        keys = jax.random.split(key, len(segments))
+        return {
+            s.name: _init_segment(k, s) for k, s in zip(keys, segments, strict=True)
+        }
+
+    # At stride 1 all states have one shape and live in one buffer.
+    lead = num_inputs if stride == 1 else 0
+    runs = [edge_scan.walk(s, lead, num_inputs) for s in segments]
+
+    def apply(params, inputs, weights, key=None, extra=NOTHING):
+        weights = _extended(weights, form, extra)
+        shape = (num_nodes, *_strided(inputs.shape[1:], stride))
+        nodes = jnp.zeros(shape, inputs.dtype)
+        states = jnp.concatenate([inputs, nodes]) if lead else nodes
+        for number, (segment, run) in enumerate(zip(segments, runs, strict=True)):
+            apart = segment.edges[0].source < num_inputs and not lead
+            states = run(
+                params[segment.name],
+                weights,
+                states,
+                inputs if apart else None,
+                (
+                    None if key is None else jax.random.fold_in(key, number),
+                    extra.skip_dropout if segment.dropped else None,
+                ),
+            )
+        return states[lead:]
+
+    return Mixture(init, apply, segments)
+
+
+def _strided(shape: tuple, stride: int) -> tuple:
+    b, h, w, f = shape
+    return b, -(-h // stride), -(-w // stride), f
+
+
+def _extended(weights: types.Weights, form: Form, inputs: FormInputs):
+    """Adds the columns that no logit weighs, as ``_columns`` names them."""
+    more = []
+    if form.partial > 1:
+        more.append(weights.sum(-1, keepdims=True))
+    if form.auxiliary_skip:
+        factor = jnp.asarray(inputs.auxiliary_skip, weights.dtype)
+        more.append(jnp.broadcast_to(factor, (len(weights), 1)))
+    return jnp.concatenate([weights, *more], -1) if more else weights
+
+
+def _columns(candidates: tuple[str, ...], form: Form) -> tuple[str, ...]:
+    """Names the columns of the weights."""
+    bypass = ("bypass",) * (form.partial > 1)
+    return candidates + bypass + (AUXILIARY,) * form.auxiliary_skip
+
+
+def _builder(features, norm, normalise) -> Callable:
+    """Returns (name, stride) -> the operation."""
+
+    def build(name, stride):
+        name = SKIP if name == AUXILIARY else name
+        return functional.operation(
+            name, features, stride, norm=norm, normalise=normalise
+        )
+
+    return build
+
+
+def _segments(edges, num_inputs, stride, build, form):
+    by_source = sorted(edges, key=lambda e: (e.source, e.target))
+
+    def kind(edge):
+        return edge.candidates, stride if edge.source < num_inputs else 1
+
+    segments = []
+    for (candidates, step), group in itertools.groupby(by_source, kind):
+        names = _columns(candidates, form)
+        bypass = len(candidates) if form.partial > 1 else None
+        ops = {
+            column: build(name, step)
+            for column, name in enumerate(names)
+            if name != NONE and column != bypass
+        }
+        for column, op in ops.items():
+            _check_pure(names[column], op)
+        dropped = tuple(
+            column
+            for column, name in enumerate(names)
+            if form.skip_dropout and name == SKIP and not ops[column].has_params
+        )
+        stacked = {
+            c: op for c, op in ops.items() if op.has_params or op.draws or c in dropped
+        }
+        segment = edge_scan.Segment(
+            f"edges_{len(segments)}",
+            tuple(group),
+            names,
+            {c: op for c, op in ops.items() if c not in stacked},
+            stacked,
+            step,
+            form.partial,
+            bypass,
+            dropped,
+            form.skip_zeros,
+        )
+        segments.append(segment)
+    return tuple(segments)
+
+
+def _check_pure(name: str, op: functional.Functional) -> None:
+    _, stats = jax.eval_shape(op.init, jax.random.key(0))
+    if jax.tree.leaves(stats):
+        raise ValueError(
+            f"operation {name!r} must keep no statistics in a supernet, got some. "
+            "Normalise with the norm it is given."
+        )
+
+
+def _init_segment(key, segment):
+    names = segment.names
+    keys = jax.random.split(key, max(1, len(segment.stacked)))
+    return {
+        names[column]: jax.vmap(lambda k, op=op: op.init(k)[0])(
+            jax.random.split(k, len(segment.edges))
+        )
+        for k, (column, op) in zip(keys, segment.stacked.items(), strict=False)
+    }
+
+
+def edge_params(
+    mixture: Mixture, params: types.Params, source: int, target: int, name: str
+) -> types.Params:
+    """Cuts one candidate's parameters on one edge out of a mixture's.
+
+    Args:
+      mixture: the mixture.
+      params: its parameters, as ``mixture.init`` gives.
+      source: state the edge leaves.
+      target: state it reaches.
+      name: the candidate.
+
+    Returns:
+      The candidate's own parameters; {} where it has none.
+
+    Raises:
+      KeyError: no such edge.
+    """
+    for segment in mixture.segments:
+        for row, edge in enumerate(segment.edges):
+            if (edge.source, edge.target) == (source, target):
+                stacked = params[segment.name].get(name, {})
+                return jax.tree.map(operator.itemgetter(row), stacked)
+    raise KeyError(f"edge must be one of the cell's, got {(source, target)}.")

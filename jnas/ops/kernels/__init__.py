@@ -1,0 +1,1 @@
+"""Convolutions and pooling as primitives of our own, with every derivative."""

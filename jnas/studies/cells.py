@@ -1,0 +1,121 @@
+"""Cells as a user names them, and as a line shows them."""
+
+import collections
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jnas import registry, spaces
+from jnas.discrete import controllers
+from jnas.run import metrics
+from jnas.spaces import drawing, genotype_text, published
+from jnas.spaces import genotype as genotypes
+from jnas.studies import keys
+
+SKIP = "skip_connect"
+
+
+def find(text: str, *, space: str, seed: int) -> genotypes.Genotype:
+    """Reads a genotype from what a user wrote.
+
+    Args:
+      text: a JSON file, a published name, a NAS-Bench-201 string, or "random".
+      space: the space that random draws from.
+      seed: of the draw.
+
+    Raises:
+      ValueError: none of these, or a bad file; the nearest name is guessed.
+    """
+    if text == "random":
+        drawn = registry.SPACES[space]()
+        return random_cells(drawn, 1, seed=seed)[0]
+    if text.startswith("|"):
+        return genotype_text.from_nasbench201(text)
+    if text in published.names():
+        return published.genotype(text)
+    if os.path.isfile(text):
+        return genotype_text.load(text)
+    raise ValueError(
+        "genotype must be an existing file, a NAS-Bench-201 string, random, or one of "
+        f"{', '.join(published.names())}, got {text!r}. "
+        f"{registry.nearest(text, published.names())}"
+    )
+
+
+def random_cells(space, count: int, *, seed: int) -> list[genotypes.Genotype]:
+    """Draws genotypes uniformly, a function of the seed.
+
+    Args:
+      space: the space.
+      count: how many.
+      seed: of the draw.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), keys.CELLS)
+    draw = controllers.random_search(space.sizes, num_proposals=count)
+    return [space.genotype(e) for e in draw.ask(key, draw.init(key))]
+
+
+def found(
+    genotype: genotypes.Genotype,
+    score: float,
+    *,
+    weights: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+) -> metrics.Found:
+    """Says what a search has found so far: score, skips and operations of its cell.
+
+    Args:
+      genotype: the best cell.
+      score: its own.
+      weights: of ``named_weights``.
+      seed: whose cell it is, of several searches side by side.
+    """
+    skips = sum(op == SKIP for _, cell in genotype.cells for _, _, op in cell.edges)
+    best = f"{score:.4g}, skips {skips} ({short(genotype)})"
+    return metrics.Found(
+        best,
+        genotype_text.to_json(genotype),
+        functools.partial(drawing.to_png, genotype),
+        weights,
+        seed,
+    )
+
+
+def named_weights(space: spaces.CellSpace, weights: np.ndarray) -> dict[str, Any]:
+    """Returns mixing weights by name: cell -> "0->2" -> operation -> weight.
+
+    Args:
+      space: of the cells.
+      weights: f[C, E, O].
+    """
+    return {
+        name: {
+            f"{source}->{to}": dict(
+                zip(
+                    space.candidates_of(c, e),
+                    (round(float(w), 5) for w in weights[c, e]),
+                    strict=True,
+                )
+            )
+            for e, (source, to) in enumerate(space.edges)
+        }
+        for c, name in enumerate(space.cells)
+    }
+
+
+def short(genotype: genotypes.Genotype) -> str:
+    """Returns the operations of each cell, counted, the most frequent first.
+
+    Args:
+      genotype: the cells.
+    """
+    cells = []
+    for name, cell in genotype.cells:
+        counts = collections.Counter(op for _, _, op in cell.edges)
+        listed = ", ".join(f"{n} {op}" for op, n in counts.most_common())
+        cells.append(f"{name}: {listed}")
+    return "; ".join(cells)

@@ -1,0 +1,230 @@
+"""The stages of a comparison: check what was asked, run each controller, tell."""
+
+import dataclasses
+import inspect
+import json
+import math
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import registry, report
+from jnas.discrete import comparison, objectives, tables
+from jnas.discrete.tables import choice
+from jnas.run import files, workdir
+from jnas.studies import closing
+
+RANDOM = "random_search"
+MAX_EVALUATIONS = 10**8  # of all runs together: they are kept in memory
+SECONDS = "seconds"
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareSettings:
+    """What is compared.
+
+    Attributes:
+      controllers: names in ``registry.CONTROLLERS``; random search is added.
+      objective: "table:" and a name or a file.
+      num_runs: S, of each controller.
+      budget_evaluations: of each run; or
+      budget_seconds: of each run, by the table's ``seconds``.
+      signal: metrics; the first chooses a run's answer, all are what a controller of
+        several objectives sees. ``-`` in front negates.
+      report: metrics that are told; the last one is judged.
+    """
+
+    controllers: tuple[str, ...]
+    objective: str
+    num_runs: int = 500
+    budget_evaluations: int | None = None
+    budget_seconds: float | None = None
+    signal: tuple[str, ...] = ("valid",)
+    report: tuple[str, ...] = ("valid", "test")
+
+
+class Plan(NamedTuple):
+    """A comparison that can be run.
+
+    Attributes:
+      settings: what was asked.
+      table: the benchmark.
+      controllers: name -> controller, random search first.
+      objective: signal, report and, where they are a budget, seconds.
+      num_evaluations: T, that any run can pay for.
+      budget: in evaluations or seconds.
+    """
+
+    settings: CompareSettings
+    table: tables.Table
+    controllers: dict[str, Any]
+    objective: Any
+    num_evaluations: int
+    budget: float
+
+
+def prepare(settings: CompareSettings) -> Plan:
+    """Looks everything up, before anything runs.
+
+    Args:
+      settings: what is compared.
+
+    Raises:
+      ValueError: no budget or two, an unknown metric, or seconds that the table lacks.
+      KeyError: an unknown controller or table; the nearest is guessed.
+    """
+    evaluations, seconds = settings.budget_evaluations, settings.budget_seconds
+    if (evaluations is None) == (seconds is None):
+        raise ValueError(
+            "budget must be one of --budget_evaluations and --budget_seconds, got "
+            f"{'neither' if seconds is None else 'both'}. Give one."
+        )
+    table = choice.load_table(settings.objective)
+    choice.check_metrics(table, settings.signal, settings.report)
+    names = [*settings.signal, *settings.report]
+    if seconds is not None:
+        names.append(SECONDS)
+        least = float(np.nanmin(table.column(SECONDS)))
+        if seconds < least or least <= 0:
+            raise ValueError(
+                f"budget_seconds must pay for the cheapest cell's {least:.4g} s, got "
+                f"{seconds}. Raise it."
+            )
+        evaluations = math.ceil(seconds / least)
+    if evaluations > MAX_EVALUATIONS // settings.num_runs:
+        raise ValueError(
+            f"budget must be at most {MAX_EVALUATIONS} evaluations of all runs, got "
+            f"{evaluations} for each of {settings.num_runs}. Lower it."
+        )
+    objective = objectives.table(table, names)
+    chosen = dict.fromkeys([RANDOM, *settings.controllers])
+    made = {
+        name: registry.CONTROLLERS[name](table.sizes, **_width(name, settings))
+        for name in chosen
+    }
+    budget = float(evaluations if seconds is None else seconds)
+    return Plan(settings, table, made, objective, evaluations, budget)
+
+
+def _width(name: str, settings: CompareSettings) -> dict[str, int]:
+    """A controller of several objectives is told how many columns they are."""
+    takes = inspect.signature(registry.CONTROLLERS[name]).parameters
+    if "num_objectives" not in takes:
+        return {}
+    return {"num_objectives": len(settings.signal)}
+
+
+def compare(run: workdir.Run, plan: Plan, *, seed: int) -> tuple[dict, str]:
+    """Runs every controller as a phase of its own, and writes what they came to.
+
+    Args:
+      run: the open run; finished here.
+      plan: what is run.
+      seed: of all runs.
+
+    Returns:
+      (result, text): controller -> metric -> mean, sd and n, with ``evaluations``
+      (mean), ``wall_seconds`` and ``compile_seconds``; and the printed table.
+    """
+    found = {name: _phase(run, plan, name, seed) for name in plan.controllers}
+    judged = plan.settings.report[-1]
+    best = float(np.nanmax(plan.table.column(judged)))
+    result, rows = {}, []
+    random = np.array(found[RANDOM]["final"], np.float64)[:, -1]
+    for name, one in found.items():
+        final = np.array(one["final"], np.float64)
+        told = dict(zip(plan.settings.report, final.T, strict=True))
+        result[name] = {
+            metric: {
+                "mean": float(values.mean()),
+                "sd": float(values.std(ddof=1)),
+                "n": len(values),
+            }
+            for metric, values in told.items()
+        } | {n: one[n] for n in ("evaluations", "wall_seconds", "compile_seconds")}
+        p = None if name == RANDOM else comparison.p_value(final[:, -1], random)
+        rows.append(
+            [name]
+            + [f"{v.mean():.2f} ± {v.std(ddof=1):.2f}" for v in told.values()]
+            + [f"{best - final[:, -1].mean():.2f}", _significance(p)]
+            + [round(one["evaluations"], 1), f"{one['wall_seconds']:.3g}"]
+        )
+    header = ["controller", *plan.settings.report, f"regret of {judged}"]
+    header += ["p against random", "evaluations", "wall seconds"]
+    table = report.Table(header, rows)
+    _close(run, plan, result, table, _traces(plan, found, judged))
+    return result, report.markdown(table)
+
+
+def _phase(run: workdir.Run, plan: Plan, name: str, seed: int) -> dict[str, Any]:
+    phase = run.phase(name, 1)
+    if phase.result is not None:
+        return phase.result
+    saved = phase.restore({"step": jnp.int32(0)})
+    settings, width = plan.settings, len(plan.settings.signal)
+    runs = comparison.play(
+        plan.controllers[name],
+        plan.objective,
+        num_runs=settings.num_runs,
+        num_evaluations=plan.num_evaluations,
+        seed=seed,
+    )
+    costs = np.ones(runs.scores.shape[:2])
+    if settings.budget_seconds is not None:
+        costs = runs.scores[:, :, -1]
+    told = slice(width, width + len(settings.report))
+    outcome = comparison.judge(
+        runs.scores, costs, plan.budget, judged=width + len(settings.report) - 1
+    )
+    figures = {
+        "mean": float(outcome.final[:, told][:, -1].mean()),
+        "evaluations": float(outcome.evaluations.mean()),
+        "wall_seconds": round(runs.seconds, 5),
+        "compile_seconds": round(runs.compile_seconds, 3),
+    }
+    if saved is None:  # else it was broken off between its step and its end
+        phase.observe(1, {"step": jnp.int32(1)}, figures)
+    whole = np.isfinite(outcome.trace).all(0)
+    quartiles = np.quantile(outcome.trace[:, whole], (0.25, 0.5, 0.75), axis=0)
+    phase.end(
+        figures
+        | {
+            "final": outcome.final[:, told],
+            "cost": outcome.cost[whole],
+            "quartiles": quartiles,
+        }
+    )
+    return phase.result
+
+
+def _significance(p: float | None) -> str:
+    if p is None:
+        return "-"
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def _traces(plan: Plan, found: dict[str, dict], judged: str) -> dict[str, Any]:
+    """The content of traces.json."""
+    seconds = plan.settings.budget_seconds is not None
+    traces = {
+        name: {
+            "cost": one["cost"],
+            "quartiles": one["quartiles"],
+            "n": len(one["final"]),
+        }
+        for name, one in found.items()
+    }
+    x_label = "simulated seconds" if seconds else "evaluations"
+    return {"x_label": x_label, "y_label": judged, "traces": traces}
+
+
+def _close(run, plan, result, table, traces) -> None:
+    run.write_text("traces.json", json.dumps(files.plain(traces), allow_nan=False))
+    run.write_text("traces.svg", report.to_svg(report.charts.traces(traces)))
+    settings = plan.settings
+    budget = f"{plan.budget:g} " + (
+        "evaluations" if settings.budget_seconds is None else "simulated seconds"
+    )
+    title = f"{settings.objective}, {budget}, {settings.num_runs} runs each"
+    closing.finish(run, result, tables={f"{title}; mean ± sd": table})

@@ -1,0 +1,293 @@
+"""A comparison of gradient methods on a table: every method, then random search."""
+
+import dataclasses
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jnas import data as data_lib
+from jnas import gradient, registry, report, spaces
+from jnas.discrete import comparison, controllers, objectives, tables
+from jnas.discrete.tables import choice
+from jnas.gradient import methods
+from jnas.run import workdir
+from jnas.studies import closing, keys, search_gradient
+
+ALL = "all"
+SAMPLE = 1000  # cells that a method's ranking is judged on
+RANDOM_RUNS = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodsSettings:
+    """What is compared.
+
+    Attributes:
+      methods: names in ``registry.METHODS``, or "all".
+      space: name in ``registry.SPACES``.
+      objective: "table:" and a name or a file.
+      num_seeds: S searches of each method, at least 2.
+      epochs: of each search.
+      batch_size: B.
+      features: F of the first cells.
+      layers: cells of a stage.
+      logits_rate_factor: of each method's own learning rate of the logits, which is
+        made for tens of thousands of steps.
+      images_per_cell: training images that one row of the table took.
+      signal: metric that random search climbs.
+      report: metric that the found cells are judged by.
+    """
+
+    methods: tuple[str, ...]
+    space: str
+    objective: str
+    num_seeds: int
+    epochs: int
+    batch_size: int
+    features: int
+    layers: int
+    logits_rate_factor: float
+    images_per_cell: int
+    signal: str
+    report: str
+
+
+class Plan(NamedTuple):
+    """A comparison that can be run.
+
+    Attributes:
+      settings: what was asked.
+      space: of cells.
+      table: the benchmark.
+      methods: name -> method, with the comparison's budget.
+      dataset: that is searched on.
+    """
+
+    settings: MethodsSettings
+    space: spaces.CellSpace
+    table: tables.Table
+    methods: dict[str, methods.Method]
+    dataset: data_lib.Dataset
+
+
+def prepare(settings: MethodsSettings, dataset: data_lib.Dataset) -> Plan:
+    """Looks everything up, before anything runs.
+
+    Args:
+      settings: what is compared.
+      dataset: that is searched on.
+
+    Raises:
+      ValueError: a table of another space, an unknown metric.
+      KeyError: an unknown method, space or table; the nearest is guessed.
+    """
+    space = registry.SPACES[settings.space]()
+    table = choice.load_table(settings.objective)
+    if tuple(table.sizes) != space.sizes:
+        raise ValueError(
+            f"objective must be a table of {settings.space}, got one with sizes "
+            f"{tuple(table.sizes)}. Name its own --space."
+        )
+    table.column(settings.signal)
+    table.column(settings.report)
+    names = settings.methods
+    if ALL in names:
+        names = tuple(registry.METHODS)
+    made = {name: _budgeted(registry.METHODS[name](), settings) for name in names}
+    for method in made.values():
+        gradient.check(method, space)
+    return Plan(settings, space, table, made, dataset)
+
+
+def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Method:
+    """Gives a method the comparison's size; what is counted in epochs is scaled."""
+    rises = method.early_stopping or method.adaptive_decay
+    tuning = round(method.projection_epochs * settings.epochs / method.epochs)
+    return dataclasses.replace(
+        method,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        features=settings.features,
+        layers=settings.layers,
+        logits_learning_rate=(
+            method.logits_learning_rate * settings.logits_rate_factor
+        ),
+        projection_epochs=max(1, tuning) if method.projection_epochs else 0,
+        stages=_dividing(method.stages, settings.features),
+        watch_interval=method.watch_interval if rises else 0,
+    )
+
+
+def _dividing(stages: tuple, features: int) -> tuple:
+    """Makes partial channels divide the features: smaller ones, each below the last."""
+    found, most = [], features
+    for stage in stages:
+        partial = stage.partial
+        if partial > 1:
+            fitting = [k for k in range(1, min(partial, most) + 1) if not features % k]
+            partial, most = fitting[-1], max(1, fitting[-1] - 1)
+        found.append(dataclasses.replace(stage, partial=partial))
+    return tuple(found)
+
+
+def compare_methods(
+    run: workdir.Run, plan: Plan, *, seed: int
+) -> tuple[dict[str, Any], str]:
+    """Searches with every method, looks its cells up, and writes what they came to.
+
+    Args:
+      run: the open run; finished here.
+      plan: what is run.
+      seed: of all searches.
+
+    Returns:
+      (result, text): method -> figures, and the printed table.
+    """
+    settings = plan.settings
+    truth = plan.table.column(settings.report)
+    sample = _sample(plan, seed)
+    result, rows = {}, []
+    for name, method in plan.methods.items():
+        found = search_gradient.search_cells(
+            run,
+            plan.dataset,
+            plan.space,
+            search_gradient.SearchSettings(method, num_seeds=settings.num_seeds),
+            seed=seed,
+            prefix=f"{name}_",
+        )
+        result[name] = _judge(plan, found, truth, sample)
+        rows.append(_row(name, result[name]))
+    result["random_search"] = _random(plan, truth, seed)
+    rows.append(_row("random_search", result["random_search"]))
+    header = [
+        "method",
+        f"{settings.report}",
+        "best",
+        "percentile",
+        "Kendall's tau",
+        "skips",
+        "seconds",
+    ]
+    table = report.Table(header, rows)
+    text = report.markdown(table)
+    title = (
+        f"{settings.space} on {plan.dataset.name}, {settings.num_seeds} searches of "
+        f"{settings.epochs} epochs each; mean ± sd"
+    )
+    closing.finish(run, result, tables={title: table})
+    return result, text
+
+
+def _sample(plan: Plan, seed: int) -> np.ndarray:
+    """i32[N, G]: the cells that rankings are judged on, the same for all methods."""
+    key = jax.random.fold_in(jax.random.key(seed), keys.CELLS)
+    draw = controllers.random_search(plan.table.sizes, num_proposals=SAMPLE)
+    drawn = np.unique(np.asarray(draw.ask(key, draw.init(key))), axis=0)
+    rows = np.asarray(plan.table.row(drawn))
+    return drawn[rows < plan.table.num_rows]
+
+
+def _judge(plan: Plan, found: search_gradient.Found, truth: np.ndarray, sample) -> dict:
+    """Holds the cells and the ranking of each seed against the table."""
+    from scipy import stats  # late: it costs as much as importing JAX
+
+    rows = np.asarray(plan.table.row(found.encodings))
+    accuracy = truth[rows].astype(np.float64)
+    true_sample = truth[np.asarray(plan.table.row(sample))]
+    masks = np.asarray(jax.vmap(plan.space.weights)(sample)) > 0
+    taus = [
+        float(stats.kendalltau(_ranks(weights, masks), true_sample).statistic)
+        for weights in found.weights
+    ]
+    skips = [
+        sum(op == "skip_connect" for _, c in plan.space.genotype(e).cells
+            for _, _, op in c.edges)
+        for e in found.encodings
+    ]  # fmt: skip
+    return {
+        plan.settings.report: _spread(accuracy),
+        "best": float(accuracy.max()),
+        "percentile": _spread(percentile(truth, accuracy)),
+        "tau": _spread(np.array(taus)),
+        "skip_connects": _spread(np.array(skips, np.float64)),
+        "evaluations": 0,
+        "wall_seconds": found.result["seconds"],
+    }
+
+
+def _ranks(weights: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """f64[N]: the logarithm of the product of a cell's weights."""
+    with np.errstate(divide="ignore"):
+        logs = np.maximum(np.log(weights), -1e6)
+    return (logs[None] * masks).sum((1, 2, 3))
+
+
+def percentile(truth: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Returns the share, in percent, of a table's cells that are worse.
+
+    Args:
+      truth: f[N] of all cells; NaN for unknown ones.
+      values: f[S].
+
+    Returns:
+      f64[S]; of equal cells half count as worse.
+    """
+    known = np.sort(truth[np.isfinite(truth)])
+    below = np.searchsorted(known, values.astype(known.dtype), "left")
+    upto = np.searchsorted(known, values.astype(known.dtype), "right")
+    return 50.0 * (below + upto) / len(known)
+
+
+def _random(plan: Plan, truth: np.ndarray, seed: int) -> dict[str, Any]:
+    """Random search that trains as many images as a gradient search does."""
+    settings = plan.settings
+    train = round(len(plan.dataset.y_train) * 0.5) // settings.batch_size
+    images = 2 * settings.epochs * train * settings.batch_size
+    evaluations = max(1, images // settings.images_per_cell)
+    began = time.perf_counter()
+    runs = comparison.play(
+        controllers.random_search(plan.table.sizes),
+        objectives.table(plan.table, [settings.signal, settings.report]),
+        num_runs=RANDOM_RUNS,
+        num_evaluations=evaluations,
+        seed=seed,
+    )
+    outcome = comparison.judge(
+        runs.scores, np.ones(runs.scores.shape[:2]), evaluations, judged=1
+    )
+    accuracy = outcome.final[:, 1]
+    return {
+        settings.report: _spread(accuracy),
+        "best": float(accuracy.max()),
+        "percentile": _spread(percentile(truth, accuracy)),
+        "evaluations": evaluations,
+        "wall_seconds": round(time.perf_counter() - began, 2),
+    }
+
+
+def _spread(values: np.ndarray) -> dict[str, Any]:
+    deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(values.mean()), "sd": deviation, "n": len(values)}
+
+
+def _row(name: str, figures: dict[str, Any]) -> list[Any]:
+    metric = next(iter(figures))
+
+    def shown(key, digits):
+        if key not in figures:
+            return "-"
+        one = figures[key]
+        return f"{one['mean']:.{digits}f} ± {one['sd']:.{digits}f}"
+
+    return [
+        name,
+        shown(metric, 2),
+        f"{figures['best']:.2f}",
+        shown("percentile", 1),
+        shown("tau", 2),
+        shown("skip_connects", 1),
+        f"{figures['wall_seconds']:.0f}",
+    ]

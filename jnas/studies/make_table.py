@@ -1,0 +1,214 @@
+"""Making a benchmark: every cell of a small space trained from scratch, as a phase."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import data as data_lib
+from jnas import networks, spaces
+from jnas.discrete import objectives, tables
+from jnas.run import workdir
+
+PARTS = ("valid", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSettings:
+    """How each cell is trained; the defaults are those of ``tables.digits201``.
+
+    Attributes:
+      features: F of the first cells.
+      layers: cells (of a stage, for cells of one input).
+      batch_size: B.
+      epochs: of the full budget.
+      short_epochs: of the short budget, a training of its own.
+      valid_rate: fraction of the training images that validates.
+      learning_rate: of the first epoch.
+      num_seeds: S trainings of each cell and budget.
+    """
+
+    features: int = 8
+    layers: int = 1
+    batch_size: int = 40
+    epochs: int = 12
+    short_epochs: int = 3
+    valid_rate: float = 0.88
+    learning_rate: float = 0.1
+    num_seeds: int = 3
+
+    def __post_init__(self):
+        """Raises ValueError where the short budget is not shorter."""
+        if self.short_epochs >= self.epochs:
+            raise ValueError(
+                f"short_epochs must be below epochs, {self.epochs}, got "
+                f"{self.short_epochs}. Lower it."
+            )
+
+    @property
+    def budgets(self) -> tuple[int, int]:
+        """The short and the full budget, in epochs."""
+        return self.short_epochs, self.epochs
+
+
+def trainer(
+    dataset: data_lib.Dataset,
+    space: spaces.CellSpace,
+    settings: TableSettings,
+    *,
+    seed: int,
+) -> Callable[[int, int, Any], tuple[np.ndarray, np.ndarray]]:
+    """Builds (number, trial, device) -> what one training of a cell gives.
+
+    Args:
+      dataset: its training part is split in two; images are not augmented.
+      space: of the cells.
+      settings: of the trainings.
+      seed: of the split and, with number and trial, of each training.
+
+    Returns:
+      The function: number is ``encoding.index`` of the cell, trial counts its
+      trainings. It gives accuracies f32[budgets, parts] in percent, and seconds
+      f32[budgets], evaluation included; the first call on a device compiles.
+    """
+    rows = data_lib.stratified(seed, dataset.y_train, settings.valid_rate)
+    train, valid = (
+        (jnp.asarray(dataset.x_train[i]), jnp.asarray(dataset.y_train[i])) for i in rows
+    )
+    test = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
+    mean, std = dataset.mean_std
+    shape = networks.Shape(
+        settings.features,
+        settings.layers,
+        dataset.num_classes,
+        dataset.image_shape[-1],
+    )
+    objective = [
+        jax.jit(
+            objectives.scratch(
+                space,
+                shape,
+                train,
+                (valid, test),
+                augment=data_lib.Augment(mean, std),
+                num_epochs=epochs,
+                batch_size=settings.batch_size,
+                learning_rate=settings.learning_rate,
+            )
+        )
+        for epochs in settings.budgets
+    ]
+
+    def run(number, trial, device=None):
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        keys = jax.random.split(jax.random.fold_in(key, trial), len(objective))
+        encoding = spaces.encoding.from_index(number, space.sizes)[None]
+        scores, seconds = [], []
+        for one_key, one in zip(keys, objective, strict=True):
+            args = jax.device_put((one_key, encoding), device)
+            began = time.perf_counter()
+            scores.append(np.asarray(one(*args))[0])
+            seconds.append(time.perf_counter() - began)
+        return 100 * np.stack(scores), np.float32(seconds)
+
+    return run
+
+
+def train_all(
+    run: workdir.Run,
+    dataset: data_lib.Dataset,
+    space: spaces.CellSpace,
+    settings: TableSettings,
+    *,
+    seed: int,
+) -> tables.Table:
+    """Trains every cell of a space that is no other's graph, as the phase ``table``.
+
+    Each device of the machine trains cells of its own.
+
+    Args:
+      run: the open run.
+      dataset: the images.
+      space: of at most a million cells.
+      settings: of the trainings.
+      seed: of the split and of all trainings.
+
+    Returns:
+      The table: mean accuracies ``valid_E`` and ``test_E`` for E epochs, those of each
+      seed, ``seconds_E``, the least of the seeds', ``seconds`` of the full budget,
+      ``parameters``.
+    """
+    first = spaces.representatives(space)
+    numbers = np.unique(first)
+    shape = settings.num_seeds, len(numbers), len(settings.budgets)
+    empty = {
+        "scores": jnp.zeros((*shape, len(PARTS))),
+        "seconds": jnp.zeros(shape),
+    }
+    phase = run.phase("table", settings.num_seeds * len(numbers))
+    if phase.result is None:
+        done, state = phase.restore(jax.eval_shape(lambda: empty)) or (0, empty)
+        state = {name: np.array(leaf) for name, leaf in state.items()}
+        _fill(phase, trainer(dataset, space, settings, seed=seed), numbers, done, state)
+        phase.end(state | {"elapsed": round(phase.seconds, 1)})
+    state = {name: np.float32(phase.result[name]) for name in empty}
+    place = np.searchsorted(numbers, first)
+    return _table(run, space, settings, dataset, state, place)
+
+
+def _fill(phase, train, numbers: np.ndarray, done: int, state: dict) -> None:
+    """Trains what is left, some on each device at a time, seed after seed."""
+    devices = jax.local_devices()
+    with futures.ThreadPoolExecutor(len(devices)) as pool:
+        for device in devices:
+            train(int(numbers[0]), 0, device)  # compiles
+        while done < phase.num_steps:
+            stop = min(phase.num_steps, done + max(len(devices), phase.suggest_steps()))
+            units = [divmod(step, len(numbers)) for step in range(done, stop)]
+
+            def work(lane, units=units):
+                mine = units[lane :: len(devices)]
+                return [train(int(numbers[n]), t, devices[lane]) for t, n in mine]
+
+            lanes = list(pool.map(work, range(len(devices))))
+            for i, (trial, n) in enumerate(units):
+                scores, seconds = lanes[i % len(devices)][i // len(devices)]
+                state["scores"][trial, n], state["seconds"][trial, n] = scores, seconds
+            done = stop
+            seen = state["scores"].reshape(-1, *state["scores"].shape[2:])[:done, -1, 0]
+            metrics = {"mean_valid": seen.mean(), "best_valid": seen.max()}
+            saved = {name: jnp.asarray(leaf) for name, leaf in state.items()}
+            phase.observe(done, saved, metrics)
+
+
+def _table(run, space, settings, dataset, state, place) -> tables.Table:
+    metrics: dict[str, np.ndarray] = {}
+    for b, epochs in enumerate(settings.budgets):
+        for p, part in enumerate(PARTS):
+            trials = state["scores"][:, place, b, p]
+            metrics[f"{part}_{epochs}"] = trials.mean(0)
+            for trial, values in enumerate(trials):
+                metrics[f"{part}_{epochs}_seed{trial}"] = values
+        metrics[f"seconds_{epochs}"] = state["seconds"][:, place, b].min(0)
+    metrics["seconds"] = metrics[f"seconds_{settings.epochs}"]
+    metrics["parameters"] = _parameters(space, settings, dataset)
+    return tables.Table(run.workdir.name, space.sizes, space.gene_names, metrics)
+
+
+def _parameters(space, settings, dataset) -> np.ndarray:
+    """Counts f32[N] parameters of each cell's derived network."""
+    shape = networks.Shape(
+        settings.features,
+        settings.layers,
+        dataset.num_classes,
+        dataset.image_shape[-1],
+    )
+    costs = networks.edge_costs(space, shape, dataset.image_shape)["parameters"]
+    rows = np.indices(space.sizes, np.int32).reshape(len(space.sizes), -1).T
+    count = jax.jit(jax.vmap(lambda encoding: costs.of(space.weights(encoding))))
+    return np.asarray(count(jnp.asarray(rows)))

@@ -1,0 +1,1 @@
+"""Training as one compiled program, and what it is made of."""

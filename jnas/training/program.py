@@ -1,0 +1,270 @@
+"""A run of equal steps as one compiled program, and the one host loop that drives it.
+
+The whole data set lies on the device. One compiled loop shuffles, gathers and steps;
+its bounds are data, so any stretch of an epoch (usually the whole of it) is one call of
+the same executable, and a run gives the same bits however it is cut into calls.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jnas import types
+from jnas.data import batches
+from jnas.training import devices
+from jnas.training.devices import default_over_runs as default_over_runs
+from jnas.training.devices import divided as divided
+from jnas.training.devices import in_turn as in_turn
+from jnas.training.devices import together as together
+
+
+class State(NamedTuple):
+    """What a program carries from call to call.
+
+    Attributes:
+      key: of the whole run; each step folds its number into it.
+      inner: the method's own state.
+      sums: metric -> f32[], summed over the steps of this epoch so far.
+      broken: i32[], the first step, from 1, with a metric that was not finite; else 0.
+    """
+
+    key: types.Key
+    inner: Any
+    sums: dict[str, types.Array]
+    broken: types.Array
+
+
+class Clock(NamedTuple):
+    """When a step is.
+
+    Attributes:
+      epoch: i32[], from 0.
+      progress: f32[], from 0 to 1 over the run.
+    """
+
+    epoch: types.Array
+    progress: types.Array
+
+
+class Program(NamedTuple):
+    """A run as pure functions.
+
+    Attributes:
+      init: key -> State.
+      advance: (state, start, stop, parts) -> (State, metrics). Runs the steps from
+        start up to stop, which must lie in one epoch; metrics are means over the
+        epoch's steps up to stop. Compiled once; state is donated.
+      num_steps: of the whole run.
+      steps_per_epoch: of one epoch.
+      metrics: the metrics' names, in the order in which a person wants them.
+      num_seeds: S runs side by side, each array of the state with a leading axis S;
+        None for one run without that axis.
+      at_epoch_end: (state, epoch, parts) -> (State, metrics), called between epochs;
+        None for nothing. Compiled once; state is donated.
+      ended: state -> bool[] or bool[S], whether a run may end before its last step;
+        None for never.
+    """
+
+    init: Callable[[types.Key], State]
+    advance: Callable[..., tuple[State, dict[str, types.Array]]]
+    num_steps: int
+    steps_per_epoch: int
+    metrics: tuple[str, ...]
+    num_seeds: int | None
+    at_epoch_end: Callable | None = None
+    ended: Callable[[State], types.Array] | None = None
+
+
+def program(
+    init: Callable[[types.Key], Any],
+    step: Callable[..., tuple[Any, dict[str, types.Array]]],
+    *,
+    metrics: tuple[str, ...],
+    num_examples: tuple[int, ...],
+    batch_size: int,
+    num_epochs: int,
+    num_seeds: int | None = None,
+    over_seeds: Callable | None = None,
+    at_epoch_end: Callable | None = None,
+    ended: Callable | None = None,
+) -> Program:
+    """Builds a program from one step.
+
+    An epoch is one pass over the first part; the other parts turn at the same pace,
+    each in an order of its own, and start again when they end. Orders are a pure
+    function of key and epoch.
+
+    Args:
+      init: key -> the method's state.
+      step: (key, Clock, state, batches) -> (state, metrics), with one batch (images,
+        labels) for each part.
+      metrics: the names of the metrics that step returns.
+      num_examples: N of each part.
+      batch_size: B.
+      num_epochs: passes over the first part.
+      num_seeds: S independent runs, or None for one.
+      over_seeds: (function, states with a leading axis S) -> results likewise;
+        ``divided`` when None. The numbers are the same.
+      at_epoch_end: (key, Clock, state, parts) -> (state, metrics) between epochs, with
+        the whole parts.
+      ended: state -> bool[], asked after it.
+
+    Raises:
+      ValueError: no epoch, no seed, or a part smaller than a batch.
+    """
+    for name, value in dict(num_epochs=num_epochs, num_seeds=num_seeds or 1).items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}. Raise it.")
+    over_seeds = over_seeds or devices.divided
+    sizes = [batches.num_batches(n, batch_size) for n in num_examples]
+    steps_per_epoch = sizes[0]
+    num_steps = num_epochs * steps_per_epoch
+    if num_steps >= 2**31:
+        raise ValueError(
+            f"num_epochs must give fewer than 2**31 steps, got {num_epochs} of "
+            f"{steps_per_epoch}. Lower it."
+        )
+
+    def start(key):
+        init_key, run_key = jax.random.split(key)
+        sums = {name: jnp.zeros(()) for name in metrics}
+        return State(run_key, init(init_key), sums, jnp.int32(0))
+
+    def orders(key, epoch):
+        return [
+            batches.order(jax.random.fold_in(key, part), epoch, n, batch_size)
+            for part, n in enumerate(num_examples)
+        ]
+
+    def advance(state, first, stop, parts):
+        order_key, step_key, _ = jax.random.split(state.key, 3)
+        rows = orders(order_key, first // steps_per_epoch)
+
+        def body(number, carry):
+            inner, sums, broken = carry
+            place = number % steps_per_epoch
+            picked = tuple(
+                batches.take(x, y, order[place % size])
+                for (x, y), order, size in zip(parts, rows, sizes, strict=True)
+            )
+            key = jax.random.fold_in(step_key, number)
+            clock = Clock(number // steps_per_epoch, number / num_steps)
+            inner, new = step(key, clock, inner, picked)
+            healthy = jnp.isfinite(jnp.stack([new[name] for name in metrics])).all()
+            broken = jnp.where(healthy | (broken > 0), broken, number + 1)
+            return inner, {name: sums[name] + new[name] for name in metrics}, broken
+
+        begins = first % steps_per_epoch == 0
+        sums = {n: jnp.where(begins, 0.0, s) for n, s in state.sums.items()}
+        carry = state.inner, sums, state.broken
+        inner, sums, broken = jax.lax.fori_loop(first, stop, body, carry)
+        done = (stop - 1) % steps_per_epoch + 1
+        means = {n: s / done for n, s in sums.items()}
+        return State(state.key, inner, sums, broken), means
+
+    def between(state, epoch, parts):
+        progress = (epoch + 1) / num_epochs
+        _, _, between_key = jax.random.split(state.key, 3)
+        key = jax.random.fold_in(between_key, epoch)
+        inner, new = at_epoch_end(key, Clock(epoch, progress), state.inner, parts)
+        return state._replace(inner=inner), new
+
+    if num_seeds is not None:
+        one_start, one_advance, one_between = start, advance, between
+
+        def advance(state, first, stop, parts):
+            def one(state):
+                return one_advance(state, first, stop, parts)
+
+            return over_seeds(one, state)
+
+        def between(state, epoch, parts):
+            return over_seeds(lambda state: one_between(state, epoch, parts), state)
+
+        def start(key):
+            return jax.vmap(one_start)(jax.random.split(key, num_seeds))
+
+    return Program(
+        once(start),
+        jax.jit(advance, donate_argnums=0),
+        num_steps,
+        steps_per_epoch,
+        metrics,
+        num_seeds,
+        jax.jit(between, donate_argnums=0) if at_epoch_end else None,
+        (lambda state: ended(state.inner)) if ended else None,
+    )
+
+
+def once(function: Callable) -> Callable:
+    """Compiles a function that will run one time, such as a network's init.
+
+    On CPU without optimisation, which may round the last bit in another way: the
+    initial values of the DARTS supernet of 8 layers take 4 s to compile so, 17 s
+    otherwise.
+
+    Args:
+      function: of arrays. Inside another compiled or mapped function it is a part of
+        that one.
+    """
+    cheap = jax.default_backend() == "cpu"
+    options = {"xla_backend_optimization_level": 0} if cheap else None
+    compiled = jax.jit(function, compiler_options=options)
+
+    @functools.wraps(function)
+    def call(*args):
+        # XLA takes options for a whole program alone
+        traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(args))
+        return (function if traced else compiled)(*args)
+
+    return call
+
+
+def run(
+    program: Program,
+    state: State,
+    parts: tuple[types.Batch, ...],
+    *,
+    first: int = 0,
+    suggest_steps: Callable[[], int] | None = None,
+    observe: Callable[[int, State, dict[str, types.Array], bool], None] | None = None,
+) -> tuple[State, dict[str, types.Array]]:
+    """Drives a program to its end.
+
+    Args:
+      program: what to run.
+      state: its state after ``first`` steps; donated.
+      parts: (images, labels) of each part, on the device.
+      first: steps that were run before.
+      suggest_steps: how many steps the next call should take at most; a whole epoch
+        when None.
+      observe: told (step, state, metrics, epoch_ended) after every call; at an epoch's
+        end with the metrics of ``at_epoch_end`` too.
+
+    Returns:
+      The last state, and the last call's metrics.
+    """
+    metrics: dict[str, types.Array] = {}
+    while first < program.num_steps and not _ended(program, state):
+        epoch_end = first - first % program.steps_per_epoch + program.steps_per_epoch
+        most = suggest_steps() if suggest_steps else program.steps_per_epoch
+        stop = min(epoch_end, first + max(1, most))
+        state, metrics = program.advance(
+            state, jnp.int32(first), jnp.int32(stop), parts
+        )
+        jax.block_until_ready(metrics)
+        first = stop
+        if stop == epoch_end and program.at_epoch_end:
+            epoch = jnp.int32(stop // program.steps_per_epoch - 1)
+            state, more = program.at_epoch_end(state, epoch, parts)
+            metrics = metrics | more
+        if observe:
+            observe(stop, state, metrics, stop == epoch_end)
+    return state, metrics
+
+
+def _ended(program: Program, state: State) -> bool:
+    return bool(program.ended and program.ended(state).all())
