@@ -49,7 +49,7 @@ def main():
             f"space must fit the genotype, got {FLAGS.space!r} for one of "
             f"{cell.space!r}. Give --space={cell.space}."
         )
-    shape = networks.Shape(
+    shape = networks.Size(
         FLAGS.features, FLAGS.layers, FLAGS.num_classes, FLAGS.channels
     )
     two_inputs = cell.cells[0][1].num_inputs == 2

@@ -9,16 +9,15 @@ from jnas.gradient import WATCHED as WATCHED
 from jnas.gradient import Batch as Batch
 from jnas.gradient import GradientState as GradientState
 from jnas.gradient import Pieces as Pieces
-from jnas.gradient import Segment, build_losses, build_segments
+from jnas.gradient import Segment, build_losses, build_segments, eval_weights
 from jnas.gradient import Setting as Setting
 from jnas.gradient import check as check
 from jnas.gradient import derive as derive
 from jnas.gradient import edge_weights as edge_weights
 from jnas.gradient import gradient_search as gradient_search
 from jnas.gradient import space_of as space_of
-from jnas.gradient import strengths as strengths
 
 # as they were called in 0.1
-Leg, legs, losses = Segment, build_segments, build_losses
+Leg, legs, losses, strengths = Segment, build_segments, build_losses, eval_weights
 
 __path__: list[str] = []  # so that the modules of 0.1 inside it can be imported

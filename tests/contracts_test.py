@@ -89,7 +89,7 @@ def test_wrong_operations_are_caught():
             testing.check_operation("leaky")
         space = spaces.zoo.tiny().with_operations(("none", "leaky", "skip_connect"))
         with pytest.raises(ValueError, match="'leaky' must keep no statistics"):
-            networks.supernet(space, networks.Shape(2, 1, 3))
+            networks.supernet(space, networks.Size(2, 1, 3))
     finally:
         registry.OPERATIONS._entries = saved
 

@@ -39,7 +39,7 @@ def test_equal_graphs_have_one_result():
 
 def test_parameters_are_those_of_the_networks():
     """Against the count of derived networks, for ten cells."""
-    shape = networks.Shape(8, 1, 10, channels=1)
+    shape = networks.Size(8, 1, 10, channels=1)
     for number in np.random.default_rng(1).choice(15_625, 10, replace=False):
         genotype = SPACE.genotype(spaces.encoding.from_index(int(number), SPACE.sizes))
         counted = networks.measure(networks.derived(genotype, shape), (8, 8, 1))

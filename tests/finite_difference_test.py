@@ -82,7 +82,7 @@ def smooth_search(monkeypatch):
     with jax.enable_x64(True):
         names = ["none", "avg_pool_3x3", "smooth_conv"]
         space = spaces.zoo.tiny().with_operations(names)
-        net = networks.supernet(space, networks.Shape(2, 1, 3, channels=1))
+        net = networks.supernet(space, networks.Size(2, 1, 3, channels=1))
         keys = iter(jax.random.split(jax.random.key(0), 8))
 
         def positive(path, leaf):

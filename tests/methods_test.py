@@ -22,7 +22,7 @@ README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 def setting(**changes):
     """Eight and eight images of four rows, one channel, two classes."""
     made = gradient.Setting(
-        networks.Shape(12, 1, 2, channels=1), data.Augment((0.5,), (0.3,)), (8, 8)
+        networks.Size(12, 1, 2, channels=1), data.Augment((0.5,), (0.3,)), (8, 8)
     )
     return made._replace(**changes)
 
@@ -189,7 +189,7 @@ def test_seeds_are_searches_of_their_own():
         (dict(selection="strong"), KeyError, "selection must be .*'strongest'"),
         (dict(regularizers=("zero",)), KeyError, "regularizer must be"),
         (dict(perturbation="unifrom"), KeyError, "perturbation must be .*'uniform'"),
-        (dict(strengths="soft"), KeyError, "relaxation must be"),
+        (dict(eval_relaxation="soft"), KeyError, "relaxation must be"),
         (dict(epochs=0), ValueError, "epochs must be at least 1, got 0"),
         (dict(frozen_rate=2), ValueError, "frozen_rate must be at most 1, got 2"),
         (dict(max_skips=-1), ValueError, "max_skips must be at least 0, got -1"),
@@ -219,12 +219,12 @@ def test_the_readme_has_the_table_of_the_registry():
 def test_dropout_of_skips_follows_its_schedule():
     """p (E - e - 1) / E while frozen, then p exp(-.2 (e - 10)), for 25 epochs."""
     method = methods.pdarts()
-    given = resolve.form_inputs(method, method.stages[1], 25)
+    given = resolve.variant_inputs(method, method.stages[1], 25)
     for epoch, want in ((0, 0.4 * 24 / 25), (9, 0.4 * 15 / 25), (10, 0.4),
                         (15, 0.4 * np.exp(-1.0))):  # fmt: skip
         clock = program.Clock(jnp.int32(epoch), jnp.float32(epoch / 25))
         np.testing.assert_allclose(given(clock).skip_dropout, want, rtol=1e-6)
-    given = resolve.form_inputs(methods.darts_minus(), methods.Stage(), 50)
+    given = resolve.variant_inputs(methods.darts_minus(), methods.Stage(), 50)
     for epoch in (0, 10, 49):
         clock = program.Clock(jnp.int32(epoch), jnp.float32(0))
         np.testing.assert_allclose(given(clock).auxiliary_skip, (50 - epoch) / 50)

@@ -147,7 +147,7 @@ def test_strengths_are_products(edges, mask):
         arch = types.ArchParams(arch, jnp.float32(beta))
         for c, e in np.ndindex(*TINY.shape[:2]):
             want[c, e] *= loop_of_edges(TINY, beta)[c, e]
-    got = mixing.strengths(TINY, relaxations.softmax, arch, mask)
+    got = mixing.eval_weights(TINY, relaxations.softmax, arch, mask)
     np.testing.assert_allclose(got, want, atol=1e-6)
 
 
@@ -160,7 +160,7 @@ def test_strengths_are_those_of_the_last_progress():
         return logits
 
     for _ in range(2):
-        mixing.strengths(TINY, relaxation, jnp.zeros(TINY.shape))
+        mixing.eval_weights(TINY, relaxation, jnp.zeros(TINY.shape))
     assert seen[0] == seen[1] and seen[0][0] == 1
 
 
@@ -170,7 +170,7 @@ def test_strengths_are_those_of_the_last_progress():
 def stand_in():
     """outputs = x . tanh(sum weights P), for P f32[C, E, O, F, K]."""
 
-    def apply(params, x, weights, *, key=None, form_inputs=None):
+    def apply(params, x, weights, *, key=None, variant_inputs=None):
         hidden = jnp.einsum("ceo,ceofk->fk", weights, params)
         return x.reshape(len(x), -1) @ jnp.tanh(hidden)
 
@@ -330,7 +330,7 @@ def test_a_perturbation_of_the_registry_sees_the_training_loss():
 
 def test_gradients_of_a_supernet_are_finite():
     """In logits and edges of a real network, with an edge that is out."""
-    net = networks.supernet(MINI, networks.Shape(2, 1, 2, channels=1))
+    net = networks.supernet(MINI, networks.Size(2, 1, 2, channels=1))
     mask = jnp.ones(MINI.shape, bool).at[0, 1].set(False).at[0, 0, 1].set(False)
     batch = gradient.Batch(
         jnp.float32(normal(12, (4, 4, 4, 1))), jnp.arange(4) % 2, PROGRESS, mask

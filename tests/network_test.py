@@ -35,7 +35,7 @@ def sample(space, seed):
 )
 def test_published_counts(name):
     """Parameters, auxiliary head and MACs to the unit (36 features, 20 layers)."""
-    shape = networks.Shape(36, 20, 10)
+    shape = networks.Size(36, 20, 10)
     net = networks.derived(published.genotype(name), shape, auxiliary=True)
     found = networks.measure(net, (32, 32, 3))
     known = published.published(name)
@@ -59,7 +59,7 @@ def test_nasbench201_counts(string, parameters, mega_macs):
     string = string.replace("c~", "nor_conv_3x3~").replace("s~", "skip_connect~")
     cell = genotype_text.from_nasbench201(string)
     found = networks.measure(
-        networks.derived(cell, networks.Shape(16, 5, 10)), (32, 32, 3)
+        networks.derived(cell, networks.Size(16, 5, 10)), (32, 32, 3)
     )
     assert found["parameters"] == parameters
     if mega_macs:
@@ -68,7 +68,7 @@ def test_nasbench201_counts(string, parameters, mega_macs):
 
 def test_supernet_count():
     """1,930,618 parameters at 16 features, 8 layers, 10 classes."""
-    net = networks.supernet(spaces.zoo.darts(), networks.Shape(16, 8, 10))
+    net = networks.supernet(spaces.zoo.darts(), networks.Size(16, 8, 10))
     params = jax.eval_shape(net.init, jax.random.key(0))
     assert networks.count_params(params) == 1930618
 
@@ -98,7 +98,7 @@ def test_one_hot_supernet_is_the_derived_network(name, layers):
 
     At ten layers some consecutive cells are equal, and stacked in one scan.
     """
-    space, shape = registry_space(name), networks.Shape(2, layers, 3)
+    space, shape = registry_space(name), networks.Size(2, layers, 3)
     with jax.enable_x64(True):
         net, params = build(space, shape)
         counts = [count for _, count, _ in net.layers]
@@ -188,7 +188,7 @@ def by_hand(mix, edges, stride, params, inputs, weights):
 def test_remat_changes_nothing_and_bfloat16_little():
     """Recomputed cells give the same gradients; outputs stay float32."""
     space = spaces.zoo.tiny().with_operations(["skip_connect", "dil_conv_3x3"])
-    shape = networks.Shape(2, 1, 3)
+    shape = networks.Size(2, 1, 3)
     plain, params = build(space, shape)
     weights = jnp.full(space.shape, 0.5)
 
@@ -213,7 +213,7 @@ def test_remat_changes_nothing_and_bfloat16_little():
 def test_remat_inside_a_stage_of_several_cells():
     """A scan whose body is computed again gives the same gradients."""
     space = spaces.zoo.nasbench201().with_operations(["skip_connect", "nor_conv_1x1"])
-    shape = networks.Shape(2, 2, 3)
+    shape = networks.Size(2, 2, 3)
     plain, params = build(space, shape)
     again = networks.supernet(space, shape, remat=True)
     weights = jnp.full(space.shape, 0.5)
@@ -240,7 +240,7 @@ def test_a_stage_does_not_grow_with_its_cells():
     space = spaces.zoo.tiny()
 
     def size(layers):
-        net = networks.supernet(space, networks.Shape(2, layers, 3))
+        net = networks.supernet(space, networks.Size(2, layers, 3))
         params = jax.eval_shape(net.init, jax.random.key(0))
         traced = jax.make_jaxpr(net.apply)(params, image(), jnp.ones(space.shape))
         return len(str(traced))
@@ -251,7 +251,7 @@ def test_a_stage_does_not_grow_with_its_cells():
 def test_candidates_that_differ_from_edge_to_edge():
     """S1 has its own pair of candidates on each edge; every edge gets gradients."""
     space = spaces.zoo.s1()
-    net, params = build(space, networks.Shape(2, 1, 3))
+    net, params = build(space, networks.Size(2, 1, 3))
     weights = jnp.full(space.shape, 0.5)
     out, grads = jax.jit(
         jax.value_and_grad(lambda w: (net.apply(params, image(), w) ** 2).sum())
@@ -264,7 +264,7 @@ def test_candidates_that_differ_from_edge_to_edge():
 def test_random_candidates_need_a_key():
     """S4 holds noise: it asks for a key, and repeats with the same one."""
     space = spaces.zoo.s4()
-    net, params = build(space, networks.Shape(2, 1, 3))
+    net, params = build(space, networks.Size(2, 1, 3))
     weights = jnp.full(space.shape, 0.5)
     with pytest.raises(ValueError, match="key must be given"):
         net.apply(params, image(), weights)
@@ -277,7 +277,7 @@ def test_random_candidates_need_a_key():
 def test_supernet_is_pure_and_vmaps():
     """Seeds by vmap are seeds one by one; the same call gives the same bits."""
     space = spaces.zoo.tiny()
-    net = networks.supernet(space, networks.Shape(2, 1, 3))
+    net = networks.supernet(space, networks.Size(2, 1, 3))
     params = jax.vmap(net.init)(jax.random.split(jax.random.key(0), 2))
     weights = jax.nn.softmax(jax.random.normal(jax.random.key(1), (2, *space.shape)))
     together = jax.jit(jax.vmap(net.apply, (0, None, 0)))(params, image(), weights)
@@ -292,7 +292,7 @@ def test_supernet_is_pure_and_vmaps():
 def test_derived_network_trains_and_evaluates():
     """Statistics move in training alone; evaluation treats images one by one."""
     cell = published.genotype("DARTS_V2")
-    net = networks.derived(cell, networks.Shape(2, 3, 3), auxiliary=True)
+    net = networks.derived(cell, networks.Size(2, 3, 3), auxiliary=True)
     params, stats = program.once(net.init)(jax.random.key(0))
     (out, aux), moved = jax.jit(
         lambda *a: net.apply(*a, train=True, key=jax.random.key(1), drop_path_rate=0.3)
@@ -326,13 +326,13 @@ def test_shape_is_checked(size):
     with pytest.raises(
         ValueError, match=f"features must be from 1 to 10000, got {size}"
     ):
-        networks.Shape(size, 3, 10)
+        networks.Size(size, 3, 10)
 
 
 def test_auxiliary_needs_pixels():
     """An image that is too small for the auxiliary head is refused in words."""
     net = networks.derived(
-        published.genotype("DARTS_V2"), networks.Shape(2, 3, 3), auxiliary=True
+        published.genotype("DARTS_V2"), networks.Size(2, 3, 3), auxiliary=True
     )
     params, stats = net.init(jax.random.key(0))
     with pytest.raises(ValueError, match="auxiliary must read at least 2x2 pixels"):
@@ -343,7 +343,7 @@ def test_a_random_operation_is_counted_and_evaluated():
     """A cell of noise has MACs, and evaluates with a key."""
     space = spaces.zoo.s4()
     noisy = space.genotype(np.zeros(len(space.sizes), int))
-    net = networks.derived(noisy, networks.Shape(2, 3, 3))
+    net = networks.derived(noisy, networks.Size(2, 3, 3))
     assert any(op == "noise" for _, c in noisy.cells for _, _, op in c.edges)
     assert networks.measure(net, (8, 8, 3))["macs"] > 0
     params, stats = net.init(jax.random.key(0))

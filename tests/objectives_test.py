@@ -22,7 +22,7 @@ SPACE = spaces.CellSpace(
     None,
     (2,),
 )
-SHAPE = networks.Shape(2, 1, 3, channels=1)
+SHAPE = networks.Size(2, 1, 3, channels=1)
 CELLS = jnp.array([[2, 0, 2], [0, 3, 1], [2, 2, 1], [0, 0, 0]], jnp.int32)
 AUGMENT = data.Augment((0.4,), (0.3,), crop_padding=1)
 

@@ -17,7 +17,7 @@ SPACE = spaces.CellSpace(
 @pytest.fixture(scope="module")
 def logits():
     """Those of a short first-order search on random images."""
-    supernet = networks.supernet(SPACE, networks.Shape(2, 1, 2, channels=1))
+    supernet = networks.supernet(SPACE, networks.Size(2, 1, 2, channels=1))
     made = gradient.gradient_search(
         supernet,
         gradient.Pieces(optimizers.momentum_sgd(0.025), optimizers.adam_l2(0.3)),

@@ -54,7 +54,7 @@ def test_a_relaxation_a_regularizer_and_a_selection_of_ones_own(tmp_path):
         f"--workdir={tmp_path / 'run'}",
         f"--plugins={tmp_path / 'mine.py'}",
         "--relaxation=last_only",
-        "--strengths=last_only",
+        "--eval_relaxation=last_only",
         "--regularizers=hundred",
         "--selection=second_candidates",
     )
@@ -93,7 +93,7 @@ def test_every_piece_has_its_flag():
     """What a method is made of can be named on the command line."""
     done = launch("--help")
     for name in ("relaxation", "hypergradient", "perturbation", "regularizers",
-                 "selection", "strengths", "max_skips", "partial", "edge_weights",
+                 "selection", "eval_relaxation", "max_skips", "partial", "edge_weights",
                  "auxiliary_skip", "projection_epochs", "early_stopping",
                  "watch_interval", "logits_learning_rate"):  # fmt: skip
         assert f"--{name}" in done.stdout or f"--[no]{name}" in done.stdout, name

@@ -34,7 +34,7 @@ def normal(seed, shape):
 def stand_in(space):
     """outputs = x . tanh(sum weights P), for P f32[C, E, O, F, K]."""
 
-    def apply(params, x, weights, *, key=None, form_inputs=None):
+    def apply(params, x, weights, *, key=None, variant_inputs=None):
         hidden = jnp.einsum("ceo,ceofk->fk", weights, params)
         return x.reshape(len(x), -1) @ jnp.tanh(hidden)
 
@@ -185,7 +185,9 @@ def test_decisions_are_those_of_a_loop(name):
     for order in orders:
         assert sorted(order) == list(range(len(space.edges)))
         assert order != sorted(order)  # edges come in a random order
-    weights = gradient.strengths(space, relaxations.softmax, state.logits, state.mask)
+    weights = gradient.eval_weights(
+        space, relaxations.softmax, state.logits, state.mask
+    )
     one_hot = space.weights(space.strongest(weights))
     np.testing.assert_array_equal(one_hot, np.asarray(state.mask, np.float32))
     # asked once more, nothing is left to decide
@@ -286,8 +288,8 @@ def test_members_together_are_members_in_turn():
     """Either form makes the same decisions."""
     space = SPACES["tiny"]
     masks = []
-    for form in (devices.together, devices.in_turn):
-        answer, state = answer_of(space, over_members=form), begun(space)
+    for variant in (devices.together, devices.in_turn):
+        answer, state = answer_of(space, over_members=variant), begun(space)
         for epoch in range(projection.num_decisions(space)):
             state = call(answer, state, epoch)
         masks.append(np.asarray(state.mask))
@@ -296,7 +298,7 @@ def test_members_together_are_members_in_turn():
 
 def test_a_real_supernet_is_judged_alike():
     """Untrained, with its batches' own statistics: one edge against a plain loop."""
-    net = networks.supernet(ONE_INPUT, networks.Shape(2, 1, 3, channels=1))
+    net = networks.supernet(ONE_INPUT, networks.Size(2, 1, 3, channels=1))
     state = begun(ONE_INPUT)._replace(params=program.once(net.init)(jax.random.key(0)))
     images = np.random.default_rng(4).integers(0, 256, (40, 4, 4, 1))
     part = jnp.asarray(images, jnp.uint8), jnp.arange(40) % 3

@@ -14,7 +14,7 @@ from jnas.discrete import controllers, objectives, search
 from jnas.gradient import bilevel, relaxations
 from jnas.training import devices, optimizers, program, scratch
 
-SHAPE = networks.Shape(2, 1, 3, channels=1)
+SHAPE = networks.Size(2, 1, 3, channels=1)
 
 
 def parts(*sizes):
@@ -202,7 +202,7 @@ def test_settings_are_checked(settings, message):
 def test_training_learns_and_is_evaluated_once_per_image():
     """A trained network tells three brightnesses apart; evaluate counts by hand."""
     cell = spaces.zoo.tiny().genotype(np.zeros(len(spaces.zoo.tiny().sizes), int))
-    net = networks.derived(cell, networks.Shape(4, 1, 3, channels=1))
+    net = networks.derived(cell, networks.Size(4, 1, 3, channels=1))
     settings = data.Augment((0.5,), (0.25,))
     prog = scratch.training(
         net,

@@ -12,7 +12,7 @@ from jnas.training import program
 SPACE = spaces.CellSpace(
     "mini", ("cell",), 1, 1, ("none", "skip_connect", "nor_conv_1x1"), None, (1,)
 )
-SHAPE = networks.Shape(2, 1, 2, channels=1)
+SHAPE = networks.Size(2, 1, 2, channels=1)
 AUGMENT = data.Augment((0.0,), (1.0,))
 SUPERNET = networks.one_shot(SPACE, SHAPE)
 

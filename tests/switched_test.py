@@ -14,7 +14,7 @@ NASBENCH201, TINY = spaces.zoo.nasbench201(), spaces.zoo.tiny()
 SMALL = spaces.CellSpace(
     "small", ("cell",), 1, 1, ("skip_connect", "none", "nor_conv_1x1"), None, (1,)
 )
-SHAPES = {NASBENCH201: networks.Shape(2, 1, 3), TINY: networks.Shape(2, 3, 3)}
+SHAPES = {NASBENCH201: networks.Size(2, 1, 3), TINY: networks.Size(2, 3, 3)}
 # In the order 0-1, 0-2, 1-2, 0-3, 1-3, 2-3: nothing reaches node 1 and the edges that
 # leave it, node 2 reaches no output, and the output is the input.
 DEAD = [0, 3, 2, 1, 4, 0]
@@ -154,7 +154,7 @@ def test_switched_is_the_derived_network(space):
 @functools.cache
 def three_cells():
     """Three cells of one edge: (weights, key, rate) -> outputs; the same, derived."""
-    shape, encodings = networks.Shape(2, 1, 3), np.arange(3)[:, None]
+    shape, encodings = networks.Size(2, 1, 3), np.arange(3)[:, None]
     build = networks.switched(SMALL, shape)
     weights = jax.vmap(SMALL.weights)(encodings)
     shapes = jax.eval_shape(build(weights[0]).init, jax.random.key(0))
@@ -224,10 +224,10 @@ def reached(space, genotype):
 @pytest.mark.parametrize(
     ("space", "shape"),
     [
-        (NASBENCH201, networks.Shape(4, 2, 10)),
-        (TINY, networks.Shape(3, 4, 10)),
+        (NASBENCH201, networks.Size(4, 2, 10)),
+        (TINY, networks.Size(3, 4, 10)),
         (spaces.zoo.tiny().with_operations(["skip_connect", "dil_conv_3x3"]),
-         networks.Shape(2, 3, 5)),
+         networks.Size(2, 3, 5)),
     ],
     ids=["nasbench201", "tiny", "other"],
 )  # fmt: skip
@@ -255,7 +255,7 @@ def test_edge_costs_are_those_of_the_derived_network(space, shape):
 
 def test_an_edge_that_nothing_reaches_is_counted():
     """A 3x3 convolution of F features in each stage, by hand."""
-    shape = networks.Shape(4, 2, 10)
+    shape = networks.Size(4, 2, 10)
     costs = networks.edge_costs(NASBENCH201, shape, (8, 8, 3))
     encoding = [0, 0, 3, 1, 0, 0]  # node 1 is empty, and a convolution reads it
     weights = NASBENCH201.weights(np.array(encoding))
@@ -268,7 +268,7 @@ def test_an_edge_that_nothing_reaches_is_counted():
 
 def test_edge_costs_of_a_published_cell():
     """NAS-Bench-201's own counts of its cell of 3x3 convolutions alone."""
-    costs = networks.edge_costs(NASBENCH201, networks.Shape(16, 5, 10), (32, 32, 3))
+    costs = networks.edge_costs(NASBENCH201, networks.Size(16, 5, 10), (32, 32, 3))
     weights = NASBENCH201.weights(np.full(6, 3))
     assert int(costs["parameters"].of(weights)) == 1_531_546
     assert round(float(costs["macs"].of(weights)) / 1e6, 2) == 220.12

@@ -61,7 +61,7 @@ def picked(part, size, count):
 def one_line():
     """outputs = x . tanh(sum weights P), for P f32[C, E, O, F, K]."""
 
-    def apply(params, x, weights, *, key=None, form_inputs=None):
+    def apply(params, x, weights, *, key=None, variant_inputs=None):
         hidden = jnp.einsum("ceo,ceofk->fk", weights, params)
         return x.reshape(len(x), -1) @ jnp.tanh(hidden)
 
@@ -72,7 +72,7 @@ def one_line():
 
 def real():
     """A supernet of one cell."""
-    return networks.supernet(MINI, networks.Shape(2, 1, 3, channels=1))
+    return networks.supernet(MINI, networks.Size(2, 1, 3, channels=1))
 
 
 def images_of(size, seed=0):
@@ -113,7 +113,7 @@ def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
     run = jax.jit(net.apply)
 
     def loss(arch):
-        weights = gradient.strengths(space, relaxations.softmax, arch, mask)
+        weights = gradient.eval_weights(space, relaxations.softmax, arch, mask)
         chances = jax.nn.log_softmax(net.apply(params, images[:size], weights))
         return -chances[jnp.arange(size), labels[:size]].mean()
 
@@ -130,7 +130,7 @@ def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
     top = np.linalg.eigvalsh(np.asarray(hessian, np.float64))[-1]
     assert top > 1e-3
     np.testing.assert_allclose(values["eigenvalue"], top, rtol=2e-3)
-    weights = gradient.strengths(space, relaxations.softmax, arch, mask)
+    weights = gradient.eval_weights(space, relaxations.softmax, arch, mask)
     cell = space.weights(space.strongest(weights))
     before, after = accuracy(weights), accuracy(cell)
     assert before != after  # the test can fail
@@ -170,9 +170,13 @@ def test_a_look_takes_images_from_all_over(
 def test_a_look_has_no_dropout_and_a_cell_no_auxiliary_skip():
     """A network whose answer is 0, or 1 with the skip, or 2 with dropout."""
 
-    def apply(params, x, weights, *, key=None, form_inputs):
+    def apply(params, x, weights, *, key=None, variant_inputs):
         rows = jnp.stack(
-            [0.1 + 0 * weights.sum(), form_inputs.auxiliary_skip, form_inputs[1] * 9]
+            [
+                0.1 + 0 * weights.sum(),
+                variant_inputs.auxiliary_skip,
+                variant_inputs[1] * 9,
+            ]
         )
         return jnp.tile(rows, (len(x), 1))
 
@@ -182,7 +186,9 @@ def test_a_look_has_no_dropout_and_a_cell_no_auxiliary_skip():
         spaces.CellSpace.strongest,
         augment=PLAIN,
         batch_size=4,
-        form_inputs=lambda clock: networks.FormInputs(clock.epoch / 8, clock.epoch / 8),
+        variant_inputs=lambda clock: networks.VariantInputs(
+            clock.epoch / 8, clock.epoch / 8
+        ),
     )
     state = state_of((), jnp.zeros(TINY.shape))
     state = state._replace(watched=watch.begin(state))
@@ -204,9 +210,9 @@ def forced(space=TINY):
     is q times the identity.
     """
 
-    def apply(params, x, weights, *, key=None, form_inputs):
+    def apply(params, x, weights, *, key=None, variant_inputs):
         moved = weights - jax.lax.stop_gradient(weights)
-        z = -form_inputs.auxiliary_skip * (moved**2).sum()
+        z = -variant_inputs.auxiliary_skip * (moved**2).sum()
         along = params.sum() * x.mean((1, 2, 3))  # no weight in it
         return jnp.stack([z + 0 * along, 0 * along], -1)
 
@@ -226,7 +232,7 @@ def watch_forced(table, answer, *, interval=1, **settings):
         spaces.CellSpace.strongest,
         augment=PLAIN,
         batch_size=2,
-        form_inputs=lambda clock: networks.FormInputs(table[clock.epoch]),
+        variant_inputs=lambda clock: networks.VariantInputs(table[clock.epoch]),
         interval=interval,
         num_iterations=2,
         answer=answer,
@@ -484,7 +490,7 @@ def stopping_search(num_seeds=None):
     """A search whose eigenvalues rise at epoch 13, and whose logits drift steadily."""
 
     def inputs(clock):
-        return networks.FormInputs(TABLE[clock.epoch])
+        return networks.VariantInputs(TABLE[clock.epoch])
 
     def drift(logits, weights, progress):
         # steps of the logits at progress p, so that cells change during the search
@@ -496,9 +502,9 @@ def stopping_search(num_seeds=None):
             optax.sgd(0.1),
             optax.sgd(1.0),
             relaxation=bare,
-            strengths=bare,
+            eval_relaxation=bare,
             regularizers=(drift,),
-            form_inputs=inputs,
+            variant_inputs=inputs,
         ),
         augment=PLAIN,
         num_examples=(4, 4),

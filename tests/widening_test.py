@@ -109,13 +109,15 @@ def test_a_supernet_of_fewer_channels_becomes_wider():
 
     By eval_shape; what is as wide as before is the same array's shape and dtype.
     """
-    shape = networks.Shape(8, 3, 3, channels=1)
+    shape = networks.Size(8, 3, 3, channels=1)
     optimizer = optimizers.momentum_sgd(
         optimizers.cosine_by_epoch(start=0.1, end=0, num_epochs=2, steps_per_epoch=3)
     )
 
     def fresh(partial):
-        net = networks.supernet(TINY, shape, form=networks.Form(partial=partial))
+        net = networks.supernet(
+            TINY, shape, variant=networks.EdgeVariant(partial=partial)
+        )
 
         def init(key):
             params = net.init(key)
@@ -141,9 +143,10 @@ def test_a_supernet_of_fewer_channels_becomes_wider():
 def test_a_wider_supernet_runs_and_keeps_its_stem():
     """Values: stem and classifier as they were, candidates repeated."""
     space = TINY.with_operations(["skip_connect", "sep_conv_3x3"])
-    shape = networks.Shape(8, 1, 3, channels=1)
+    shape = networks.Size(8, 1, 3, channels=1)
     narrow, wide = (
-        networks.supernet(space, shape, form=networks.Form(partial=p)) for p in (4, 2)
+        networks.supernet(space, shape, variant=networks.EdgeVariant(partial=p))
+        for p in (4, 2)
     )
     params = program.once(narrow.init)(jax.random.key(0))
     like = jax.eval_shape(wide.init, jax.random.key(0))

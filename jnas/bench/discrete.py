@@ -129,10 +129,10 @@ def scratch(
     """
     space = spaces.zoo.nasbench201()
     dataset, (train, valid), augment = _digits()
-    shape = networks.Shape(features, 1, dataset.num_classes, 1)
+    size = networks.Size(features, 1, dataset.num_classes, 1)
     how = dict(augment=augment, batch_size=batch_size)
     objective = jax.jit(
-        objectives.scratch(space, shape, train, [valid], num_epochs=epochs, **how)
+        objectives.scratch(space, size, train, [valid], num_epochs=epochs, **how)
     )
     cells, key = jnp.asarray(_cells(space, num_cells), jnp.int32), jax.random.key(0)
     one = timing.compile_timed(objective, key, cells)
@@ -140,7 +140,7 @@ def scratch(
     compiling = one.trace_seconds + one.compile_seconds
     apart, apart_compiling = 0.0, 0.0
     for encoding in np.asarray(cells)[:num_apart]:
-        train_one = _training(space, encoding, shape, train, valid, epochs, how)
+        train_one = _training(space, encoding, size, train, valid, epochs, how)
         compiled = timing.compile_timed(train_one, key)
         apart_compiling += compiled.trace_seconds + compiled.compile_seconds
         apart += _seconds(lambda compiled=compiled: compiled.call(key))
@@ -160,8 +160,8 @@ def scratch(
     }
 
 
-def _training(space, encoding, shape, train, valid, epochs, how) -> Callable:
-    network = networks.derived(space.genotype(encoding), shape)
+def _training(space, encoding, size, train, valid, epochs, how) -> Callable:
+    network = networks.derived(space.genotype(encoding), size)
     steps = len(train[1]) // how["batch_size"]
     rate = optimizers.cosine_by_epoch(
         start=0.1, end=0.0, num_epochs=epochs, steps_per_epoch=steps
@@ -210,12 +210,12 @@ def forms(
     dataset, _, augment = _digits()
     images = data.normalise(jnp.asarray(dataset.x_train[:batch_size]), augment)
     labels = jnp.asarray(dataset.y_train[:batch_size])
-    shape = networks.Shape(features, layers, dataset.num_classes, 1)
+    size = networks.Size(features, layers, dataset.num_classes, 1)
     cells, key = jnp.asarray(_cells(space, num_cells), jnp.int32), jax.random.key(0)
     compiling, calls = {}, {}
     for kind, network in {
-        "one-hot": networks.supernet(space, shape),
-        "switch": networks.one_shot(space, shape),
+        "one-hot": networks.supernet(space, size),
+        "switch": networks.one_shot(space, size),
     }.items():
         params = program.once(network.init)(key)
         for way in (devices.in_turn, devices.together):
@@ -230,7 +230,7 @@ def forms(
             compiled = timing.compile_timed(score, params, cells)
             compiling[name] = compiled.compile_seconds + compiled.trace_seconds
             calls[name] = functools.partial(compiled.call, params, cells)
-    own = [_own(space, e, shape, images, labels, key) for e in np.asarray(cells)]
+    own = [_own(space, e, size, images, labels, key) for e in np.asarray(cells)]
     compiling["own"] = sum(seconds for _, seconds in own)
     calls["own"] = lambda: [call() for call, _ in own]
     times = timing.interleave(calls, repeats)
@@ -246,10 +246,10 @@ def forms(
     ]
 
 
-def _own(space, encoding, shape, images, labels, key) -> tuple[Callable, float]:
+def _own(space, encoding, size, images, labels, key) -> tuple[Callable, float]:
     """Compiles one cell's network for it alone; returns the call, and its seconds."""
     network = networks.derived(
-        space.genotype(encoding), shape, norm=ops.SEARCH, stem_norm=ops.STEM
+        space.genotype(encoding), size, norm=ops.SEARCH, stem_norm=ops.STEM
     )
     params, stats = program.once(network.init)(key)
 

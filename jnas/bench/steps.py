@@ -89,28 +89,28 @@ def steps(
       name -> Step, each with arrays of its own.
     """
     images_key, labels_key, key = jax.random.split(jax.random.key(0), 3)
-    size = (2, loop, batch_size, image_size, image_size, 3)
-    images = jax.random.normal(images_key, size)
-    labels = jax.random.randint(labels_key, size[:3], 0, NUM_CLASSES)
+    dims = (2, loop, batch_size, image_size, image_size, 3)
+    images = jax.random.normal(images_key, dims)
+    labels = jax.random.randint(labels_key, dims[:3], 0, NUM_CLASSES)
     pairs = zip(images, labels, strict=True)
     batches = tuple(
         gradient_lib.Batch(*pair, jnp.zeros(loop, jnp.float32)) for pair in pairs
     )
-    shape = networks.Shape(features, layers, NUM_CLASSES)
+    size = networks.Size(features, layers, NUM_CLASSES)
     made = {}
     if set(names) - {"retrain"}:
-        made |= _search_steps(shape, key, batches, options)
+        made |= _search_steps(size, key, batches, options)
     if "retrain" in names:
-        made["retrain"] = _retrain_step(shape, batches, options)
+        made["retrain"] = _retrain_step(size, batches, options)
     return {
         name: made[name]._replace(state=jax.tree.map(jnp.copy, made[name].state))
         for name in names
     }
 
 
-def _search_steps(shape, key, batches, options) -> dict[str, Step]:
+def _search_steps(size, key, batches, options) -> dict[str, Step]:
     space = spaces.zoo.darts()
-    supernet = networks.supernet(space, shape, **options)
+    supernet = networks.supernet(space, size, **options)
     train_loss, valid_loss = gradient_lib.build_losses(supernet, relaxations.softmax)
     inner, outer = optimizers.momentum_sgd(0.025), optimizers.adam_l2()
 
@@ -158,8 +158,8 @@ def _search_steps(shape, key, batches, options) -> dict[str, Step]:
     return {name: Step(*made[name], PASSES[name] * macs) for name in made}
 
 
-def _retrain_step(shape, batches, options) -> Step:
-    network = networks.derived(published.genotype("DARTS_V2"), shape, **options)
+def _retrain_step(size, batches, options) -> Step:
+    network = networks.derived(published.genotype("DARTS_V2"), size, **options)
     optimizer = optimizers.momentum_sgd(0.025)
 
     def loss(params, stats, images, labels):

@@ -54,9 +54,9 @@ def shared_training(
       controller: draws the cells, one or more at a time.
       optimizer: of the weights.
       augment: of the training images.
-      num_examples: sizes of the training and the validation part.
+      num_examples: sizes of the training and the validation split.
       batch_size: B, of both.
-      num_epochs: passes over the training part.
+      num_epochs: passes over the training split.
       num_seeds: S trainings as one program, or None for one.
       over_seeds: how they are run, as ``program.program`` says.
 
@@ -80,10 +80,10 @@ def shared_training(
         right = (outputs.argmax(-1) == labels).mean()
         return scratch.cross_entropy(outputs, labels), right
 
-    def step(key, clock, state, parts):
+    def step(key, clock, state, splits):
         del clock  # the optimiser keeps its own count
         ask_key, image_key, train_key, valid_key = jax.random.split(key, 4)
-        (images, labels), (valid_images, valid_labels) = parts
+        (images, labels), (valid_images, valid_labels) = splits
         images = augment_lib.augment(image_key, images, augment)
         encodings = controller.ask(ask_key, state.controller)
 

@@ -5,7 +5,7 @@ from jnas.gradient.hooks.watch import WATCHED as WATCHED
 from jnas.gradient.losses import Batch as Batch
 from jnas.gradient.losses import build_losses as build_losses
 from jnas.gradient.mixing import edge_weights as edge_weights
-from jnas.gradient.mixing import strengths as strengths
+from jnas.gradient.mixing import eval_weights as eval_weights
 from jnas.gradient.resolve import check as check
 from jnas.gradient.resolve import derive as derive
 from jnas.gradient.resolve import space_of as space_of

@@ -18,14 +18,14 @@ class Batch(NamedTuple):
       labels: i32[B].
       progress: f32[], 0 to 1 over the search.
       mask: bool[C, E, O], False for candidates that are out; None for no mask.
-      form_inputs: what the supernet's form needs.
+      variant_inputs: what the edge variant needs.
     """
 
     images: types.Array
     labels: types.Array
     progress: types.Array
     mask: types.Array | None = None
-    form_inputs: networks.FormInputs = networks.FormInputs()
+    variant_inputs: networks.VariantInputs = networks.VariantInputs()
 
 
 def build_losses(
@@ -56,7 +56,7 @@ def build_losses(
         if edges is not None:
             weights = weights * mixing.edge_weights(supernet.space, edges)[..., None]
         outputs = supernet.apply(
-            params, batch.images, weights, key=key, form_inputs=batch.form_inputs
+            params, batch.images, weights, key=key, variant_inputs=batch.variant_inputs
         )
         loss = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.labels)
         accuracy = (outputs.argmax(-1) == batch.labels).mean()

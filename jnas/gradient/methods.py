@@ -39,7 +39,7 @@ class Method:
       hypergradient: name in ``registry.HYPERGRADIENTS``.
       perturbation: name in ``registry.PERTURBATIONS``; empty for none.
       regularizers: names in ``registry.REGULARIZERS``.
-      strengths: the relaxation, without draws, that a cell is derived from.
+      eval_relaxation: the relaxation, without draws, that a cell is derived from.
       selection: name in ``registry.SELECTIONS``.
       max_skips: skip connections that a normal cell may keep; None for any number.
       partial: k; 1 / k of the features go through the candidates.
@@ -57,7 +57,7 @@ class Method:
       watch_interval: epochs from one look for a collapse to the next; 0 for none.
       features: F of the first cells.
       layers: cells of the network (of a stage, for cells of one input).
-      epochs: passes over the training part, all stages together.
+      epochs: passes over the training split, all stages together.
       batch_size: B, of both levels.
       learning_rate: of the weights, at the start.
       final_learning_rate: that a cosine takes it to.
@@ -75,7 +75,7 @@ class Method:
     hypergradient: str = "first_order"
     perturbation: str = ""
     regularizers: tuple[str, ...] = ()
-    strengths: str = "softmax"
+    eval_relaxation: str = "softmax"
     selection: str = "strongest"
     max_skips: int | None = None
     partial: int = 1
@@ -253,7 +253,7 @@ def fairdarts() -> Method:
         "Chu et al. 2020, arXiv:1911.12126",
         relaxation="sigmoid",
         regularizers=("zero_one",),
-        strengths="sigmoid",
+        eval_relaxation="sigmoid",
         selection="above_threshold",
         drop_none=True,
         batch_size=128,

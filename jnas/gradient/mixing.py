@@ -75,7 +75,7 @@ def edge_weights(space: spaces.CellSpace, edges: types.Array) -> types.Array:
     return jnp.exp(edges - jax.nn.logsumexp(rivals, -1))
 
 
-def strengths(
+def eval_weights(
     space: spaces.CellSpace,
     relaxation: types.Relaxation,
     arch: types.Params,

@@ -91,7 +91,7 @@ def resolve(
         hypergradient=registry.HYPERGRADIENTS[method.hypergradient],
         regularizers=regularizers,
         perturbation=perturbation,
-        strengths=registry.RELAXATIONS[method.strengths],
+        eval_relaxation=registry.RELAXATIONS[method.eval_relaxation],
         selection=selection(method),
         edge_weights=method.edge_weights,
         logits_scale=method.logits_scale,
@@ -113,7 +113,9 @@ def selection(method: methods.Method) -> types.Selection:
     return selections.limit_skips(chosen, method.max_skips)
 
 
-def form_inputs(method: methods.Method, stage: methods.Stage, epochs: int) -> Callable:
+def variant_inputs(
+    method: methods.Method, stage: methods.Stage, epochs: int
+) -> Callable:
     """Builds the schedule of the auxiliary skip's factor and of the skips' dropout.
 
     The factor falls from 1 to 0, epoch by epoch. The rate is p (E - e - 1) / E while
@@ -141,7 +143,7 @@ def form_inputs(method: methods.Method, stage: methods.Stage, epochs: int) -> Ca
             early = rate * (epochs - clock.epoch - 1) / epochs
             late = rate * jnp.exp(-decay * (clock.epoch - frozen))
             dropped = jnp.where(clock.epoch < frozen, early, late)
-        return networks.FormInputs(factor, dropped)
+        return networks.VariantInputs(factor, dropped)
 
     return inputs
 
@@ -160,8 +162,8 @@ def derive(
       (encoding i32[G], final weights f32[C, E, O]).
     """
     inner = state.inner
-    relaxation = registry.RELAXATIONS[method.strengths]
-    weights = mixing.strengths(space, relaxation, inner.logits, inner.mask)
+    relaxation = registry.RELAXATIONS[method.eval_relaxation]
+    weights = mixing.eval_weights(space, relaxation, inner.logits, inner.mask)
     encoding = selection(method)(space, weights)
     if inner.watched is not None:
         stopped = inner.watched.stopped

@@ -30,12 +30,12 @@ class Pieces:
       hypergradient: the rule of the architecture's gradient.
       regularizers: penalties on the architecture.
       perturbation: of the weights that the parameters are trained with.
-      strengths: the relaxation, without draws, that cells are derived from.
+      eval_relaxation: the relaxation, without draws, that cells are derived from.
       selection: derives a cell from its weights.
       edge_weights: whether the edges that enter a node are weighed too.
       logits_scale: deviation of the first logits.
       frozen_epochs: at first, in which the parameters alone are trained.
-      form_inputs: Clock -> what the supernet's form needs.
+      variant_inputs: Clock -> what the edge variant needs.
     """
 
     params_optimizer: optax.GradientTransformation
@@ -44,13 +44,13 @@ class Pieces:
     hypergradient: types.Hypergradient = bilevel_lib.first_order
     regularizers: tuple[types.Regularizer, ...] = ()
     perturbation: types.Perturbation | None = None
-    strengths: types.Relaxation = relaxations.softmax
+    eval_relaxation: types.Relaxation = relaxations.softmax
     selection: types.Selection = spaces.CellSpace.strongest
     edge_weights: bool = False
     logits_scale: float = 1e-3
     frozen_epochs: int = 0
-    form_inputs: Callable[[program_lib.Clock], networks.FormInputs] = lambda clock: (
-        networks.FormInputs()
+    variant_inputs: Callable[[program_lib.Clock], networks.VariantInputs] = (
+        lambda clock: networks.VariantInputs()
     )
 
 
@@ -89,15 +89,15 @@ def gradient_search(
 ) -> program_lib.Program:
     """Builds the differentiable search as one program.
 
-    Both parts are augmented, as in the paper's code.
+    Both splits are augmented, as in the paper's code.
 
     Args:
       supernet: of the space that is searched.
       pieces: of the method.
       augment: of the images.
-      num_examples: sizes of the training and the validation part.
+      num_examples: sizes of the training and the validation split.
       batch_size: B, of both.
-      num_epochs: passes over the training part.
+      num_epochs: passes over the training split.
       masks: whether candidates may be taken out; all are in at first.
       watch: looks for a collapse at the end of each epoch; None for nobody.
       num_seeds: S searches as one program, or None for one.
@@ -140,7 +140,7 @@ def gradient_search(
                 labels,
                 clock.progress,
                 state.mask,
-                pieces.form_inputs(clock),
+                pieces.variant_inputs(clock),
             )
             for k, (images, labels) in zip(image_keys, pair, strict=True)
         )
@@ -159,11 +159,11 @@ def gradient_search(
         state = state._replace(**inner._asdict())
         return state, dict(zip(METRICS, values, strict=True))
 
-    def look(key, clock, state, parts):
+    def look(key, clock, state, splits):
         look_key, answer_key = jax.random.split(key)
-        seen = watch.look(look_key, clock, state, parts[1])
+        seen = watch.look(look_key, clock, state, splits[1])
         state = state._replace(watched=seen)
-        state = watch.answer(answer_key, clock, state, parts[1])
+        state = watch.answer(answer_key, clock, state, splits[1])
         return state, state.watched.values
 
     return program_lib.program(
@@ -203,7 +203,7 @@ def first_arch(key: types.Key, space: spaces.CellSpace, pieces: Pieces) -> types
 def _entropy(space, pieces, arch, mask) -> types.Array:
     """Mean over the edges that weigh anything."""
     logits, _ = mixing.split(arch)
-    weights = mixing.strengths(space, pieces.strengths, logits, mask)
+    weights = mixing.eval_weights(space, pieces.eval_relaxation, logits, mask)
     total = weights.sum(-1, keepdims=True)
     return relaxations.entropy(weights / jnp.where(total > 0, total, 1)) * (
         total.size / jnp.maximum((total > 0).sum(), 1)

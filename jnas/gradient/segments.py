@@ -42,15 +42,15 @@ class Setting(NamedTuple):
     """Where a method is put to work.
 
     Attributes:
-      shape: of the network; ``num_layers`` are the method's.
+      size: of the network; ``num_layers`` are the method's.
       augment: of the images.
-      num_examples: sizes of the training and the validation part.
+      num_examples: sizes of the training and the validation split.
       num_seeds: S searches as one program; None for one.
       remat: whether cells are computed again for the gradient.
       dtype: of the activations.
     """
 
-    shape: networks.Shape
+    size: networks.Size
     augment: augment_lib.Augment
     num_examples: tuple[int, int]
     num_seeds: int | None = None
@@ -76,23 +76,23 @@ def build_segments(
     for number, stage in enumerate(method.stages):
         epochs = max(1, round(method.epochs * stage.epochs_rate))
         name = "search" if len(method.stages) == 1 else f"search_{number + 1}"
-        parts = resolve_lib.resolve(
+        pieces = resolve_lib.resolve(
             method,
             steps_per_epoch=steps,
             epochs=method.epochs if method.widens else epochs,
         )
-        parts = dataclasses.replace(
-            parts,
+        pieces = dataclasses.replace(
+            pieces,
             frozen_epochs=round(method.frozen_rate * epochs),
-            form_inputs=resolve_lib.form_inputs(method, stage, epochs),
+            variant_inputs=resolve_lib.variant_inputs(method, stage, epochs),
         )
         supernet = _supernet(method, stage, space, setting)
         made.append(
             Segment(
                 name,
-                _program(method, supernet, parts, setting, epochs, masks, None),
+                _program(method, supernet, pieces, setting, epochs, masks, None),
                 supernet,
-                _over_seeds(_stage_carry(method, stage, space, parts), setting),
+                _over_seeds(_stage_carry(method, stage, space, pieces), setting),
             )
         )
     if method.projection_epochs:
@@ -104,21 +104,21 @@ def _projection(method, space, setting, supernet, steps) -> Segment:
     """The leg that derives a cell by perturbation."""
     epochs = method.projection_epochs * projection.num_decisions(space)
     slower = dataclasses.replace(method, learning_rate=method.learning_rate / 10)
-    parts = resolve_lib.resolve(slower, steps_per_epoch=steps, epochs=epochs)
+    pieces = resolve_lib.resolve(slower, steps_per_epoch=steps, epochs=epochs)
     # as at the end of the search: the auxiliary skip has fallen to zero; no dropout
     off = jnp.float32(0)
-    inputs = networks.FormInputs(
+    inputs = networks.VariantInputs(
         off if method.auxiliary_skip else None,
         off if method.stages[-1].skip_dropout else None,
     )
-    parts = dataclasses.replace(parts, form_inputs=lambda clock: inputs)
+    pieces = dataclasses.replace(pieces, variant_inputs=lambda clock: inputs)
     answer = projection.project(
         supernet,
-        parts.strengths,
+        pieces.eval_relaxation,
         augment=setting.augment,
         batch_size=method.batch_size,
         interval=method.projection_epochs,
-        form_inputs=parts.form_inputs,
+        variant_inputs=pieces.variant_inputs,
     )
 
     def carry(before, fresh):
@@ -128,25 +128,25 @@ def _projection(method, space, setting, supernet, steps) -> Segment:
         )
         return fresh._replace(inner=kept._replace(mask=old.mask))
 
-    program = _program(method, supernet, parts, setting, epochs, True, answer)
+    program = _program(method, supernet, pieces, setting, epochs, True, answer)
     return Segment("projection", program, supernet, carry)
 
 
 def _supernet(method, stage, space, setting) -> networks.Supernet:
-    form = networks.Form(
+    variant = networks.EdgeVariant(
         partial=method.partial if stage.partial == 1 else stage.partial,
         auxiliary_skip=method.auxiliary_skip,
         skip_dropout=stage.skip_dropout > 0,
         skip_zeros=method.skip_zeros,
     )
-    depth = max(1, round(setting.shape.num_layers * stage.depth_rate))
-    shape = dataclasses.replace(setting.shape, num_layers=depth)
+    depth = max(1, round(setting.size.num_layers * stage.depth_rate))
+    size = dataclasses.replace(setting.size, num_layers=depth)
     return networks.supernet(
-        space, shape, remat=setting.remat, dtype=setting.dtype, form=form
+        space, size, remat=setting.remat, dtype=setting.dtype, variant=variant
     )
 
 
-def _program(method, supernet, parts, setting, epochs, masks, answer):
+def _program(method, supernet, pieces, setting, epochs, masks, answer):
     rise, projects = rise_lib.Rise(), answer is not None
     if method.early_stopping and not projects:
         answer = rise_lib.stop_early(rise)
@@ -156,18 +156,18 @@ def _program(method, supernet, parts, setting, epochs, masks, answer):
     if method.watch_interval or answer:
         watch = watch_lib.watch(
             supernet,
-            parts.strengths,
-            parts.selection,
+            pieces.eval_relaxation,
+            pieces.selection,
             augment=setting.augment,
             batch_size=method.batch_size,
-            form_inputs=parts.form_inputs,
+            variant_inputs=pieces.variant_inputs,
             interval=method.watch_interval,
             answer=answer,
             snapshots=method.adaptive_decay and not projects,
         )
     return search.gradient_search(
         supernet,
-        parts,
+        pieces,
         augment=setting.augment,
         num_examples=setting.num_examples,
         batch_size=method.batch_size,
@@ -178,14 +178,16 @@ def _program(method, supernet, parts, setting, epochs, masks, answer):
     )
 
 
-def _stage_carry(method, stage, space, parts) -> Callable:
+def _stage_carry(method, stage, space, pieces) -> Callable:
     """What a stage takes from the one before: fewer candidates, or all, made wider."""
     count = max(1, round(space.shape[-1] * stage.candidates_rate))
 
     def carry(before, fresh):
         # copies: a program donates the state that it begins with
         old, new = jax.tree.map(jnp.copy, before.inner), fresh.inner
-        weights = mixing.strengths(space, parts.strengths, old.logits, old.mask)
+        weights = mixing.eval_weights(
+            space, pieces.eval_relaxation, old.logits, old.mask
+        )
         mask = strongest_candidates(weights, count)
         if method.widens:
             widen = functools.partial(networks.widen, jax.random.fold_in(fresh.key, 1))

@@ -7,12 +7,15 @@ from jnas.networks.count import count_params as count_params
 from jnas.networks.count import measure as measure
 from jnas.networks.inheritance import inherit as inherit
 from jnas.networks.inheritance import widen as widen
-from jnas.networks.mixture import Form as Form
-from jnas.networks.mixture import FormInputs as FormInputs
+from jnas.networks.mixture import EdgeVariant as EdgeVariant
+from jnas.networks.mixture import VariantInputs as VariantInputs
 from jnas.networks.network import Network as Network
-from jnas.networks.network import Shape as Shape
+from jnas.networks.network import Size as Size
 from jnas.networks.network import Supernet as Supernet
 from jnas.networks.network import derived as derived
 from jnas.networks.network import one_shot as one_shot
 from jnas.networks.network import supernet as supernet
 from jnas.networks.network import switched as switched
+
+# as they were called in 0.1
+Shape, Form, FormInputs = Size, EdgeVariant, VariantInputs

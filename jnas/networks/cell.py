@@ -25,13 +25,13 @@ class Context(NamedTuple):
       weights: f32[C, E, O] mixing weights; None in a derived network.
       drop_path_rate: f32[] probability; None for no drop path.
       train: whether batch statistics are used and updated.
-      form_inputs: of a supernet's form.
+      variant_inputs: of a supernet's edge variant.
     """
 
     weights: types.Weights | None = None
     drop_path_rate: types.Array | None = None
     train: bool = True
-    form_inputs: mixture_lib.FormInputs = mixture_lib.NOTHING
+    variant_inputs: mixture_lib.VariantInputs = mixture_lib.NOTHING
 
 
 class Layer(NamedTuple):
@@ -136,7 +136,7 @@ def supernet_cell(
     *,
     norm: ops.Norm,
     normalise: bool,
-    form: mixture_lib.Form = mixture_lib.PLAIN,
+    variant: mixture_lib.EdgeVariant = mixture_lib.PLAIN,
 ) -> Cell:
     """Builds a cell that computes every candidate of every edge.
 
@@ -145,7 +145,7 @@ def supernet_cell(
       place: where the cell stands.
       norm: of everything inside it.
       normalise: whether pools are followed by a norm.
-      form: how candidates are combined.
+      variant: how candidates are combined.
     """
     edges = tuple(
         mixture_lib.Edge(i, source, target, space.candidates_of(place.cell, i))
@@ -159,13 +159,13 @@ def supernet_cell(
         stride=2 if place.reduction else 1,
         norm=norm,
         normalise=normalise,
-        form=form,
+        variant=variant,
     )
 
     def apply(params, stats, inputs, context, key):
         weights = context.weights[place.cell]
         nodes = mixture.apply(
-            params, jnp.stack(inputs), weights, key, context.form_inputs
+            params, jnp.stack(inputs), weights, key, context.variant_inputs
         )
         return _joined(inputs, list(nodes), space.concat), stats
 

@@ -33,7 +33,7 @@ class Costs(NamedTuple):
 
 def edge_costs(
     space: spaces.CellSpace,
-    shape: skeleton_lib.Shape,
+    size: skeleton_lib.Size,
     image_shape: tuple[int, int, int],
     *,
     norm: ops.Norm = ops.TRAINING,
@@ -44,7 +44,7 @@ def edge_costs(
 
     Args:
       space: of the cells.
-      shape: of the network.
+      size: of the network.
       image_shape: rows, columns and channels of one image.
       norm: inside the cells and heads.
 
@@ -53,7 +53,7 @@ def edge_costs(
       ``networks.count_macs``).
     """
     width = len(space.concat)
-    plan = skeleton_lib.plan(space.num_inputs, len(space.cells), width, shape)
+    plan = skeleton_lib.plan(space.num_inputs, len(space.cells), width, size)
     edges = {name: np.zeros(space.shape) for name in ("parameters", "macs")}
     rows, columns = image_shape[:2]
     for place in plan:
@@ -63,7 +63,7 @@ def edge_costs(
         if isinstance(place, int) or place.reduction:
             rows, columns = -(-rows // 2), -(-columns // 2)
     encoding = np.zeros(len(space.sizes), np.int32)
-    whole = network.derived(space.genotype(encoding), shape, norm=norm)
+    whole = network.derived(space.genotype(encoding), size, norm=norm)
     totals = count.measure(whole, image_shape)
     weights = np.asarray(space.weights(encoding))
     return {

@@ -16,25 +16,25 @@ def inherit(
     supernet: network.Supernet,
     params: types.Params,
     genotype: genotype_lib.Genotype,
-    shape: skeleton_lib.Shape,
+    size: skeleton_lib.Size,
 ) -> types.Params:
     """Cuts the parameters of one genotype's network out of a supernet's.
 
-    ``derived(genotype, shape, norm=SEARCH, stem_norm=STEM, normalise_pools=...)`` with
+    ``derived(genotype, size, norm=SEARCH, stem_norm=STEM, normalise_pools=...)`` with
     them computes what the supernet computes with the genotype's one-hot weights.
 
     Args:
       supernet: the supernet.
       params: its parameters.
       genotype: a cell of its space.
-      shape: the supernet's size.
+      size: the supernet's size.
 
     Returns:
       The derived network's params.
     """
     cells = [c for _, c in genotype.cells]
     plan = skeleton_lib.plan(
-        cells[0].num_inputs, len(cells), len(cells[0].concat), shape
+        cells[0].num_inputs, len(cells), len(cells[0].concat), size
     )
     own = {n: p for n, p in params.items() if n in ("stem", "classifier")}
     layers = iter(_each_layer(supernet, params))

@@ -13,7 +13,7 @@ import jax
 from jnas import ops
 from jnas.networks import cell, functional, stage
 from jnas.networks import mixture as mixture_lib
-from jnas.networks.skeleton import Shape
+from jnas.networks.skeleton import Size
 
 
 class Group(NamedTuple):
@@ -37,18 +37,18 @@ def head_norm(num_inputs: int, norm: ops.Norm) -> ops.Norm | None:
     return None if num_inputs == 2 else dataclasses.replace(norm, affine=True)
 
 
-def stem(num_inputs: int, shape: Shape, norm: ops.Norm) -> functional.Functional:
+def stem(num_inputs: int, size: Size, norm: ops.Norm) -> functional.Functional:
     """Builds a 3x3 convolution and a norm, three times as wide for two-input cells.
 
     Args:
       num_inputs: of the cells.
-      shape: of the network.
+      size: of the network.
       norm: after the convolution.
     """
-    width = shape.features * (3 if num_inputs == 2 else 1)
+    width = size.features * (3 if num_inputs == 2 else 1)
 
     def build(rngs):
-        conv = ops.Conv(shape.channels, width, (3, 3), rngs=rngs)
+        conv = ops.Conv(size.channels, width, (3, 3), rngs=rngs)
         return ops.stack(conv, norm(width, rngs=rngs))
 
     return functional.functional(build)

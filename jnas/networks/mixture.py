@@ -3,7 +3,7 @@
 Edges are taken by source node, sources in order, which is a topological order: when an
 edge is reached, every edge into its source has been added. Parameters are stacked over
 edges, one array per operation, and each run of consecutive edges with equal candidates
-is one segment, for which ``networks/walk.py`` builds the scan.
+is one segment, for which ``networks/edge_scan.py`` builds the scan.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ AUXILIARY = "auxiliary_skip"  # parameters of the skip that no logit moves
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
+class EdgeVariant:
     """How a mixture's candidates are combined; the defaults are DARTS'.
 
     Attributes:
@@ -37,7 +37,7 @@ class Form:
       skip_dropout: whether dropout falls on ``skip_connect`` where it is the identity
         (P-DARTS, arXiv:1904.12760); ``apply`` then takes its rate.
       skip_zeros: whether candidates of weight zero are left out of the computation,
-        and what ``networks/walk.py`` says of their gradient.
+        and what ``networks/edge_scan.py`` says of their gradient.
     """
 
     partial: int = 1
@@ -53,11 +53,11 @@ class Form:
             )
 
 
-PLAIN = Form()
+PLAIN = EdgeVariant()
 
 
-class FormInputs(NamedTuple):
-    """What a form is given in each pass.
+class VariantInputs(NamedTuple):
+    """What an edge variant is given in each pass.
 
     Attributes:
       auxiliary_skip: f32[] factor of the auxiliary skip.
@@ -68,7 +68,7 @@ class FormInputs(NamedTuple):
     skip_dropout: types.Array | None = None
 
 
-NOTHING = FormInputs()
+NOTHING = VariantInputs()
 
 
 class Mixture(NamedTuple):
@@ -95,7 +95,7 @@ def mixture(
     stride: int,
     norm: Callable,
     normalise: bool,
-    form: Form = PLAIN,
+    variant: EdgeVariant = PLAIN,
 ) -> Mixture:
     """Builds the mixed operations of one cell.
 
@@ -109,19 +109,19 @@ def mixture(
       stride: of the edges that leave an input; the others have stride 1.
       norm: builds the normalisation; it must keep no statistics.
       normalise: whether pools are followed by a norm.
-      form: how candidates are combined.
+      variant: how candidates are combined.
 
     Raises:
       ValueError: a candidate keeps statistics, which a supernet must not; features
-        that ``form.partial`` does not divide.
+        that ``variant.partial`` does not divide.
     """
-    if features % form.partial:
+    if features % variant.partial:
         raise ValueError(
-            f"features must be a multiple of partial={form.partial}, got {features}. "
-            "Choose another number of either."
+            f"features must be a multiple of partial={variant.partial}, got "
+            f"{features}. Choose another number of either."
         )
-    build = _builder(features // form.partial, norm, normalise)
-    segments = _segments(edges, num_inputs, stride, build, form)
+    build = _builder(features // variant.partial, norm, normalise)
+    segments = _segments(edges, num_inputs, stride, build, variant)
 
     def init(key):
         keys = jax.random.split(key, len(segments))
@@ -134,7 +134,7 @@ def mixture(
     runs = [edge_scan.walk(s, lead, num_inputs) for s in segments]
 
     def apply(params, inputs, weights, key=None, extra=NOTHING):
-        weights = _extended(weights, form, extra)
+        weights = _extended(weights, variant, extra)
         shape = (num_nodes, *_strided(inputs.shape[1:], stride))
         nodes = jnp.zeros(shape, inputs.dtype)
         states = jnp.concatenate([inputs, nodes]) if lead else nodes
@@ -160,21 +160,21 @@ def _strided(shape: tuple, stride: int) -> tuple:
     return b, -(-h // stride), -(-w // stride), f
 
 
-def _extended(weights: types.Weights, form: Form, inputs: FormInputs):
+def _extended(weights: types.Weights, variant: EdgeVariant, inputs: VariantInputs):
     """Adds the columns that no logit weighs, as ``_columns`` names them."""
     more = []
-    if form.partial > 1:
+    if variant.partial > 1:
         more.append(weights.sum(-1, keepdims=True))
-    if form.auxiliary_skip:
+    if variant.auxiliary_skip:
         factor = jnp.asarray(inputs.auxiliary_skip, weights.dtype)
         more.append(jnp.broadcast_to(factor, (len(weights), 1)))
     return jnp.concatenate([weights, *more], -1) if more else weights
 
 
-def _columns(candidates: tuple[str, ...], form: Form) -> tuple[str, ...]:
+def _columns(candidates: tuple[str, ...], variant: EdgeVariant) -> tuple[str, ...]:
     """Names the columns of the weights."""
-    bypass = ("bypass",) * (form.partial > 1)
-    return candidates + bypass + (AUXILIARY,) * form.auxiliary_skip
+    bypass = ("bypass",) * (variant.partial > 1)
+    return candidates + bypass + (AUXILIARY,) * variant.auxiliary_skip
 
 
 def _builder(features, norm, normalise) -> Callable:
@@ -189,7 +189,7 @@ def _builder(features, norm, normalise) -> Callable:
     return build
 
 
-def _segments(edges, num_inputs, stride, build, form):
+def _segments(edges, num_inputs, stride, build, variant):
     by_source = sorted(edges, key=lambda e: (e.source, e.target))
 
     def kind(edge):
@@ -197,8 +197,8 @@ def _segments(edges, num_inputs, stride, build, form):
 
     segments = []
     for (candidates, step), group in itertools.groupby(by_source, kind):
-        names = _columns(candidates, form)
-        bypass = len(candidates) if form.partial > 1 else None
+        names = _columns(candidates, variant)
+        bypass = len(candidates) if variant.partial > 1 else None
         ops = {
             column: build(name, step)
             for column, name in enumerate(names)
@@ -209,7 +209,7 @@ def _segments(edges, num_inputs, stride, build, form):
         dropped = tuple(
             column
             for column, name in enumerate(names)
-            if form.skip_dropout and name == SKIP and not ops[column].has_params
+            if variant.skip_dropout and name == SKIP and not ops[column].has_params
         )
         stacked = {
             c: op for c, op in ops.items() if op.has_params or op.draws or c in dropped
@@ -221,10 +221,10 @@ def _segments(edges, num_inputs, stride, build, form):
             {c: op for c, op in ops.items() if c not in stacked},
             stacked,
             step,
-            form.partial,
+            variant.partial,
             bypass,
             dropped,
-            form.skip_zeros,
+            variant.skip_zeros,
         )
         segments.append(segment)
     return tuple(segments)

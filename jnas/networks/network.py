@@ -1,7 +1,7 @@
 """The networks: a stem, layers of cells, heads; as supernet or of one genotype.
 
-``networks/plan.py`` says where the layers stand, ``networks/stage.py`` what runs as one
-program.
+``networks/skeleton.py`` says where the layers stand, ``networks/stage.py`` what runs as
+one program.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from jnas.networks import cell, heads, mixture
 from jnas.networks import layers as layers_lib
 from jnas.networks import skeleton as skeleton_lib
 from jnas.networks import switched as switched_lib
-from jnas.networks.skeleton import Shape as Shape
+from jnas.networks.skeleton import Size as Size
 from jnas.spaces import genotype as genotype_lib
 
 
@@ -25,9 +25,9 @@ class Supernet(NamedTuple):
     Attributes:
       init: key -> params.
       apply: (params, x f32[B, H, W, channels], weights f32[C, E, O], *, key=None,
-        form_inputs=NOTHING) -> outputs f32[B, num_classes]. It normalises by the batch
-        alone, in training and in evaluation. key is needed only by random candidates
-        and dropout, form_inputs by the forms that have one.
+        variant_inputs=NOTHING) -> outputs f32[B, num_classes]. It normalises by the
+        batch alone, in training and in evaluation. key is needed only by random
+        candidates and dropout, variant_inputs by the edge variants that take any.
       layers: (name, count, mixture) of each stage, for inheriting.
       space: of its cells.
     """
@@ -55,19 +55,19 @@ class Network(NamedTuple):
 
 def supernet(
     space: spaces.CellSpace,
-    shape: Shape,
+    size: Size,
     *,
     norm: ops.Norm = ops.SEARCH,
     normalise_pools: bool | None = None,
     remat: bool = False,
     dtype: jnp.dtype | None = None,
-    form: mixture.Form = mixture.PLAIN,
+    variant: mixture.EdgeVariant = mixture.PLAIN,
 ) -> Supernet:
     """Builds the network that computes every candidate of every edge.
 
     Args:
       space: its cells.
-      shape: its size.
+      size: its size.
       norm: inside the cells; without statistics.
       normalise_pools: whether a norm follows each pool; None means as the papers do,
         for cells of two inputs (DARTS) but not for cells of one (NAS-Bench-201).
@@ -75,31 +75,31 @@ def supernet(
         cells nothing but their outputs is kept.
       dtype: of the activations, None for that of the images; parameters, statistics
         and outputs stay as they are.
-      form: how the candidates of an edge are combined.
+      variant: how the candidates of an edge are combined.
 
     Returns:
       The supernet, a pure function of its parameters.
 
     Raises:
       ValueError: a candidate keeps statistics; an odd number of features, or one that
-        ``form.partial`` does not divide.
+        ``variant.partial`` does not divide.
     """
     normalise = _default(normalise_pools, space.num_inputs)
 
     def build(place):
         return cell.supernet_cell(
-            space, place, norm=norm, normalise=normalise, form=form
+            space, place, norm=norm, normalise=normalise, variant=variant
         )
 
     width = len(space.concat)
-    plan = skeleton_lib.plan(space.num_inputs, len(space.cells), width, shape)
+    plan = skeleton_lib.plan(space.num_inputs, len(space.cells), width, size)
     groups = layers_lib.groups(
         plan, skeleton_lib.stage_of, build, ops.STEM, width, remat
     )
-    stem = layers_lib.stem(space.num_inputs, shape, ops.STEM)
+    stem = layers_lib.stem(space.num_inputs, size, ops.STEM)
     classifier = heads.classifier(
         groups[-1].out_features,
-        shape.num_classes,
+        size.num_classes,
         layers_lib.head_norm(space.num_inputs, norm),
     )
     core = layers_lib.chain(stem, groups, classifier, None, dtype)
@@ -110,8 +110,8 @@ def supernet(
     # nothing in a supernet keeps statistics: a structure without leaves
     _, stats = jax.eval_shape(core.init, jax.random.key(0))
 
-    def apply(params, x, weights, *, key=None, form_inputs=mixture.NOTHING):
-        context = cell.Context(weights=weights, form_inputs=form_inputs)
+    def apply(params, x, weights, *, key=None, variant_inputs=mixture.NOTHING):
+        context = cell.Context(weights=weights, variant_inputs=variant_inputs)
         return core.apply(params, stats, x, context, key)[0][0]
 
     layers = tuple((g.name, g.count, g.mixture) for g in groups)
@@ -120,7 +120,7 @@ def supernet(
 
 def derived(
     genotype: genotype_lib.Genotype,
-    shape: Shape,
+    size: Size,
     *,
     auxiliary: bool = False,
     norm: ops.Norm = ops.TRAINING,
@@ -133,7 +133,7 @@ def derived(
 
     Args:
       genotype: its cells; the second, where there is one, makes the reductions.
-      shape: its size.
+      size: its size.
       auxiliary: whether the auxiliary head is trained with it; two-input cells only.
       norm: inside the cells and heads.
       stem_norm: of the stem and of the residual layers.
@@ -154,24 +154,24 @@ def derived(
 
     # every cell of a network has the width of its own concat
     widths = [len(c.concat) for c in cells]
-    plan = skeleton_lib.plan(num_inputs, len(cells), widths, shape)
+    plan = skeleton_lib.plan(num_inputs, len(cells), widths, size)
     groups = layers_lib.groups(plan, None, build, stem_norm, widths, remat)
     if auxiliary and num_inputs == 1:
         raise ValueError(
             "auxiliary must be False for cells of one input, got True. "
             "NAS-Bench-201's network has no auxiliary head."
         )
-    at = 2 * shape.num_layers // 3
+    at = 2 * size.num_layers // 3
     head = None
     if auxiliary:
         features = next(g.out_features for g in groups if g.last == at)
-        head = at, heads.auxiliary(features, shape.num_classes, norm)
+        head = at, heads.auxiliary(features, size.num_classes, norm)
     classifier = heads.classifier(
         groups[-1].out_features,
-        shape.num_classes,
+        size.num_classes,
         layers_lib.head_norm(num_inputs, norm),
     )
-    stem = layers_lib.stem(num_inputs, shape, stem_norm)
+    stem = layers_lib.stem(num_inputs, size, stem_norm)
     core = layers_lib.chain(stem, groups, classifier, head, dtype)
 
     def apply(params, stats, x, *, train, key=None, drop_path_rate=None):
@@ -183,7 +183,7 @@ def derived(
 
 def switched(
     space: spaces.CellSpace,
-    shape: Shape,
+    size: Size,
     *,
     norm: ops.Norm = ops.TRAINING,
     stem_norm: ops.Norm = ops.TRAINING,
@@ -191,13 +191,13 @@ def switched(
 ) -> Callable[[types.Weights], Network]:
     """Builds the network of any one cell of a space, chosen at run time.
 
-    ``switched(space, shape)(weights)`` computes what ``derived`` computes for the
+    ``switched(space, size)(weights)`` computes what ``derived`` computes for the
     genotype of these one-hot weights, but its parameters are those of every candidate,
     of which the chosen ones alone have a gradient. Weights may be traced.
 
     Args:
       space: its cells.
-      shape: its size.
+      size: its size.
       norm: inside the cells and heads.
       stem_norm: of the stem and of the residual layers.
       normalise_pools: whether a norm follows each pool, as inside a DARTS supernet.
@@ -212,15 +212,15 @@ def switched(
         )
 
     width = len(space.concat)
-    plan = skeleton_lib.plan(space.num_inputs, len(space.cells), width, shape)
+    plan = skeleton_lib.plan(space.num_inputs, len(space.cells), width, size)
     groups = layers_lib.groups(plan, None, build, stem_norm, width, False)
     classifier = heads.classifier(
         groups[-1].out_features,
-        shape.num_classes,
+        size.num_classes,
         layers_lib.head_norm(space.num_inputs, norm),
     )
     core = layers_lib.chain(
-        layers_lib.stem(space.num_inputs, shape, stem_norm),
+        layers_lib.stem(space.num_inputs, size, stem_norm),
         groups,
         classifier,
         None,
@@ -241,7 +241,7 @@ def switched(
 
 def one_shot(
     space: spaces.CellSpace,
-    shape: Shape,
+    size: Size,
     *,
     norm: ops.Norm = ops.SEARCH,
     normalise_pools: bool | None = None,
@@ -253,7 +253,7 @@ def one_shot(
 
     Args:
       space: its cells.
-      shape: its size.
+      size: its size.
       norm: inside the cells; without statistics.
       normalise_pools: as ``supernet`` has it.
 
@@ -262,7 +262,7 @@ def one_shot(
     """
     network = switched(
         space,
-        shape,
+        size,
         norm=norm,
         stem_norm=ops.STEM,
         normalise_pools=_default(normalise_pools, space.num_inputs),
@@ -270,8 +270,8 @@ def one_shot(
     empty = jnp.zeros(space.shape)
     _, stats = jax.eval_shape(network(empty).init, jax.random.key(0))
 
-    def apply(params, x, weights, *, key=None, form_inputs=mixture.NOTHING):
-        del form_inputs  # of forms that this network has not
+    def apply(params, x, weights, *, key=None, variant_inputs=mixture.NOTHING):
+        del variant_inputs  # this network has no edge variants
         outputs, _ = network(weights).apply(params, stats, x, train=True, key=key)
         return outputs[0]
 

@@ -21,7 +21,7 @@ _RANGES = {  # beyond the largest, building takes minutes, or all memory
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
+class Size:
     """The size of a network.
 
     Attributes:
@@ -46,14 +46,14 @@ class Shape:
                 )
 
 
-def plan(num_inputs: int, num_cells: int, width: int | list, shape: Shape) -> list:
+def plan(num_inputs: int, num_cells: int, width: int | list, size: Size) -> list:
     """Lists the places of all layers, first to last.
 
     Args:
       num_inputs: of the cells, 1 or 2.
       num_cells: kinds of cells; the second, where there is one, makes the reductions.
       width: states in a cell's output, one number or one for each kind.
-      shape: of the network.
+      size: of the network.
 
     Returns:
       A Place for a cell; an int, its number of output features, for a residual layer.
@@ -61,18 +61,18 @@ def plan(num_inputs: int, num_cells: int, width: int | list, shape: Shape) -> li
     if num_inputs == 1:
         stages = [1, 2, 4]
         place = [
-            cell.Place(0, shape.features * s, (shape.features * s,) * 2, False, False)
+            cell.Place(0, size.features * s, (size.features * s,) * 2, False, False)
             for s in stages
         ]
-        each = [[p] * shape.num_layers for p in place]
+        each = [[p] * size.num_layers for p in place]
         return [
             *each[0], place[1].features, *each[1], place[2].features, *each[2]
         ]  # fmt: skip
     widths = [width] * num_cells if isinstance(width, int) else width
-    reductions = {shape.num_layers // 3, 2 * shape.num_layers // 3}
-    before = last = 3 * shape.features
-    features, after, plan = shape.features, False, []
-    for i in range(shape.num_layers):
+    reductions = {size.num_layers // 3, 2 * size.num_layers // 3}
+    before = last = 3 * size.features
+    features, after, plan = size.features, False, []
+    for i in range(size.num_layers):
         reduction = i in reductions
         features *= 2 if reduction else 1
         kind = min(num_cells - 1, int(reduction))

@@ -19,7 +19,7 @@ class Pool(nnx.Module):
     normalise_in_mixture = True
 
     def __init__(self, pool: Callable, stride: int):
-        """Makes the pooling of a function of ops/windows.py; stride in pixels."""
+        """Makes the pooling of a function of kernels/windows.py; stride in pixels."""
         self.pool = pool
         self.stride = stride
 

@@ -17,7 +17,7 @@ def drive(
     phase: phase_lib.Phase,
     program: program_lib.Program,
     key: types.Key,
-    parts: tuple[types.Batch, ...],
+    splits: tuple[types.Batch, ...],
     *,
     look: Callable[[program_lib.State, dict], metrics_lib.Found] | None = None,
     begin: Callable[[program_lib.State], program_lib.State] | None = None,
@@ -29,7 +29,7 @@ def drive(
       phase: told after every call; metrics are written once an epoch.
       program: what runs.
       key: of the program.
-      parts: (images, labels) of each part, on the device.
+      splits: (images, labels) of each split, on the device.
       look: (state, metrics of the call) -> what was found so far.
       begin: fresh state -> the state to begin with; None for the fresh one.
       warn: an epoch's metrics -> what the user should know, or None; the first such
@@ -64,7 +64,7 @@ def drive(
     state, _ = program_lib.run(
         program,
         state,
-        parts,
+        splits,
         first=first,
         suggest_steps=phase.suggest_steps,
         observe=observe,

@@ -82,7 +82,7 @@ def trainer(
     )
     test = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
     mean, std = dataset.mean_std
-    shape = networks.Shape(
+    size = networks.Size(
         settings.features,
         settings.layers,
         dataset.num_classes,
@@ -92,7 +92,7 @@ def trainer(
         jax.jit(
             objectives.scratch(
                 space,
-                shape,
+                size,
                 train,
                 (valid, test),
                 augment=data_lib.Augment(mean, std),
@@ -202,13 +202,13 @@ def _table(run, space, settings, dataset, state, place) -> tables.Table:
 
 def _parameters(space, settings, dataset) -> np.ndarray:
     """Counts f32[N] parameters of each cell's derived network."""
-    shape = networks.Shape(
+    size = networks.Size(
         settings.features,
         settings.layers,
         dataset.num_classes,
         dataset.image_shape[-1],
     )
-    costs = networks.edge_costs(space, shape, dataset.image_shape)["parameters"]
+    costs = networks.edge_costs(space, size, dataset.image_shape)["parameters"]
     rows = np.indices(space.sizes, np.int32).reshape(len(space.sizes), -1).T
     count = jax.jit(jax.vmap(lambda encoding: costs.of(space.weights(encoding))))
     return np.asarray(count(jnp.asarray(rows)))

@@ -45,7 +45,7 @@ class Source(NamedTuple):
       jittable: whether the objective is.
     """
 
-    parts: tuple
+    splits: tuple
     objective: Callable
     program: program_lib.Program | None = None
     jittable: bool = True

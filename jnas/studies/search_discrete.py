@@ -150,8 +150,8 @@ def _controller(settings: DiscreteSettings, space) -> types.Controller:
     make = registry.CONTROLLERS[settings.controller]
     takes, given = inspect.signature(make).parameters, {}
     if settings.num_proposals is not None:
-        size = "num_proposals" if "num_proposals" in takes else "population_size"
-        given[size] = settings.num_proposals
+        name = "num_proposals" if "num_proposals" in takes else "population_size"
+        given[name] = settings.num_proposals
     if "num_objectives" in takes:
         given["num_objectives"] = len(settings.signal)
     return make(space.sizes, **given)
@@ -160,10 +160,10 @@ def _controller(settings: DiscreteSettings, space) -> types.Controller:
 def _on_images(dataset, space, settings, seed) -> rounds.Source:
     """Builds the objectives that read images."""
     rows = data_lib.stratified(seed, dataset.y_train, settings.valid_rate)
-    parts = tuple(
+    splits = tuple(
         (jnp.asarray(dataset.x_train[i]), jnp.asarray(dataset.y_train[i])) for i in rows
     )
-    shape = networks.Shape(
+    size = networks.Size(
         settings.features,
         settings.layers,
         dataset.num_classes,
@@ -171,30 +171,30 @@ def _on_images(dataset, space, settings, seed) -> rounds.Source:
     )
     augment = data_lib.for_search(dataset)
     if settings.objective == SUPERNET:
-        return _shared(space, settings, shape, parts, augment)
+        return _shared(space, settings, size, splits, augment)
     if settings.objective == SCRATCH:
         objective = objectives.scratch(
             space,
-            shape,
-            parts[0],
-            parts[1:],
+            size,
+            splits[0],
+            splits[1:],
             augment=augment,
             num_epochs=settings.epochs,
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
         )
-        return rounds.Source(parts, lambda _: objective)
-    task = objectives.Task(space, shape, *parts, augment)
+        return rounds.Source(splits, lambda _: objective)
+    task = objectives.Task(space, size, *splits, augment)
     objective = registry.OBJECTIVES[settings.objective](task)
     return rounds.Source(
-        parts, lambda _: objective, jittable=getattr(objective, "jittable", True)
+        splits, lambda _: objective, jittable=getattr(objective, "jittable", True)
     )
 
 
-def _shared(space, settings, shape, parts, augment) -> rounds.Source:
+def _shared(space, settings, size, splits, augment) -> rounds.Source:
     """Builds the training of shared weights, and the objective that reads them."""
-    supernet = networks.one_shot(space, shape)
-    (_, labels), (valid_images, valid_labels) = parts
+    supernet = networks.one_shot(space, size)
+    (_, labels), (valid_images, valid_labels) = splits
     rate = optimizers.cosine_by_epoch(
         start=settings.learning_rate,
         end=settings.learning_rate / 25,
@@ -218,4 +218,4 @@ def _shared(space, settings, shape, parts, augment) -> rounds.Source:
             space, supernet, params, images, valid_labels
         )
 
-    return rounds.Source(parts, objective, program)
+    return rounds.Source(splits, objective, program)

@@ -116,14 +116,14 @@ def _left(phase, segment, key) -> Callable:
 
 
 def _setting(dataset, settings, rows) -> gradient.Setting:
-    shape = networks.Shape(
+    size = networks.Size(
         settings.method.features,
         settings.method.layers,
         dataset.num_classes,
         dataset.image_shape[-1],
     )
     return gradient.Setting(
-        shape,
+        size,
         data_lib.for_search(dataset),
         tuple(map(len, rows)),
         settings.num_seeds,
@@ -133,7 +133,7 @@ def _setting(dataset, settings, rows) -> gradient.Setting:
 
 
 def _drive(phase, segment, key, dataset, space, method, rows, begin):
-    parts = tuple(
+    splits = tuple(
         (jnp.asarray(dataset.x_train[i]), jnp.asarray(dataset.y_train[i])) for i in rows
     )
     many = segment.program.num_seeds is not None
@@ -168,7 +168,7 @@ def _drive(phase, segment, key, dataset, space, method, rows, begin):
         return None
 
     state, metrics = drive_lib.drive(
-        phase, segment.program, key, parts, look=look, begin=begin, warn=warn
+        phase, segment.program, key, splits, look=look, begin=begin, warn=warn
     )
     watched = state.inner.watched
     if watched is not None:

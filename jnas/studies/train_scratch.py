@@ -88,7 +88,7 @@ def retrain_cell(
     """
     if settings.auxiliary:
         check_size(dataset)
-    shape = networks.Shape(
+    size = networks.Size(
         settings.features,
         settings.layers,
         dataset.num_classes,
@@ -96,7 +96,7 @@ def retrain_cell(
     )
     network = networks.derived(
         genotype,
-        shape,
+        size,
         auxiliary=settings.auxiliary,
         remat=settings.remat,
         dtype=jnp.dtype(settings.dtype),

@@ -54,7 +54,7 @@ class Program(NamedTuple):
 
     Attributes:
       init: key -> State.
-      advance: (state, start, stop, parts) -> (State, metrics). Runs the steps from
+      advance: (state, start, stop, splits) -> (State, metrics). Runs the steps from
         start up to stop, which must lie in one epoch; metrics are means over the
         epoch's steps up to stop. Compiled once; state is donated.
       num_steps: of the whole run.
@@ -62,7 +62,7 @@ class Program(NamedTuple):
       metrics: the metrics' names, in the order in which a person wants them.
       num_seeds: S runs side by side, each array of the state with a leading axis S;
         None for one run without that axis.
-      at_epoch_end: (state, epoch, parts) -> (State, metrics), called between epochs;
+      at_epoch_end: (state, epoch, splits) -> (State, metrics), called between epochs;
         None for nothing. Compiled once; state is donated.
       ended: state -> bool[] or bool[S], whether a run may end before its last step;
         None for never.
@@ -93,27 +93,27 @@ def program(
 ) -> Program:
     """Builds a program from one step.
 
-    An epoch is one pass over the first part; the other parts turn at the same pace,
+    An epoch is one pass over the first split; the other splits turn at the same pace,
     each in an order of its own, and start again when they end. Orders are a pure
     function of key and epoch.
 
     Args:
       init: key -> the method's state.
       step: (key, Clock, state, batches) -> (state, metrics), with one batch (images,
-        labels) for each part.
+        labels) for each split.
       metrics: the names of the metrics that step returns.
-      num_examples: N of each part.
+      num_examples: N of each split.
       batch_size: B.
-      num_epochs: passes over the first part.
+      num_epochs: passes over the first split.
       num_seeds: S independent runs, or None for one.
       over_seeds: (function, states with a leading axis S) -> results likewise;
         ``divided`` when None. The numbers are the same.
-      at_epoch_end: (key, Clock, state, parts) -> (state, metrics) between epochs, with
-        the whole parts.
+      at_epoch_end: (key, Clock, state, splits) -> (state, metrics) between epochs, with
+        the whole splits.
       ended: state -> bool[], asked after it.
 
     Raises:
-      ValueError: no epoch, no seed, or a part smaller than a batch.
+      ValueError: no epoch, no seed, or a split smaller than a batch.
     """
     for name, value in dict(num_epochs=num_epochs, num_seeds=num_seeds or 1).items():
         if value < 1:
@@ -139,7 +139,7 @@ def program(
             for part, n in enumerate(num_examples)
         ]
 
-    def advance(state, first, stop, parts):
+    def advance(state, first, stop, splits):
         order_key, step_key, _ = jax.random.split(state.key, 3)
         rows = orders(order_key, first // steps_per_epoch)
 
@@ -148,7 +148,7 @@ def program(
             place = number % steps_per_epoch
             picked = tuple(
                 batches.take(x, y, order[place % size])
-                for (x, y), order, size in zip(parts, rows, sizes, strict=True)
+                for (x, y), order, size in zip(splits, rows, sizes, strict=True)
             )
             key = jax.random.fold_in(step_key, number)
             clock = Clock(number // steps_per_epoch, number / num_steps)
@@ -165,24 +165,24 @@ def program(
         means = {n: s / done for n, s in sums.items()}
         return State(state.key, inner, sums, broken), means
 
-    def between(state, epoch, parts):
+    def between(state, epoch, splits):
         progress = (epoch + 1) / num_epochs
         _, _, between_key = jax.random.split(state.key, 3)
         key = jax.random.fold_in(between_key, epoch)
-        inner, new = at_epoch_end(key, Clock(epoch, progress), state.inner, parts)
+        inner, new = at_epoch_end(key, Clock(epoch, progress), state.inner, splits)
         return state._replace(inner=inner), new
 
     if num_seeds is not None:
         one_start, one_advance, one_between = start, advance, between
 
-        def advance(state, first, stop, parts):
+        def advance(state, first, stop, splits):
             def one(state):
-                return one_advance(state, first, stop, parts)
+                return one_advance(state, first, stop, splits)
 
             return over_seeds(one, state)
 
-        def between(state, epoch, parts):
-            return over_seeds(lambda state: one_between(state, epoch, parts), state)
+        def between(state, epoch, splits):
+            return over_seeds(lambda state: one_between(state, epoch, splits), state)
 
         def start(key):
             return jax.vmap(one_start)(jax.random.split(key, num_seeds))
@@ -226,7 +226,7 @@ def once(function: Callable) -> Callable:
 def run(
     program: Program,
     state: State,
-    parts: tuple[types.Batch, ...],
+    splits: tuple[types.Batch, ...],
     *,
     first: int = 0,
     suggest_steps: Callable[[], int] | None = None,
@@ -237,7 +237,7 @@ def run(
     Args:
       program: what to run.
       state: its state after ``first`` steps; donated.
-      parts: (images, labels) of each part, on the device.
+      splits: (images, labels) of each split, on the device.
       first: steps that were run before.
       suggest_steps: how many steps the next call should take at most; a whole epoch
         when None.
@@ -253,13 +253,13 @@ def run(
         most = suggest_steps() if suggest_steps else program.steps_per_epoch
         stop = min(epoch_end, first + max(1, most))
         state, metrics = program.advance(
-            state, jnp.int32(first), jnp.int32(stop), parts
+            state, jnp.int32(first), jnp.int32(stop), splits
         )
         jax.block_until_ready(metrics)
         first = stop
         if stop == epoch_end and program.at_epoch_end:
             epoch = jnp.int32(stop // program.steps_per_epoch - 1)
-            state, more = program.at_epoch_end(state, epoch, parts)
+            state, more = program.at_epoch_end(state, epoch, splits)
             metrics = metrics | more
         if observe:
             observe(stop, state, metrics, stop == epoch_end)

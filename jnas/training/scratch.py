@@ -48,7 +48,7 @@ def training(
       network: the network.
       optimizer: of its parameters.
       augment: of the images.
-      num_examples: N of the training part.
+      num_examples: N of the training split.
       batch_size: B.
       num_epochs: passes over it.
       drop_path_rate: probability that a path is dropped, at the end of training.
@@ -81,9 +81,9 @@ def training(
             total += AUXILIARY_WEIGHT * cross_entropy(auxiliary, labels)
         return total, (stats, (outputs.argmax(-1) == labels).mean())
 
-    def step(key, clock, state, parts):
+    def step(key, clock, state, splits):
         image_key, loss_key = jax.random.split(key)
-        ((images, labels),) = parts
+        ((images, labels),) = splits
         images = augment_lib.augment(image_key, images, augment)
         rate = drop_path_rate * clock.epoch / num_epochs if drop_path_rate else None
         (value, (stats, accuracy)), grads = jax.value_and_grad(loss, has_aux=True)(

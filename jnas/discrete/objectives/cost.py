@@ -12,7 +12,7 @@ from jnas import networks, spaces, types
 
 def cost(
     space: spaces.CellSpace,
-    shape: networks.Shape,
+    size: networks.Size,
     image_shape: tuple[int, int, int],
     *,
     kind: str = "parameters",
@@ -21,7 +21,7 @@ def cost(
 
     Args:
       space: of the encodings.
-      shape: of every network.
+      size: of every network.
       image_shape: rows, columns and channels of one image.
       kind: ``parameters``, or ``macs`` of one image.
 
@@ -32,7 +32,7 @@ def cost(
     Raises:
       ValueError: another kind.
     """
-    counted = networks.edge_costs(space, shape, image_shape)
+    counted = networks.edge_costs(space, size, image_shape)
     if kind not in counted:
         raise ValueError(
             f"kind must be one of {', '.join(counted)}, got {kind!r}. "
@@ -49,7 +49,7 @@ def cost(
 
 def latency(
     space: spaces.CellSpace,
-    shape: networks.Shape,
+    size: networks.Size,
     image_shape: tuple[int, int, int],
     *,
     batch_size: int = 1,
@@ -63,7 +63,7 @@ def latency(
 
     Args:
       space: of the encodings.
-      shape: of every network.
+      size: of every network.
       image_shape: rows, columns and channels of one image.
       batch_size: B.
       num_repeats: timed calls, after two that are not.
@@ -74,7 +74,7 @@ def latency(
     known: dict[bytes, float] = {}
 
     def measure(key, encoding):
-        network = networks.derived(space.genotype(encoding), shape)
+        network = networks.derived(space.genotype(encoding), size)
         params, stats = jax.jit(network.init)(key)
         images = jnp.zeros((batch_size, *image_shape))
 

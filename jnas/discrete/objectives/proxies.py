@@ -19,8 +19,8 @@ from jnas.training import devices as devices_lib
 BATCH = ops.Norm(affine=True, running=False)
 
 
-def _objective(score, space, shape, norm, over_members) -> types.Objective:
-    build = networks.switched(space, shape, norm=norm, stem_norm=norm)
+def _objective(score, space, size, norm, over_members) -> types.Objective:
+    build = networks.switched(space, size, norm=norm, stem_norm=norm)
     over_members = over_members or devices_lib.default_over_runs()
 
     def member(pair):
@@ -64,7 +64,7 @@ def _loss_grads(params, apply, images, labels):
 
 def grad_norm(
     space: spaces.CellSpace,
-    shape: networks.Shape,
+    size: networks.Size,
     images: types.Array,
     labels: types.Array,
     *,
@@ -74,7 +74,7 @@ def grad_norm(
 
     Args:
       space: of the encodings.
-      shape: of every network.
+      size: of every network.
       images: f32[B, H, W, F], normalised.
       labels: i32[B].
       over_members: as ``objectives.scratch`` has it.
@@ -90,12 +90,12 @@ def grad_norm(
         grads = _kernels(_loss_grads(params, apply, images, labels))
         return jnp.sqrt(sum((g * g).sum() for g in grads))
 
-    return _objective(score, space, shape, BATCH, over_members)
+    return _objective(score, space, size, BATCH, over_members)
 
 
 def snip(
     space: spaces.CellSpace,
-    shape: networks.Shape,
+    size: networks.Size,
     images: types.Array,
     labels: types.Array,
     *,
@@ -105,7 +105,7 @@ def snip(
 
     Args:
       space: of the encodings.
-      shape: of every network.
+      size: of every network.
       images: f32[B, H, W, F], normalised.
       labels: i32[B].
       over_members: as ``objectives.scratch`` has it.
@@ -122,12 +122,12 @@ def snip(
         pairs = zip(grads, _kernels(params), strict=True)
         return sum(jnp.abs(g * w).sum() for g, w in pairs)
 
-    return _objective(score, space, shape, BATCH, over_members)
+    return _objective(score, space, size, BATCH, over_members)
 
 
 def synflow(
     space: spaces.CellSpace,
-    shape: networks.Shape,
+    size: networks.Size,
     image_shape: tuple[int, int, int],
     *,
     over_members: Callable | None = None,
@@ -140,7 +140,7 @@ def synflow(
 
     Args:
       space: of the encodings.
-      shape: of every network.
+      size: of every network.
       image_shape: rows, columns and channels of one image.
       over_members: as ``objectives.scratch`` has it.
 
@@ -158,12 +158,12 @@ def synflow(
         return jnp.log(sum((g * w).sum() for g, w in pairs))
 
     norm = ops.Norm(affine=True, running=False, active=False)
-    return _objective(score, space, shape, norm, over_members)
+    return _objective(score, space, size, norm, over_members)
 
 
 def jacobian_covariance(
     space: spaces.CellSpace,
-    shape: networks.Shape,
+    size: networks.Size,
     images: types.Array,
     *,
     over_members: Callable | None = None,
@@ -175,7 +175,7 @@ def jacobian_covariance(
 
     Args:
       space: of the encodings.
-      shape: of every network.
+      size: of every network.
       images: f32[B, H, W, F], normalised; B at least 2.
       over_members: as ``objectives.scratch`` has it.
 
@@ -195,12 +195,12 @@ def jacobian_covariance(
         values = jnp.maximum(values, 0) + 1e-5  # rounding makes zeros negative
         return -(jnp.log(values) + 1 / values).sum()
 
-    return _objective(score, space, shape, BATCH, over_members)
+    return _objective(score, space, size, BATCH, over_members)
 
 
 def naswot(
     space: spaces.CellSpace,
-    shape: networks.Shape,
+    size: networks.Size,
     images: types.Array,
     *,
     over_members: Callable | None = None,
@@ -212,7 +212,7 @@ def naswot(
 
     Args:
       space: of the encodings.
-      shape: of every network.
+      size: of every network.
       images: f32[B, H, W, F], normalised.
       over_members: as ``objectives.scratch`` has it.
 
@@ -231,4 +231,4 @@ def naswot(
         return jnp.linalg.slogdet(total)[1]
 
     norm = ops.Norm(affine=True, running=False, recorded=batch_size)
-    return _objective(score, space, shape, norm, over_members)
+    return _objective(score, space, size, norm, over_members)

@@ -16,7 +16,7 @@ from jnas.training import scratch as scratch_lib
 
 def scratch(
     space: spaces.CellSpace,
-    shape: networks.Shape,
+    size: networks.Size,
     train: types.Batch,
     held_out: Sequence[types.Batch],
     *,
@@ -35,7 +35,7 @@ def scratch(
 
     Args:
       space: of the encodings.
-      shape: of every network.
+      size: of every network.
       train: images [N, H, W, F], as the data set holds them, and labels i32[N].
       held_out: what is measured, likewise: the validation part, which is the signal;
         any more, such as a test part, are reported.
@@ -55,7 +55,7 @@ def scratch(
 
     Source: Dong and Yang 2020, arXiv:2001.00326, section 2.3 (the hyper-parameters).
     """
-    build = networks.switched(space, shape)
+    build = networks.switched(space, size)
     steps = batches.num_batches(len(train[1]), batch_size)
     optimizer = optimizers.momentum_sgd(
         optimizers.cosine_by_epoch(

@@ -17,14 +17,14 @@ class Task(NamedTuple):
 
     Attributes:
       space: of the encodings.
-      shape: of the networks.
+      size: of the networks.
       train: images [N, H, W, F], as the data set holds them, and labels i32[N].
       valid: likewise.
       augment: of the training images; its mean and deviation normalise all.
     """
 
     space: spaces.CellSpace
-    shape: networks.Shape
+    size: networks.Size
     train: types.Batch
     valid: types.Batch
     augment: augment_lib.Augment
@@ -38,34 +38,34 @@ class Task(NamedTuple):
 @registry.OBJECTIVES.register
 def grad_norm(task: Task) -> types.Objective:
     """Builds the gradient norm of an untrained network on one training batch."""
-    return proxies.grad_norm(task.space, task.shape, *task.batch())
+    return proxies.grad_norm(task.space, task.size, *task.batch())
 
 
 @registry.OBJECTIVES.register
 def snip(task: Task) -> types.Objective:
     """Builds SNIP of an untrained network on one training batch."""
-    return proxies.snip(task.space, task.shape, *task.batch())
+    return proxies.snip(task.space, task.size, *task.batch())
 
 
 @registry.OBJECTIVES.register
 def synflow(task: Task) -> types.Objective:
     """Builds synaptic flow, which reads no data."""
-    return proxies.synflow(task.space, task.shape, task.train[0].shape[1:])
+    return proxies.synflow(task.space, task.size, task.train[0].shape[1:])
 
 
 @registry.OBJECTIVES.register
 def jacobian_covariance(task: Task) -> types.Objective:
     """Builds the covariance of Jacobians on one training batch."""
-    return proxies.jacobian_covariance(task.space, task.shape, task.batch()[0])
+    return proxies.jacobian_covariance(task.space, task.size, task.batch()[0])
 
 
 @registry.OBJECTIVES.register
 def naswot(task: Task) -> types.Objective:
     """Builds the agreement of activations on one training batch."""
-    return proxies.naswot(task.space, task.shape, task.batch()[0])
+    return proxies.naswot(task.space, task.size, task.batch()[0])
 
 
 @registry.OBJECTIVES.register
 def latency(task: Task) -> types.Objective:
     """Builds the measured seconds of one image, negated; not jittable."""
-    return measured_latency(task.space, task.shape, task.train[0].shape[1:])
+    return measured_latency(task.space, task.size, task.train[0].shape[1:])

@@ -30,29 +30,29 @@ def num_decisions(space: spaces.CellSpace) -> int:
 
 def project(
     supernet: networks.Supernet,
-    strengths: types.Relaxation,
+    eval_relaxation: types.Relaxation,
     *,
     augment: augment_lib.Augment,
     batch_size: int,
     interval: int,
     num_batches: int | None = None,
-    form_inputs: Callable = lambda clock: networks.FormInputs(),
+    variant_inputs: Callable = lambda clock: networks.VariantInputs(),
     over_members: Callable | None = None,
 ) -> Callable:
     """Builds the answer, at ends of epochs, that decides a cell.
 
-    ``answer(key, clock, state, part) -> state`` narrows ``state.mask``: a decided edge
+    ``answer(key, clock, state, split) -> state`` narrows ``state.mask``: a decided edge
     has one candidate left, a removed edge none. What is removed is left out of the sum,
     and the other weights stay as they are.
 
     Args:
       supernet: trained.
-      strengths: the relaxation that weighs the candidates, without draws.
+      eval_relaxation: the relaxation that weighs the candidates, without draws.
       augment: gives mean and deviation of the images.
       batch_size: images of a forward pass.
       interval: epochs of tuning before each decision.
-      num_batches: of the validation part that judge; None for all that are whole.
-      form_inputs: Clock -> what the supernet's form needs.
+      num_batches: of the validation split that judge; None for all that are whole.
+      variant_inputs: Clock -> what the edge variant needs.
       over_members: (function, members with a leading axis) -> results likewise;
         ``program.together``, a vmap, on accelerators, ``in_turn`` on CPU when None.
 
@@ -66,20 +66,24 @@ def project(
     is_none = jnp.asarray(space.where(spaces.NONE)) & (space.num_kept is not None)
     into = jnp.asarray([[t == n for _, t in space.edges] for n in nodes])
 
-    def accuracies(key, clock, state, part, members):
+    def accuracies(key, clock, state, split, members):
         """f32[N]: accuracy with weights times each of members f32[N, C, E, O]."""
-        images, labels = part
+        images, labels = split
         rows = batches.spread(len(labels), batch_size, num_batches)
         images, labels = augment_lib.normalise(images[rows], augment), labels[rows]
-        weights = mixing.strengths(space, strengths, state.logits, state.mask)
-        inputs = form_inputs(clock)
+        weights = mixing.eval_weights(space, eval_relaxation, state.logits, state.mask)
+        inputs = variant_inputs(clock)
         if inputs.skip_dropout is not None:
             inputs = inputs._replace(skip_dropout=jnp.float32(0))
 
         def member(keep):
             def right(batch):
                 found = supernet.apply(
-                    state.params, batch[0], weights * keep, key=key, form_inputs=inputs
+                    state.params,
+                    batch[0],
+                    weights * keep,
+                    key=key,
+                    variant_inputs=inputs,
                 )
                 return (found.argmax(-1) == batch[1]).mean()
 
@@ -87,18 +91,18 @@ def project(
 
         return over_members(member, members)
 
-    def decide_edge(key, clock, state, part, cell):
+    def decide_edge(key, clock, state, split, cell):
         undecided = state.mask[cell].sum(-1) > 1
         edge = _one_of(key, undecided)
         members = jnp.ones((num_ops, *space.shape))
         members = members.at[jnp.arange(num_ops), cell, edge].set(1 - jnp.eye(num_ops))
-        found = accuracies(key, clock, state, part, members)
+        found = accuracies(key, clock, state, split, members)
         left = state.mask[cell, edge] & ~is_none[cell, edge]
         best = jnp.where(left, found, jnp.inf).argmin()
         row = jnp.where(undecided.any(), jnp.arange(num_ops) == best, left)
         return state._replace(mask=state.mask.at[cell, edge].set(row))
 
-    def decide_node(key, clock, state, part, cell):
+    def decide_node(key, clock, state, split, cell):
         def inputs_left(state):
             return (into & state.mask[cell].any(-1)).sum(-1)
 
@@ -109,7 +113,7 @@ def project(
             members = members.at[jnp.arange(num_edges), cell].set(
                 (1 - jnp.eye(num_edges))[..., None]
             )
-            found = accuracies(key, clock, state, part, members)
+            found = accuracies(key, clock, state, split, members)
             present = into[node] & state.mask[cell].any(-1)
             # the last of equals goes, as in the released code
             worst = jnp.where(present, found, -jnp.inf)[::-1].argmax()
@@ -120,11 +124,11 @@ def project(
             lambda state: inputs_left(state)[node] > space.num_kept, drop, state
         )
 
-    def decide(key, clock, state, part):
+    def decide(key, clock, state, split):
         number = (clock.epoch + 1) // interval
         for cell in range(num_cells):
             key, own = jax.random.split(key)
-            given = own, clock, state, part
+            given = own, clock, state, split
             if not nodes:
                 state = decide_edge(*given, cell)
                 continue
@@ -136,10 +140,10 @@ def project(
             )
         return state
 
-    def answer(key, clock, state, part):
+    def answer(key, clock, state, split):
         due = (clock.epoch + 1) % interval == 0
         return jax.lax.cond(
-            due, decide, lambda *given: given[2], key, clock, state, part
+            due, decide, lambda *given: given[2], key, clock, state, split
         )
 
     return answer

@@ -60,8 +60,8 @@ def stop_early(rise: Rise) -> Callable:
     Source: Zela et al. 2020, arXiv:1909.09656, section 5.1 (DARTS-ES).
     """
 
-    def answer(key, clock, state, part):
-        del key, clock, part  # what was seen decides
+    def answer(key, clock, state, split):
+        del key, clock, split  # what was seen decides
         watched = state.watched
         stops = rise.risen(watched) & ~watched.stopped
         cell = jnp.where(stops, watched.encodings[rise.back], watched.answer)
@@ -90,8 +90,8 @@ def strengthen(rise: Rise, *, factor: float = 10.0, most: float = 0.03) -> Calla
     epochs that were rolled back are not made again.
     """
 
-    def answer(key, clock, state, part):
-        del key, clock, part  # what was seen decides
+    def answer(key, clock, state, split):
+        del key, clock, split  # what was seen decides
         watched = state.watched
         rate = optax.tree.get(state.params_opt, "decay_rate")
         count = optax.tree.get(state.params_opt, "count")

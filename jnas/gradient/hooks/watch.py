@@ -69,12 +69,12 @@ class Watch(NamedTuple):
 
 def watch(
     supernet: networks.Supernet,
-    strengths: types.Relaxation,
+    eval_relaxation: types.Relaxation,
     selection: types.Selection,
     *,
     augment: augment_lib.Augment,
     batch_size: int,
-    form_inputs: Callable = lambda clock: networks.FormInputs(),
+    variant_inputs: Callable = lambda clock: networks.VariantInputs(),
     interval: int = 1,
     num_batches: int = 4,
     num_iterations: int = 10,
@@ -89,11 +89,11 @@ def watch(
 
     Args:
       supernet: what is searched.
-      strengths: a relaxation that draws nothing.
+      eval_relaxation: a relaxation that draws nothing.
       selection: derives a cell.
       augment: gives mean and deviation.
       batch_size: images of a forward pass, and of the eigenvalue.
-      form_inputs: Clock -> what the supernet's form needs; dropout is left out.
+      variant_inputs: Clock -> what the edge variant needs; dropout is left out.
       interval: epochs from one look to the next, the last of the search being one where
         it divides them; 0 for none, where answer needs none.
       num_batches: for the accuracies, as far as there are images.
@@ -111,13 +111,13 @@ def watch(
         inputs = inputs._replace(
             skip_dropout=None if inputs.skip_dropout is None else jnp.float32(0)
         )
-        return supernet.apply(params, images, weights, key=key, form_inputs=inputs)
+        return supernet.apply(params, images, weights, key=key, variant_inputs=inputs)
 
     def eigenvalue(key, params, arch, mask, images, labels, inputs):
         op_key, start_key = jax.random.split(key)
 
         def loss(arch):
-            weights = mixing.strengths(space, strengths, arch, mask)
+            weights = mixing.eval_weights(space, eval_relaxation, arch, mask)
             found = outputs(params, images, weights, inputs, op_key)
             losses = optax.softmax_cross_entropy_with_integer_labels(found, labels)
             return losses.mean()
@@ -148,14 +148,14 @@ def watch(
             jax.tree.map(lambda a: jnp.stack([a] * size), state) if snapshots else None,
         )
 
-    def see(key, clock, state, part):
-        images, labels = part
+    def see(key, clock, state, split):
+        images, labels = split
         rows = batches.spread(len(labels), batch_size, num_batches)
         images, labels = augment_lib.normalise(images[rows], augment), labels[rows]
-        weights = mixing.strengths(space, strengths, state.logits, state.mask)
+        weights = mixing.eval_weights(space, eval_relaxation, state.logits, state.mask)
         encoding = selection(space, weights)
         cell = space.weights(encoding)
-        inputs = form_inputs(clock)
+        inputs = variant_inputs(clock)
         alone = inputs._replace(
             auxiliary_skip=None if inputs.auxiliary_skip is None else jnp.float32(0)
         )
@@ -186,14 +186,14 @@ def watch(
             snapshots=kept,
         )
 
-    def look(key, clock, state, part):
+    def look(key, clock, state, split):
         if interval == 0:
             return state.watched
         if interval == 1:
-            return see(key, clock, state, part)
+            return see(key, clock, state, split)
         due = (clock.epoch + 1) % interval == 0
         return jax.lax.cond(
-            due, see, lambda *given: given[2].watched, key, clock, state, part
+            due, see, lambda *given: given[2].watched, key, clock, state, split
         )
 
-    return Watch(begin, look, answer or (lambda key, clock, state, part: state))
+    return Watch(begin, look, answer or (lambda key, clock, state, split: state))

@@ -7,7 +7,7 @@ A depthwise convolution is the trilinear form
 
 of images x f[S, B, H, W, F], kernels w f[S, k, k, F] and output gradients g
 f[S, B, h, w, F], with stride t, dilation d and zeros outside; s counts sets of kernels.
-A ``Form`` computes its three derivatives; ``ops/windows.py`` makes primitives of them.
+A ``Form`` computes its three derivatives; ``windows.py`` makes primitives of them.
 
 * ``NATIVE``: XLA's convolution with one group per feature, and its derivatives.
 * ``TAPS``: on CPU, XLA runs a grouped convolution through a naive loop: measured at

@@ -60,7 +60,7 @@ def one_by_one(mixture, params, inputs, weights, *, stride, partial=1, factor=No
     return jnp.stack(states[TINY.num_inputs :])
 
 
-def build(form, stride):
+def build(variant, stride):
     """Makes a mixture of the tiny space, its parameters, inputs and weights."""
     mixture = mixture_lib.mixture(
         EDGES,
@@ -70,7 +70,7 @@ def build(form, stride):
         stride=stride,
         norm=ops.SEARCH,
         normalise=True,
-        form=form,
+        variant=variant,
     )
     keys = jax.random.split(jax.random.key(3), 3)
     params = mixture.init(keys[0])
@@ -80,23 +80,23 @@ def build(form, stride):
 
 
 @pytest.mark.parametrize(
-    ("form", "factor", "stride"),
+    ("variant", "factor", "stride"),
     [
-        (mixture_lib.Form(partial=2), None, 1),
-        (mixture_lib.Form(partial=4), None, 2),
-        (mixture_lib.Form(auxiliary_skip=True), 0.3, 2),
-        (mixture_lib.Form(partial=2, auxiliary_skip=True), 0.3, 1),
+        (mixture_lib.EdgeVariant(partial=2), None, 1),
+        (mixture_lib.EdgeVariant(partial=4), None, 2),
+        (mixture_lib.EdgeVariant(auxiliary_skip=True), 0.3, 2),
+        (mixture_lib.EdgeVariant(partial=2, auxiliary_skip=True), 0.3, 1),
     ],
 )
-def test_forms_are_what_their_papers_write(form, factor, stride):
+def test_variants_are_what_their_papers_write(variant, factor, stride):
     """Values and all gradients equal those of the edges one by one, in float64."""
     with jax.enable_x64(True):
-        mixture, params, inputs, weights = build(form, stride)
+        mixture, params, inputs, weights = build(variant, stride)
         # norms divide by small numbers on 2x2 pixels: float64 tells errors from noise
         params, inputs, weights = jax.tree.map(
             lambda a: a.astype(jnp.float64), (params, inputs, weights)
         )
-        given = mixture_lib.FormInputs(auxiliary_skip=factor)
+        given = mixture_lib.VariantInputs(auxiliary_skip=factor)
 
         def ours(params, inputs, weights):
             return mixture.apply(params, inputs, weights, None, given)
@@ -108,7 +108,7 @@ def test_forms_are_what_their_papers_write(form, factor, stride):
                 inputs,
                 weights,
                 stride=stride,
-                partial=form.partial,
+                partial=variant.partial,
                 factor=factor,
             )
 
@@ -139,7 +139,7 @@ def test_zeros_are_left_out_and_their_weights_are_numbers():
     GDAS adds the weights that its sample left out to the edge as bare numbers.
     """
     plain, params, inputs, _ = build(mixture_lib.PLAIN, 1)
-    sparse, *_ = build(mixture_lib.Form(skip_zeros=True), 1)
+    sparse, *_ = build(mixture_lib.EdgeVariant(skip_zeros=True), 1)
     chosen = jnp.array([3, 1, 2, 0, 3])
     weights = jax.nn.one_hot(chosen, 4)
 
@@ -165,12 +165,12 @@ def test_zeros_are_left_out_and_their_weights_are_numbers():
 
 def test_dropout_falls_on_identities_alone():
     """Rate 0 changes nothing; at any rate the mean is kept and half of values go."""
-    form = mixture_lib.Form(skip_dropout=True)
-    mixture, params, inputs, weights = build(form, 1)
+    variant = mixture_lib.EdgeVariant(skip_dropout=True)
+    mixture, params, inputs, weights = build(variant, 1)
     plain, *_ = build(mixture_lib.PLAIN, 1)
 
     def run(rate, key):
-        given = mixture_lib.FormInputs(skip_dropout=jnp.float32(rate))
+        given = mixture_lib.VariantInputs(skip_dropout=jnp.float32(rate))
         return mixture.apply(params, inputs, weights, key, given)
 
     keys = jax.random.split(jax.random.key(0), 400)
@@ -190,30 +190,34 @@ def test_dropout_falls_on_identities_alone():
 
 def test_the_supernet_of_pc_darts_has_its_published_size():
     """299,578 parameters: 16 features, 8 layers, k = 4."""
-    shape = networks.Shape(16, 8, 10)
-    net = networks.supernet(spaces.zoo.darts(), shape, form=networks.Form(partial=4))
+    shape = networks.Size(16, 8, 10)
+    net = networks.supernet(
+        spaces.zoo.darts(), shape, variant=networks.EdgeVariant(partial=4)
+    )
     params = jax.eval_shape(net.init, jax.random.key(0))
     assert networks.count_params(params) == 299_578
 
 
 def test_a_whole_supernet_takes_every_form():
-    """All at once, in a network with reductions, under jit; and forms are checked."""
-    form = networks.Form(
+    """All at once, in a network with reductions, under jit; variants are checked."""
+    variant = networks.EdgeVariant(
         partial=2, auxiliary_skip=True, skip_dropout=True, skip_zeros=True
     )
-    net = networks.supernet(TINY, networks.Shape(4, 3, 3, channels=1), form=form)
+    net = networks.supernet(TINY, networks.Size(4, 3, 3, channels=1), variant=variant)
     params = program.once(net.init)(jax.random.key(0))
     weights = jax.nn.one_hot(jnp.arange(10).reshape(2, 5) % 4, 4)
-    given = networks.FormInputs(jnp.float32(0.5), jnp.float32(0.2))
+    given = networks.VariantInputs(jnp.float32(0.5), jnp.float32(0.2))
     outputs = jax.jit(net.apply)(
         params,
         jnp.ones((2, 8, 8, 1)),
         weights,
         key=jax.random.key(1),
-        form_inputs=given,
+        variant_inputs=given,
     )
     assert outputs.shape == (2, 3) and bool(jnp.isfinite(outputs).all())
     with pytest.raises(ValueError, match="partial must be at least 1, got 0"):
-        networks.Form(partial=0)
+        networks.EdgeVariant(partial=0)
     with pytest.raises(ValueError, match="features must be a multiple of partial=3"):
-        networks.supernet(TINY, networks.Shape(4, 3, 3), form=networks.Form(partial=3))
+        networks.supernet(
+            TINY, networks.Size(4, 3, 3), variant=networks.EdgeVariant(partial=3)
+        )
