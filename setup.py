@@ -48,13 +48,21 @@ EXTRAS = {
     ],
 }
 
+# benchmarks and endurance tests are for checkouts
+PACKAGES = setuptools.find_packages(
+    include=["jnas", "jnas.*"],
+    exclude=["jnas.bench", "jnas.bench.*", "jnas.endurance", "jnas.endurance.*"],
+)
+
 setuptools.setup(
     name="jnas",
     version="0.1.0",
     description="Neural architecture search as compiled JAX programs.",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=setuptools.find_packages(include=["jnas", "jnas.*"]),
+    packages=[*PACKAGES, "jnas.experiments"],
+    package_dir={"jnas.experiments": "experiments"},
+    entry_points={"console_scripts": ["jnas = jnas.experiments.__main__:main"]},
     package_data={"jnas": ["**/*.npz", "**/*.json", "**/*.md", "**/*.txt"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,

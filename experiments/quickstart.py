@@ -1,72 +1,76 @@
-"""Searches a DARTS cell on Fashion-MNIST, and holds it against random cells.
+"""Searches a DARTS cell on Fashion-MNIST and compares it with random cells.
 
     python experiments/quickstart.py --workdir=runs/first
 
 First-order search on half of the 4,000 embedded images (28x28 shrunk to 14x14), then
 the found cell and randomly drawn cells are trained from scratch with one budget and
 tested on 1,000 images that the search never saw. For results of the paper's size see
-search.py and retrain.py; this is the whole way in minutes.
+search.py and retrain.py; this shows every step in minutes.
 """
 
 import dataclasses
 import statistics
 
-from absl import flags
+from jnas import registry, report, run, settings
+from jnas.settings import option
+from jnas.studies import cells, closing, flags, search_gradient, setup, train_scratch
 
-from jnas import data, registry, report, run
-from jnas.studies import cells, closing, search_gradient
-from jnas.studies import train_scratch as train
 
-FLAGS = flags.FLAGS
-run.define_run_flags()
-flags.DEFINE_string("data", "fashion", "Data set: a name, npz:, folder: or tfds:.")
-flags.DEFINE_integer("shrink", 2, "Average squares of so many pixels a side.")
-flags.DEFINE_string("space", "darts", "Search space.")
-flags.DEFINE_integer("features", 4, "Features of the first cells.")
-flags.DEFINE_integer("layers", 3, "Cells of the network.")
-flags.DEFINE_integer("batch_size", 64, "Images of a step.")
-flags.DEFINE_integer("epochs", 3, "Epochs of the search.")
-flags.DEFINE_integer("retrain_features", 8, "Of the trained ones.", lower_bound=1)
-flags.DEFINE_integer("retrain_epochs", 4, "Of each training.", lower_bound=1)
-flags.DEFINE_integer("num_random", 3, "Random cells to compare with.", lower_bound=2)
-flags.DEFINE_float("logits_learning_rate", 0.02, "Of the logits.", lower_bound=0)
+@dataclasses.dataclass(frozen=True)
+class QuickSettings:
+    """A search and trainings of minutes. The fields carry their own help text."""
+
+    features: int = option(4, "Features of the first cells in the search.")
+    layers: int = option(3, "Number of cells of every network.")
+    batch_size: int = option(64, "Images in a batch.")
+    epochs: int = option(3, "Epochs of the search.")
+    retrain_features: int = option(
+        8, "Features of the first cells in the trainings from scratch.", least=1
+    )
+    retrain_epochs: int = option(4, "Epochs of each training from scratch.", least=1)
+    num_random: int = option(
+        3, "Number of random cells that are compared with the found one.", least=2
+    )
+    logits_learning_rate: float = option(0.02, "Learning rate of the logits.", least=0)
+    __post_init__ = settings.check
+
+
+FLAGS = flags.define(setup.DataSettings, setup.SpaceSettings, QuickSettings, shrink=2)
 
 
 def main():
     """Searches, retrains, tests and reports."""
-    dataset = data.shrink(data.load(FLAGS.data), FLAGS.shrink)
-    space = registry.SPACES[FLAGS.space]()
+    data_settings, space_settings, quick = FLAGS.read()
+    dataset, space = setup.dataset(data_settings), setup.space(space_settings)
     method = dataclasses.replace(
         registry.METHODS["darts"](),
-        features=FLAGS.features,
-        layers=FLAGS.layers,
-        batch_size=FLAGS.batch_size,
-        epochs=FLAGS.epochs,
-        logits_learning_rate=FLAGS.logits_learning_rate,
+        features=quick.features,
+        layers=quick.layers,
+        batch_size=quick.batch_size,
+        epochs=quick.epochs,
+        logits_learning_rate=quick.logits_learning_rate,
     )
     search = search_gradient.SearchSettings(method)
-    training = train.RetrainSettings(
-        features=FLAGS.retrain_features,
-        layers=FLAGS.layers,
-        batch_size=FLAGS.batch_size,
-        epochs=FLAGS.retrain_epochs,
+    training = train_scratch.RetrainSettings(
+        features=quick.retrain_features,
+        layers=quick.layers,
+        batch_size=quick.batch_size,
+        epochs=quick.retrain_epochs,
         drop_path_rate=0.0,
         auxiliary=False,
         cutout=0,
     )
-    with run.from_flags(dataset.digest) as r:
+    with FLAGS.open_run(dataset.digest, search) as r:
         if r.finished is not None:
-            print(f"{FLAGS.workdir} is finished: {r.finished}")
+            print(f"{r.workdir} is finished: {r.finished}")
             return
-        searched = search_gradient.search_cells(
-            r, dataset, space, search, seed=FLAGS.seed
-        )
+        searched = search_gradient.search_cells(r, dataset, space, search)
         found = searched.genotype
-        drawn = cells.random_cells(space, FLAGS.num_random, seed=FLAGS.seed)
+        drawn = cells.random_cells(space, quick.num_random, seed=r.seed)
         trained = {"found": found} | {f"random_{i}": g for i, g in enumerate(drawn)}
         results = {
-            name: train.retrain_cell(
-                r, f"retrain_{name}", cell, dataset, training, seed=FLAGS.seed
+            name: train_scratch.retrain_cell(
+                r, f"retrain_{name}", cell, dataset, training
             )
             for name, cell in trained.items()
         }

@@ -1,57 +1,37 @@
-"""Searches a cell by gradient, and writes the genotype it found.
+"""Searches a cell by gradient and writes its genotype.
 
     python experiments/search.py --workdir=runs/search --data=npz:cifar10.npz
     python experiments/search.py --workdir=runs/pc --method=pcdarts --max_skips=2
 
-A method is a row of pieces and numbers, its paper's: DARTS has 16 features, 8 layers,
-batch 64, 50 epochs. Each piece and number has a flag that replaces it; describe.py
---methods lists the rows. Half of the training images train the architecture. One seed
-gives one result, bit for bit; --num_seeds=4 runs four searches as one program and keeps
-the best of them.
+A method is a row of pieces and its paper's numbers: DARTS has 16 features, 8 layers,
+batch 64, 50 epochs. Each of them has a flag that replaces it, and each number inside a
+piece an option (--options=relaxation.start=5). --help --method=pcdarts shows what a row
+sets, describe.py --methods lists the rows. Half of the training images train the
+architecture. One seed gives one result, bit for bit; --num_seeds=4 runs four searches
+as one program and keeps the best of them.
 """
 
-from absl import flags
+from jnas import gradient, run
+from jnas.studies import cells, closing, flags, search_gradient, setup
 
-from jnas import data, gradient, registry, run
-from jnas.studies import cells, closing, search_gradient
-from jnas.studies import flags as flags_lib
-
-FLAGS = flags.FLAGS
-run.define_run_flags()
-flags.DEFINE_string("data", "fashion", "Data set: a name, npz:, folder: or tfds:.")
-flags.DEFINE_integer("shrink", 1, "Average squares of so many pixels a side.")
-flags.DEFINE_string("space", "darts", "Search space.")
-flags.DEFINE_list("operations", None, "Candidates of every edge; the space's if empty.")
-flags_lib.define_method_flags()
-flags.DEFINE_float("valid_rate", 0.5, "Share of images that train the architecture.")
-flags.DEFINE_integer("num_seeds", None, "Searches side by side.", lower_bound=1)
+FLAGS = flags.define(
+    setup.DataSettings, setup.SpaceSettings, search_gradient.SearchSettings
+)
 run.define_device_flag()
-flags.DEFINE_bool("remat", False, "Compute cells again for the gradient; less memory.")
-flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the activations.")
 
 
 def main():
     """Searches, and writes what was found."""
     run.use_devices()
-    space = registry.SPACES[FLAGS.space]()
-    if FLAGS.operations:
-        space = space.with_operations(FLAGS.operations)
-    settings = search_gradient.SearchSettings(
-        method=flags_lib.method_of_flags(),
-        valid_rate=FLAGS.valid_rate,
-        num_seeds=FLAGS.num_seeds,
-        remat=FLAGS.remat,
-        dtype=FLAGS.dtype,
-    )
+    data_settings, space_settings, settings = FLAGS.read()
+    space = setup.space(space_settings)
     gradient.check(settings.method, space)
-    dataset = data.shrink(data.load(FLAGS.data), FLAGS.shrink)
-    with run.from_flags(dataset.digest) as r:
+    dataset = setup.dataset(data_settings)
+    with FLAGS.open_run(dataset.digest) as r:
         if r.finished is not None:
-            print(f"{FLAGS.workdir} is finished: {r.finished}")
+            print(f"{r.workdir} is finished: {r.finished}")
             return
-        found = search_gradient.search_cells(
-            r, dataset, space, settings, seed=FLAGS.seed
-        )
+        found = search_gradient.search_cells(r, dataset, space, settings)
         names = ("genotype", "genotypes")
         figures = {k: v for k, v in found.result.items() if k not in names}
         closing.close(r, found.genotype, figures)

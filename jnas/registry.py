@@ -12,12 +12,30 @@ from typing import Any
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns "Did you mean 'x'? " for the known name nearest to name, or "".
 
+    Initials count as the whole name: ``lr`` is ``learning_rate``.
+
     Args:
       name: what the user wrote.
       known: the names that exist.
+
+    Example:
+      >>> nearest("lr", ["layers", "learning_rate", "logits_learning_rate"])
+      "Did you mean 'learning_rate'? "
     """
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"Did you mean {close[0]!r}? " if close else ""
+    known = list(known)
+    asked = name.lower().replace("-", "_")
+    close = [one for one in known if _initials(one) == asked and len(asked) > 1]
+    close += difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    inside = [
+        one for one in known if asked in one.split("_") or one in asked.split("_")
+    ]
+    if close or inside:
+        return f"Did you mean {(close + inside)[0]!r}? "
+    return ""
+
+
+def _initials(name: str) -> str:
+    return "".join(word[:1] for word in name.lower().split("_"))
 
 
 class Registry(Mapping[str, Any]):

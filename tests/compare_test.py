@@ -27,7 +27,7 @@ def plan():
 def go(workdir, plan):
     """Opens the run and compares."""
     with run.open_run(workdir) as r:
-        compare_controllers.compare(r, plan, seed=0)
+        compare_controllers.compare(r, plan)
 
 
 def test_broken_off_between_the_step_and_the_end_of_a_phase(

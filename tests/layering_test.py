@@ -9,7 +9,7 @@ import jnas
 
 ROOT = pathlib.Path(jnas.__file__).parent
 FLOORS = [
-    {"types", "registry"},
+    {"types", "registry", "pieces", "settings"},
     {"spaces", "ops", "data"},
     {"networks", "report"},
     {"training", "testing"},
@@ -157,9 +157,9 @@ def test_every_room_has_a_floor_and_no_drawer():
 
 PUBLIC = """
 bilevel comparison controllers curvature data discrete drawing genotype gradient methods
-networks objectives ops optimizers perturbations program registry regularizers
-relaxations report retrain run search selections sharing spaces studies tables testing
-timing training types zoo
+networks objectives ops optimizers perturbations pieces program registry regularizers
+relaxations report retrain run search selections settings sharing spaces studies tables
+testing timing training types zoo
 """.split()
 
 

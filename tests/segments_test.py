@@ -37,9 +37,7 @@ def settings(**changes):
 def search(folder, **changes):
     """Searches in a workdir; the same folder again goes on."""
     with run.open_run(folder, checkpoint_seconds=0.0) as r:
-        return search_gradient.search_cells(
-            r, images(), SPACE, settings(**changes), seed=0
-        )
+        return search_gradient.search_cells(r, images(), SPACE, settings(**changes))
 
 
 def test_a_search_goes_on_between_its_stages_and_inside_them(tmp_path, monkeypatch):

@@ -100,7 +100,7 @@ def loops() -> dict[str, Callable[[Any, int], Any]]:
         sizes = {"features": 2, "layers": 1, "batch_size": _BATCH, "epochs": epochs}
         method = dataclasses.replace(method, **sizes)
         settings = search_gradient.SearchSettings(method)
-        search_gradient.search_cells(run, images, tiny, settings, seed=0)
+        search_gradient.search_cells(run, images, tiny, settings)
 
     def retrain(run, num_steps):
         epochs = -(-num_steps // (len(images.y_train) // _BATCH))
@@ -108,7 +108,7 @@ def loops() -> dict[str, Callable[[Any, int], Any]]:
             features=2, layers=1, batch_size=_BATCH, epochs=epochs, auxiliary=False
         )
         cell = cells.random_cells(tiny, 1, seed=0)[0]
-        train_scratch.retrain_cell(run, "retrain", cell, images, settings, seed=0)
+        train_scratch.retrain_cell(run, "retrain", cell, images, settings)
 
     def rounds(run, num_steps):
         settings = search_discrete.DiscreteSettings(
@@ -116,7 +116,7 @@ def loops() -> dict[str, Callable[[Any, int], Any]]:
         )
         table = search_discrete.check(settings)
         space = spaces.zoo.nasbench201()
-        search_discrete.search_cells(run, space, settings, table=table, seed=0)
+        search_discrete.search_cells(run, space, settings, table=table)
 
     return {"search": search, "retrain": retrain, "discrete": rounds}
 

@@ -6,124 +6,212 @@ CIFAR-10. Pieces are named as in their registries; nothing here knows what they 
 
 import dataclasses
 
-from jnas import registry
+from jnas import pieces, registry, settings
+from jnas.settings import option
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One stage of a search that goes on in stages.
+    """One stage of a progressive search. The fields carry their own help text."""
 
-    Attributes:
-      epochs_rate: its share of the method's epochs.
-      depth_rate: cells, as a multiple of the method's.
-      candidates_rate: share of each edge's candidates that is left in it; those that
-        weighed most at the end of the stage before.
-      partial: as Method has it.
-      skip_dropout: first rate of the dropout on skip connections.
-    """
-
-    epochs_rate: float = 1.0
-    depth_rate: float = 1.0
-    candidates_rate: float = 1.0
-    partial: int = 1
-    skip_dropout: float = 0.0
+    epochs_rate: float = option(1.0, "Share of the method's epochs.")
+    depth_rate: float = option(1.0, "Number of cells, as a multiple of the method's.")
+    candidates_rate: float = option(
+        1.0,
+        "Share of each edge's candidates that stay in it: those that weighed most at "
+        "the end of the stage before.",
+    )
+    partial: int = option(1, "As Method's partial; 1 takes the method's.", least=1)
+    skip_dropout: float = option(0.0, "First rate of the dropout on skip connections.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A gradient search as a combination of registered pieces and its paper's numbers.
+    """A gradient search as a combination of pieces and its paper's numbers.
 
-    Attributes:
-      source: the paper.
-      relaxation: name in ``registry.RELAXATIONS``.
-      hypergradient: name in ``registry.HYPERGRADIENTS``.
-      perturbation: name in ``registry.PERTURBATIONS``; empty for none.
-      regularizers: names in ``registry.REGULARIZERS``.
-      eval_relaxation: the relaxation, without draws, that a cell is derived from.
-      selection: name in ``registry.SELECTIONS``.
-      max_skips: skip connections that a normal cell may keep; None for any number.
-      partial: k; 1 / k of the features go through the candidates.
-      edge_weights: whether the edges that enter a node are weighed too.
-      auxiliary_skip: whether edges have a skip whose factor falls from 1 to 0.
-      skip_zeros: whether candidates of weight zero are left out of the computation.
-      drop_none: whether ``none`` is no candidate where nodes choose their inputs.
-      stages: of a progressive search; one at least.
-      widens: whether a stage goes on with the parameters of the one before, made wider;
-        otherwise it starts anew.
-      frozen_rate: share of a stage's epochs, at first, that leave the logits alone.
-      projection_epochs: of tuning before each decision of DARTS-PT; 0 for none.
-      early_stopping: whether a rise of the eigenvalue ends the search and goes back.
-      adaptive_decay: whether a rise goes back with a stronger weight decay.
-      watch_interval: epochs from one look for a collapse to the next; 0 for none.
-      features: F of the first cells.
-      layers: cells of the network (of a stage, for cells of one input).
-      epochs: passes over the training split, all stages together.
-      batch_size: B, of both levels.
-      learning_rate: of the weights, at the start.
-      final_learning_rate: that a cosine takes it to.
-      weight_decay: of the weights.
-      clip_norm: largest global norm of the weights' gradient; 0 for any.
-      nesterov: whether momentum looks ahead.
-      logits_learning_rate: of the architecture.
-      logits_weight_decay: of the architecture.
-      logits_b1: Adam's decay of the first moment.
-      logits_scale: deviation of the first logits.
+    The fields carry their own help text. A field that names a piece holds a registered
+    name or a function, such as ``functools.partial(relaxations.gumbel_softmax,
+    start=5.0)``.
+
+    Raises:
+      ValueError: a number out of its range.
     """
 
-    source: str
-    relaxation: str = "softmax"
-    hypergradient: str = "first_order"
-    perturbation: str = ""
-    regularizers: tuple[str, ...] = ()
-    eval_relaxation: str = "softmax"
-    selection: str = "strongest"
-    max_skips: int | None = None
-    partial: int = 1
-    edge_weights: bool = False
-    auxiliary_skip: bool = False
-    skip_zeros: bool = False
-    drop_none: bool = False
-    stages: tuple[Stage, ...] = (Stage(),)
-    widens: bool = False
-    frozen_rate: float = 0.0
-    projection_epochs: int = 0
-    early_stopping: bool = False
-    adaptive_decay: bool = False
-    watch_interval: int = 1
-    features: int = 16
-    layers: int = 8
-    epochs: int = 50
-    batch_size: int = 64
-    learning_rate: float = 0.025
-    final_learning_rate: float = 0.001
-    weight_decay: float = 3e-4
-    clip_norm: float = 5.0
-    nesterov: bool = False
-    logits_learning_rate: float = 3e-4
-    logits_weight_decay: float = 1e-3
-    logits_b1: float = 0.5
-    logits_scale: float = 1e-3
+    source: str = option(text="Paper of the method.", group="method", flag=False)
+    relaxation: pieces.Piece = option(
+        "softmax",
+        "Relaxation that turns logits into mixing weights.",
+        group="method",
+        pieces=registry.RELAXATIONS,
+    )
+    hypergradient: pieces.Piece = option(
+        "first_order",
+        "Rule for the gradient of the architecture.",
+        group="method",
+        pieces=registry.HYPERGRADIENTS,
+    )
+    perturbation: pieces.Piece = option(
+        "",
+        "Perturbation of the mixing weights while parameters are trained; empty "
+        "disables it.",
+        group="method",
+        pieces=registry.PERTURBATIONS,
+    )
+    regularizers: tuple[pieces.Piece, ...] = option(
+        (),
+        "Penalties added to the architecture's loss, comma-separated.",
+        group="method",
+        pieces=registry.REGULARIZERS,
+    )
+    eval_relaxation: pieces.Piece = option(
+        "softmax",
+        "Relaxation without random draws, from whose weights the cell is derived.",
+        group="method",
+        pieces=registry.RELAXATIONS,
+    )
+    selection: pieces.Piece = option(
+        "strongest",
+        "Rule that derives the cell from the final weights.",
+        group="method",
+        pieces=registry.SELECTIONS,
+    )
+    max_skips: int | None = option(
+        None,
+        "Largest number of skip connections in the derived normal cell; without it any "
+        "number.",
+        group="method",
+        least=0,
+    )
+    partial: int = option(
+        1,
+        "Only 1/partial of the features pass through the candidates (PC-DARTS).",
+        group="network",
+        least=1,
+    )
+    edge_weights: bool = option(
+        False,
+        "Learn a weight for each edge that enters a node, too.",
+        group="network",
+    )
+    auxiliary_skip: bool = option(
+        False,
+        "Add a skip to each edge whose factor falls from 1 to 0 (DARTS-).",
+        group="network",
+    )
+    skip_zeros: bool = option(
+        False, "Do not compute candidates whose weight is zero.", group="network"
+    )
+    drop_none: bool = option(
+        False,
+        "Remove the candidate none where nodes choose their inputs.",
+        group="network",
+    )
+    stages: tuple[Stage, ...] = option(
+        (Stage(),),
+        "Stages of a progressive search as a JSON list of objects with epochs_rate, "
+        "depth_rate, candidates_rate, partial and skip_dropout.",
+        group="schedule",
+    )
+    widens: bool = option(
+        False,
+        "A stage continues with the parameters of the stage before, widened; otherwise "
+        "it starts from new ones.",
+        group="schedule",
+    )
+    frozen_rate: float = option(
+        0.0,
+        "Share of a stage's first epochs in which the logits do not move.",
+        group="schedule",
+        least=0,
+        most=1,
+    )
+    projection_epochs: int = option(
+        0,
+        "Epochs of tuning before each decision of DARTS-PT; 0 derives the cell without "
+        "it.",
+        group="schedule",
+        least=0,
+    )
+    early_stopping: bool = option(
+        False,
+        "Stop when the dominant eigenvalue rises, and return the cell from before.",
+        group="method",
+    )
+    adaptive_decay: bool = option(
+        False,
+        "When the dominant eigenvalue rises, roll back and increase the weight decay.",
+        group="method",
+    )
+    watch_interval: int = option(
+        1,
+        "Epochs between two checks for collapse; 0 disables them.",
+        group="schedule",
+        least=0,
+    )
+    features: int = option(16, "Features of the first cells.", group="network", least=1)
+    layers: int = option(
+        8,
+        "Number of cells; for cells of one input, of a stage of the network.",
+        group="network",
+        least=1,
+    )
+    epochs: int = option(
+        50,
+        "Passes over the training split, all stages together.",
+        group="schedule",
+        least=1,
+    )
+    batch_size: int = option(
+        64, "Images in a batch, of both splits.", group="schedule", least=1
+    )
+    learning_rate: float = option(
+        0.025,
+        "Learning rate of the parameters at the start.",
+        group="schedule",
+        least=0,
+    )
+    final_learning_rate: float = option(
+        0.001,
+        "Learning rate of the parameters at the end of the cosine schedule.",
+        group="schedule",
+        least=0,
+    )
+    weight_decay: float = option(
+        3e-4, "Weight decay of the parameters.", group="schedule", least=0
+    )
+    clip_norm: float = option(
+        5.0,
+        "Largest global norm of the parameters' gradient; 0 disables clipping.",
+        group="schedule",
+        least=0,
+    )
+    nesterov: bool = option(
+        False, "Use Nesterov momentum for the parameters.", group="schedule"
+    )
+    logits_learning_rate: float = option(
+        3e-4, "Adam's learning rate of the logits.", group="schedule", least=0
+    )
+    logits_weight_decay: float = option(
+        1e-3, "Weight decay of the logits.", group="schedule", least=0
+    )
+    logits_b1: float = option(
+        0.5,
+        "Adam's decay of the first moment of the logits.",
+        group="schedule",
+        least=0,
+        most=1,
+    )
+    logits_scale: float = option(
+        1e-3, "Standard deviation of the initial logits.", group="schedule", least=0
+    )
 
     def __post_init__(self):
         """Raises ValueError where a number is out of its range."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                continue
-            least = 1 if field.name in _COUNTS else 0
-            _check(value >= least, field.name, f"be at least {least}", value)
-        for name in ("frozen_rate", "logits_b1"):
-            value = getattr(self, name)
-            _check(value <= 1, name, "be at most 1", value)
-        _check(self.stages, "stages", "be one at least", self.stages)
-
-
-_COUNTS = ("partial", "features", "layers", "epochs", "batch_size")
-
-
-def _check(holds, name, rule, value) -> None:
-    if not holds:
-        raise ValueError(f"{name} must {rule}, got {value}. Choose another.")
+        settings.check(self)
+        if not self.stages:
+            raise ValueError(
+                f"stages must be one at least, got {self.stages}. Choose another."
+            )
 
 
 DARTS = "Liu et al. 2019, arXiv:1806.09055"

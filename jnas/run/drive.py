@@ -19,7 +19,7 @@ def drive(
     key: types.Key,
     splits: tuple[types.Batch, ...],
     *,
-    look: Callable[[program_lib.State, dict], metrics_lib.Found] | None = None,
+    describe: Callable[[program_lib.State, dict], metrics_lib.Found] | None = None,
     begin: Callable[[program_lib.State], program_lib.State] | None = None,
     warn: Callable[[dict], str | None] | None = None,
 ) -> tuple[program_lib.State, dict[str, float]]:
@@ -30,7 +30,7 @@ def drive(
       program: what runs.
       key: of the program.
       splits: (images, labels) of each split, on the device.
-      look: (state, metrics of the call) -> what was found so far.
+      describe: (state, metrics of the call) -> what was found so far.
       begin: fresh state -> the state to begin with; None for the fresh one.
       warn: an epoch's metrics -> what the user should know, or None; the first such
         line is shown.
@@ -45,7 +45,7 @@ def drive(
     warnings = []
 
     def observe(step, state, metrics, epoch_ended):
-        found = look(state, metrics) if look else metrics_lib.NOTHING
+        found = describe(state, metrics) if describe else metrics_lib.NOTHING
         values = _seen(program, _over_seeds(program, metrics))
         text = warn(values) if warn and epoch_ended and not warnings else None
         if text:

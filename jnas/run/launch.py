@@ -1,17 +1,18 @@
 """The front door of every launcher: flags, and errors in one line."""
 
+import contextlib
 import math
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 from absl import app, flags, logging
 
 from jnas import registry
-from jnas.run import compile_cache, folder, signals, workdir
+from jnas.run import compile_cache, folder, launch_help, signals, workdir
 
 flags.disclaim_key_flags()  # what is defined here is the launcher's, also for --help
 
@@ -29,22 +30,40 @@ _NOT_THE_QUESTION = (  # they do not decide a result
 
 
 def define_run_flags() -> None:
-    """Defines the flags that every launcher has, once, at its top."""
-    flags.DEFINE_string("workdir", None, "Folder of the run; the same again goes on.")
+    """Defines the flags that every launcher of runs has, once, at its top."""
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "Run folder. Running the same command again resumes the run.",
+    )
     flags.mark_flag_as_required("workdir")
     flags.DEFINE_integer(
         "seed", 0, "Seed of the run.", lower_bound=0, upper_bound=2**32 - 1
     )
-    flags.DEFINE_list("plugins", [], "Python files to load first: your own parts.")
-    flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
-    flags.DEFINE_boolean("cache", True, "Keep compiled programs for the next process.")
+    flags.DEFINE_list(
+        "plugins", [], "Python files, comma-separated, that register your own pieces."
+    )
+    flags.DEFINE_boolean("debug", False, "Show the traceback of an error.")
+    flags.DEFINE_boolean(
+        "cache", True, "Keep compiled programs for later processes; --nocache does not."
+    )
     flags.DEFINE_float(
-        "checkpoint_seconds", 60.0, "Between two checkpoints, at most.", lower_bound=0
+        "checkpoint_seconds",
+        60.0,
+        "Largest number of seconds between two checkpoints.",
+        lower_bound=0,
     )
     flags.DEFINE_integer(
-        "checkpoint_steps", None, "Between two checkpoints, at most.", lower_bound=1
+        "checkpoint_steps",
+        None,
+        "Largest number of steps between two checkpoints; without it any number.",
+        lower_bound=1,
     )
-    flags.DEFINE_boolean("allow_changed", False, "Go on with flags that were changed.")
+    flags.DEFINE_boolean(
+        "allow_changed", False, "Resume a run although its flags or plug-ins changed."
+    )
+    for name in ("seed", *_NOT_THE_QUESTION, "plugins"):
+        launch_help.describe(name, "run")
 
 
 def define_device_flag() -> None:
@@ -52,10 +71,11 @@ def define_device_flag() -> None:
     flags.DEFINE_integer(
         "num_devices",
         1,
-        "CPU devices that share the runs.",
+        "Number of CPU devices among which seeds or runs are divided.",
         lower_bound=1,
         upper_bound=MAX_DEVICES,
     )
+    launch_help.describe("num_devices", "run")
 
 
 def use_devices() -> None:
@@ -65,11 +85,14 @@ def use_devices() -> None:
         jax.config.update("jax_num_cpu_devices", wanted)
 
 
-def from_flags(data_digest: str | None = None) -> workdir.Run:
+def from_flags(
+    data_digest: str | None = None, *, settings: Mapping[str, Any] | None = None
+) -> workdir.Run:
     """Opens the run that the flags of ``define_run_flags`` name.
 
     Args:
-      data_digest: of the data set.
+      data_digest: digest of the data set.
+      settings: resolved settings of the run, JSON values.
 
     Returns:
       The run, to be used in a ``with`` statement; see ``workdir.open_run``.
@@ -79,6 +102,8 @@ def from_flags(data_digest: str | None = None) -> workdir.Run:
         values.workdir,
         seed=values.seed,
         flags=run_flags(),
+        settings=settings,
+        plugins=values.plugins,
         data_digest=data_digest,
         checkpoint_seconds=values.checkpoint_seconds,
         checkpoint_steps=values.checkpoint_steps,
@@ -157,6 +182,8 @@ def _line(error: Exception) -> str:
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses like absl, which says INFO and more; here it is WARNING by default."""
     quiet = flags.FLAGS["verbosity"].using_default_value
+    if launch_help.asked(argv):
+        _help(argv)
     try:
         rest = flags.FLAGS(argv)
     except (flags.Error, ValueError) as error:  # ValueError: --nodebug=1
@@ -169,6 +196,17 @@ def _parse(argv: Sequence[str]) -> list[str]:
         lambda: logging.set_verbosity(logging.WARNING) if quiet else None
     )
     return rest
+
+
+def _help(argv: Sequence[str]) -> None:
+    """Prints the help and exits; the other flags are read first, for their values."""
+    others = [one for one in argv if one not in launch_help.WORDS]
+    with contextlib.suppress(flags.Error, ValueError, KeyError, OSError):
+        flags.FLAGS(others, known_only=True)
+        registry.load_plugins(flags.FLAGS["plugins"].value)
+    names = [name for name in _own_names() if name in flags.FLAGS]
+    print(launch_help.text(sys.modules["__main__"].__doc__ or "", names))
+    sys.exit(0)
 
 
 def _check_numbers() -> None:
@@ -190,7 +228,7 @@ def _refuse(line: str) -> None:
 
 
 def _own_names() -> list[str]:
-    names = [*run_flags(), "seed", *_NOT_THE_QUESTION]
+    names = ["workdir", "seed", *run_flags(), *_NOT_THE_QUESTION]
     return [name for name in names if name in flags.FLAGS]
 
 

@@ -1,13 +1,15 @@
-"""run.json: what was run, with what, when, and how it went."""
+"""run.json: what was run, with which settings, when, and how it ended."""
 
 import datetime
+import hashlib
 import importlib.metadata
+import os
 import pathlib
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -15,25 +17,26 @@ import jax
 from jnas.run import files
 
 NAME = "run.json"
+_KINDS = {"flags": dict, "settings": dict, "starts": list, "plugins": list}
 _PACKAGES = ("jnas", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class Record:
-    """The content of run.json; each change is on disk when the call returns."""
+    """The content of run.json; each change is on disk when its call returns."""
 
     def __init__(self, workdir: pathlib.Path):
-        """Reads the record of an earlier start, if there is one.
+        """Reads the record of an earlier process, if there is one.
 
         Args:
           workdir: an existing folder.
 
         Raises:
-          RunError: run.json is no JSON object, or not one of a run.
+          RunError: run.json is no JSON object, or not that of a run.
         """
         self._path = workdir / NAME
         self.content = files.read_json(self._path) if self._path.exists() else {}
         self.changes: list[str] = []
-        for key, kind in (("flags", dict), ("starts", list)):
+        for key, kind in _KINDS.items():
             if not isinstance(self.content.get(key, kind()), kind):
                 raise files.RunError(
                     f"{NAME} must hold {key} as a {kind.__name__}, got "
@@ -44,18 +47,24 @@ class Record:
     def check_same(
         self, asked: Mapping[str, Any], *, allow_changed: bool = False
     ) -> None:
-        """Refuses to go on with another question than the one that was asked.
+        """Refuses to resume a run with other settings than it was started with.
+
+        Settings are compared where both processes have some, flags otherwise.
 
         Args:
-          asked: ``seed``, ``flags`` and ``data_digest``.
-          allow_changed: whether changed flags are noted as ``changes`` instead.
+          asked: ``seed``, ``flags``, ``settings``, ``data_digest`` and ``plugins``.
+          allow_changed: whether changes are recorded as ``changes`` instead of refused;
+            seed and data may never change.
 
         Raises:
-          RunError: one or more differ; each is listed, old and new. Seed and data are
-            never allowed to.
+          RunError: one or more differ; each is listed, old and new.
         """
         asked, fixed = files.plain(asked), ("seed", "data_digest")
-        changes = _changes(self.content.get("flags") or {}, asked["flags"])
+        old, new = self.content.get("settings"), asked.get("settings")
+        if not old or not new:
+            old, new = self.content.get("flags") or {}, asked["flags"]
+        changes = _changes(_flat(old), _flat(new))
+        changes += _changed_plugins(self.content.get("plugins"), asked.get("plugins"))
         for_good = _changes(
             {k: self.content.get(k) for k in fixed}, {k: asked[k] for k in fixed}
         )
@@ -68,13 +77,13 @@ class Record:
         if changes and not allow_changed:
             raise files.RunError(
                 f"flags must be those of the run in {where!r}, got "
-                f"{'; '.join(changes)}. Undo the change, go on all the same with "
+                f"{'; '.join(changes)}. Undo the change, resume all the same with "
                 "--allow_changed, or use a new --workdir."
             )
         self.changes = changes
 
     def begin(self, asked: Mapping[str, Any]) -> None:
-        """Notes a start; the one before moves to the list ``starts``."""
+        """Records a start; the start before moves to the list ``starts``."""
         earlier = {k: v for k, v in self.content.items() if k != "starts"}
         starts = [*self.content.get("starts", []), *([earlier] if earlier else [])]
         self.content = {
@@ -93,7 +102,7 @@ class Record:
         files.write_json(self._path, self.content)
 
     def end(self, status: str, error: str | None = None) -> None:
-        """Notes how a start ended.
+        """Records how a process ended.
 
         Args:
           status: "finished", "failed" or "interrupted".
@@ -105,13 +114,63 @@ class Record:
         files.write_json(self._path, self.content)
 
 
+def read_plugins(paths: Iterable[str | os.PathLike]) -> list[dict[str, str]]:
+    """Returns path, SHA-256 and text of each plug-in file.
+
+    Args:
+      paths: files that ``registry.load_plugins`` has run.
+    """
+    found = []
+    for path in map(pathlib.Path, paths):
+        data = path.read_bytes()
+        digest, text = hashlib.sha256(data).hexdigest(), data.decode("utf-8", "replace")
+        found.append({"path": str(path), "sha256": digest, "text": text})
+    return found
+
+
+def _changed_plugins(old: list | None, new: list | None) -> list[str]:
+    """Lists the plug-ins whose text changed; a run of 0.1 has none to compare."""
+    if old is None or new is None:
+        return []
+    before = {one["path"]: one["sha256"] for one in old}
+    after = {one["path"]: one["sha256"] for one in new}
+    if sorted(before.values()) == sorted(after.values()):  # moved files are the same
+        return []
+    names = dict.fromkeys([*before, *after])
+    return [
+        f"plug-in {name}: sha256 {_short(before, name)} -> {_short(after, name)}"
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _short(digests: Mapping[str, str], name: str) -> str:
+    return digests[name][:12] if name in digests else "none"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings as one level, names joined by dots."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     names = [*old, *(name for name in new if name not in old)]
     return [
         f"{name}: {old.get(name)!r} -> {new.get(name)!r}"
         for name in names
-        if old.get(name) != new.get(name)
+        if _given(old.get(name)) != _given(new.get(name))
     ]
+
+
+def _given(value: Any) -> Any:
+    """A list flag that was not given is empty today and was None in 0.1."""
+    return None if value == [] else value
 
 
 def now() -> str:

@@ -1,10 +1,10 @@
-"""A run in a folder: started, gone on with, or finished."""
+"""A run in a folder: started, resumed, or finished."""
 
 import contextlib
 import os
 import pathlib
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 from jnas.run import checkpoint, files, lock
@@ -21,32 +21,38 @@ def open_run(
     *,
     seed: int = 0,
     flags: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    plugins: Sequence[str | os.PathLike] = (),
     data_digest: str | None = None,
     checkpoint_seconds: float = 60.0,
     checkpoint_steps: int | None = None,
     allow_changed: bool = False,
     keep: int = 2,
 ) -> "Run":
-    """Opens a workdir for one process, to start, go on with or read a run.
+    """Opens a workdir for one process, to start, resume or read a run.
 
     Args:
-      workdir: made where missing; one that holds an earlier run is gone on with. A
+      workdir: folder of the run, made where missing; an earlier run in it is resumed. A
         ``..`` in it is resolved first, so that no folder on the way is made.
-      seed: of the run.
-      flags: what else decides the result; JSON values.
-      data_digest: of the data set.
-      checkpoint_seconds: between two checkpoints inside a phase, at most.
-      checkpoint_steps: between two checkpoints inside a phase, at most.
-      allow_changed: whether a run may go on with other flags than it was begun with;
-        seed and data may never change.
-      keep: how many checkpoints stay, at least 2.
+      seed: seed of the run.
+      flags: command-line flags that decide the result; JSON values.
+      settings: resolved settings of the run, with every number of every piece; JSON
+        values. With them, a run is compared by settings, not by flags.
+      plugins: paths of the plug-in files that were loaded; ``run.json`` keeps their
+        text and digest.
+      data_digest: digest of the data set.
+      checkpoint_seconds: largest time between two checkpoints inside a phase.
+      checkpoint_steps: largest number of steps between two checkpoints inside a phase.
+      allow_changed: whether a run may be resumed with other flags, settings or
+        plug-ins than it was started with; seed and data may never change.
+      keep: number of checkpoints that are kept, at least 2.
 
     Returns:
       The run, to be used in a ``with`` statement.
 
     Raises:
-      RunError: no folder can be had there, another process has it, its run was asked
-        with other flags, or its files are damaged.
+      RunError: no folder can be made there, another process holds it, its run has
+        other settings, or its files are damaged.
 
     Example:
       >>> with open_run("runs/first", seed=1) as run:  # doctest: +SKIP
@@ -55,7 +61,13 @@ def open_run(
     folder = folder_lib.make(workdir)
     holder = lock.Lock(folder)
     try:
-        asked = {"seed": seed, "flags": flags or {}, "data_digest": data_digest}
+        asked = {
+            "seed": seed,
+            "flags": flags or {},
+            "settings": settings or {},
+            "data_digest": data_digest,
+            "plugins": record_lib.read_plugins(plugins),
+        }
         intervals = checkpoint_seconds, checkpoint_steps
         return Run(folder, holder, asked, intervals, allow_changed, keep)
     except BaseException:
@@ -64,11 +76,13 @@ def open_run(
 
 
 class Run:
-    """A run whose folder is this process's own; made by ``open_run``.
+    """A run whose folder this process holds; made by ``open_run``.
 
     Attributes:
       workdir: its folder.
-      finished: the content of result.json where the run was finished before, or None.
+      seed: its seed, from which every random number of the run is derived.
+      settings: its resolved settings, JSON values.
+      finished: content of result.json if the run finished earlier, or None.
     """
 
     def __init__(
@@ -82,6 +96,8 @@ class Run:
     ):
         """Finds out where the run is; see ``open_run``."""
         self.workdir = workdir
+        self.seed = asked["seed"]
+        self.settings = asked["settings"]
         self._lock = holder
         self._record = record_lib.Record(workdir)
         checkpoints = checkpoint.Checkpoints(
@@ -140,10 +156,10 @@ class Run:
         error: BaseException | None,
         trace: types.TracebackType | None,
     ) -> None:
-        """Notes how the run ended, and lets go of the folder."""
+        """Records how the run ended, and releases the folder."""
         with contextlib.ExitStack() as ends:
             ends.callback(self._lock.release)
-            if error is not None:  # a full disk has been told of once
+            if error is not None:  # a full disk was reported once already
                 ends.enter_context(contextlib.suppress(files.RunError))
             if self._books:
                 ends.callback(self._note_end, error)
@@ -161,17 +177,17 @@ class Run:
     ) -> phase_lib.Phase:
         """Begins the next phase.
 
-        Phases come in the same order in every process. A step counts over the whole
+        Phases come in the same order in every process. Steps are counted over the whole
         run: the num_steps of the phases before and the phase's own.
 
         Args:
-          name: its name, once a run.
-          num_steps: of the phase; at least 1.
+          name: its name, unique in the run.
+          num_steps: number of steps of the phase; at least 1.
           free: leaves of its state, or trees of them, that may hold NaN or infinity,
             as "inner.watched"; all others are checked before they are saved.
 
         Returns:
-          The phase; with a ``result`` where an earlier process ended it.
+          The phase; with a ``result`` if an earlier process ended it.
         """
         if num_steps < 1:
             raise ValueError(
@@ -202,11 +218,11 @@ class Run:
         """Writes a file of the workdir, whole or not at all.
 
         Args:
-          name: a plain file name, such as "genotype.json".
-          text: its content.
+          name: plain file name, such as "genotype.json".
+          text: content of the file.
 
         Raises:
-          ValueError: the name is a path, or one that the run keeps for itself.
+          ValueError: the name is a path, or reserved for the run itself.
         """
         wrong = not name or name != os.path.basename(name) or "\0" in name
         if wrong or name.startswith(".") or name in folder_lib.OWN:
@@ -217,10 +233,10 @@ class Run:
         files.write_text(self.workdir / name, text)
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Writes result.json: later processes find it as ``finished``.
+        """Writes result.json, which later processes find as ``finished``.
 
         Args:
-          result: the final figures; JSON values and arrays.
+          result: final figures; JSON values and arrays.
         """
         self._open_books().metrics.sync()
         self._record.end("finished")  # first: a run with a result is not touched again
@@ -231,7 +247,7 @@ class Run:
         if self._books is None:
             raise ValueError(
                 f"run must not be finished, got {str(self.workdir)!r}, which is. "
-                "Look at run.finished first."
+                "Check run.finished first."
             )
         return self._books
 

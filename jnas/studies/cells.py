@@ -1,6 +1,7 @@
-"""Cells as a user names them, and as a line shows them."""
+"""Cells as a user names them, and as a progress line shows them."""
 
 import collections
+import dataclasses
 import functools
 import os
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import numpy as np
 from jnas import registry, spaces
 from jnas.discrete import controllers
 from jnas.run import metrics
+from jnas.settings import option
 from jnas.spaces import drawing, genotype_text, published
 from jnas.spaces import genotype as genotypes
 from jnas.studies import keys
@@ -19,13 +21,24 @@ from jnas.studies import keys
 SKIP = "skip_connect"
 
 
+@dataclasses.dataclass(frozen=True)
+class GenotypeSettings:
+    """The cell that a run is about. The field carries its own help text."""
+
+    genotype: str = option(
+        text="Genotype: a JSON file, a published name, a NAS-Bench-201 string, or "
+        "random (drawn by the seed).",
+        group="space",
+    )
+
+
 def find(text: str, *, space: str, seed: int) -> genotypes.Genotype:
     """Reads a genotype from what a user wrote.
 
     Args:
       text: a JSON file, a published name, a NAS-Bench-201 string, or "random".
-      space: the space that random draws from.
-      seed: of the draw.
+      space: name of the space that random draws from.
+      seed: seed of the draw.
 
     Raises:
       ValueError: none of these, or a bad file; the nearest name is guessed.
@@ -66,13 +79,13 @@ def found(
     weights: Mapping[str, Any] | None = None,
     seed: int | None = None,
 ) -> metrics.Found:
-    """Says what a search has found so far: score, skips and operations of its cell.
+    """Describes the best cell so far: score, skip connections and operations.
 
     Args:
       genotype: the best cell.
-      score: its own.
-      weights: of ``named_weights``.
-      seed: whose cell it is, of several searches side by side.
+      score: score of the cell.
+      weights: mixing weights, from ``named_weights``.
+      seed: index of the search it comes from, of several side by side.
     """
     skips = sum(op == SKIP for _, cell in genotype.cells for _, _, op in cell.edges)
     best = f"{score:.4g}, skips {skips} ({short(genotype)})"

@@ -1,7 +1,6 @@
-"""The stages of a comparison: check what was asked, run each controller, tell."""
+"""A comparison of controllers on a table: a phase for each, then tables and report."""
 
 import dataclasses
-import inspect
 import json
 import math
 from typing import Any, NamedTuple
@@ -9,46 +8,60 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import registry, report
+from jnas import pieces, registry, report
+from jnas import settings as settings_lib
 from jnas.discrete import comparison, objectives, tables
 from jnas.discrete.tables import choice
 from jnas.run import files, workdir
-from jnas.studies import closing
+from jnas.settings import option
+from jnas.studies import closing, setup
 
 RANDOM = "random_search"
+DEFAULT = ("regularized_evolution", "reinforce")
 MAX_EVALUATIONS = 10**8  # of all runs together: they are kept in memory
 SECONDS = "seconds"
 
 
 @dataclasses.dataclass(frozen=True)
 class CompareSettings:
-    """What is compared.
+    """A comparison of controllers on a table. The fields carry their own help text."""
 
-    Attributes:
-      controllers: names in ``registry.CONTROLLERS``; random search is added.
-      objective: "table:" and a name or a file.
-      num_runs: S, of each controller.
-      budget_evaluations: of each run; or
-      budget_seconds: of each run, by the table's ``seconds``.
-      signal: metrics; the first chooses a run's answer, all are what a controller of
-        several objectives sees. ``-`` in front negates.
-      report: metrics that are told; the last one is judged.
-    """
-
-    controllers: tuple[str, ...]
-    objective: str
-    num_runs: int = 500
-    budget_evaluations: int | None = None
-    budget_seconds: float | None = None
-    signal: tuple[str, ...] = ("valid",)
-    report: tuple[str, ...] = ("valid", "test")
+    controllers: tuple[pieces.Piece, ...] = option(
+        (),
+        "Controllers that are compared, comma-separated; without it "
+        f"{' and '.join(DEFAULT)}. Random search is added.",
+        pieces=registry.CONTROLLERS,
+    )
+    objective: str = option(
+        "table:digits201", "Table that scores cells: table:NAME or table:FILE."
+    )
+    num_runs: int = option(500, "Number of runs of each controller.", least=2)
+    budget_evaluations: int | None = option(
+        None, "Evaluations of each run; give this or --budget_seconds.", least=1
+    )
+    budget_seconds: float | None = option(
+        None,
+        "Simulated seconds of each run, by the table's metric seconds; give this or "
+        "--budget_evaluations.",
+        least=0,
+    )
+    signal: tuple[str, ...] = option(
+        ("valid_12",),
+        "Metrics that are searched on, comma-separated. The first chooses a run's "
+        "answer; controllers of several objectives see all. A - in front negates one.",
+    )
+    report: tuple[str, ...] = option(
+        ("valid_12", "test_12"),
+        "Metrics that are reported, comma-separated; the last one is judged.",
+    )
+    __post_init__ = settings_lib.check
 
 
 class Plan(NamedTuple):
     """A comparison that can be run.
 
     Attributes:
-      settings: what was asked.
+      settings: of the comparison.
       table: the benchmark.
       controllers: name -> controller, random search first.
       objective: signal, report and, where they are a budget, seconds.
@@ -97,56 +110,53 @@ def prepare(settings: CompareSettings) -> Plan:
             f"budget must be at most {MAX_EVALUATIONS} evaluations of all runs, got "
             f"{evaluations} for each of {settings.num_runs}. Lower it."
         )
+    settings = dataclasses.replace(
+        settings, controllers=settings.controllers or DEFAULT
+    )
     objective = objectives.table(table, names)
-    chosen = dict.fromkeys([RANDOM, *settings.controllers])
+    chosen = {RANDOM: RANDOM} | {
+        pieces.name_of(registry.CONTROLLERS, piece): piece
+        for piece in settings.controllers
+    }
     made = {
-        name: registry.CONTROLLERS[name](table.sizes, **_width(name, settings))
-        for name in chosen
+        name: setup.controller(piece, table.sizes, num_objectives=len(settings.signal))
+        for name, piece in chosen.items()
     }
     budget = float(evaluations if seconds is None else seconds)
     return Plan(settings, table, made, objective, evaluations, budget)
 
 
-def _width(name: str, settings: CompareSettings) -> dict[str, int]:
-    """A controller of several objectives is told how many columns they are."""
-    takes = inspect.signature(registry.CONTROLLERS[name]).parameters
-    if "num_objectives" not in takes:
-        return {}
-    return {"num_objectives": len(settings.signal)}
-
-
-def compare(run: workdir.Run, plan: Plan, *, seed: int) -> tuple[dict, str]:
-    """Runs every controller as a phase of its own, and writes what they came to.
+def compare(run: workdir.Run, plan: Plan) -> tuple[dict, str]:
+    """Runs every controller as a phase of its own, and writes the results.
 
     Args:
-      run: the open run; finished here.
-      plan: what is run.
-      seed: of all runs.
+      run: the open run, finished here; its seed is that of all runs.
+      plan: what is compared.
 
     Returns:
       (result, text): controller -> metric -> mean, sd and n, with ``evaluations``
       (mean), ``wall_seconds`` and ``compile_seconds``; and the printed table.
     """
-    found = {name: _phase(run, plan, name, seed) for name in plan.controllers}
+    found = {name: _phase(run, plan, name) for name in plan.controllers}
     judged = plan.settings.report[-1]
     best = float(np.nanmax(plan.table.column(judged)))
     result, rows = {}, []
     random = np.array(found[RANDOM]["final"], np.float64)[:, -1]
     for name, one in found.items():
         final = np.array(one["final"], np.float64)
-        told = dict(zip(plan.settings.report, final.T, strict=True))
+        reported = dict(zip(plan.settings.report, final.T, strict=True))
         result[name] = {
             metric: {
                 "mean": float(values.mean()),
                 "sd": float(values.std(ddof=1)),
                 "n": len(values),
             }
-            for metric, values in told.items()
+            for metric, values in reported.items()
         } | {n: one[n] for n in ("evaluations", "wall_seconds", "compile_seconds")}
         p = None if name == RANDOM else comparison.p_value(final[:, -1], random)
         rows.append(
             [name]
-            + [f"{v.mean():.2f} ± {v.std(ddof=1):.2f}" for v in told.values()]
+            + [f"{v.mean():.2f} ± {v.std(ddof=1):.2f}" for v in reported.values()]
             + [f"{best - final[:, -1].mean():.2f}", _significance(p)]
             + [round(one["evaluations"], 1), f"{one['wall_seconds']:.3g}"]
         )
@@ -157,7 +167,7 @@ def compare(run: workdir.Run, plan: Plan, *, seed: int) -> tuple[dict, str]:
     return result, report.markdown(table)
 
 
-def _phase(run: workdir.Run, plan: Plan, name: str, seed: int) -> dict[str, Any]:
+def _phase(run: workdir.Run, plan: Plan, name: str) -> dict[str, Any]:
     phase = run.phase(name, 1)
     if phase.result is not None:
         return phase.result
@@ -168,17 +178,17 @@ def _phase(run: workdir.Run, plan: Plan, name: str, seed: int) -> dict[str, Any]
         plan.objective,
         num_runs=settings.num_runs,
         num_evaluations=plan.num_evaluations,
-        seed=seed,
+        seed=run.seed,
     )
     costs = np.ones(runs.scores.shape[:2])
     if settings.budget_seconds is not None:
         costs = runs.scores[:, :, -1]
-    told = slice(width, width + len(settings.report))
+    reported = slice(width, width + len(settings.report))
     outcome = comparison.judge(
         runs.scores, costs, plan.budget, judged=width + len(settings.report) - 1
     )
     figures = {
-        "mean": float(outcome.final[:, told][:, -1].mean()),
+        "mean": float(outcome.final[:, reported][:, -1].mean()),
         "evaluations": float(outcome.evaluations.mean()),
         "wall_seconds": round(runs.seconds, 5),
         "compile_seconds": round(runs.compile_seconds, 3),
@@ -190,7 +200,7 @@ def _phase(run: workdir.Run, plan: Plan, name: str, seed: int) -> dict[str, Any]
     phase.end(
         figures
         | {
-            "final": outcome.final[:, told],
+            "final": outcome.final[:, reported],
             "cost": outcome.cost[whole],
             "quartiles": quartiles,
         }

@@ -9,11 +9,13 @@ import numpy as np
 
 from jnas import data as data_lib
 from jnas import gradient, registry, report, spaces
+from jnas import settings as settings_lib
 from jnas.discrete import comparison, controllers, objectives, tables
 from jnas.discrete.tables import choice
 from jnas.gradient import methods
 from jnas.run import workdir
-from jnas.studies import closing, keys, search_gradient
+from jnas.settings import option
+from jnas.studies import cells, closing, keys, search_gradient
 
 ALL = "all"
 SAMPLE = 1000  # cells that a method's ranking is judged on
@@ -22,36 +24,48 @@ RANDOM_RUNS = 500
 
 @dataclasses.dataclass(frozen=True)
 class MethodsSettings:
-    """What is compared.
+    """A comparison of gradient methods. The fields carry their own help text."""
 
-    Attributes:
-      methods: names in ``registry.METHODS``, or "all".
-      space: name in ``registry.SPACES``.
-      objective: "table:" and a name or a file.
-      num_seeds: S searches of each method, at least 2.
-      epochs: of each search.
-      batch_size: B.
-      features: F of the first cells.
-      layers: cells of a stage.
-      logits_rate_factor: of each method's own learning rate of the logits, which is
-        made for tens of thousands of steps.
-      images_per_cell: training images that one row of the table took.
-      signal: metric that random search climbs.
-      report: metric that the found cells are judged by.
-    """
-
-    methods: tuple[str, ...]
-    space: str
-    objective: str
-    num_seeds: int
-    epochs: int
-    batch_size: int
-    features: int
-    layers: int
-    logits_rate_factor: float
-    images_per_cell: int
-    signal: str
-    report: str
+    methods: tuple[str, ...] = option(
+        (),
+        "Gradient methods that are compared instead of controllers, comma-separated, "
+        "or all.",
+        group="method",
+    )
+    objective: str = option(
+        "table:digits201", "Table that scores cells: table:NAME or table:FILE."
+    )
+    num_seeds: int = option(8, "Number of searches of each method.", least=2)
+    epochs: int = option(
+        25, "Epochs of each search, all stages together.", group="schedule", least=1
+    )
+    batch_size: int = option(32, "Images in a batch.", group="schedule", least=1)
+    features: int = option(8, "Features of the first cells.", group="network", least=1)
+    layers: int = option(
+        1, "Number of cells of a stage of the network.", group="network", least=1
+    )
+    logits_rate_factor: float = option(
+        30.0,
+        "Factor on each method's own learning rate of the logits, which is made for "
+        "tens of thousands of steps.",
+        group="schedule",
+    )
+    images_per_cell: int = option(
+        2016,
+        "Training images that one row of the table cost; random search gets as many "
+        "rows as a search trains images.",
+        least=1,
+    )
+    signal: tuple[str, ...] = option(
+        ("valid_12",),
+        "Metrics that are searched on, comma-separated. The first chooses a run's "
+        "answer; controllers of several objectives see all. A - in front negates one.",
+    )
+    report: tuple[str, ...] = option(
+        ("valid_12", "test_12"),
+        "Metrics that are reported, comma-separated; the last one is judged.",
+    )
+    __post_init__ = settings_lib.check
 
 
 class Plan(NamedTuple):
@@ -72,26 +86,27 @@ class Plan(NamedTuple):
     dataset: data_lib.Dataset
 
 
-def prepare(settings: MethodsSettings, dataset: data_lib.Dataset) -> Plan:
+def prepare(
+    settings: MethodsSettings, space: spaces.CellSpace, dataset: data_lib.Dataset
+) -> Plan:
     """Looks everything up, before anything runs.
 
     Args:
-      settings: what is compared.
-      dataset: that is searched on.
+      settings: of the comparison.
+      space: space that is searched.
+      dataset: data set that is searched on.
 
     Raises:
       ValueError: a table of another space, an unknown metric.
-      KeyError: an unknown method, space or table; the nearest is guessed.
+      KeyError: an unknown method or table; the nearest is guessed.
     """
-    space = registry.SPACES[settings.space]()
     table = choice.load_table(settings.objective)
     if tuple(table.sizes) != space.sizes:
         raise ValueError(
-            f"objective must be a table of {settings.space}, got one with sizes "
+            f"objective must be a table of {space.name}, got one with sizes "
             f"{tuple(table.sizes)}. Name its own --space."
         )
-    table.column(settings.signal)
-    table.column(settings.report)
+    choice.check_metrics(table, settings.signal, settings.report)
     names = settings.methods
     if ALL in names:
         names = tuple(registry.METHODS)
@@ -132,22 +147,19 @@ def _dividing(stages: tuple, features: int) -> tuple:
     return tuple(found)
 
 
-def compare_methods(
-    run: workdir.Run, plan: Plan, *, seed: int
-) -> tuple[dict[str, Any], str]:
-    """Searches with every method, looks its cells up, and writes what they came to.
+def compare_methods(run: workdir.Run, plan: Plan) -> tuple[dict[str, Any], str]:
+    """Searches with every method, looks its cells up, and writes the results.
 
     Args:
-      run: the open run; finished here.
-      plan: what is run.
-      seed: of all searches.
+      run: the open run, finished here; its seed is that of all searches.
+      plan: what is compared.
 
     Returns:
       (result, text): method -> figures, and the printed table.
     """
     settings = plan.settings
-    truth = plan.table.column(settings.report)
-    sample = _sample(plan, seed)
+    truth = plan.table.column(settings.report[-1])
+    sample = _sample(plan, run.seed)
     result, rows = {}, []
     for name, method in plan.methods.items():
         found = search_gradient.search_cells(
@@ -155,16 +167,15 @@ def compare_methods(
             plan.dataset,
             plan.space,
             search_gradient.SearchSettings(method, num_seeds=settings.num_seeds),
-            seed=seed,
             prefix=f"{name}_",
         )
         result[name] = _judge(plan, found, truth, sample)
         rows.append(_row(name, result[name]))
-    result["random_search"] = _random(plan, truth, seed)
+    result["random_search"] = _random(plan, truth, run.seed)
     rows.append(_row("random_search", result["random_search"]))
     header = [
         "method",
-        f"{settings.report}",
+        settings.report[-1],
         "best",
         "percentile",
         "Kendall's tau",
@@ -174,7 +185,7 @@ def compare_methods(
     table = report.Table(header, rows)
     text = report.markdown(table)
     title = (
-        f"{settings.space} on {plan.dataset.name}, {settings.num_seeds} searches of "
+        f"{plan.space.name} on {plan.dataset.name}, {settings.num_seeds} searches of "
         f"{settings.epochs} epochs each; mean ± sd"
     )
     closing.finish(run, result, tables={title: table})
@@ -191,7 +202,7 @@ def _sample(plan: Plan, seed: int) -> np.ndarray:
 
 
 def _judge(plan: Plan, found: search_gradient.Found, truth: np.ndarray, sample) -> dict:
-    """Holds the cells and the ranking of each seed against the table."""
+    """Compares the cells and the ranking of each seed with the table."""
     from scipy import stats  # late: it costs as much as importing JAX
 
     rows = np.asarray(plan.table.row(found.encodings))
@@ -203,12 +214,12 @@ def _judge(plan: Plan, found: search_gradient.Found, truth: np.ndarray, sample) 
         for weights in found.weights
     ]
     skips = [
-        sum(op == "skip_connect" for _, c in plan.space.genotype(e).cells
+        sum(op == cells.SKIP for _, c in plan.space.genotype(e).cells
             for _, _, op in c.edges)
         for e in found.encodings
     ]  # fmt: skip
     return {
-        plan.settings.report: _spread(accuracy),
+        plan.settings.report[-1]: _spread(accuracy),
         "best": float(accuracy.max()),
         "percentile": _spread(percentile(truth, accuracy)),
         "tau": _spread(np.array(taus)),
@@ -250,7 +261,7 @@ def _random(plan: Plan, truth: np.ndarray, seed: int) -> dict[str, Any]:
     began = time.perf_counter()
     runs = comparison.play(
         controllers.random_search(plan.table.sizes),
-        objectives.table(plan.table, [settings.signal, settings.report]),
+        objectives.table(plan.table, [settings.signal[0], settings.report[-1]]),
         num_runs=RANDOM_RUNS,
         num_evaluations=evaluations,
         seed=seed,
@@ -260,7 +271,7 @@ def _random(plan: Plan, truth: np.ndarray, seed: int) -> dict[str, Any]:
     )
     accuracy = outcome.final[:, 1]
     return {
-        settings.report: _spread(accuracy),
+        settings.report[-1]: _spread(accuracy),
         "best": float(accuracy.max()),
         "percentile": _spread(percentile(truth, accuracy)),
         "evaluations": evaluations,

@@ -1,3 +1,3 @@
-"""The numbers that are folded into a run's key, one for each use of chance."""
+"""Constants folded into a run's PRNG key, one for each random stream."""
 
-SEARCH, RETRAIN, CELLS, TEST = range(4)
+SEARCH, RETRAIN, CELLS, TEST, DISCRETE = range(5)

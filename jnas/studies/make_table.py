@@ -12,38 +12,52 @@ import numpy as np
 
 from jnas import data as data_lib
 from jnas import networks, spaces
+from jnas import settings as settings_lib
 from jnas.discrete import objectives, tables
 from jnas.run import workdir
+from jnas.settings import option
+from jnas.studies import setup
 
-PARTS = ("valid", "test")
+SPLITS = ("valid", "test")
 
 
 @dataclasses.dataclass(frozen=True)
 class TableSettings:
     """How each cell is trained; the defaults are those of ``tables.digits201``.
 
-    Attributes:
-      features: F of the first cells.
-      layers: cells (of a stage, for cells of one input).
-      batch_size: B.
-      epochs: of the full budget.
-      short_epochs: of the short budget, a training of its own.
-      valid_rate: fraction of the training images that validates.
-      learning_rate: of the first epoch.
-      num_seeds: S trainings of each cell and budget.
+    The fields carry their own help text.
     """
 
-    features: int = 8
-    layers: int = 1
-    batch_size: int = 40
-    epochs: int = 12
-    short_epochs: int = 3
-    valid_rate: float = 0.88
-    learning_rate: float = 0.1
-    num_seeds: int = 3
+    features: int = option(8, "Features of the first cells.", group="network")
+    layers: int = option(
+        1,
+        "Number of cells; for cells of one input, of a stage of the network.",
+        group="network",
+    )
+    batch_size: int = option(40, "Images in a batch.", group="schedule")
+    epochs: int = option(12, "Epochs of the full budget.", group="schedule", least=1)
+    short_epochs: int = option(
+        3,
+        "Epochs of the short budget, which is a training of its own.",
+        group="schedule",
+        least=1,
+    )
+    valid_rate: float = option(
+        0.88, "Share of the training images that validates.", group="data"
+    )
+    learning_rate: float = option(
+        0.1,
+        "Learning rate at the start of the cosine schedule, which ends at 0.",
+        group="schedule",
+        least=0,
+    )
+    num_seeds: int = option(
+        3, "Number of trainings of each cell and budget.", group="search", least=1
+    )
 
     def __post_init__(self):
-        """Raises ValueError where the short budget is not shorter."""
+        """Raises ValueError if the short budget is not shorter."""
+        settings_lib.check(self)
         if self.short_epochs >= self.epochs:
             raise ValueError(
                 f"short_epochs must be below epochs, {self.epochs}, got "
@@ -66,28 +80,20 @@ def trainer(
     """Builds (number, trial, device) -> what one training of a cell gives.
 
     Args:
-      dataset: its training part is split in two; images are not augmented.
+      dataset: its training images are split in two; images are not augmented.
       space: of the cells.
       settings: of the trainings.
       seed: of the split and, with number and trial, of each training.
 
     Returns:
       The function: number is ``encoding.index`` of the cell, trial counts its
-      trainings. It gives accuracies f32[budgets, parts] in percent, and seconds
+      trainings. It gives accuracies f32[budgets, splits] in percent, and seconds
       f32[budgets], evaluation included; the first call on a device compiles.
     """
-    rows = data_lib.stratified(seed, dataset.y_train, settings.valid_rate)
-    train, valid = (
-        (jnp.asarray(dataset.x_train[i]), jnp.asarray(dataset.y_train[i])) for i in rows
-    )
+    train, valid = setup.two_splits(dataset, settings.valid_rate, seed=seed)
     test = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
     mean, std = dataset.mean_std
-    size = networks.Size(
-        settings.features,
-        settings.layers,
-        dataset.num_classes,
-        dataset.image_shape[-1],
-    )
+    size = setup.network_size(settings, dataset)
     objective = [
         jax.jit(
             objectives.scratch(
@@ -124,19 +130,16 @@ def train_all(
     dataset: data_lib.Dataset,
     space: spaces.CellSpace,
     settings: TableSettings,
-    *,
-    seed: int,
 ) -> tables.Table:
-    """Trains every cell of a space that is no other's graph, as the phase ``table``.
+    """Trains one cell of each set of equal graphs, as the phase ``table``.
 
     Each device of the machine trains cells of its own.
 
     Args:
-      run: the open run.
+      run: the open run; its seed is that of the data split and of all trainings.
       dataset: the images.
       space: of at most a million cells.
       settings: of the trainings.
-      seed: of the split and of all trainings.
 
     Returns:
       The table: mean accuracies ``valid_E`` and ``test_E`` for E epochs, those of each
@@ -147,14 +150,15 @@ def train_all(
     numbers = np.unique(first)
     shape = settings.num_seeds, len(numbers), len(settings.budgets)
     empty = {
-        "scores": jnp.zeros((*shape, len(PARTS))),
+        "scores": jnp.zeros((*shape, len(SPLITS))),
         "seconds": jnp.zeros(shape),
     }
     phase = run.phase("table", settings.num_seeds * len(numbers))
     if phase.result is None:
         done, state = phase.restore(jax.eval_shape(lambda: empty)) or (0, empty)
         state = {name: np.array(leaf) for name, leaf in state.items()}
-        _fill(phase, trainer(dataset, space, settings, seed=seed), numbers, done, state)
+        train = trainer(dataset, space, settings, seed=run.seed)
+        _fill(phase, train, numbers, done, state)
         phase.end(state | {"elapsed": round(phase.seconds, 1)})
     state = {name: np.float32(phase.result[name]) for name in empty}
     place = np.searchsorted(numbers, first)
@@ -189,11 +193,11 @@ def _fill(phase, train, numbers: np.ndarray, done: int, state: dict) -> None:
 def _table(run, space, settings, dataset, state, place) -> tables.Table:
     metrics: dict[str, np.ndarray] = {}
     for b, epochs in enumerate(settings.budgets):
-        for p, part in enumerate(PARTS):
+        for p, split in enumerate(SPLITS):
             trials = state["scores"][:, place, b, p]
-            metrics[f"{part}_{epochs}"] = trials.mean(0)
+            metrics[f"{split}_{epochs}"] = trials.mean(0)
             for trial, values in enumerate(trials):
-                metrics[f"{part}_{epochs}_seed{trial}"] = values
+                metrics[f"{split}_{epochs}_seed{trial}"] = values
         metrics[f"seconds_{epochs}"] = state["seconds"][:, place, b].min(0)
     metrics["seconds"] = metrics[f"seconds_{settings.epochs}"]
     metrics["parameters"] = _parameters(space, settings, dataset)
@@ -202,12 +206,7 @@ def _table(run, space, settings, dataset, state, place) -> tables.Table:
 
 def _parameters(space, settings, dataset) -> np.ndarray:
     """Counts f32[N] parameters of each cell's derived network."""
-    size = networks.Size(
-        settings.features,
-        settings.layers,
-        dataset.num_classes,
-        dataset.image_shape[-1],
-    )
+    size = setup.network_size(settings, dataset)
     costs = networks.edge_costs(space, size, dataset.image_shape)["parameters"]
     rows = np.indices(space.sizes, np.int32).reshape(len(space.sizes), -1).T
     count = jax.jit(jax.vmap(lambda encoding: costs.of(space.weights(encoding))))

@@ -1,67 +1,93 @@
-"""The stages of a discrete search: shared weights where they are asked for, search."""
+"""A discrete search as a phase of a run, after training shared weights if asked."""
 
 import dataclasses
-import inspect
 import json
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jnas import data as data_lib
-from jnas import networks, registry, spaces, types
+from jnas import networks, pieces, registry, spaces
+from jnas import settings as settings_lib
 from jnas.data import batches
 from jnas.discrete import objectives, shared_weights, tables
 from jnas.discrete.tables import choice
 from jnas.run import workdir
+from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
-from jnas.studies import rounds
+from jnas.studies import keys, rounds, setup
 from jnas.training import optimizers
 
 SUPERNET, SCRATCH = "supernet", "scratch"
 EVALUATIONS = "evaluations.jsonl"
-DISCRETE_KEY = 4  # folded into the run's key, after those of stages
 
 
 @dataclasses.dataclass(frozen=True)
 class DiscreteSettings:
-    """What a discrete search is made of.
+    """How cells are proposed and scored. The fields carry their own help text."""
 
-    Attributes:
-      controller: name in ``registry.CONTROLLERS``.
-      objective: ``supernet``, ``scratch``, a name in ``registry.OBJECTIVES``, or
-        "table:" and a name or a file.
-      num_proposals: P, of one round; None for the controller's own.
-      num_evaluations: of the search, in whole rounds.
-      features: F of the first cells.
-      layers: cells (of a stage, for cells of one input).
-      batch_size: B.
-      epochs: of the shared weights, or of each network from scratch.
-      valid_rate: fraction of the training images that scores cells.
-      learning_rate: of the weights, at the start.
-      trainer: controller that draws the cells the shared weights are trained by.
-      signal: metrics of a table; the first is searched on.
-      report: metrics of a table that are told.
-    """
-
-    controller: str = "regularized_evolution"
-    objective: str = SUPERNET
-    num_proposals: int | None = None
-    num_evaluations: int = 200
-    features: int = 16
-    layers: int = 5
-    batch_size: int = 64
-    epochs: int = 50
-    valid_rate: float = 0.5
-    learning_rate: float = 0.025
-    trainer: str = "random_search"
-    signal: tuple[str, ...] = ("valid_12",)
-    report: tuple[str, ...] = ("valid_12", "test_12")
+    controller: pieces.Piece = option(
+        "regularized_evolution",
+        "Controller that proposes cells.",
+        group="search",
+        pieces=registry.CONTROLLERS,
+    )
+    objective: pieces.Piece = option(
+        SUPERNET,
+        "Score of a cell: supernet (accuracy with shared weights), scratch (accuracy "
+        "after training from scratch), table:NAME or table:FILE, or a registered "
+        "objective.",
+        group="search",
+        pieces=registry.OBJECTIVES,
+    )
+    num_proposals: int | None = option(
+        None, "Cells proposed in one round; without it the controller's own number."
+    )
+    num_evaluations: int = option(
+        200, "Number of evaluated cells, in whole rounds.", least=1
+    )
+    features: int = option(16, "Features of the first cells.", group="network")
+    layers: int = option(
+        5,
+        "Number of cells; for cells of one input, of a stage of the network.",
+        group="network",
+    )
+    batch_size: int = option(64, "Images in a batch.", group="schedule")
+    epochs: int = option(
+        50,
+        "Epochs of the shared weights, or of each network trained from scratch.",
+        group="schedule",
+        least=1,
+    )
+    valid_rate: float = option(
+        0.5, "Share of the training images that scores cells.", group="data"
+    )
+    learning_rate: float = option(
+        0.025,
+        "Learning rate of the weights at the start of the cosine schedule.",
+        group="schedule",
+        least=0,
+    )
+    trainer: pieces.Piece = option(
+        "random_search",
+        "Controller that draws the cells by which shared weights are trained: "
+        "random_search is SPOS, reinforce is ENAS.",
+        group="search",
+        pieces=registry.CONTROLLERS,
+    )
+    signal: tuple[str, ...] = option(
+        ("valid_12",),
+        "Metrics of a table that are searched on, comma-separated; the first chooses.",
+    )
+    report: tuple[str, ...] = option(
+        ("valid_12", "test_12"), "Metrics of a table that are reported."
+    )
+    __post_init__ = settings_lib.check
 
 
 def check(settings: DiscreteSettings) -> tables.Table | None:
-    """Looks up everything that a search names; loads the table, where it is one.
+    """Looks up everything that a search names; loads the table, if it names one.
 
     Args:
       settings: of the search.
@@ -69,8 +95,10 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
     Raises:
       KeyError, ValueError: a name that does not exist; the nearest is guessed.
     """
-    registry.CONTROLLERS[settings.controller]
-    registry.CONTROLLERS[settings.trainer]
+    pieces.resolve(registry.CONTROLLERS, settings.controller)
+    pieces.resolve(registry.CONTROLLERS, settings.trainer)
+    if not isinstance(settings.objective, str):
+        return None
     if settings.objective.startswith("table:"):
         table = choice.load_table(settings.objective)
         choice.check_metrics(table, settings.signal, settings.report)
@@ -91,20 +119,18 @@ def search_cells(
     *,
     dataset: data_lib.Dataset | None = None,
     table: tables.Table | None = None,
-    seed: int,
 ) -> tuple[genotypes.Genotype, dict[str, Any]]:
     """Searches a space by asking and telling, as the phase ``search``.
 
     With the objective ``supernet`` its first steps train the shared weights. The test
-    part of the data set is not touched.
+    split of the data set is not touched.
 
     Args:
-      run: the open run.
+      run: the open run; its seed is that of the data split, the weights and the search.
       space: of the cells.
       settings: of the search.
-      dataset: for every objective but a table.
+      dataset: needed by every objective but a table.
       table: the benchmark.
-      seed: of the split, the weights and the search.
 
     Returns:
       (genotype, result): the cell with the best signal, the first of equals, and its
@@ -113,14 +139,19 @@ def search_cells(
     Raises:
       ValueError: a table of another space.
     """
-    controller = _controller(settings, space)
+    controller = setup.controller(
+        settings.controller,
+        space.sizes,
+        num_objectives=len(settings.signal),
+        num_proposals=settings.num_proposals,
+    )
     if table is not None:
         _check_sizes(table, space)
         names = [*settings.signal, *settings.report]
         source = rounds.Source((), lambda _: objectives.table(table, names))
     else:
-        names, source = ["score"], _on_images(dataset, space, settings, seed)
-    key = jax.random.fold_in(jax.random.key(seed), DISCRETE_KEY)
+        names, source = ["score"], _on_images(dataset, space, settings, run.seed)
+    key = jax.random.fold_in(jax.random.key(run.seed), keys.DISCRETE)
     search = rounds.Search(
         controller, source, settings.num_evaluations, len(names), key
     )
@@ -146,29 +177,10 @@ def _check_sizes(table: tables.Table, space: spaces.CellSpace) -> None:
         )
 
 
-def _controller(settings: DiscreteSettings, space) -> types.Controller:
-    make = registry.CONTROLLERS[settings.controller]
-    takes, given = inspect.signature(make).parameters, {}
-    if settings.num_proposals is not None:
-        name = "num_proposals" if "num_proposals" in takes else "population_size"
-        given[name] = settings.num_proposals
-    if "num_objectives" in takes:
-        given["num_objectives"] = len(settings.signal)
-    return make(space.sizes, **given)
-
-
 def _on_images(dataset, space, settings, seed) -> rounds.Source:
     """Builds the objectives that read images."""
-    rows = data_lib.stratified(seed, dataset.y_train, settings.valid_rate)
-    splits = tuple(
-        (jnp.asarray(dataset.x_train[i]), jnp.asarray(dataset.y_train[i])) for i in rows
-    )
-    size = networks.Size(
-        settings.features,
-        settings.layers,
-        dataset.num_classes,
-        dataset.image_shape[-1],
-    )
+    splits = setup.two_splits(dataset, settings.valid_rate, seed=seed)
+    size = setup.network_size(settings, dataset)
     augment = data_lib.for_search(dataset)
     if settings.objective == SUPERNET:
         return _shared(space, settings, size, splits, augment)
@@ -185,7 +197,7 @@ def _on_images(dataset, space, settings, seed) -> rounds.Source:
         )
         return rounds.Source(splits, lambda _: objective)
     task = objectives.Task(space, size, *splits, augment)
-    objective = registry.OBJECTIVES[settings.objective](task)
+    objective = pieces.resolve(registry.OBJECTIVES, settings.objective)(task)
     return rounds.Source(
         splits, lambda _: objective, jittable=getattr(objective, "jittable", True)
     )
@@ -204,7 +216,7 @@ def _shared(space, settings, size, splits, augment) -> rounds.Source:
     program = shared_weights.shared_training(
         space,
         supernet,
-        registry.CONTROLLERS[settings.trainer](space.sizes),
+        setup.controller(settings.trainer, space.sizes),
         optimizer=optimizers.momentum_sgd(rate),
         augment=augment,
         num_examples=(len(labels), len(valid_labels)),

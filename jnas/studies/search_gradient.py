@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import gradient, networks, spaces
+from jnas import gradient, spaces
+from jnas import settings as settings_lib
 from jnas.gradient import methods
 from jnas.run import drive as drive_lib
 from jnas.run import workdir
+from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
-from jnas.studies import cells, keys
+from jnas.studies import cells, keys, setup
 
 SKIPS = gradient.COUNT + cells.SKIP
 FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoch
@@ -23,31 +25,42 @@ FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoc
 
 @dataclasses.dataclass(frozen=True)
 class SearchSettings:
-    """How a method is put to work.
+    """How a method is run. The fields carry their own help text."""
 
-    Attributes:
-      method: the row of pieces.
-      valid_rate: fraction of the training images that trains the architecture.
-      num_seeds: S searches as one program; None for one.
-      remat: whether each cell is computed again for the gradient, to save memory.
-      dtype: of the activations, ``float32`` or ``bfloat16``.
-    """
-
-    method: methods.Method
-    valid_rate: float = 0.5
-    num_seeds: int | None = None
-    remat: bool = False
-    dtype: str = "float32"
+    method: methods.Method = option(text="Row of pieces and numbers.", group="method")
+    valid_rate: float = option(
+        0.5,
+        "Share of the training images in the split that trains the architecture.",
+        group="data",
+    )
+    num_seeds: int | None = option(
+        None,
+        "Number of searches run side by side as one program; without it one.",
+        group="search",
+        least=1,
+    )
+    remat: bool = option(
+        False,
+        "Recompute each cell's activations for the gradient, to save memory.",
+        group="network",
+    )
+    dtype: str = option(
+        "float32",
+        "Type of the activations.",
+        group="network",
+        among=("float32", "bfloat16"),
+    )
+    __post_init__ = settings_lib.check
 
 
 class Found(NamedTuple):
-    """What a search came to.
+    """Result of a search.
 
     Attributes:
-      genotype: the found cell; over seeds, of the best validation accuracy.
-      encodings: i32[S, G], of each seed (of the one, S = 1).
-      weights: f64[S, C, E, O], what the cells were derived from.
-      result: figures of the last phase, with ``seconds`` of all.
+      genotype: the found cell; over seeds, that of the best validation accuracy.
+      encodings: i32[S, G], one for each seed.
+      weights: f64[S, C, E, O], from which the cells were derived.
+      result: figures of the last phase, with ``seconds`` of all phases.
     """
 
     genotype: genotypes.Genotype
@@ -62,37 +75,38 @@ def search_cells(
     space: spaces.CellSpace,
     settings: SearchSettings,
     *,
-    seed: int,
     prefix: str = "",
 ) -> Found:
-    """Searches a space by gradient, one phase for each of the method's legs.
+    """Searches a space by gradient, one phase for each of the method's segments.
 
     Args:
-      run: the open run.
-      dataset: its training part is split in two; the test part is not touched.
+      run: the open run; its seed is that of the data split and of the search.
+      dataset: its training images are split in two; the test split is not touched.
       space: the space of cells.
       settings: of the search.
-      seed: of the split and of the search.
-      prefix: of the phases' names.
+      prefix: prefix of the phases' names.
     """
     method = settings.method
     space = gradient.space_of(method, space)
-    rows = data_lib.stratified(seed, dataset.y_train, settings.valid_rate)
-    segments = gradient.build_segments(method, space, _setting(dataset, settings, rows))
-    key = jax.random.fold_in(jax.random.key(seed), keys.SEARCH)
+    splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed)
+    setting = gradient.Setting(
+        setup.network_size(method, dataset),
+        data_lib.for_search(dataset),
+        tuple(len(labels) for _, labels in splits),
+        settings.num_seeds,
+        settings.remat,
+        jnp.dtype(settings.dtype),
+    )
+    key = jax.random.fold_in(jax.random.key(run.seed), keys.SEARCH)
     before: Callable[[], Any] | None = None
     seconds = 0.0
-    for number, segment in enumerate(segments):
+    for number, segment in enumerate(gradient.build_segments(method, space, setting)):
         phase = run.phase(prefix + segment.name, segment.program.num_steps, free=FREE)
         own_key = jax.random.fold_in(key, number) if number else key
         if phase.result is None:
-            begin = None
-            if before is not None:
-
-                def begin(fresh, before=before, carry=segment.carry):
-                    return carry(before(), fresh)
-
-            state = _drive(phase, segment, own_key, dataset, space, method, rows, begin)
+            derive = _derive(method, space, segment.program.num_seeds)
+            begin = _begin(segment.carry, before) if before else None
+            state = _drive(phase, segment, own_key, splits, space, derive, begin)
             before = _kept(state)
         else:
             before = _left(phase, segment, own_key)
@@ -106,81 +120,56 @@ def search_cells(
     )
 
 
+def _begin(carry, before) -> Callable:
+    """Builds fresh state -> the state with which a later segment begins."""
+    return lambda fresh: carry(before(), fresh)
+
+
 def _kept(state) -> Callable:
     return lambda: state
 
 
 def _left(phase, segment, key) -> Callable:
-    """Reads the state of an ended phase, should the next one begin with it."""
+    """Reads the last state of a finished phase, if the next segment needs it."""
     return lambda: phase.left(jax.eval_shape(segment.program.init, key))
 
 
-def _setting(dataset, settings, rows) -> gradient.Setting:
-    size = networks.Size(
-        settings.method.features,
-        settings.method.layers,
-        dataset.num_classes,
-        dataset.image_shape[-1],
-    )
-    return gradient.Setting(
-        size,
-        data_lib.for_search(dataset),
-        tuple(map(len, rows)),
-        settings.num_seeds,
-        settings.remat,
-        jnp.dtype(settings.dtype),
-    )
-
-
-def _drive(phase, segment, key, dataset, space, method, rows, begin):
-    splits = tuple(
-        (jnp.asarray(dataset.x_train[i]), jnp.asarray(dataset.y_train[i])) for i in rows
-    )
-    many = segment.program.num_seeds is not None
+def _derive(method, space, num_seeds) -> Callable:
+    """Builds state -> (encodings i32[S, G], weights f32[S, C, E, O]), compiled."""
 
     @jax.jit
     def derive(state):
         def one(state):
             return gradient.derive(method, space, state)
 
-        if many:
+        if num_seeds is not None:
             return jax.vmap(one)(state)
         return jax.tree.map(lambda a: a[None], one(state))
 
-    def look(state, metrics):
-        encodings, weights = map(np.asarray, derive(state))
-        winner = _best_seed(state)
-        return cells.found(
-            space.genotype(encodings[winner]),
-            float(jnp.max(metrics["valid_accuracy"])),
-            weights=cells.named_weights(space, weights[winner]),
-            seed=winner if many else None,
-        )
+    return lambda state: tuple(map(np.asarray, derive(state)))
 
-    def warn(values):
-        edges = sum(len(c.edges) for _, c in space.genotype(_first(space)).cells)
-        skips = values.get(SKIPS, 0)
-        if skips > edges / 2:
-            return (
-                f"warning: {float(skips):.3g} of {edges} operations are skip_connect; "
-                "the search may be collapsing (try another --method, or --max_skips)"
-            )
-        return None
 
+def _drive(phase, segment, key, splits, space, derive, begin):
+    """Runs a segment as a phase, and ends the phase with what it found."""
     state, metrics = drive_lib.drive(
-        phase, segment.program, key, splits, look=look, begin=begin, warn=warn
+        phase,
+        segment.program,
+        key,
+        splits,
+        describe=_found_so_far(space, derive, segment.program.num_seeds),
+        begin=begin,
+        warn=_collapse_warning(space),
     )
     watched = state.inner.watched
     if watched is not None:
         values = watched.values.items()
         metrics |= {name: float(value.mean()) for name, value in values}
-    encodings, weights = map(np.asarray, derive(state))
+    encodings, weights = derive(state)
     found = [genotype_text.to_json(space.genotype(one)) for one in encodings]
-    winner = _best_seed(state)
     phase.end(
         metrics
         | {
-            "genotype": found[winner],
+            "genotype": found[_best_seed(state)],
             "genotypes": found,
             "encodings": encodings,
             "weights": weights,
@@ -190,8 +179,37 @@ def _drive(phase, segment, key, dataset, space, method, rows, begin):
     return state
 
 
-def _first(space) -> np.ndarray:
-    return np.zeros(len(space.sizes), np.int32)
+def _found_so_far(space, derive, num_seeds) -> Callable:
+    """Builds (state, metrics) -> the best cell so far, for people."""
+
+    def describe(state, metrics):
+        encodings, weights = derive(state)
+        winner = _best_seed(state)
+        return cells.found(
+            space.genotype(encodings[winner]),
+            float(jnp.max(metrics["valid_accuracy"])),
+            weights=cells.named_weights(space, weights[winner]),
+            seed=None if num_seeds is None else winner,
+        )
+
+    return describe
+
+
+def _collapse_warning(space) -> Callable:
+    """Builds metrics of an epoch -> a warning, where most operations are skips."""
+    first = np.zeros(len(space.sizes), np.int32)
+    edges = sum(len(cell.edges) for _, cell in space.genotype(first).cells)
+
+    def warn(values):
+        skips = values.get(SKIPS, 0)
+        if skips > edges / 2:
+            return (
+                f"warning: {float(skips):.3g} of {edges} operations are skip_connect; "
+                "the search may be collapsing (try another --method, or --max_skips)"
+            )
+        return None
+
+    return warn
 
 
 def _best_seed(state) -> int:

@@ -8,41 +8,64 @@ import jax.numpy as jnp
 
 from jnas import data as data_lib
 from jnas import networks
+from jnas import settings as settings_lib
 from jnas.data import batches
 from jnas.run import drive as drive_lib
 from jnas.run import workdir
+from jnas.settings import option
 from jnas.spaces import genotype as genotypes
-from jnas.studies import keys
+from jnas.studies import keys, setup
 from jnas.training import optimizers, scratch
 
 
 @dataclasses.dataclass(frozen=True)
 class RetrainSettings:
-    """How a genotype's network is trained from scratch.
+    """How a genotype's network is trained from scratch; the defaults are DARTS'.
 
-    Attributes:
-      features: F of the first cells.
-      layers: cells (of a stage, for cells of one input).
-      batch_size: B.
-      epochs: passes over all training images.
-      learning_rate: at the start; a cosine takes it to 0.
-      drop_path_rate: at the end of training.
-      auxiliary: whether the auxiliary head is trained with it.
-      cutout: side of the blanked square in pixels; None for half the rows.
-      remat: whether each cell is computed again for the gradient, to save memory.
-      dtype: of the activations, ``float32`` or ``bfloat16``.
+    The fields carry their own help text.
     """
 
-    features: int = 36
-    layers: int = 20
-    batch_size: int = 96
-    epochs: int = 600
-    learning_rate: float = 0.025
-    drop_path_rate: float = 0.2
-    auxiliary: bool = True
-    cutout: int | None = None
-    remat: bool = False
-    dtype: str = "float32"
+    features: int = option(36, "Features of the first cells.", group="network")
+    layers: int = option(
+        20,
+        "Number of cells; for cells of one input, of a stage of the network.",
+        group="network",
+    )
+    batch_size: int = option(96, "Images in a batch.", group="schedule")
+    epochs: int = option(
+        600, "Passes over all training images.", group="schedule", least=1
+    )
+    learning_rate: float = option(
+        0.025,
+        "Learning rate at the start of the cosine schedule, which ends at 0.",
+        group="schedule",
+        least=0,
+    )
+    drop_path_rate: float = option(
+        0.2, "Drop-path rate at the end of training.", group="schedule"
+    )
+    auxiliary: bool = option(
+        True,
+        "Train an auxiliary head too; cells of one input have none.",
+        group="network",
+    )
+    cutout: int | None = option(
+        None,
+        "Side in pixels of the square that cutout blanks; without it half the rows.",
+        group="data",
+    )
+    remat: bool = option(
+        False,
+        "Recompute each cell's activations for the gradient, to save memory.",
+        group="network",
+    )
+    dtype: str = option(
+        "float32",
+        "Type of the activations.",
+        group="network",
+        among=("float32", "bfloat16"),
+    )
+    __post_init__ = settings_lib.check
 
 
 def check_size(dataset: data_lib.Dataset) -> None:
@@ -68,18 +91,15 @@ def retrain_cell(
     genotype: genotypes.Genotype,
     dataset: data_lib.Dataset,
     settings: RetrainSettings,
-    *,
-    seed: int,
 ) -> dict[str, Any]:
     """Trains one genotype's network from scratch and tests it once, as a phase.
 
     Args:
-      run: the open run.
-      name: of the phase.
+      run: the open run; its seed is that of the training.
+      name: name of the phase.
       genotype: the cells.
-      dataset: all its training images train; the test part is used at the end.
+      dataset: all its training images train; the test split is used at the end.
       settings: of the training.
-      seed: of the training.
 
     Returns:
       The phase's result: ``test_accuracy``, ``train_loss`` and ``train_accuracy`` in
@@ -88,15 +108,9 @@ def retrain_cell(
     """
     if settings.auxiliary:
         check_size(dataset)
-    size = networks.Size(
-        settings.features,
-        settings.layers,
-        dataset.num_classes,
-        dataset.image_shape[-1],
-    )
     network = networks.derived(
         genotype,
-        size,
+        setup.network_size(settings, dataset),
         auxiliary=settings.auxiliary,
         remat=settings.remat,
         dtype=jnp.dtype(settings.dtype),
@@ -120,10 +134,10 @@ def retrain_cell(
     phase = run.phase(name, program.num_steps, free=drive_lib.FREE)
     if phase.result is not None:
         return phase.result
-    key = jax.random.fold_in(jax.random.key(seed), keys.RETRAIN)
-    test_key = jax.random.fold_in(jax.random.key(seed), keys.TEST)
-    part = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
-    state, metrics = drive_lib.drive(phase, program, key, (part,))
+    key = jax.random.fold_in(jax.random.key(run.seed), keys.RETRAIN)
+    test_key = jax.random.fold_in(jax.random.key(run.seed), keys.TEST)
+    split = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
+    state, metrics = drive_lib.drive(phase, program, key, (split,))
 
     def test(*args):
         return scratch.evaluate(

@@ -1,0 +1,1 @@
+"""Launchers; in an installed jnas they are the package ``jnas.experiments``."""

@@ -1,0 +1,149 @@
+"""What every kind of run is set up from: data, space, network size, two splits."""
+
+import dataclasses
+import functools
+from typing import Any, Protocol
+
+import jax.numpy as jnp
+
+from jnas import data as data_lib
+from jnas import networks, pieces, registry, settings, spaces, types
+from jnas.settings import option
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """The data set of a run. The fields carry their own help text."""
+
+    data: str = option(
+        "fashion",
+        "Data set: a registered name, npz:FILE, folder:FOLDER or tfds:NAME.",
+        group="data",
+    )
+    shrink: int = option(
+        1, "Downscale images by this integer factor (average pooling).", group="data"
+    )
+    __post_init__ = settings.check
+
+
+@dataclasses.dataclass(frozen=True)
+class SpaceSettings:
+    """The search space of a run. The fields carry their own help text."""
+
+    space: str = option("darts", "Search space, a registered name.", group="space")
+    operations: tuple[str, ...] = option(
+        (),
+        "Candidates of every edge, comma-separated; the space's own without it.",
+        group="space",
+    )
+    __post_init__ = settings.check
+
+
+class NetworkSettings(Protocol):
+    """Settings that hold the size of a network."""
+
+    features: int
+    layers: int
+
+
+def dataset(settings: DataSettings) -> data_lib.Dataset:
+    """Loads the data set of a run.
+
+    Args:
+      settings: its name and scale.
+
+    Raises:
+      ValueError: no such data set, or damaged data.
+    """
+    return data_lib.shrink(data_lib.load(settings.data), settings.shrink)
+
+
+def space(settings: SpaceSettings) -> spaces.CellSpace:
+    """Builds the search space of a run.
+
+    Args:
+      settings: its name and candidates.
+
+    Raises:
+      KeyError: a space that is not registered; the nearest is guessed.
+      ValueError: candidates that make no space.
+    """
+    made = registry.SPACES[settings.space]()
+    if settings.operations:
+        return made.with_operations(list(settings.operations))
+    return made
+
+
+def network_size(settings: NetworkSettings, dataset: data_lib.Dataset) -> networks.Size:
+    """Returns the size of a network that classifies a data set.
+
+    Args:
+      settings: features and layers.
+      dataset: classes and channels.
+    """
+    return networks.Size(
+        settings.features,
+        settings.layers,
+        dataset.num_classes,
+        dataset.image_shape[-1],
+    )
+
+
+def two_splits(
+    dataset: data_lib.Dataset, valid_rate: float, *, seed: int
+) -> tuple[types.Batch, types.Batch]:
+    """Splits the training images in two, class by class, on the device.
+
+    Args:
+      dataset: its test split is not touched.
+      valid_rate: share of the training images in the second split.
+      seed: of the split.
+
+    Returns:
+      (training split, validation split), each (images, labels).
+
+    Raises:
+      ValueError: a rate that leaves one of them without images.
+    """
+    rows = data_lib.stratified(seed, dataset.y_train, valid_rate)
+    train, valid = (
+        (jnp.asarray(dataset.x_train[i]), jnp.asarray(dataset.y_train[i])) for i in rows
+    )
+    return train, valid
+
+
+def controller(
+    piece: pieces.Piece,
+    sizes: tuple[int, ...],
+    *,
+    num_objectives: int = 1,
+    num_proposals: int | None = None,
+) -> types.Controller:
+    """Builds a controller from its name or function.
+
+    Args:
+      piece: registered name, or a function of sizes.
+      sizes: number of values of each gene.
+      num_objectives: given to a controller that has this option and whose user did
+        not set it.
+      num_proposals: P of one round; the controller's own when None.
+
+    Raises:
+      KeyError: a controller that is not registered; the nearest is guessed.
+      ValueError: num_proposals for a controller without this option.
+    """
+    build = pieces.resolve(registry.CONTROLLERS, piece)
+    known, given = pieces.options(build), dict[str, Any]()
+    chosen = build.keywords if isinstance(build, functools.partial) else {}
+    if "num_objectives" in known and "num_objectives" not in chosen:
+        given["num_objectives"] = num_objectives
+    if num_proposals is not None:
+        if "num_proposals" not in known:
+            name = pieces.name_of(registry.CONTROLLERS, piece)
+            raise ValueError(
+                f"num_proposals must be left out for controller {name}, which has no "
+                f"such option, got {num_proposals}. Set one of {', '.join(known)}, as "
+                "in --options=controller.population_size=20."
+            )
+        given["num_proposals"] = num_proposals
+    return build(sizes, **given)
