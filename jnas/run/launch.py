@@ -201,9 +201,11 @@ def _parse(argv: Sequence[str]) -> list[str]:
 def _help(argv: Sequence[str]) -> None:
     """Prints the help and exits; the other flags are read first, for their values."""
     others = [one for one in argv if one not in launch_help.WORDS]
-    with contextlib.suppress(flags.Error, ValueError, KeyError, OSError):
+    with contextlib.suppress(flags.Error, ValueError):  # as of a missing --workdir
         flags.FLAGS(others, known_only=True)
-        registry.load_plugins(flags.FLAGS["plugins"].value)
+    if "plugins" in flags.FLAGS:
+        with contextlib.suppress(ValueError):
+            registry.load_plugins(flags.FLAGS["plugins"].value)
     names = [name for name in _own_names() if name in flags.FLAGS]
     print(launch_help.text(sys.modules["__main__"].__doc__ or "", names))
     sys.exit(0)

@@ -153,6 +153,7 @@ def _row_value(field: dataclasses.Field):
 
     def shown() -> str:
         name = flags.FLAGS["method"].value
+        name = name if name in registry.METHODS else "darts"
         also = f"; darts: {of('darts')}" if of(name) != of("darts") else ""
         return f"{name}: {of(name)}{also}"
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import jax.numpy as jnp
 
 from jnas import data as data_lib
-from jnas import networks, pieces, registry, settings, spaces, types
+from jnas import networks, pieces, registry, spaces, types
+from jnas import settings as settings_lib
 from jnas.settings import option
 
 
@@ -23,7 +25,7 @@ class DataSettings:
     shrink: int = option(
         1, "Downscale images by this integer factor (average pooling).", group="data"
     )
-    __post_init__ = settings.check
+    __post_init__ = settings_lib.check
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ class SpaceSettings:
         "Candidates of every edge, comma-separated; the space's own without it.",
         group="space",
     )
-    __post_init__ = settings.check
+    __post_init__ = settings_lib.check
 
 
 class NetworkSettings(Protocol):
@@ -147,3 +149,27 @@ def controller(
             )
         given["num_proposals"] = num_proposals
     return build(sizes, **given)
+
+
+def settings_of(record: Mapping[str, Any], cls: type) -> Any:
+    """Returns a settings instance from the content of a ``run.json``.
+
+    Plug-ins that it names must be registered first; ``run.json`` holds their text.
+
+    Args:
+      record: content of ``run.json``.
+      cls: settings dataclass.
+
+    Raises:
+      KeyError: a piece that is not registered.
+      ValueError: a run without these settings, as those of 0.1 are.
+    """
+    given, fields = record.get("settings") or {}, dataclasses.fields(cls)
+    own = {field.name: given[field.name] for field in fields if field.name in given}
+    if len(own) < len(fields):
+        missing = next(field.name for field in fields if field.name not in given)
+        raise ValueError(
+            f"run.json must hold the settings of {cls.__name__}, got none of "
+            f"{missing!r}. Repeat the run with its command instead."
+        )
+    return settings_lib.from_json(cls, own)
