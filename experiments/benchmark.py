@@ -1,4 +1,4 @@
-"""Times the steps of a search and of a training, and holds them against the machine.
+"""Times search and training steps and compares them with the machine's rates.
 
     python experiments/benchmark.py --preset=tiny --json=now.json --compare=earlier.json
 
@@ -26,20 +26,29 @@ SHAPE = ("features", "layers", "batch_size", "image_size")
 STEPS = list(steps_lib.PASSES)
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("preset", "small", list(PRESETS), "The four sizes that follow.")
+flags.DEFINE_enum(
+    "preset",
+    "small",
+    list(PRESETS),
+    "Preset of features, layers, batch and image size.",
+)
 flags.DEFINE_integer("features", None, "Features of the first cells.", lower_bound=1)
-flags.DEFINE_integer("layers", None, "Cells of the network.", lower_bound=1)
-flags.DEFINE_integer("batch_size", None, "Images of a step.", lower_bound=1)
-flags.DEFINE_integer("image_size", None, "Rows and columns.", lower_bound=1)
-flags.DEFINE_list("steps", STEPS, "What is timed.")
-flags.DEFINE_integer("loop", 4, "Steps of one timed call.", lower_bound=1)
-flags.DEFINE_integer("repeats", 5, "Timed calls of each step.", lower_bound=1)
-flags.DEFINE_boolean("remat", False, "Compute activations twice, to save memory.")
-flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the activations.")
-flags.DEFINE_string("json", None, "File for the JSON object.")
-flags.DEFINE_string("compare", None, "File with an earlier one on its last line.")
-flags.DEFINE_boolean("cache", False, "Take compiled programs from earlier processes.")
-flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
+flags.DEFINE_integer("layers", None, "Number of cells.", lower_bound=1)
+flags.DEFINE_integer("batch_size", None, "Images in a batch.", lower_bound=1)
+flags.DEFINE_integer("image_size", None, "Rows and columns of an image.", lower_bound=1)
+flags.DEFINE_list("steps", STEPS, "Steps that are timed, comma-separated.")
+flags.DEFINE_integer("loop", 4, "Number of steps in one timed call.", lower_bound=1)
+flags.DEFINE_integer("repeats", 5, "Number of timed calls of each step.", lower_bound=1)
+flags.DEFINE_boolean(
+    "remat", False, "Recompute activations for the gradient, to save memory."
+)
+flags.DEFINE_enum(
+    "dtype", "float32", ["float32", "bfloat16"], "Type of the activations."
+)
+flags.DEFINE_string("json", None, "File to which the JSON object is written.")
+flags.DEFINE_string("compare", None, "File whose last line is an earlier JSON object.")
+flags.DEFINE_boolean("cache", False, "Reuse programs that earlier processes compiled.")
+flags.DEFINE_boolean("debug", False, "Show the traceback of an error.")
 
 
 def main():

@@ -1,11 +1,12 @@
-"""Times discrete search: controllers on a table, populations from scratch, forms.
+"""Times discrete search: controllers on a table, populations, shared weights.
 
     python experiments/benchmark_discrete.py --what=controllers --num_devices=2
 
-``controllers``: 500 compiled runs against a plain Python loop of the same algorithm, in
-turns. ``scratch``: 64 NAS-Bench-201 cells trained as one program against one after
-another, each with its own compiled program. ``forms``: ways to score cells by shared
-weights; the defaults of objectives follow it. The last line is one JSON object.
+``controllers``: 500 compiled runs against a plain Python loop of the same algorithm,
+interleaved. ``scratch``: 64 NAS-Bench-201 cells trained from scratch as one program,
+against one after another, each with its own compiled program. ``forms``: ways to score
+cells with shared weights; the defaults of objectives follow from it. The last line is
+one JSON object. Needs a checkout: an installed jnas leaves jnas.bench out.
 """
 
 import json
@@ -19,19 +20,33 @@ from jnas.discrete import tables
 from jnas.run import record
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("what", ["controllers", "forms", "scratch"], "What is timed.")
+flags.DEFINE_list(
+    "what",
+    ["controllers", "forms", "scratch"],
+    "Benchmarks, comma-separated: controllers, forms, scratch.",
+)
 flags.DEFINE_string("table", "digits201", "Table that the controllers look up.")
-flags.DEFINE_string("metric", "valid_12", "Its signal.")
-flags.DEFINE_integer("num_runs", 500, "Compiled runs.", lower_bound=1)
-flags.DEFINE_integer("num_evaluations", 200, "Of each run.", lower_bound=1)
-flags.DEFINE_integer("num_plain_runs", 20, "Of the Python loop.", lower_bound=1)
-flags.DEFINE_integer("num_cells", 64, "Cells of scratch and forms.", lower_bound=1)
-flags.DEFINE_integer("num_apart", 64, "Of them, one by one; scaled.", lower_bound=1)
-flags.DEFINE_list("features", ["4", "16"], "Features of the first cells, of forms.")
-flags.DEFINE_integer("epochs", 12, "Of each training from scratch.", lower_bound=1)
-flags.DEFINE_integer("repeats", 7, "Timed calls.", lower_bound=1)
+flags.DEFINE_string(
+    "metric", "valid_12", "Metric of the table that controllers maximise."
+)
+flags.DEFINE_integer("num_runs", 500, "Number of compiled runs.", lower_bound=1)
+flags.DEFINE_integer("num_evaluations", 200, "Evaluations of each run.", lower_bound=1)
+flags.DEFINE_integer(
+    "num_plain_runs", 20, "Number of runs of the plain Python loop.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "num_cells", 64, "Number of cells in scratch and forms.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "num_apart", 64, "Cells trained one by one; their time is scaled.", lower_bound=1
+)
+flags.DEFINE_list("features", ["4", "16"], "Features of the first cells in forms.")
+flags.DEFINE_integer(
+    "epochs", 12, "Epochs of each training from scratch.", lower_bound=1
+)
+flags.DEFINE_integer("repeats", 7, "Number of timed calls.", lower_bound=1)
 run.define_device_flag()
-flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
+flags.DEFINE_boolean("debug", False, "Show the traceback of an error.")
 
 
 def main():

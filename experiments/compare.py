@@ -1,4 +1,4 @@
-"""Compares searches with equal budgets, and with random search, against a table.
+"""Compares searches on a table, with equal budgets and random search beside them.
 
     python experiments/compare.py --workdir=runs/compare --objective=table:digits201 \
         --controllers=regularized_evolution,reinforce,local_search --num_runs=500 \

@@ -1,4 +1,4 @@
-"""Draws a genotype and counts its network; or lists the methods.
+"""Draws a genotype and counts its network's parameters, or lists the methods.
 
     python experiments/describe.py --genotype=DARTS_V2 --features=36 --layers=20
     python experiments/describe.py --methods
@@ -18,17 +18,21 @@ from jnas.spaces import drawing
 from jnas.studies import cells, methods_table
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("genotype", None, "File, published name or NAS-Bench-201 string.")
-flags.DEFINE_boolean("methods", False, "Print which paper is which pieces, no more.")
-flags.DEFINE_string("space", "darts", "The genotype's space.")
+flags.DEFINE_string(
+    "genotype", None, "Genotype: file, published name or NAS-Bench-201 string."
+)
+flags.DEFINE_boolean(
+    "methods", False, "Print the table of methods and their pieces instead."
+)
+flags.DEFINE_string("space", "darts", "Search space of the genotype.")
 flags.DEFINE_integer("features", 36, "Features of the first cells.")
-flags.DEFINE_integer("layers", 20, "Cells of the network (of a stage: nasbench201).")
-flags.DEFINE_integer("num_classes", 10, "Classes.")
+flags.DEFINE_integer("layers", 20, "Number of cells; for one input, of a stage.")
+flags.DEFINE_integer("num_classes", 10, "Number of classes.")
 flags.DEFINE_integer("image_size", 32, "Rows and columns of an image.", lower_bound=1)
 flags.DEFINE_integer("channels", 3, "Channels of an image.")
-flags.DEFINE_string("drawing", "cell.svg", "Where the drawing goes.")
-flags.DEFINE_list("plugins", [], "Python files to load first: your own parts.")
-flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
+flags.DEFINE_string("drawing", "cell.svg", "File to which the drawing is written.")
+flags.DEFINE_list("plugins", [], "Python files that register your own pieces.")
+flags.DEFINE_boolean("debug", False, "Show the traceback of an error.")
 
 
 def main():

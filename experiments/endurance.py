@@ -1,14 +1,14 @@
-"""Kills, stops, starves, damages and races small runs, and counts what was survived.
+"""Kills, stops, damages and races small runs, and counts how many survive.
 
     python experiments/endurance.py --workdir=/tmp/endurance
 
-Runs of every kind are started as a user starts them, disturbed, and gone on with by the
-same line; what they come to is held against an undisturbed run, bit by bit but for
-measured time. --trials=20 means 20 of each kind for ``kills`` and ``signals``, 4 for
+Runs of every kind are started as a user starts them, disturbed, and resumed by the same
+command; their results are compared with those of an undisturbed run, bit by bit except
+for measured time. --trials=20 means 20 of each kind for ``kills`` and ``signals``, 4 for
 ``disk``, 100 damages, 50 races, 10,000 steps of each loop for ``soak``, 100,000 inputs
 for ``genotypes``, and in proportion otherwise. ``disk`` mounts a small tmpfs, as root.
-Prints a table, then one JSON object; status 1 if anything was not survived, whose
-workdirs stay.
+Prints a table, then one JSON object. The exit status is 1 if a run did not survive; its
+workdir stays. Needs a checkout: an installed jnas leaves jnas.endurance out.
 """
 
 import json
@@ -33,14 +33,22 @@ from jnas.endurance import (
 WHAT = ("kills", "signals", "damage", "disk", "races", "soak", "genotypes")
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", None, "Scratch folder.")
+flags.DEFINE_string(
+    "workdir", None, "Folder for all runs; anything in it may be overwritten."
+)
 flags.mark_flag_as_required("workdir")
-flags.DEFINE_list("what", list(WHAT), "What is tried.")
-flags.DEFINE_list("kinds", list(kinds.NAMES), "Kinds of run that are tried.")
-flags.DEFINE_integer("trials", 20, "Of each kind; the rest follows.", lower_bound=1)
-flags.DEFINE_integer("num_processes", 2, "Trials at a time.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Of moments, damages and inputs.")
-flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
+flags.DEFINE_list("what", list(WHAT), "Kinds of trial, comma-separated.")
+flags.DEFINE_list(
+    "kinds", list(kinds.NAMES), "Kinds of run that are tried, comma-separated."
+)
+flags.DEFINE_integer(
+    "trials", 20, "Trials of each kind; other counts are in proportion.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "num_processes", 2, "Number of trials that run at a time.", lower_bound=1
+)
+flags.DEFINE_integer("seed", 0, "Seed of moments, damages and inputs.")
+flags.DEFINE_boolean("debug", False, "Show the traceback of an error.")
 
 
 def main():

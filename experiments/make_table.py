@@ -1,4 +1,4 @@
-"""Trains every cell of a small space from scratch, and writes a benchmark table.
+"""Trains every cell of a small space from scratch and writes a benchmark table.
 
     python experiments/make_table.py --workdir=runs/digits201 --num_devices=2
 

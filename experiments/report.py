@@ -1,10 +1,10 @@
-"""Writes one page about any number of runs: a file that opens from disk.
+"""Writes one HTML report of any number of runs, a file that opens from disk.
 
     python experiments/report.py --runs=runs/first
     python experiments/report.py --runs=runs/a0,runs/a1,runs/b0 --out=report.html
 
-A run is a --workdir, finished or not; nothing in it is changed. Runs that differ by
-their seed alone are one line of a chart, in a band. The page holds what was run, cells,
+A run is a --workdir, finished or not; nothing in it is changed. Runs that differ only in
+their seed are one line of a chart, with a band. The report shows settings, cells,
 curves, weights, fronts and comparisons, as far as the runs have them.
 """
 
@@ -16,15 +16,17 @@ from jnas import report, run
 from jnas.run import files
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("runs", None, "Folders of runs, with commas between.")
+flags.DEFINE_list("runs", None, "Run folders, comma-separated.")
 flags.mark_flag_as_required("runs")
-flags.DEFINE_string("out", "report.html", "The file that is written.")
-flags.DEFINE_string("title", None, "Of the page; its launcher or the number of runs.")
-flags.DEFINE_boolean("debug", False, "Show the whole traceback of an error.")
+flags.DEFINE_string("out", "report.html", "File to which the report is written.")
+flags.DEFINE_string(
+    "title", None, "Title; without it the launcher or the number of runs."
+)
+flags.DEFINE_boolean("debug", False, "Show the traceback of an error.")
 
 
 def main():
-    """Reads the folders and writes the page."""
+    """Reads the folders and writes the report."""
     out = pathlib.Path(FLAGS.out)
     files.check_output("out", FLAGS.out)
     runs = report.load_all([path for path in FLAGS.runs if path.strip()])
