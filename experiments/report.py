@@ -3,8 +3,8 @@
     python experiments/report.py --runs=runs/first
     python experiments/report.py --runs=runs/a0,runs/a1,runs/b0 --out=report.html
 
-A run is a --workdir, finished or not; nothing in it is changed. Runs that differ only in
-their seed are one line of a chart, with a band. The report shows settings, cells,
+A run is a --workdir, finished or not; nothing in it is changed. Runs that differ only
+in their seed are one line of a chart, with a band. The report shows settings, cells,
 curves, weights, fronts and comparisons, as far as the runs have them.
 """
 
