@@ -5,10 +5,11 @@
 Runs of every kind are started as a user starts them, disturbed, and resumed by the same
 command; their results are compared with those of an undisturbed run, bit by bit except
 for measured time. --trials=20 means 20 of each kind for ``kills`` and ``signals``, 4
-for ``disk``, 100 damages, 50 races, 10,000 steps of each loop for ``soak``, 100,000 inputs
-for ``genotypes``, and in proportion otherwise. ``disk`` mounts a small tmpfs, as root.
-Prints a table, then one JSON object. The exit status is 1 if a run did not survive; its
-workdir stays. Needs a checkout: an installed jnas leaves jnas.endurance out.
+for ``disk``, 100 damages, 50 races, 10,000 steps of each loop for ``soak``, 100,000
+inputs for ``genotypes``, and in proportion otherwise. ``disk`` mounts a small tmpfs as
+root.
+Prints a table, then one JSON object. The exit status is 1 if a run did not survive;
+its workdir stays. Needs a checkout: an installed jnas leaves jnas.endurance out.
 """
 
 import json
