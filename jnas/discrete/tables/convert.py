@@ -126,7 +126,7 @@ def _load(path) -> dict[str, np.ndarray]:
     try:
         return npz.read(path)
     except ValueError as error:
-        _need(False, path, "be a sound npz of plain arrays", error)
+        _need(False, path, "be a readable npz of plain arrays", error)
 
 
 def _named(name: str, column: np.ndarray) -> dict[str, np.ndarray]:

@@ -153,8 +153,8 @@ def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Table:
         arrays = npz.read(path)
     except ValueError as error:
         raise ValueError(
-            f"table must be a sound npz of plain arrays, got {str(path)!r} ({error}). "
-            "Write it with tables.write_npz."
+            f"table must be a readable npz of plain arrays, got {str(path)!r} "
+            f"({error}). Write it with tables.write_npz."
         ) from error
     missing = [key for key in FIXED[:2] if key not in arrays]
     if missing:
