@@ -169,7 +169,7 @@ def refuse(
     before = _content(checkpoints)
     ended = place.run(whole.kind.line, name).end()
     wrong = []
-    if ended.status != 1 or "must hold one sound step" not in ended.last_line:
+    if ended.status != 1 or "must include an undamaged one" not in ended.last_line:
         wrong.append(f"status {ended.status}: {ended.last_line}")
     if _content(checkpoints) != before:
         wrong.append("checkpoints were changed")
