@@ -1,4 +1,4 @@
-"""Tests of the data: what is in the box, what is refused, how it is cut."""
+"""Tests of the data: bundled sets, refusals, splits."""
 
 import io
 

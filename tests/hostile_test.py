@@ -113,7 +113,7 @@ FLAGS = [
     ("compare", ["--methods=darts", "--controllers=reinforce"], "without controllers"),
     ("compare", ["--methods=darts", "--images_per_cell=0"], "a positive integer"),
     ("compare", ["--budget_evaluations=9", "--objective=digits201"],
-     "must be table: and a name"),
+     "must be table:NAME"),
     ("search_discrete", ["--objective=scrach"], "Did you mean 'scratch'?"),
     ("search_discrete", ["--controller=nsga"], "Did you mean 'nsga2'?"),
     ("search_discrete", ["--num_proposals=0"], "num_proposals must be an integer from"),
