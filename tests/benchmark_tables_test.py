@@ -85,7 +85,10 @@ def test_parts_that_do_not_fit(parts, words):
         (None, "an existing npz file"),
         (b"text", "a readable npz of plain arrays"),
         (dict(valid=np.zeros(3)), "without sizes, gene_names"),
-        (dict(sizes=[2], gene_names=["a"], valid=np.array([{}, 1], object)), "a sound"),
+        (
+            dict(sizes=[2], gene_names=["a"], valid=np.array([{}, 1], object)),
+            "a readable",
+        ),
     ],
 )
 def test_files_that_are_no_tables(arrays, words, tmp_path):

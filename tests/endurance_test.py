@@ -137,15 +137,15 @@ def test_what_differs_is_named(whole):
         "state": ("x", "state"),
         "genotype.json": ("x", "genotype.json"),
         "files": ([], "files"),
-        "metrics.jsonl": ([rows[0], *rows], "metrics.jsonl: step does not rise"),
-        "weights.jsonl": ([], "weights.jsonl is in one only"),
+        "metrics.jsonl": ([rows[0], *rows], "metrics.jsonl: step does not increase"),
+        "weights.jsonl": ([], "weights.jsonl exists in only one run"),
     }
     for name, (value, told) in changes.items():
         assert finals.differences(old | {name: value}, old) == [told]
     other = [*rows[:-1], rows[-1] | {"value": 0}]
     told = ["metrics.jsonl: step 60 differs"]
     assert finals.differences(old | {"metrics.jsonl": other}, old) == told
-    told = ["metrics.jsonl: ends at another step"]
+    told = ["metrics.jsonl: ends at a different step"]
     assert finals.differences(old | {"metrics.jsonl": rows[:-1]}, old) == told
 
 

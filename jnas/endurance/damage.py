@@ -187,7 +187,10 @@ def _kill_late(whole, place, name) -> pathlib.Path:
     process = place.run(whole.kind.line, name)
     process.wait_until(lambda: len(finals.steps(process.workdir)) > 1, 600)
     if not process.kill():
-        raise files.RunError(f"{name} must be killed with two checkpoints, got its end")
+        raise files.RunError(
+            f"{name} must have two checkpoints when killed, got the end of the run. "
+            "Use a longer run."
+        )
     return process.workdir / "checkpoints"
 
 

@@ -73,7 +73,7 @@ def differences(found: dict[str, Any], undisturbed: dict[str, Any]) -> list[str]
     wrong = [n for n in names if n not in _LISTS and found.get(n) != undisturbed.get(n)]
     for name in _LISTS:
         if (name in found) != (name in undisturbed):
-            wrong.append(f"{name} is in one only")
+            wrong.append(f"{name} exists in only one run")
         elif name in found:
             wrong += _compare_lines(name, found[name], undisturbed[name])
     return wrong
@@ -84,9 +84,9 @@ def _compare_lines(name: str, new: list[dict], old: list[dict]) -> list[str]:
     numbers = [line[key] for line in new]
     wrong = []
     if numbers != sorted(set(numbers)):
-        wrong.append(f"{name}: {key} does not rise")
+        wrong.append(f"{name}: {key} does not increase")
     if numbers[-1:] != [line[key] for line in old][-1:]:
-        wrong.append(f"{name}: ends at another {key}")
+        wrong.append(f"{name}: ends at a different {key}")
     by_number = {line[key]: line for line in old}
     differ = [n for n in new if by_number.get(n[key], n) != n]
     return wrong + [f"{name}: {key} {line[key]} differs" for line in differ[:3]]

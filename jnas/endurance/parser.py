@@ -59,7 +59,7 @@ def _accepts(read: Any) -> bool:
     except genotypes.GenotypeError as error:
         line = str(error)
         if not (line.isprintable() and len(line) < 600 and MESSAGE.fullmatch(line)):
-            raise AssertionError(f"not one line of the form: {line!r}") from error
+            raise AssertionError(f"message of a wrong form: {line!r}") from error
         return False
     again = genotype_text.from_json(genotype_text.to_json(found), operations=OPERATIONS)
     if again != found or hash(again) != hash(found):

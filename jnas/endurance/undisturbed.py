@@ -58,7 +58,7 @@ class Undisturbed(NamedTuple):
       final: its results, as from ``finals.read``.
       num_steps: step of the last checkpoint.
       first: seconds from the start to the first checkpoint.
-      seconds: from the start to the end.
+      seconds: seconds from the start to the end.
     """
 
     kind: kinds.Kind

@@ -86,7 +86,7 @@ def first_broken(state: program_lib.State) -> int | None:
 def _available(program: program_lib.Program, values: dict) -> dict:
     """Drops metrics of hooks that have not been evaluated yet, which are NaN."""
     own = [n for name in program.metrics for n in (name, f"{name}_sd")]
-    fetched = jax.device_get(values)  # in the order of the names
+    fetched = jax.device_get(values)  # sorted by name
     return {n: fetched[n] for n in values if n in own or not np.isnan(fetched[n])}
 
 

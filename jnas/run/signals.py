@@ -110,7 +110,7 @@ class Signals:
                 data = self._read.recv(1)
             except TimeoutError:
                 if not self._seen.is_set():
-                    self._end(first, f"no safe place within {self._grace:g} s")
+                    self._end(first, f"no response within {self._grace:g} s")
                 continue
             if not data:
                 return

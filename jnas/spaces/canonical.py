@@ -4,8 +4,8 @@ Two encodings are isomorphic where they compute the same graph: the same operati
 each with its own parameters, on the same inputs, summed to the same outputs. An edge
 with ``none``, one that no input reaches, or one that reaches no output is removed;
 ``skip_connect`` is replaced by its source. One operation whose result two nodes use
-differs from two operations. Isomorphic cells train alike, up to the names of their
-parameters and the order of sums.
+differs from two operations. Isomorphic cells are equivalent in training, up to the
+names of their parameters and the order of sums.
 """
 
 import itertools

@@ -138,7 +138,7 @@ def from_index(number: int, sizes: Sizes) -> np.ndarray:
     """Returns the encoding whose ``index`` is ``number``; on the host.
 
     Args:
-      number: in [0, prod(sizes)).
+      number: an integer in [0, prod(sizes)).
       sizes: the number of values of each gene.
 
     Returns:

@@ -205,17 +205,17 @@ def to_darts(genotype: Genotype) -> str:
 def from_darts(
     text: str, *, space: str = "darts", operations: Collection[str] | None = None
 ) -> Genotype:
-    """Reads the string that the DARTS repository prints, without evaluating it.
+    """Parses the string that the DARTS repository prints, without evaluating it.
 
     Args:
       text: ``Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6),
-        reduce=[...], reduce_concat=range(2, 6))``, perhaps after ``NAME =``; two
-        entries a node, in the nodes' order.
+        reduce=[...], reduce_concat=range(2, 6))``, optionally after ``NAME =``; two
+        entries per node, in the order of the nodes.
       space: the name of the space.
-      operations: the names an edge may carry, as for ``from_json``.
+      operations: the allowed names of operations, as for ``from_json``.
 
     Raises:
-      GenotypeError: the text has another form.
+      GenotypeError: the text has not this format.
 
     Source: Liu et al., 2019, arXiv:1806.09055; its repository's ``genotypes.py``.
     """

@@ -129,7 +129,7 @@ def evaluate(
     """Measures a trained network's accuracy with its running statistics.
 
     Args:
-      key: for operations that draw random numbers; others do not read it.
+      key: PRNG key for operations that draw random numbers; others ignore it.
       network: the network.
       params: its parameters.
       stats: its running statistics.
@@ -160,7 +160,7 @@ def predict(
     """Classifies images by a trained network with its running statistics.
 
     Args:
-      key: for operations that draw random numbers; others do not read it.
+      key: PRNG key for operations that draw random numbers; others ignore it.
       network: the network.
       params: its parameters.
       stats: its running statistics.

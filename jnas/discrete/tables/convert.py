@@ -66,7 +66,9 @@ def from_nasbench201(path: str | os.PathLike) -> table_lib.Table:
         )
         _need(column.dtype.kind in "iuf", path, f"have numbers in {name}", column.dtype)
         seeds = column.ndim == 1 or (column.ndim == 2 and name.endswith("_seeds"))
-        _need(seeds, path, f"have one {name} a cell, or be named _seeds", column.shape)
+        _need(
+            seeds, path, f"have one {name} per cell, or name it *_seeds", column.shape
+        )
         metrics |= _named(name, column)
     if "cifar10_valid_seconds_12" in metrics:
         metrics["seconds"] = metrics["cifar10_valid_seconds_12"]
@@ -170,7 +172,12 @@ def _number(text: str, path, line: int) -> float:
     try:
         return float(text) if text.strip() else float("nan")
     except ValueError:
-        _need(False, path, "hold numbers beside arch", f"{text!r} in line {line}")
+        _need(
+            False,
+            path,
+            "hold numbers in all columns but arch",
+            f"{text!r} in line {line}",
+        )
 
 
 def _need(condition: object, path, rule: str, value: object) -> None:

@@ -29,7 +29,7 @@ class Table:
     Attributes:
       name: name of the table in messages.
       sizes: the number of values of each gene.
-      gene_names: one for each gene.
+      gene_names: a name for each gene.
       metrics: name -> f32[N]; accuracies in percent, ``seconds`` where known.
       encodings: i32[N, G]; None means all encodings in mixed-radix order.
 
