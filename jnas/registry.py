@@ -1,4 +1,4 @@
-"""Names for things that a user adds: registries and plug-in files."""
+"""Registries of named pieces, and plug-in files by which users add their own."""
 
 import difflib
 import importlib.util
@@ -10,12 +10,12 @@ from typing import Any
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns "Did you mean 'x'? " for the known name nearest to name, or "".
+    """Returns "Did you mean 'x'? " for the known name closest to name, or "".
 
     Initials count as the whole name: ``lr`` is ``learning_rate``.
 
     Args:
-      name: what the user wrote.
+      name: the name that the user wrote.
       known: the names that exist.
 
     Example:
@@ -39,10 +39,10 @@ def _initials(name: str) -> str:
 
 
 class Registry(Mapping[str, Any]):
-    """A table from name to thing, filled by decorator.
+    """A mapping from names to functions or classes, filled by a decorator.
 
-    The key is the thing's own ``__name__`` unless one is given. A look-up that misses
-    raises KeyError with one line that guesses the nearest name and lists them all.
+    The key is the entry's ``__name__`` unless another is given. Looking up an unknown
+    name raises KeyError with one line that lists all names and suggests the closest.
 
     Example:
       >>> shapes = Registry("shape")
@@ -54,19 +54,19 @@ class Registry(Mapping[str, Any]):
     """
 
     def __init__(self, kind: str):
-        """Makes an empty table; kind is the noun of its error messages."""
+        """Makes an empty registry; ``kind`` names its entries in error messages."""
         self.kind = kind
         self._entries: dict[str, Any] = {}
 
     def register(self, thing: Any = None, *, name: str | None = None) -> Any:
-        """Adds a thing, as ``@register`` or ``@register(name=...)``.
+        """Adds an entry, as ``@register`` or ``@register(name=...)``.
 
         Args:
-          thing: a function or class, or None when used with a name.
-          name: its key; ``thing.__name__`` when None.
+          thing: a function or class; None in ``@register(name=...)``.
+          name: its key; None means ``thing.__name__``.
 
         Returns:
-          The thing itself.
+          ``thing`` itself.
 
         Raises:
           ValueError: the name is taken.
@@ -83,7 +83,7 @@ class Registry(Mapping[str, Any]):
         return thing
 
     def __getitem__(self, name: str) -> Any:
-        """Returns the thing of that name, or raises KeyError with a guess."""
+        """Returns the entry of that name; raises KeyError with a suggestion."""
         if name not in self._entries:
             raise UnknownName(
                 f"{self.kind} must be one of {', '.join(self._entries) or '(none)'}, "
@@ -101,7 +101,7 @@ class Registry(Mapping[str, Any]):
 
 
 class UnknownName(KeyError):
-    """A look-up that missed; prints as its message, without KeyError's quotes."""
+    """A name that is not registered; prints without the quotes of KeyError."""
 
     def __str__(self) -> str:
         """Returns the message."""
@@ -109,9 +109,9 @@ class UnknownName(KeyError):
 
 
 def _same_source(old: Any, new: Any) -> bool:
-    """True where a file was loaded twice, as notebooks do: the newer one wins.
+    """True where one source was run twice, as in notebooks: the newer entry wins.
 
-    What a notebook's cell defines is in ``__main__``, each edit of it in another file.
+    A notebook cell defines names in ``__main__``, and each edit has another file name.
     """
 
     def where(thing):
@@ -137,13 +137,13 @@ METHODS = Registry("method")  # name -> () -> Method
 
 
 def load_plugins(paths: Iterable[str]) -> None:
-    """Runs each Python file once, so that its decorators register what it defines.
+    """Runs each Python file once, so that its decorators register its pieces.
 
     Args:
       paths: files ending in .py.
 
     Raises:
-      ValueError: a path that is no such file, or a file that fails to run.
+      ValueError: a path is not an existing .py file, or the file fails to run.
     """
     for path in map(pathlib.Path, paths):
         if path.suffix != ".py" or not os.path.isfile(path):
@@ -164,5 +164,5 @@ def _run(execute: Callable, module: Any, path: pathlib.Path) -> None:
     except (Exception, SystemExit) as error:
         raise ValueError(
             f"plugins must run, got {type(error).__name__}: {error} in {str(path)!r}. "
-            "Run the file by itself to see where."
+            "Run the file with python to see the traceback."
         ) from error

@@ -1,4 +1,4 @@
-"""The glossary: one name for each thing that the parts of jnas hand to each other.
+"""The glossary: one name for each type that the modules of jnas exchange.
 
 Shape letters: C cells, E edges, O operations, G genes, P proposals, N population,
 M metrics, S seeds, B batch, H and W image rows and columns, F features.
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 Array = jax.Array
-Key = jax.Array  # of jax.random.key; a function that takes one consumes it
+Key = jax.Array  # made by jax.random.key; a function that takes one consumes it
 
-Logits = Array  # f32[C, E, O]: what gradients move
-Weights = Array  # f32[C, E, O]: what mixes the candidates; one-hot rows name one cell
+Logits = Array  # f32[C, E, O]: the architecture parameters, updated by gradients
+Weights = Array  # f32[C, E, O]: mixing weights; one-hot rows are one architecture
 Encoding = Array  # i32[G]: gene g in [0, sizes[g]), every value valid
 Scores = Array  # f32[P, M]: higher is better
 Params = Any  # a pytree of arrays
@@ -24,11 +24,11 @@ Batch = tuple[Array, Array]  # images f32[B, H, W, F], labels i32[B]
 
 
 class ArchParams(NamedTuple):
-    """What gradients move, where a method weighs edges beside operations.
+    """Architecture parameters of a method that weighs edges as well as operations.
 
     Attributes:
-      operations: the logits f32[C, E, O].
-      edges: f32[C, E] logits; softmax over the edges that enter a node.
+      operations: f32[C, E, O], the logits of the operations.
+      edges: f32[C, E], the logits of the edges; softmax over the edges into a node.
     """
 
     operations: Logits
@@ -36,11 +36,11 @@ class ArchParams(NamedTuple):
 
 
 class Operation(Protocol):
-    """Builds one candidate: ``op(features, stride, *, norm, rngs)``.
+    """Builds one candidate operation: ``op(features, stride, *, norm, rngs)``.
 
     The result is an ``nnx.Module`` that maps f32[B, H, W, F] to
     f32[B, ceil(H / stride), ceil(W / stride), F]. ``norm(features, rngs=rngs)`` builds
-    the network's normalisation.
+    the network's normalisation layer.
     """
 
     def __call__(self, features: int, stride: int, *, norm: Callable, rngs: Any) -> Any:
@@ -55,7 +55,7 @@ class Relaxation(Protocol):
 
 
 class Perturbation(Protocol):
-    """Disturbs the mixing weights that a step of the parameters sees."""
+    """Perturbs the mixing weights for an update of the network's parameters."""
 
     def __call__(
         self,
@@ -64,11 +64,11 @@ class Perturbation(Protocol):
         progress: Array,
         loss: Callable[[Weights], Array],
     ) -> Weights:
-        """Returns weights f32[C, E, O]; loss maps such weights to f32[]."""
+        """Returns weights f32[C, E, O]; ``loss`` maps such weights to f32[]."""
 
 
 class Loss(Protocol):
-    """A loss of the bilevel problem, with anything worth reporting beside it."""
+    """A loss of the bilevel problem; also returns metrics to report."""
 
     def __call__(
         self, key: Key, params: Params, logits: Params, batch: Any
@@ -127,8 +127,8 @@ class Bilevel(NamedTuple):
     Attributes:
       init: (params, logits) -> state.
       step: (key, state, train_batch, valid_batch, *, frozen=None) -> (state, info).
-        Where frozen bool[], which may be traced, is true, the logits and their
-        optimiser's state stay as they are; None means never.
+        Where ``frozen`` bool[], which may be traced, is true, the logits and the state
+        of their optimiser do not change; None means that they always change.
     """
 
     init: Callable[[Params, Params], Any]

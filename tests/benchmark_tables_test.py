@@ -83,9 +83,12 @@ def test_parts_that_do_not_fit(parts, words):
     ("arrays", "words"),
     [
         (None, "an existing npz file"),
-        (b"text", "a sound npz of plain arrays"),
+        (b"text", "a readable npz of plain arrays"),
         (dict(valid=np.zeros(3)), "without sizes, gene_names"),
-        (dict(sizes=[2], gene_names=["a"], valid=np.array([{}, 1], object)), "a sound"),
+        (
+            dict(sizes=[2], gene_names=["a"], valid=np.array([{}, 1], object)),
+            "a readable",
+        ),
     ],
 )
 def test_files_that_are_no_tables(arrays, words, tmp_path):
@@ -178,7 +181,7 @@ def test_nasbench201_is_put_in_order(nasbench201):
         (dict(edges=np.zeros((6, 2), int)), "have edges ("),
         (dict(cifar10_valid_12=np.zeros(7)), "have 15625 cifar10_valid_12, got 7"),
         (dict(ops=np.zeros((15_625, 6), np.int8)), "have each cell once"),
-        (dict(extra=np.array([{}] * 2, object)), "be a sound npz of plain arrays"),
+        (dict(extra=np.array([{}] * 2, object)), "be a readable npz of plain arrays"),
     ],
 )
 def test_files_that_are_not_nasbench201(nasbench201, change, words):
@@ -286,5 +289,5 @@ def test_wrong_types_in_a_table(tmp_path):
             tables.read_npz(tmp_path / "t.npz")
     np.save(tmp_path / "one.npy", np.zeros(3))
     (tmp_path / "one.npy").rename(tmp_path / "one.npz")
-    with pytest.raises(ValueError, match="a sound npz"):
+    with pytest.raises(ValueError, match="a readable npz"):
         tables.read_npz(tmp_path / "one.npz")

@@ -171,7 +171,7 @@ WRONG = {
     "--loop=0": "--loop must be",
     "--features=0": "--features must be",
     "--compare=no.json": "compare must be a file whose last line",
-    "--compare=other.json": "compare must be of the same shape",
+    "--compare=other.json": "compare must have the same sizes",
     "--json=no/out.json": "json must be a file in an existing folder",
 }
 

@@ -1,4 +1,4 @@
-"""Which cells are one graph: against numbers, not against the form."""
+"""Isomorphic cells: canonical forms compared with what the networks compute."""
 
 import itertools
 
@@ -108,7 +108,7 @@ def test_representatives():
 def test_classes_of_nasbench201_by_numbers():
     """All 15,625 cells, told apart by a mean over every renaming of parameters.
 
-    Cells that are one graph have one mean up to the order of sums, 1e-14; others agree
+    Isomorphic cells have the same mean up to the order of sums, 1e-14; others agree
     by chance alone. So the count of classes does not come from the form.
     """
     orders = [

@@ -286,7 +286,7 @@ def test_encode_refuses(name):
     cell = genotypes.Cell(**{"edges": EDGES, "concat": (2, 3)} | of_cell)
     with pytest.raises(genotypes.GenotypeError) as caught:
         space.encode(genotypes.Genotype("mine", (("cell", cell),)))
-    expected = f"{message} Use a space that holds this genotype."
+    expected = f"{message} Use a space that contains this genotype."
     assert str(caught.value) == expected
 
 

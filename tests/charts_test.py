@@ -93,18 +93,18 @@ def test_a_run_without_weights_is_refused():
 
 
 def test_the_front_is_marked():
-    """Points are on the front or beaten, as more parameters are worth it or not."""
+    """Points are on the front or dominated, as more parameters are worth it or not."""
     points = [
         report.RunFiles(n, result={"test_accuracy": a, "parameters": p})
         for n, a, p in (("a", 0.5, 10), ("b", 0.4, 20), ("c", 0.9, 30))
     ]
     rows = rows_of(charts.pareto(report.cells(points)))
     found = {row["name"]: row["place"] for row in rows}
-    assert found == {"a": "on the front", "b": "beaten", "c": "on the front"}
+    assert found == {"a": "on the front", "b": "dominated", "c": "on the front"}
 
 
 def test_cells_that_failed_do_not_hide_the_front():
-    """Two of twenty at chance are left out, and the title says so."""
+    """Two of twenty at chance are not shown, and the title says so."""
     values = [0.1, 0.1] + [0.9 + i / 1000 for i in range(18)]
     points = [
         fronts.Cell(str(i), "a", {"test_accuracy": value, "parameters": 10.0 + i})
@@ -112,7 +112,7 @@ def test_cells_that_failed_do_not_hide_the_front():
     ]
     chart = charts.pareto(points)
     assert len(rows_of(chart)) == 18
-    assert "(2 far lower cells left out)" in chart.to_dict()["title"]
+    assert "(2 low outliers not shown)" in chart.to_dict()["title"]
     assert len(rows_of(charts.pareto(points[1:]))) == 18
     assert len(rows_of(charts.pareto(points[2:]))) == 18
 
@@ -145,7 +145,9 @@ def test_traces_are_as_the_file_has_them():
     del traces["traces"]["one"]
     with pytest.raises(ValueError) as caught:
         charts.traces(traces)
-    assert str(caught.value) == "traces must hold a point, got none. Raise the budget."
+    assert str(caught.value) == (
+        "traces must hold at least one point, got none. Raise the budget."
+    )
 
 
 def test_a_chart_is_drawn_as_svg():

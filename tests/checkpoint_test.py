@@ -153,7 +153,7 @@ def test_a_manifest_that_is_none_is_seen(copy, text):
 
 
 def test_a_flipped_bit_of_a_manifest_is_seen(copy):
-    """Spaces and names included: the file is held against the one way to write it."""
+    """Spaces and names included: the file is compared with the only valid text."""
     path = copy / "20" / manifest.NAME
     data = path.read_bytes()
     for byte in range(0, len(data), 7):
@@ -174,7 +174,7 @@ def test_none_sound_is_an_error_and_nothing_is_removed(copy):
     """A run never starts over in silence."""
     for step in ("10", "20"):
         damage_truncate(copy / step / manifest.NAME)
-    with pytest.raises(files.RunError, match="must hold one sound step, got none"):
+    with pytest.raises(files.RunError, match="must include an undamaged one, got none"):
         checkpoint.Checkpoints(copy).latest()
     assert checkpoint.Checkpoints(copy).steps() == [10, 20]
 
@@ -267,7 +267,7 @@ def test_a_donated_state_is_refused(tmp_path):
     """With the name of the leaf, instead of a deleted buffer somewhere inside."""
     state = {"x": jnp.zeros(3)}
     state["x"].delete()
-    with pytest.raises(files.RunError, match="state.x must still exist"):
+    with pytest.raises(files.RunError, match="state.x must not be donated"):
         checkpoint.Checkpoints(tmp_path).save(1, state, {})
 
 

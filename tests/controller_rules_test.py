@@ -188,7 +188,7 @@ def test_local_search_reaches_a_separable_optimum_and_starts_again(num_proposals
             near = spaces.encoding.neighbours(jnp.asarray(centre), SIZES).tolist()
             first = asked[:6]
             assert sorted(first) == sorted(near)
-            # a round that reaches past the last begins the list again
+            # a round that reaches the last neighbour continues with the first
             assert asked[6:] == (first * 2)[: len(asked) - 6]
             asked = []
     assert peaks >= 2
@@ -489,7 +489,7 @@ def test_nsga2_thins_out_a_front_by_crowding():
 
 
 def test_nsga2_keeps_the_cell_of_zeros():
-    """Places that nothing was told for do not pass for that cell."""
+    """Places without a reported score do not pass for that cell."""
     init, tell = compiled_nsga2()
     cells = CELLS[[0, 4, 9, 13, 18, 23]]
     # each of them dominates the next
@@ -589,7 +589,8 @@ def test_mutate_reaches_each_neighbour_once():
 def integer(name, low, high, value):
     """The message of a setting that must be an integer in a range."""
     return (
-        f"{name} must be an integer from {low} to {high}, got {value}. Choose another."
+        f"{name} must be an integer from {low} to {high}, got {value}. "
+        "Choose another value."
     )
 
 
@@ -624,30 +625,30 @@ def integer(name, low, high, value):
         (
             "nsga2",
             dict(crossover_rate=1.01),
-            "crossover_rate must be from 0 to 1, got 1.01. Choose another.",
+            "crossover_rate must be from 0 to 1, got 1.01. Choose another value.",
         ),
         (
             "nsga2",
             dict(mutation_rate=-0.1),
-            "mutation_rate must be from 0 to 1, got -0.1. Choose another.",
+            "mutation_rate must be from 0 to 1, got -0.1. Choose another value.",
         ),
         (
             "nsga2",
             dict(population_size=2, initial=np.zeros((3, 4), int)),
             "initial must be at most 2 encodings of 4 genes inside sizes, "
-            "got shape (3, 4). Encode genotypes with space.encode.",
+            "got shape (3, 4). Make them with space.encode.",
         ),
         (
             "local_search",
             dict(initial=np.array([[0, 0, -1, 0]])),
             "initial must be at most 1000000 encodings of 4 genes inside sizes, "
-            "got shape (1, 4). Encode genotypes with space.encode.",
+            "got shape (1, 4). Make them with space.encode.",
         ),
         (
             "random_search",
             dict(initial=np.zeros(4, int)),
             "initial must be at most 1000000 encodings of 4 genes inside sizes, "
-            "got shape (4,). Encode genotypes with space.encode.",
+            "got shape (4,). Make them with space.encode.",
         ),
         (
             "reinforce",
@@ -672,5 +673,5 @@ def test_sizes_have_their_message(sizes):
             registry.CONTROLLERS[name](sizes)
         assert str(caught.value) == (
             "sizes must have a gene of two values or more, and none of more than 65536,"
-            f" got {sizes}. There is nothing to search, or too much in one gene."
+            f" got {sizes}. Use a space within these limits."
         )

@@ -1,4 +1,4 @@
-"""Tests of the data: what is in the box, what is refused, how it is cut."""
+"""Tests of the data: bundled sets, refusals, splits."""
 
 import io
 
@@ -37,7 +37,7 @@ NAN[2, 1, 1, 0] = np.nan
         ),
         (
             dict(y_test=np.array([0, 7])),
-            "y_test of mine must be in [0, 2), the training part's classes, got 7 at "
+            "y_test of mine must be in [0, 2), the training split's classes, got 7 at "
             "index 1. Correct the label.",
         ),
         (
@@ -52,20 +52,21 @@ NAN[2, 1, 1, 0] = np.nan
         (
             dict(y_train=np.array([0.0, 1, 0, 1])),
             "y_train of mine must be integers [N], got float64 of shape (4,). "
-            "Use class numbers from 0.",
+            "Use integer class numbers from 0.",
         ),
         (
             dict(y_train=np.array([0, 1])),
             "y_train of mine must have one label for each of 4 images, got 2. "
-            "Match them.",
+            "Add or remove labels.",
         ),
         (
             dict(x_train=NAN),
-            "x_train of mine must be finite, got nan in image 2. Clean it.",
+            "x_train of mine must be finite, got nan in image 2. Remove the image.",
         ),
         (
             dict(x_train=np.zeros((4, 3, 3, 1))),
-            "x_train of mine must be uint8 or float32, got float64. Use astype(...).",
+            "x_train of mine must be uint8 or float32, got float64. "
+            "Convert with astype.",
         ),
         (
             dict(x_train=np.zeros((4, 9), np.uint8)),
@@ -74,7 +75,7 @@ NAN[2, 1, 1, 0] = np.nan
         ),
         (
             dict(x_test=np.zeros((2, 4, 3, 1), np.uint8)),
-            "x_test of mine must be like x_train, uint8 (3, 3, 1), got uint8 "
+            "x_test of mine must match x_train, uint8 (3, 3, 1), got uint8 "
             "(4, 3, 1). Convert one of them.",
         ),
         (
@@ -100,7 +101,7 @@ def test_fashion():
 
 
 def test_digits():
-    """The class counts that UCI publishes for its test part; sixteen grey levels."""
+    """The class counts that UCI publishes for its test split; sixteen grey levels."""
     digits = data.load("digits")
     both = np.concatenate([digits.y_train, digits.y_test])
     counts = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
@@ -128,9 +129,9 @@ def test_npz_round_trip_and_refusals(tmp_path):
     np.savez(objects, **arrays(y_train=np.array([{}, 1, 0, 1], object)))
     for path, message in [
         (tmp_path / "none.npz", "must be an existing file"),
-        (torn, "must be a sound npz of plain arrays"),
+        (torn, "must be a readable npz of plain arrays"),
         (partial, "without y_train, x_test, y_test. Add the array."),
-        (objects, "must be a sound npz of plain arrays"),
+        (objects, "must be a readable npz of plain arrays"),
     ]:
         with pytest.raises(ValueError, match=message):
             data.load(f"npz:{path}")
@@ -147,7 +148,7 @@ def write_images(folder, sizes=(6,) * 5, mode="L"):
 
 
 def test_folder(tmp_path):
-    """One folder a class; grey stays grey; a fifth is the test part."""
+    """One folder a class; grey stays grey; a fifth is the test split."""
     write_images(tmp_path / "grey")
     grey = data.load(f"folder:{tmp_path / 'grey'}")
     assert grey.x_train.shape == (8, 6, 6, 1) and grey.x_test.shape == (2, 6, 6, 1)
@@ -169,8 +170,8 @@ def test_folder_refusals(tmp_path):
     for name, message in [
         ("sizes", r"images must have one size, got \(\d, \d\) in .* \?size=32"),
         ("bad", r"images must be readable, got .*9\.png"),
-        ("few", "test part of folder:.* must leave each part at least one image"),
-        ("empty", "must hold one folder for each class"),
+        ("few", "test split of folder:.* must leave each split at least one image"),
+        ("empty", "must hold one folder per class"),
         ("none", "must be an existing folder"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -225,11 +226,13 @@ def test_unknown_names_are_guessed():
     """A miss lists the names and the forms."""
     with pytest.raises(KeyError, match="Did you mean 'fashion'"):
         data.load("fasion")
-    with pytest.raises(ValueError, match="must be a name or npz:, folder: or tfds:"):
+    with pytest.raises(
+        ValueError, match="must be a name, npz:PATH, folder:PATH or tfds:NAME"
+    ):
         data.load("nzp:x")
 
 
-def test_a_users_data_set_passes_the_same_door():
+def test_a_users_data_set_is_validated():
     """A registered function is loaded by name, and checked."""
     saved = dict(registry.DATASETS._entries)
     try:
@@ -265,7 +268,7 @@ def test_split_is_stratified_disjoint_exhaustive(seed, counts, rate):
 
 def test_split_refuses_to_empty_a_class():
     """A class with one image cannot be on both sides."""
-    with pytest.raises(ValueError, match="valid_rate must leave each part"):
+    with pytest.raises(ValueError, match="valid_rate must leave each split"):
         data.stratified(0, np.array([0, 0, 1]), 0.5)
 
 

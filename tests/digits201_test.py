@@ -30,7 +30,7 @@ def test_its_columns():
 
 
 def test_equal_graphs_have_one_result():
-    """Cells that are one graph share all measured figures; parameters are their own."""
+    """Isomorphic cells share all measured figures except the number of parameters."""
     first = spaces.representatives(SPACE)
     for name, column in TABLE.metrics.items():
         if name != "parameters":

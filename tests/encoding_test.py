@@ -71,7 +71,7 @@ def test_mutate_needs_a_choice():
         encoding.mutate(jax.random.key(0), np.zeros(2, np.int32), (1, 1))
     assert str(caught.value) == (
         "sizes must have a gene of two values or more, got (1, 1). "
-        "There is nothing to search."
+        "Use a space with a choice to search."
     )
 
 
@@ -128,7 +128,7 @@ def test_index_refuses_what_is_no_encoding(genes):
         encoding.index(genes, SIZES)
     assert str(caught.value) == (
         "encoding must have 4 genes, each from 0 to its size - 1, "
-        f"got {genes}. The sizes are (3, 1, 2, 5)."
+        f"got {genes}. Match the sizes (3, 1, 2, 5)."
     )
 
 

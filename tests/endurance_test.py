@@ -137,15 +137,15 @@ def test_what_differs_is_named(whole):
         "state": ("x", "state"),
         "genotype.json": ("x", "genotype.json"),
         "files": ([], "files"),
-        "metrics.jsonl": ([rows[0], *rows], "metrics.jsonl: step does not rise"),
-        "weights.jsonl": ([], "weights.jsonl is in one only"),
+        "metrics.jsonl": ([rows[0], *rows], "metrics.jsonl: step does not increase"),
+        "weights.jsonl": ([], "weights.jsonl exists in only one run"),
     }
     for name, (value, told) in changes.items():
         assert finals.differences(old | {name: value}, old) == [told]
     other = [*rows[:-1], rows[-1] | {"value": 0}]
     told = ["metrics.jsonl: step 60 differs"]
     assert finals.differences(old | {"metrics.jsonl": other}, old) == told
-    told = ["metrics.jsonl: ends at another step"]
+    told = ["metrics.jsonl: ends at a different step"]
     assert finals.differences(old | {"metrics.jsonl": rows[:-1]}, old) == told
 
 
@@ -235,7 +235,7 @@ def test_soak(tmp_path):
 
 
 def test_what_grows_in_a_soak_is_told():
-    """2 MB each 1,000 steps, a program, a file."""
+    """2 MB per 1,000 steps, a program, a file."""
     draw = random.Random(0)
     samples = [
         soak.Sample(i, 10**8 + 2000 * i + draw.randrange(10**5), 9 + i // 900, i // 800)
@@ -244,7 +244,7 @@ def test_what_grows_in_a_soak_is_told():
     assert soak.slope(samples) == pytest.approx(2.0, abs=0.05)
     told = soak._judge("x", samples, 1.0)["wrong"]
     assert [line.partition(": ")[2] for line in told] == [
-        f"memory grows by {soak.slope(samples[300:]):.2f} MB each 1,000 steps",
+        f"memory grows by {soak.slope(samples[300:]):.2f} MB per 1,000 steps",
         "1 programs were compiled after the warm-up",
         "from 9 to 10 files were open",
     ]

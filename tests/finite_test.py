@@ -72,7 +72,7 @@ def test_a_run_stops_before_it_saves(tmp_path, breaks, words):
     text = str(caught.value)
     assert (
         words in text
-        and ": step 6 of the whole run, finite" in text
+        and ", step 6 of the whole run, which is finite" in text
         and "\n" not in text
     )
     lines = run.read_metrics(tmp_path)

@@ -56,11 +56,11 @@ def page(tmp_path_factory):
 
 
 def test_it_says_what_was_run_and_found(page):
-    """Figures, device, digest, genotype and earlier starts are on the page."""
+    """Figures, device, digest, genotype and earlier starts are in the report."""
     texts = Reader(page.read_text(encoding="utf-8")).texts
     for expected in ("1234", "0.9388", "3,349,342", "1 x cpu (cpu)", "sha256:abc"):
         assert expected in texts
-    assert "40 of 100 lines of metrics.jsonl" in texts
+    assert "40 of the 100 lines in metrics.jsonl" in texts
     assert json.dumps({"space": HOSTILE}) in texts
     assert "2026-01-01 (interrupted)" in texts
 

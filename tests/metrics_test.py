@@ -141,7 +141,7 @@ def test_a_run_without_metrics_has_no_event_file(tmp_path):
     [
         ({"loss": jnp.zeros(2)}, "metric 'loss' must be one number, got ndarray"),
         ({"loss": "low"}, "metric 'loss' must be one number, got str"),
-        ({"step": 1}, "a name of its own, got 'step'"),
+        ({"step": 1}, "must not be named step, phase, best, got 'step'"),
     ],
 )
 def test_what_is_no_metric_is_refused(values, message):

@@ -95,7 +95,9 @@ def test_equal_names_are_told_apart(tmp_path):
         made_runs.write(path, made_runs.search())
     read = report.load_all([*paths, str(paths[0]) + "/"])
     assert [run.name for run in read] == [f"{paths[0]}/", str(paths[1]), "c"]
-    with pytest.raises(ValueError, match="runs must name a folder, got none"):
+    with pytest.raises(
+        ValueError, match="runs must name at least one folder, got none"
+    ):
         report.load_all([])
 
 

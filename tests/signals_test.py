@@ -152,7 +152,7 @@ def test_a_call_that_does_not_end_is_ended_after_the_grace():
     process.terminate()
     _, said = process.communicate(timeout=20)
     assert process.returncode == 143 and time.monotonic() - began < 5
-    assert said == "stopped at once: no safe place within 0.5 s\n"
+    assert said == "stopped at once: no response within 0.5 s\n"
 
 
 def test_a_signal_whose_exception_was_dropped_ends_after_the_grace():
@@ -162,7 +162,7 @@ def test_a_signal_whose_exception_was_dropped_ends_after_the_grace():
     process.terminate()
     _, said = process.communicate(timeout=20)
     assert process.returncode == 143 and "Exception ignored in" in said
-    assert said.endswith("stopped at once: no safe place within 0.5 s\n")
+    assert said.endswith("stopped at once: no response within 0.5 s\n")
 
 
 def test_handlers_come_back():

@@ -21,7 +21,7 @@ def test_published_cells_survive_the_encoding(name):
             space.encode(genotype)
         assert str(caught.value) == (
             f"normal cell must concatenate (2, 3, 4, 5), got {concat}. "
-            "Use a space that holds this genotype."
+            "Use a space that contains this genotype."
         )
     else:
         assert genotype.space == "darts"

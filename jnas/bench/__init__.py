@@ -1,1 +1,1 @@
-"""Timed steps, controllers and populations; not in the wheel."""
+"""Benchmarks of steps, controllers and populations; not part of the wheel."""

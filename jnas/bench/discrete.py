@@ -1,6 +1,7 @@
-"""What benchmark_discrete.py times: controllers, and ways to score many cells.
+"""The measurements of benchmark_discrete.py: controllers, and ways to score cells.
 
-Each figure is a ratio of one process, its calls in turns, medians, compiling apart.
+Each figure compares calls of one process that run in turns, by their median times;
+compile times are measured separately.
 """
 
 import functools
@@ -34,18 +35,18 @@ def controllers(
     num_plain_runs: int,
     repeats: int,
 ) -> list[dict[str, Any]]:
-    """Times compiled runs against the plain Python loop of the same algorithm.
+    """Compares compiled runs with a plain Python loop of the same algorithm.
 
     Args:
-      table: that both look up.
-      metric: the signal.
-      num_runs: S, compiled.
-      num_evaluations: of each run.
-      num_plain_runs: of the loop; its time is per evaluation.
-      repeats: of both, in turns.
+      table: the benchmark in which both look up scores.
+      metric: name of the metric that both maximise.
+      num_runs: number S of runs in the compiled program.
+      num_evaluations: number of evaluations of each run.
+      num_plain_runs: number of runs of the Python loop.
+      repeats: number of measurements of both, in turns.
 
     Returns:
-      For each controller: evaluations a second of both, their ratio, compile seconds,
+      For each controller: evaluations per second of both, their ratio, compile seconds,
       and the mean best score of both, which must agree.
     """
     objective, column = objectives.table(table, [metric]), table.column(metric).tolist()
@@ -97,35 +98,36 @@ def controllers(
 def _digits():
     dataset = data.load("digits")
     rows = data.stratified(0, dataset.y_train, 0.88)
-    parts = [
+    splits = [
         (jnp.asarray(dataset.x_train[i]), jnp.asarray(dataset.y_train[i])) for i in rows
     ]
     mean, std = dataset.mean_std
-    return dataset, parts, data.Augment(mean, std)
+    return dataset, splits, data.Augment(mean, std)
 
 
 def _cells(space: spaces.CellSpace, count: int) -> np.ndarray:
-    """Draws cells, the same at each call."""
+    """Draws random cells, the same in each call."""
     return np.random.default_rng(0).integers(0, space.sizes, (count, len(space.sizes)))
 
 
 def scratch(
     *, num_cells: int, num_apart: int, features: int, epochs: int, batch_size: int
 ) -> dict[str, Any]:
-    """Times a population trained from scratch against one cell after another.
+    """Compares training a population from scratch with training one cell at a time.
 
-    One after another, each cell's own network is built, compiled and trained, as
-    retrain.py would; no compiled program is of use to the next. Digits, 1 cell a stage.
+    One at a time, the network of each cell is built, compiled and trained, as
+    retrain.py does; no compiled program is reused. Digits, 1 cell per stage.
 
     Args:
-      num_cells: P.
-      num_apart: cells that are trained one after another; their time is scaled to P.
-      features: F.
-      epochs: of each training.
-      batch_size: B.
+      num_cells: number P of cells in the population.
+      num_apart: number of cells that are trained one at a time; their time is scaled to
+        P cells.
+      features: number F of features.
+      epochs: number of epochs of each training.
+      batch_size: number B of examples in a batch.
 
     Returns:
-      Seconds of both, compiling included and excluded, and the ratios.
+      Seconds of both, with and without compile time, and the ratios.
     """
     space = spaces.zoo.nasbench201()
     dataset, (train, valid), augment = _digits()
@@ -193,18 +195,19 @@ def _training(space, encoding, size, train, valid, epochs, how) -> Callable:
 def forms(
     *, num_cells: int, features: int, layers: int, batch_size: int, repeats: int
 ) -> list[dict[str, Any]]:
-    """Times the ways to score cells by shared weights, NAS-Bench-201's space.
+    """Times ways to score cells of NAS-Bench-201's space with shared weights.
 
-    ``one-hot`` computes every candidate, of all cells together (vmap) or in turn;
-    ``switch`` computes the chosen ones, in turn or together (a selection, then);
-    ``own`` is each cell's own network, compiled for it alone.
+    ``one-hot`` computes every candidate operation, for all cells together (vmap) or in
+    turn; ``switch`` computes only the chosen operations, in turn or together (where
+    vmap turns the switch into a select over all); ``own`` compiles a separate network
+    for each cell.
 
     Args:
-      num_cells: P.
-      features: F.
-      layers: cells of a stage.
-      batch_size: images that score a cell, 8x8.
-      repeats: of each, in turns.
+      num_cells: number P of cells.
+      features: number F of features.
+      layers: number of cells per stage.
+      batch_size: number of 8x8 images that score a cell.
+      repeats: number of measurements of each way, in turns.
     """
     space = spaces.zoo.nasbench201()
     dataset, _, augment = _digits()
@@ -247,7 +250,7 @@ def forms(
 
 
 def _own(space, encoding, size, images, labels, key) -> tuple[Callable, float]:
-    """Compiles one cell's network for it alone; returns the call, and its seconds."""
+    """Compiles the network of one cell; returns the call and the compile seconds."""
     network = networks.derived(
         space.genotype(encoding), size, norm=ops.SEARCH, stem_norm=ops.STEM
     )
@@ -257,7 +260,7 @@ def _own(space, encoding, size, images, labels, key) -> tuple[Callable, float]:
         (outputs, _), _ = network.apply(params, stats, images, train=True, key=key)
         return (outputs.argmax(-1) == labels).mean()
 
-    # all arrays are arguments, else the whole network would be folded to a number
+    # all arrays are arguments, else XLA would fold the whole network to a constant
     args = params, stats, images, labels
     compiled = timing.compile_timed(run, *args)
     seconds = compiled.compile_seconds + compiled.trace_seconds

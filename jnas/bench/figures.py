@@ -1,4 +1,4 @@
-"""What benchmark.py measures: figures of steps, tables, earlier ones to compare."""
+"""The measurements of benchmark.py: figures of steps, and ratios to earlier ones."""
 
 import json
 import os
@@ -23,18 +23,18 @@ COMPARED = ("median_seconds", "trace_seconds", "compile_seconds", "temp_bytes")
 def measure(steps: Mapping[str, steps_lib.Step], *, repeats: int) -> dict[str, Any]:
     """Compiles steps one after another, then times them in turns.
 
-    A call is a compiled loop over a step's batches, as in a run: a step alone would
-    ask the system for its temporaries' memory each time (0.48 s against 0.28 for the
-    training step of 16 features, 8 layers, batch 64).
+    A call is a compiled loop over a step's batches, as in a run. A single step would
+    allocate the memory of its temporaries in each call (0.48 s instead of 0.28 s for
+    the training step of 16 features, 8 layers, batch 64).
 
     Args:
       steps: name -> Step; their states are donated.
-      repeats: timed calls of each, and of the machine's own rates.
+      repeats: number of timed calls of each step, and of the machine's own rates.
 
     Returns:
       JSON values: ``device``, ``versions``, ``rates``, ``steps`` (name -> seconds and
-      bytes of one step, shares from 0 to 1) and ``peak_memory_bytes``, of the process
-      before the rates were measured.
+      bytes of one step, shares from 0 to 1) and ``peak_memory_bytes``, the peak memory
+      of the process before the rates were measured.
     """
     compiled = {name: _compiled(step) for name, step in steps.items()}
     calls = {
@@ -56,7 +56,7 @@ def measure(steps: Mapping[str, steps_lib.Step], *, repeats: int) -> dict[str, A
 
 
 def _compiled(step: steps_lib.Step) -> timing.Compiled:
-    """Traces anew: what earlier steps share with this one is forgotten first."""
+    """Compiles a step without the traces that JAX caches from earlier steps."""
     jax.clear_caches()
 
     def loop(state, batches, *args):
@@ -71,7 +71,7 @@ def _compiled(step: steps_lib.Step) -> timing.Compiled:
 def _figures(step, compiled, times, rates) -> dict[str, float]:
     batches = jax.tree.leaves(step.batches)
     loop = len(batches[0])
-    # of the batches, one step reads its own
+    # a step reads only one of the batches
     others = sum(leaf.nbytes for leaf in batches) * (loop - 1) // loop
     moved = timing.moved_bytes(compiled) - others
     median, least, most = (seconds / loop for seconds in times)
@@ -88,7 +88,7 @@ def _figures(step, compiled, times, rates) -> dict[str, float]:
 
 
 def table(steps: Mapping[str, Mapping[str, float]]) -> report.Table:
-    """Makes the table of ``measure(...)["steps"]``; a MB is 1e6 bytes."""
+    """Makes the table of ``measure(...)["steps"]``; 1 MB is 1e6 bytes."""
     rows = [
         [
             name, f["trace_seconds"], f["compile_seconds"], 1e3 * f["median_seconds"],
@@ -101,11 +101,11 @@ def table(steps: Mapping[str, Mapping[str, float]]) -> report.Table:
 
 
 def ratios(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> report.Table:
-    """Makes the table of earlier / now: above 1, what is now takes less.
+    """Makes the table of the ratios earlier / now: above 1, the step improved.
 
     Args:
-      earlier: ``steps`` of an earlier object; those that are not in both are left out.
-      now: likewise.
+      earlier: ``steps`` of an earlier measurement.
+      now: ``steps`` of this measurement; steps that are not in both are left out.
     """
     header = ("earlier / now", "median", "trace + compile", "temp memory")
     rows = []
@@ -120,20 +120,21 @@ def ratios(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> report.Table:
 
 
 def read(path: str, shape: Mapping[str, int]) -> dict[str, Any]:
-    """Reads an earlier object from the last line of a file.
+    """Reads an earlier measurement from the last line of a file.
 
     Args:
       path: the file.
-      shape: what is to be timed now.
+      shape: the sizes that are timed now.
 
     Returns:
-      The object.
+      The measurement, as from ``measure``.
 
     Raises:
-      ValueError: no such file, no such object, or one of another shape.
+      ValueError: the file does not exist, its last line is no measurement, or the
+        measurement has other sizes.
     """
     try:
-        if not os.path.isfile(path):  # opening a pipe would wait for ever
+        if not os.path.isfile(path):  # opening a pipe would block forever
             raise FileNotFoundError
         found = json.loads(pathlib.Path(path).read_text().strip().splitlines()[-1])
         for figures in found["steps"].values():
@@ -147,7 +148,7 @@ def read(path: str, shape: Mapping[str, int]) -> dict[str, Any]:
         ) from None
     if was != dict(shape):
         raise ValueError(
-            f"compare must be of the same shape, got {was} for {dict(shape)}. "
-            "Give the same --preset and sizes."
+            f"compare must have the same sizes, got {was} for {dict(shape)}. "
+            "Use the same --preset and sizes."
         )
     return found

@@ -1,9 +1,8 @@
-"""Two controllers as plain Python loops: what the compiled ones are held against.
+"""Two controllers as plain Python loops, to compare the compiled ones with.
 
-One run at a time, one cell at a time, as NAS code is usually written. They share
-nothing with jnas.controllers, not even random numbers, so that results agree in
-distribution only. The tests take them as an oracle, the benchmark as the other side of
-a ratio.
+They run one cell of one run at a time, as NAS code is usually written. They share no
+code and no random numbers with jnas.discrete.controllers, so that results agree only in
+distribution. The tests use them as an oracle, the benchmark as the baseline.
 """
 
 import collections

@@ -1,8 +1,8 @@
-"""The steps that benchmark.py times: those of a search and of a training, one by one.
+"""The steps that benchmark.py times: single steps of a search and of a training.
 
 A step's multiply-accumulates are those of its network's forward pass, as
-``networks.count_macs`` reads them (through scans, where XLA's own count does not go;
-hand-written gradients it cannot read), times the passes that its derivatives need:
+``networks.count_macs`` counts them (inside scans too, unlike XLA's own count; but it
+cannot count hand-written gradients), times the passes that its derivatives need:
 
   forward            1
   weight             3   forward, gradient in the activations, gradient in the kernels
@@ -12,11 +12,11 @@ hand-written gradients it cannot read), times the passes that its derivatives ne
                          through the first gradient 4 (of its three products a layer,
                          two are taken to the activations alone and one to both
                          factors), weight step 3
-  finite_difference 13   the same, with two probes of 2 in the place of the 4
+  finite_difference 13   the same, with two probes of 2 instead of the 4
   retrain            3
 
-What is computed twice to save memory counts once. The first convolution needs no
-gradient in the images, so that the count is a little too high for shallow networks.
+Operations that are recomputed to save memory count once. The first convolution needs no
+gradient in the images, so the count is slightly too high for shallow networks.
 """
 
 from collections.abc import Callable
@@ -46,15 +46,14 @@ NUM_CLASSES = 10
 
 
 class Step(NamedTuple):
-    """A step, ready to be put into a loop over batches, as a run does it.
+    """A step for a compiled loop over batches, as in a run.
 
     Attributes:
-      function: (state, batch, *args) -> (state, info); the state holds what the step
-        changes.
-      state: its first argument, to be donated.
-      batches: what differs from step to step, arrays with a leading axis of steps.
-      args: the same at every step.
-      macs: multiply-accumulates of one step.
+      function: (state, batch, *args) -> (state, info).
+      state: initial state; donated.
+      batches: the batches of all steps, arrays with a leading axis of steps.
+      args: further arguments, the same for every step.
+      macs: number of multiply-accumulates of one step.
     """
 
     function: Callable[..., tuple[Any, Any]]
@@ -77,16 +76,16 @@ def steps(
     """Builds steps in the DARTS space, on random images, at the paper's settings.
 
     Args:
-      names: of PASSES.
-      features: F of the first cells.
-      layers: cells of the network.
-      batch_size: B, of both levels.
+      names: names of steps, from PASSES.
+      features: number F of features of the first cells.
+      layers: number of cells of the network.
+      batch_size: number B of examples in a batch, for both levels.
       image_size: rows and columns of the images, in pixels.
       loop: number of batches.
-      **options: of both networks: remat, dtype.
+      **options: options of both networks: remat, dtype.
 
     Returns:
-      name -> Step, each with arrays of its own.
+      name -> Step; no two share arrays.
     """
     images_key, labels_key, key = jax.random.split(jax.random.key(0), 3)
     dims = (2, loop, batch_size, image_size, image_size, 3)
@@ -182,12 +181,12 @@ def _retrain_step(size, batches, options) -> Step:
 
 
 def _first(batches: Any) -> Any:
-    """Takes the first of stacked batches."""
+    """Returns the first of stacked batches."""
     return jax.tree.map(lambda leaf: leaf[0], batches)
 
 
 def _filled(shapes: types.Params) -> types.Params:
-    """Random values without a network's init, whose compile is the slowest of all."""
+    """Returns random parameters without a network's init, which compiles slowly."""
     draw = np.random.default_rng(0).normal
     return jax.tree.map(lambda s: jnp.asarray(draw(0, 0.1, s.shape), s.dtype), shapes)
 
@@ -195,7 +194,7 @@ def _filled(shapes: types.Params) -> types.Params:
 def _updated(
     optimizer: optax.GradientTransformation, grads: types.Params, state: tuple
 ) -> tuple:
-    """Moves (values, optimiser's state) by a gradient."""
+    """Updates (values, optimiser's state) with a gradient."""
     values, opt_state = state
     updates, opt_state = optimizer.update(grads, opt_state, values)
     return optax.apply_updates(values, updates), opt_state

@@ -25,7 +25,7 @@ _READERS: dict[str, tuple[Callable, dict[str, Callable]]] = {
 
 
 def load(spec: str) -> Dataset:
-    """Loads a data set by name or place, and checks it.
+    """Loads a data set by name or location, and checks it.
 
     Args:
       spec: a name of ``registry.DATASETS`` ("fashion", "digits", a user's own), or
@@ -33,28 +33,32 @@ def load(spec: str) -> Dataset:
         "tfds:NAME?data_dir=PATH".
 
     Raises:
-      KeyError: no such name.
-      ValueError: a bad place, or bad data: one line that names both.
+      KeyError: no data set of that name is registered.
+      ValueError: the location cannot be read or its data are invalid; the message is
+        one line with both.
     """
     kind, colon, place = spec.partition(":")
     if not colon:
         return _checked(_named(spec))
     if kind not in _READERS:
         raise ValueError(
-            f"data must be a name or npz:, folder: or tfds: and a place, got {spec!r}. "
+            f"data must be a name, npz:PATH, folder:PATH or tfds:NAME, got {spec!r}. "
             f"{registry.nearest(kind, _READERS)}Names: {', '.join(registry.DATASETS)}."
         )
     reader, options = _READERS[kind]
     place, _, query = place.partition("?")
+    what = "name" if kind == "tfds" else "path"
     if not place:
-        raise ValueError(f"data must be {kind}: and a place, got {spec!r}. Add one.")
+        raise ValueError(
+            f"data must have a {what} after {kind}:, got {spec!r}. Add the {what}."
+        )
     given = dict(parse.parse_qsl(query, keep_blank_values=True))
     for name, value in given.items():
         number = value.isascii() and value.isdigit()
         if name not in options or (options[name] is int and not number):
             raise ValueError(
-                f"data must be {kind}:PLACE with options {', '.join(options) or 'none'}"
-                f", got {spec!r}. Correct {name!r}."
+                f"data must be {kind}:{what.upper()} with options "
+                f"{', '.join(options) or 'none'}, got {spec!r}. Correct {name!r}."
             )
     return reader(place, **{k: options[k](v) for k, v in given.items()})
 
@@ -64,12 +68,12 @@ def _named(name: str) -> Dataset:
         return registry.DATASETS[name]()
     except registry.UnknownName as error:
         raise registry.UnknownName(
-            f"{error} Or npz:PATH, folder:PATH, tfds:NAME."
+            f"{error} Or use npz:PATH, folder:PATH or tfds:NAME."
         ) from None
 
 
 def _checked(d: Dataset) -> Dataset:
-    """A user's function may return anything; it passes the same door."""
+    """Validates what a user's registered function returned, like any other data."""
     if not isinstance(d, Dataset):
         raise TypeError(
             f"data set must be a data.Dataset, got {type(d).__name__}. Return one from "

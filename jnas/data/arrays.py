@@ -16,11 +16,12 @@ def read_npz(
     Args:
       path: the file; images [N, H, W, C] or [N, H, W], uint8 or float32, and labels
         integers from 0.
-      name: for messages; the path when None.
+      name: name of the data set in error messages; None means "npz:" and the path.
       flip: whether a horizontal flip keeps the label.
 
     Raises:
-      ValueError: no such file, not an npz, a missing array, or bad data.
+      ValueError: the file does not exist or is no npz, an array is missing, or the data
+        are invalid.
     """
     name = name or f"npz:{path}"
     if not os.path.isfile(path):
@@ -31,7 +32,7 @@ def read_npz(
         arrays = npz.read(path, KEYS)
     except ValueError as error:
         raise ValueError(
-            f"data must be a sound npz of plain arrays, got {name!r} ({error}). "
+            f"data must be a readable npz of plain arrays, got {name!r} ({error}). "
             "Write it with np.savez."
         ) from error
     missing = [key for key in KEYS if key not in arrays]

@@ -15,14 +15,14 @@ from jnas.data import dataset as dataset_lib
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """What is done to images.
+    """Settings of the augmentation.
 
     Attributes:
-      mean: of each channel, subtracted.
-      std: of each channel, divided by.
+      mean: mean of each channel, subtracted.
+      std: standard deviation of each channel, divided by.
       crop_padding: zeros added on each side before a random crop, in pixels.
-      flip: whether half of the images are mirrored.
-      cutout: side of the square that is blanked, in pixels; 0 for none.
+      flip: whether images are mirrored horizontally with probability 1/2.
+      cutout: side of the square that is set to zero, in pixels; 0 disables it.
     """
 
     mean: tuple[float, ...]
@@ -35,10 +35,10 @@ class Augment:
 def for_search(dataset: dataset_lib.Dataset) -> Augment:
     """Returns the augmentation of a search: crop and flip.
 
-    The padding is an eighth of the rows, which is the papers' 4 at 32.
+    The padding is an eighth of the rows: 4 at 32 rows, as in the papers.
 
     Args:
-      dataset: gives mean, deviation and whether flips are allowed.
+      dataset: gives mean, standard deviation and whether flips are allowed.
     """
     mean, std = dataset.mean_std
     padding = max(1, dataset.image_shape[0] // 8)
@@ -46,32 +46,32 @@ def for_search(dataset: dataset_lib.Dataset) -> Augment:
 
 
 def for_training(dataset: dataset_lib.Dataset, *, cutout: int | None = None) -> Augment:
-    """Returns the augmentation of training from scratch: that of search, and cutout.
+    """Returns the augmentation of training from scratch: crop, flip and cutout.
 
     Args:
-      dataset: gives mean, deviation and whether flips are allowed.
-      cutout: side of the square in pixels; None means half the rows, the papers' 16
-        at 32.
+      dataset: gives mean, standard deviation and whether flips are allowed.
+      cutout: side of the square in pixels; 0 disables it; None means half the rows: 16
+        at 32 rows, as in the papers.
 
     Raises:
-      ValueError: a side that no image has.
+      ValueError: cutout is negative or exceeds the rows of an image.
     """
     rows = dataset.image_shape[0]
     side = rows // 2 if cutout is None else cutout
     if not 0 <= side <= rows:
         raise ValueError(
             f"cutout must be from 0 to the image's {rows} rows, got {side}. "
-            "Choose another."
+            "Choose another side."
         )
     return dataclasses.replace(for_search(dataset), cutout=side)
 
 
 def normalise(images: types.Array, settings: Augment) -> types.Array:
-    """Scales uint8 to [0, 1], subtracts the mean and divides by the deviation.
+    """Scales uint8 to [0, 1], subtracts the mean, divides by the standard deviation.
 
     Args:
       images: uint8 or f32 [B, H, W, C].
-      settings: mean and deviation.
+      settings: gives mean and standard deviation.
 
     Returns:
       f32[B, H, W, C].
@@ -84,12 +84,12 @@ def _unit(images: types.Array) -> types.Array:
 
 
 def draw(key: types.Key, shape: tuple, settings: Augment) -> dict[str, types.Array]:
-    """Draws what ``augment`` does to each image.
+    """Draws the random numbers of ``augment`` for each image.
 
     Args:
       key: consumed.
       shape: (B, H, W, C) of the images.
-      settings: what is to be drawn.
+      settings: settings of the augmentation.
 
     Returns:
       ``top`` and ``left`` i32[B] of the crop in the padded image, ``flip`` bool[B],
@@ -108,16 +108,16 @@ def draw(key: types.Key, shape: tuple, settings: Augment) -> dict[str, types.Arr
 
 
 def augment(key: types.Key, images: types.Array, settings: Augment) -> types.Array:
-    """Augments a batch, each image by itself.
+    """Augments a batch, with independent random numbers for each image.
 
     Args:
       key: consumed.
       images: uint8 or f32 [B, H, W, C].
-      settings: what is done.
+      settings: settings of the augmentation.
 
     Returns:
-      f32[B, H, W, C], normalised. Zeros that a crop brings in were black pixels before
-      the normalisation; those of cutout are zero after it, which is the mean.
+      f32[B, H, W, C], normalised. The crop pads with zeros (black) before
+      normalisation; cutout sets pixels to zero (the mean) after it.
     """
     drawn = draw(key, images.shape, settings)
     _, rows, columns, _ = images.shape
@@ -140,7 +140,7 @@ def augment(key: types.Key, images: types.Array, settings: Augment) -> types.Arr
 
 
 def _inside(centre: types.Array, size: int, side: int) -> types.Array:
-    """bool[B, size]: positions of a window of that side around each centre."""
+    """Returns bool[B, size], true inside a window of length side around each centre."""
     begin = centre[:, None] - side // 2
     positions = jnp.arange(size)
     return (positions >= begin) & (positions < begin + side)

@@ -1,4 +1,4 @@
-"""Which examples a batch holds, as a pure function of key and epoch."""
+"""Selects the examples of each batch, as a pure function of key and epoch."""
 
 import jax
 import numpy as np
@@ -7,19 +7,19 @@ from jnas import types
 
 
 def num_batches(num_examples: int, batch_size: int) -> int:
-    """Returns the whole batches in an epoch; the last incomplete one is left out.
+    """Returns the number of full batches in an epoch; a last partial one is dropped.
 
     Args:
-      num_examples: N.
-      batch_size: B.
+      num_examples: number N of examples in the split.
+      batch_size: number B of examples in a batch.
 
     Raises:
-      ValueError: fewer examples than one batch, or batch_size below 1.
+      ValueError: batch_size is below 1 or above num_examples.
     """
     if not 1 <= batch_size <= num_examples:
         raise ValueError(
-            f"batch_size must be from 1 to the {num_examples} examples of a part, got "
-            f"{batch_size}. Choose another."
+            f"batch_size must be from 1 to the {num_examples} examples of a split, got "
+            f"{batch_size}. Lower it, or enlarge the split."
         )
     return num_examples // batch_size
 
@@ -27,16 +27,16 @@ def num_batches(num_examples: int, batch_size: int) -> int:
 def order(
     key: types.Key, epoch: types.Array, num_examples: int, batch_size: int
 ) -> types.Array:
-    """Shuffles an epoch.
+    """Returns the indices of an epoch's batches, in random order.
 
     Args:
-      key: of the run; folded with the epoch.
-      epoch: i32[].
-      num_examples: N.
-      batch_size: B.
+      key: PRNG key of the run; folded with the epoch.
+      epoch: i32[], number of the epoch.
+      num_examples: number N of examples in the split.
+      batch_size: number B of examples in a batch.
 
     Returns:
-      i32[N // B, B], each example at most once. Differs: DARTS also takes an epoch's
+      i32[N // B, B], each example at most once. Differs: DARTS also uses an epoch's
       last incomplete batch.
     """
     count = num_batches(num_examples, batch_size)
@@ -47,12 +47,13 @@ def order(
 def spread(
     num_examples: int, batch_size: int, num_batches: int | None = None
 ) -> np.ndarray:
-    """Picks batches that are always the same, each from all over a part.
+    """Returns the indices of fixed batches, each spread evenly over a split.
 
     Args:
-      num_examples: N.
-      batch_size: B; all examples make one batch where there are fewer.
-      num_batches: as far as there are examples; None for all whole batches.
+      num_examples: number N of examples in the split.
+      batch_size: number B of examples in a batch; with fewer than B examples, all of
+        them are one batch.
+      num_batches: largest number of batches; None means all full batches.
 
     Returns:
       i64[batches, B], each example at most once.

@@ -1,4 +1,4 @@
-"""Dataset: images and labels in memory, in a training and a test part."""
+"""Dataset: images and labels in memory, in a training and a test split."""
 
 import dataclasses
 import functools
@@ -9,14 +9,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels; sizes and classes are what the arrays say.
+    """Images and labels of a classification task, in a training and a test split.
 
     Attributes:
-      name: the name it was loaded by.
+      name: the name by which the data set was loaded.
       x_train: uint8 or f32 [N, H, W, C].
       y_train: i32[N], from 0.
-      x_test: likewise, looked at once, at the end.
-      y_test: likewise.
+      x_test: images of the test split, evaluated once, at the end.
+      y_test: labels of the test split.
       num_classes: 1 + the largest training label.
       flip: whether a horizontal flip keeps the label.
     """
@@ -46,10 +46,10 @@ class Dataset:
 
     @functools.cached_property
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and deviation of each channel of the training part.
+        """Mean and standard deviation of each channel of the training split.
 
-        uint8 counts as a fraction of 255, float32 as it is; a channel without any
-        variation has deviation 1.
+        uint8 is divided by 255 first, float32 is used as it is; the standard deviation
+        of a constant channel is replaced by 1.
         """
         scale = 255.0 if self.x_train.dtype == np.uint8 else 1.0
         x = self.x_train.reshape(-1, self.image_shape[-1]).astype(np.float64) / scale
@@ -59,14 +59,14 @@ class Dataset:
 
 
 def shrink(dataset: Dataset, factor: int) -> Dataset:
-    """Returns the data set with each square of factor by factor pixels averaged.
+    """Returns the data set with images downscaled by a factor (average pooling).
 
     Args:
-      dataset: its images.
-      factor: side of the squares; 1 changes nothing.
+      dataset: the data set.
+      factor: integer factor of rows and columns; 1 changes nothing.
 
     Raises:
-      ValueError: factor below 1, or one that does not divide the image.
+      ValueError: factor is below 1 or does not divide the image's rows and columns.
     """
     rows, columns, channels = dataset.image_shape
     if factor < 1 or rows % factor or columns % factor:

@@ -1,4 +1,4 @@
-"""The data sets that are in the box; no network is needed for them."""
+"""The bundled data sets, which need no download."""
 
 import importlib.resources
 
@@ -17,7 +17,7 @@ def _embedded(name: str, *, flip: bool) -> dataset_lib.Dataset:
 def fashion() -> dataset_lib.Dataset:
     """Returns 4,000 training and 1,000 test images of Fashion-MNIST, balanced.
 
-    uint8 [N, 28, 28, 1], ten classes of clothing. MIT licence, shipped beside it.
+    uint8 [N, 28, 28, 1], ten classes of clothing. MIT licence, shipped with the data.
 
     Source: Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747.
     """
@@ -28,8 +28,8 @@ def fashion() -> dataset_lib.Dataset:
 def digits() -> dataset_lib.Dataset:
     """Returns 1,397 training and 400 test images of handwritten digits.
 
-    uint8 [N, 8, 8, 1], ten classes; a flip would change the digit, so none is made.
-    CC BY 4.0, notice shipped beside it.
+    uint8 [N, 8, 8, 1], ten classes; never flipped, since a flip changes the digit.
+    CC BY 4.0, notice shipped with the data.
 
     Source: Alpaydin and Kaynak 1998, doi:10.24432/C50P49.
     """

@@ -1,4 +1,4 @@
-"""Data sets as folders of images, one folder a class."""
+"""Data sets as folders of images, one sub-folder per class."""
 
 import os
 import pathlib
@@ -18,43 +18,46 @@ def read_folder(
 ) -> dataset_lib.Dataset:
     """Reads a folder of images with Pillow.
 
-    With sub-folders ``train`` and ``test`` these are the two parts; otherwise a fixed
-    fifth of each class is the test part. Images become grey where all are, else RGB.
+    Sub-folders ``train`` and ``test`` are the two splits; without them a fixed fifth of
+    each class is the test split. Images are read as grey where all are grey, else RGB.
 
     Args:
       path: the folder; its sub-folders' names, sorted, are the classes.
-      size: rows and columns to which every image is resized; None keeps them, and they
-        must then be equal.
+      size: rows and columns to which every image is resized; None keeps the images,
+        whose sizes must then be equal.
 
     Raises:
-      ValueError: no image, an unreadable one, differing sizes, or bad data.
+      ValueError: there is no image, one cannot be read, sizes differ, or the data are
+        invalid.
     """
     path, name = pathlib.Path(path), f"folder:{path}"
     if not os.path.isdir(path):
-        raise ValueError(f"data must be an existing folder, got {name!r}. Check it.")
-    parts = path / "train", path / "test"
-    if all(part.is_dir() for part in parts):
-        classes = _classes(parts[0], name)
-        if _classes(parts[1], name) != classes:
+        raise ValueError(
+            f"data must be an existing folder, got {name!r}. Check the path."
+        )
+    splits = path / "train", path / "test"
+    if all(folder.is_dir() for folder in splits):
+        classes = _classes(splits[0], name)
+        if _classes(splits[1], name) != classes:
             raise ValueError(
-                f"{name} must have the same classes in train and test, got "
-                f"{classes} and {_classes(parts[1], name)}. Name them alike."
+                f"{name} must have the same classes in train and test, got {classes} "
+                f"and {_classes(splits[1], name)}. Give both the same sub-folders."
             )
-        files = [_files(part, classes) for part in parts]
+        files = [_files(folder, classes) for folder in splits]
     else:
         everything = _files(path, _classes(path, name))
         labels = np.array([label for _, label in everything])
-        part = f"test part of {name}"
-        rows = split.stratified(0, labels, 0.2, name=part) if everything else ()
-        files = [[everything[i] for i in part] for part in rows]
+        test = f"test split of {name}"
+        rows = split.stratified(0, labels, 0.2, name=test) if everything else ()
+        files = [[everything[i] for i in indices] for indices in rows]
     if not files or not all(files):
         raise ValueError(
-            f"{name} must hold images ({', '.join(sorted(SUFFIXES))}) in each part, "
+            f"{name} must hold images ({', '.join(sorted(SUFFIXES))}) in each split, "
             "got none. Add some."
         )
-    images = _read([f for part in files for f, _ in part], size)
+    images = _read([file for listed in files for file, _ in listed], size)
     x = [images[: len(files[0])], images[len(files[0]) :]]
-    y = [np.array([label for _, label in part]) for part in files]
+    y = [np.array([label for _, label in listed]) for listed in files]
     return validate.validate(x[0], y[0], x[1], y[1], name=name)
 
 
@@ -63,8 +66,8 @@ def _classes(path: pathlib.Path, name: str) -> list[str]:
     found = [c for c in found if not c.startswith(".")]
     if not found:
         raise ValueError(
-            f"{name} must hold one folder for each class, got none in {str(path)!r}. "
-            "Sort the images into folders."
+            f"{name} must hold one folder per class, got none in {str(path)!r}. "
+            "Sort the images into folders named after their classes."
         )
     return found
 
@@ -99,14 +102,15 @@ def _open(file: pathlib.Path):
     from PIL import Image
 
     try:
-        if not file.is_file():  # opening a pipe would wait for ever
+        if not file.is_file():  # opening a pipe would block forever
             raise OSError("no regular file")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as picture:
                 picture.load()
                 return picture.copy()
-    except Exception as error:  # a made up file brings out more than Pillow documents
+    except Exception as error:  # crafted files raise more than Pillow documents
         raise ValueError(
-            f"images must be readable, got {str(file)!r} ({error}). Remove or mend it."
+            f"images must be readable, got {str(file)!r} ({error}). Repair or remove "
+            "the file."
         ) from error

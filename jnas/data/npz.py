@@ -1,4 +1,4 @@
-"""Reading an npz file of unknown origin: plain arrays, or why not."""
+"""Reads npz files of unknown origin safely: plain arrays only."""
 
 import os
 from collections.abc import Collection
@@ -13,20 +13,20 @@ def read(
 
     Args:
       path: an existing file.
-      keys: the names that are read, where they are there; all when None.
+      keys: the names to read; absent ones are skipped. None reads all.
 
     Raises:
       ValueError: the file is no npz of plain arrays; the message is the reason alone.
     """
     try:
         with open(path, "rb") as file:
-            if file.read(2) != b"PK":  # else NumPy would advise to unpickle it
-                raise ValueError("it does not begin as a zip file does")
+            if file.read(2) != b"PK":  # else NumPy would suggest to unpickle it
+                raise ValueError("it is no zip file")
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 names = [name for name in archive if keys is None or name in keys]
                 arrays = {name: archive[name] for name in names}
-    except Exception as error:  # a made up file brings out more than NumPy documents
+    except Exception as error:  # crafted files raise more than NumPy documents
         reason = " ".join(str(error).split())[:200]
         raise ValueError(reason or type(error).__name__) from error
     for name, array in arrays.items():

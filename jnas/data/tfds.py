@@ -1,4 +1,4 @@
-"""Data sets of tensorflow-datasets, read without TensorFlow."""
+"""Reads data sets of tensorflow-datasets without TensorFlow."""
 
 import os
 import pathlib
@@ -11,27 +11,28 @@ import numpy as np
 from jnas.data import dataset as dataset_lib
 from jnas.data import validate
 
-_NAME = re.compile(r"\w+(/\w[\w.+-]*)*", re.ASCII)  # no way out of the folder
+_NAME = re.compile(r"\w+(/\w[\w.+-]*)*", re.ASCII)  # cannot leave the folder by ".."
 
 
 def read_tfds(name: str, *, data_dir: str | None = None) -> dataset_lib.Dataset:
     """Reads a prepared data set of tensorflow-datasets.
 
-    Only what lies on disk is read, as array_record: nothing is downloaded, since the
-    preparation of a stock set needs TensorFlow.
+    The data set must be on disk in array_record format. Nothing is downloaded, since
+    preparing a data set needs TensorFlow.
 
     Args:
-      name: as tfds knows it, such as "cifar10"; features image and label, splits train
-        and test; perhaps with a configuration and a version, "name/config/1.0.0".
-      data_dir: where tfds keeps its data sets; its own default when None.
+      name: the name in tfds, such as "cifar10", optionally with configuration and
+        version, "name/config/1.0.0". Its features must include image and label, its
+        splits train and test.
+      data_dir: the folder of tfds' data sets; None means tfds' default.
 
     Raises:
-      ValueError: it is not prepared, or has no such features or splits.
+      ValueError: the data set is not prepared, or lacks these features or splits.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(
-            "data must be tfds: and letters, digits, _ and /, got "
-            f"{f'tfds:{name}'!r}. Use tfds:cifar10."
+            "data must be tfds: and a name of letters, digits, _ and /, got "
+            f"{f'tfds:{name}'!r}. Write it like tfds:cifar10."
         )
     import tensorflow_datasets as tfds
 
@@ -44,11 +45,11 @@ def read_tfds(name: str, *, data_dir: str | None = None) -> dataset_lib.Dataset:
     if not found:
         raise ValueError(
             f"data must be prepared under {str(root)!r}, got 'tfds:{name}', which is "
-            f"not. {preparing}"
+            f"not there. {preparing}"
         )
     try:
         builder = tfds.builder_from_directory(found[-1].parent)
-    except Exception as error:  # what a damaged description brings out is not said
+    except Exception as error:  # tfds documents no errors for a damaged description
         raise _damaged(name, error) from error
     form = builder.info.file_format
     if form != tfds.core.FileFormat.ARRAY_RECORD:
@@ -85,12 +86,12 @@ def _arrays(builder: Any, part: str, name: str) -> tuple[np.ndarray, np.ndarray]
 def _examples(builder: Any, part: str, name: str) -> Iterator[Any]:
     try:
         yield from builder.as_data_source(part)
-    except Exception as error:  # neither is what a damaged record brings out
+    except Exception as error:  # nor for a damaged record
         raise _damaged(name, error) from error
 
 
 def _damaged(name: str, error: Exception) -> ValueError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return ValueError(
-        f"data must be sound, got 'tfds:{name}' ({reason}). Prepare it again."
+        f"data must be readable, got 'tfds:{name}' ({reason}). Prepare it again."
     )

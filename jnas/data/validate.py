@@ -1,4 +1,4 @@
-"""Refusing bad data before anything is compiled: JAX would train on it in silence."""
+"""Rejects invalid data before anything is compiled; JAX would train on it silently."""
 
 import numpy as np
 
@@ -16,18 +16,18 @@ def validate(
     name: str,
     flip: bool = True,
 ) -> dataset_lib.Dataset:
-    """Checks arrays and makes a data set of them.
+    """Checks arrays and builds a data set of them.
 
     Args:
       x_train: uint8 or f32 [N, H, W, C] or [N, H, W].
       y_train: integers [N], from 0, every class present.
-      x_test: likewise, with the training images' shape and type.
-      y_test: likewise; classes of the training part.
-      name: of the data set, for messages: where it came from.
+      x_test: like x_train, with images of the same shape and type.
+      y_test: like y_train, with classes of the training split only.
+      name: name of the data set in error messages, such as where it came from.
       flip: whether a horizontal flip keeps the label.
 
     Returns:
-      The data set; [N, H, W] has become [N, H, W, 1], labels i32.
+      The data set; [N, H, W] becomes [N, H, W, 1], labels become i32.
 
     Raises:
       ValueError: one line with the array, the index, the value and the rule.
@@ -37,7 +37,7 @@ def validate(
     train, test = images.values()
     if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
         raise ValueError(
-            f"x_test of {name} must be like x_train, {train.dtype} {train.shape[1:]}, "
+            f"x_test of {name} must match x_train, {train.dtype} {train.shape[1:]}, "
             f"got {test.dtype} {test.shape[1:]}. Convert one of them."
         )
     y_train = _labels(f"y_train of {name}", y_train, len(train))
@@ -57,7 +57,7 @@ def validate(
     if y_test.max() >= num_classes:
         bad = int(np.flatnonzero(y_test >= num_classes)[0])
         raise ValueError(
-            f"y_test of {name} must be in [0, {num_classes}), the training part's "
+            f"y_test of {name} must be in [0, {num_classes}), the training split's "
             f"classes, got {y_test[bad]} at index {bad}. Correct the label."
         )
     return dataset_lib.Dataset(
@@ -69,7 +69,7 @@ def _images(name: str, x: np.ndarray) -> np.ndarray:
     x = np.asarray(x)
     if x.dtype not in (np.uint8, np.float32):
         raise ValueError(
-            f"{name} must be uint8 or float32, got {x.dtype}. Use astype(...)."
+            f"{name} must be uint8 or float32, got {x.dtype}. Convert with astype."
         )
     if x.ndim not in (3, 4):
         raise ValueError(
@@ -86,7 +86,7 @@ def _images(name: str, x: np.ndarray) -> np.ndarray:
         bad = int(np.flatnonzero(~finite)[0])
         values = x[bad][~np.isfinite(x[bad])]
         raise ValueError(
-            f"{name} must be finite, got {values[0]} in image {bad}. Clean it."
+            f"{name} must be finite, got {values[0]} in image {bad}. Remove the image."
         )
     return x[..., None] if x.ndim == 3 else x
 
@@ -96,12 +96,12 @@ def _labels(name: str, y: np.ndarray, num_images: int) -> np.ndarray:
     if not np.issubdtype(y.dtype, np.integer) or y.ndim != 1:
         raise ValueError(
             f"{name} must be integers [N], got {y.dtype} of shape {y.shape}. "
-            "Use class numbers from 0."
+            "Use integer class numbers from 0."
         )
     if len(y) != num_images:
         raise ValueError(
             f"{name} must have one label for each of {num_images} images, got {len(y)}."
-            " Match them."
+            " Add or remove labels."
         )
     wrong = (y < 0) | (y > MAX_LABEL)
     if wrong.any():

@@ -1,4 +1,4 @@
-"""The discrete searches: evolution, REINFORCE and others, by ask and tell."""
+"""Discrete search: controllers such as evolution and REINFORCE, by ask and tell."""
 
 from jnas.discrete.search import History as History
 from jnas.discrete.search import best as best

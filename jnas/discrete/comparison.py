@@ -1,7 +1,7 @@
-"""Comparing controllers honestly: equal budgets, many runs, spread, random search.
+"""Compares controllers: equal budgets, many runs, spread, random search as baseline.
 
-Runs are one compiled program (``play``); what they found is then looked at on the host,
-as plain arrays: S runs, T evaluations, M metrics.
+All runs are one compiled program (``play``); their results are evaluated on the host,
+as NumPy arrays over S runs, T evaluations and M metrics.
 """
 
 import time
@@ -16,13 +16,13 @@ from jnas.training import timing
 
 
 class Runs(NamedTuple):
-    """What S runs of a controller saw, in order of evaluation.
+    """The evaluations of S runs of a controller, in order.
 
     Attributes:
-      encodings: i32[S, T, G].
-      scores: f32[S, T, M]; -inf for NaN.
-      compile_seconds: spent once.
-      seconds: of wall time for all runs.
+      encodings: i32[S, T, G], the evaluated encodings.
+      scores: f32[S, T, M], their scores; -inf for NaN.
+      compile_seconds: time to compile the program, in seconds.
+      seconds: wall time of all runs, in seconds.
     """
 
     encodings: np.ndarray
@@ -32,14 +32,14 @@ class Runs(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What S runs of a controller came to within one budget.
+    """Results of S runs of a controller within one budget.
 
     Attributes:
-      final: f64[S, M], the metrics of the cell with the best signal; NaN where a run
-        could not afford one evaluation.
-      evaluations: i64[S], that fit into the budget.
-      cost: f64[K], points between 0 and the budget.
-      trace: f64[S, K], the judged metric of the incumbent at each point; NaN before the
+      final: f64[S, M], the metrics of the cell with the best signal; NaN where the
+        budget did not allow one evaluation.
+      evaluations: i64[S], number of evaluations within the budget.
+      cost: f64[K], equally spaced costs up to the budget.
+      trace: f64[S, K], the judged metric of the incumbent at each cost; NaN before the
         first evaluation.
     """
 
@@ -60,15 +60,16 @@ def play(
     """Runs a controller many times, as one program.
 
     Args:
-      controller: asked P at a time.
-      objective: pure; scores f32[P, M].
-      num_runs: S.
-      num_evaluations: T; the last round's surplus is dropped.
-      seed: of all runs; the same for two controllers gives them no common luck beyond
-        that of equal keys.
+      controller: the controller, which proposes P encodings per round.
+      objective: pure function (key, encodings) -> scores f32[P, M].
+      num_runs: number S of runs.
+      num_evaluations: number T of evaluations of each run; surplus evaluations of the
+        last round are dropped.
+      seed: seed of all runs. Two controllers with one seed are not paired, except that
+        they get equal keys.
 
     Returns:
-      The runs.
+      The evaluations of all runs.
     """
     compiled = runner(
         controller, objective, num_runs=num_runs, num_evaluations=num_evaluations
@@ -94,17 +95,18 @@ def runner(
 ) -> timing.Compiled:
     """Compiles many runs of a controller as one program.
 
-    Runs are divided among the process' devices, where these divide their number.
+    Runs are divided among the process' devices if their number is a multiple of the
+    number of devices.
 
     Args:
-      controller: asked P at a time.
-      objective: pure; scores f32[P, M].
-      num_runs: S.
-      num_evaluations: T, in whole rounds of P.
+      controller: the controller, which proposes P encodings per round.
+      objective: pure function (key, encodings) -> scores f32[P, M].
+      num_runs: number S of runs.
+      num_evaluations: number T of evaluations of each run, rounded up to whole rounds.
 
     Returns:
-      key -> search.History of encodings i32[R, S, P, G] and scores f32[R, S, P, M], as
-      they come: in the order of rounds.
+      key -> search.History with encodings i32[R, S, P, G] and scores f32[R, S, P, M]
+      over R rounds.
     """
     key = jax.random.key(0)
     state = jax.eval_shape(controller.init, key)
@@ -141,19 +143,19 @@ def judge(
     judged: int = 0,
     num_points: int = 100,
 ) -> Outcome:
-    """Looks at what runs came to within a budget.
+    """Evaluates the results of runs within a budget.
 
-    Evaluations are paid for in order; the first that would go over the budget and all
-    after it do not count, as in NAS-Bench-201's own baselines. A run's answer is the
-    cell with the best signal, the first of equals.
+    Costs are added up in order; the first evaluation that would exceed the budget and
+    all later ones are ignored, as in NAS-Bench-201's own baselines. The result of a run
+    is the cell with the best signal, the first of equals.
 
     Args:
-      scores: f[S, T, M].
-      costs: f[S, T], of each evaluation, positive; ones count evaluations.
-      budget: in units of costs.
-      signal: the metric that chooses.
-      judged: the metric that is traced.
-      num_points: K.
+      scores: f[S, T, M], as in ``Runs``.
+      costs: f[S, T], cost of each evaluation, positive; ones count evaluations.
+      budget: budget of each run, in the unit of costs.
+      signal: number of the metric that selects the best cell.
+      judged: number of the metric that is traced.
+      num_points: number K of points of the trace.
     """
     paid = np.cumsum(costs, 1, dtype=np.float64)
     counts = (paid <= budget * (1 + 1e-12)).sum(1)
@@ -173,7 +175,7 @@ def judge(
 
 
 def _running_best(signal: np.ndarray) -> np.ndarray:
-    """i64[S, T]: the place of the best signal so far, the first of equals."""
+    """Returns i64[S, T], the index of the best signal so far, the first of equals."""
     best = np.maximum.accumulate(signal, 1)
     before = np.concatenate([np.full((len(signal), 1), -np.inf), best[:, :-1]], 1)
     places = np.where(signal > before, np.arange(signal.shape[1]), 0)
@@ -181,14 +183,16 @@ def _running_best(signal: np.ndarray) -> np.ndarray:
 
 
 def p_value(values: np.ndarray, others: np.ndarray) -> float:
-    """Returns the two-sided p of the Mann-Whitney test that both are drawn alike.
+    """Returns the two-sided p-value of the Mann-Whitney U test.
+
+    The null hypothesis is that both samples have the same distribution.
 
     Args:
       values: f[S].
       others: f[S'].
 
-    Source: Mann and Whitney 1947; ties are corrected for, by SciPy.
+    Source: Mann and Whitney 1947; SciPy corrects for ties.
     """
-    from scipy import stats  # late: it costs as much as importing JAX
+    from scipy import stats  # imported late: as slow as importing JAX
 
     return float(stats.mannwhitneyu(values, others, alternative="two-sided").pvalue)

@@ -1,4 +1,4 @@
-"""The discrete search: ask, score, tell."""
+"""The loop of a discrete search: ask, score, tell."""
 
 from typing import Any, NamedTuple
 
@@ -9,11 +9,11 @@ from jnas import types
 
 
 class History(NamedTuple):
-    """What a discrete search saw, round by round.
+    """The evaluations of a discrete search, by round.
 
     Attributes:
-      encodings: i32[R, P, G].
-      scores: f32[R, P, M]; NaN replaced by -inf.
+      encodings: i32[R, P, G], the evaluated encodings.
+      scores: f32[R, P, M], their scores; NaN is replaced by -inf.
     """
 
     encodings: types.Array
@@ -27,15 +27,15 @@ def discrete_search(
     *,
     num_rounds: int,
 ) -> tuple[Any, History]:
-    """Runs a controller against an objective: ask, score, tell.
+    """Searches with a controller for encodings of high score: ask, score, tell.
 
-    Pure and jittable where the objective is; ``vmap`` over keys gives many runs.
+    Pure and jittable if the objective is; ``vmap`` over keys gives many runs.
 
     Args:
-      key: of the whole run.
-      controller: proposes encodings.
-      objective: (key, i32[P, G]) -> f32[P, M], higher is better.
-      num_rounds: R, at least 1.
+      key: PRNG key of the whole search.
+      controller: proposes P encodings per round.
+      objective: (key, encodings i32[P, G]) -> scores f32[P, M], higher is better.
+      num_rounds: number R of rounds, at least 1.
 
     Returns:
       (the controller's last state, the History).
@@ -57,7 +57,7 @@ def best(history: History, metric: int = 0) -> tuple[types.Encoding, types.Array
     """Returns the best encoding i32[G] of a history and its score f32[].
 
     Args:
-      history: of ``discrete_search``.
+      history: as from ``discrete_search``.
       metric: column of the scores.
     """
     scores = history.scores[..., metric].reshape(-1)

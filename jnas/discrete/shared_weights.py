@@ -1,4 +1,4 @@
-"""Training the shared weights of a one-shot network by a controller's samples."""
+"""Trains the shared weights of a one-shot network on cells drawn by a controller."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,12 +15,12 @@ METRICS = ("train_loss", "train_accuracy", "valid_accuracy")
 
 
 class SharedState(NamedTuple):
-    """What the training of shared weights carries.
+    """State of the training of shared weights.
 
     Attributes:
-      params: of the one-shot network.
-      opt_state: of their optimiser.
-      controller: the controller's state.
+      params: parameters of the one-shot network.
+      opt_state: state of their optimiser.
+      controller: state of the controller.
     """
 
     params: types.Params
@@ -43,22 +43,24 @@ def shared_training(
 ) -> program_lib.Program:
     """Builds the training of shared weights as one program.
 
-    A step asks the controller for cells, moves the weights by the mean of their
-    gradients on a training batch, scores the same cells on a validation batch, and
-    tells. With ``random_search`` this is uniform path sampling (SPOS), which learns
-    nothing from the scores; with ``reinforce`` it is ENAS; any controller will do.
+    A step asks the controller for cells, updates the weights with the mean of the
+    cells' gradients on a training batch, scores the same cells on a validation batch,
+    and reports the scores to the controller. With ``random_search`` this is uniform
+    path sampling (SPOS), which ignores the scores; with ``reinforce`` it is ENAS; any
+    controller can be used.
 
     Args:
-      space: of the cells.
-      supernet: of ``networks.one_shot``; ``networks.supernet`` will do, and be slower.
-      controller: draws the cells, one or more at a time.
-      optimizer: of the weights.
-      augment: of the training images.
-      num_examples: sizes of the training and the validation split.
-      batch_size: B, of both.
-      num_epochs: passes over the training split.
-      num_seeds: S trainings as one program, or None for one.
-      over_seeds: how they are run, as ``program.program`` says.
+      space: the space of the cells.
+      supernet: as from ``networks.one_shot``; ``networks.supernet`` works, but is
+        slower.
+      controller: proposes the cells, one or more per step.
+      optimizer: optimiser of the weights.
+      augment: augmentation of the training images.
+      num_examples: numbers of examples in the training and in the validation split.
+      batch_size: number B of examples in a batch of either split.
+      num_epochs: number of passes over the training split.
+      num_seeds: number S of trainings in one program; None means one without that axis.
+      over_seeds: how to map over seeds, as for ``program.program``.
 
     Returns:
       The program. Its state's ``inner`` is a SharedState; its metrics are METRICS.
@@ -81,7 +83,7 @@ def shared_training(
         return scratch.cross_entropy(outputs, labels), right
 
     def step(key, clock, state, splits):
-        del clock  # the optimiser keeps its own count
+        del clock  # the optimiser counts steps itself
         ask_key, image_key, train_key, valid_key = jax.random.split(key, 4)
         (images, labels), (valid_images, valid_labels) = splits
         images = augment_lib.augment(image_key, images, augment)
@@ -102,10 +104,10 @@ def shared_training(
             return loss(params, encoding, valid_key, valid_images, valid_labels)[1]
 
         scores = jax.lax.map(accuracy, encodings)
-        told = controller.tell(state.controller, encodings, scores[:, None])
+        controller_state = controller.tell(state.controller, encodings, scores[:, None])
         values = losses.mean(), right.mean(), scores.mean()
         return (
-            SharedState(params, opt_state, told),
+            SharedState(params, opt_state, controller_state),
             dict(zip(METRICS, values, strict=True)),
         )
 

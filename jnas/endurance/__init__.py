@@ -1,1 +1,1 @@
-"""Trials that a run must survive: killed, signalled, damaged, raced, out of room."""
+"""Fault injection: runs that are killed, signalled, damaged, raced or out of disk."""

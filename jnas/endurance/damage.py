@@ -1,4 +1,4 @@
-"""Random damage to the newest checkpoint: seen, named, and not resumed from."""
+"""Random damage to checkpoints: a run must detect, report and not resume from it."""
 
 import json
 import pathlib
@@ -21,7 +21,7 @@ def flip(path: pathlib.Path, draw: random.Random) -> None:
 
 
 def truncate(path: pathlib.Path, draw: random.Random) -> None:
-    """Cuts a part of the end."""
+    """Removes a random number of bytes at the end."""
     data = path.read_bytes()
     path.write_bytes(data[: draw.randrange(len(data))])
 
@@ -33,13 +33,13 @@ def delete(path: pathlib.Path, draw: random.Random) -> None:
 
 
 def empty(path: pathlib.Path, draw: random.Random) -> None:
-    """Leaves no byte."""
+    """Removes all bytes."""
     del draw
     path.write_bytes(b"")
 
 
 def spoil_manifest(path: pathlib.Path, draw: random.Random) -> None:
-    """Makes the manifest bad JSON, JSON of another kind, or JSON with other values."""
+    """Makes the manifest invalid JSON, or JSON of another type or with other values."""
     step = path
     while not (step / manifest.NAME).exists():
         step = step.parent
@@ -56,7 +56,7 @@ DAMAGES = (flip, truncate, delete, empty, spoil_manifest)
 
 
 class _Heard:
-    """Keeps absl's warnings while it is used."""
+    """Collects absl's warnings while the context is open."""
 
     def __enter__(self) -> list[str]:
         self.lines: list[str] = []
@@ -85,16 +85,16 @@ def spoil_newest(
 
 
 def look(workdir: pathlib.Path, *, num_trials: int, seed: int) -> dict[str, Any]:
-    """Damages copies of a run's checkpoints, and asks each for its newest sound step.
+    """Damages copies of a run's checkpoints, and checks that the older step is found.
 
     Args:
-      workdir: of a run with two sound checkpoints; it stays as it is.
-      num_trials: how many; the damages take turns.
-      seed: of what is damaged, and where.
+      workdir: folder of a run with two undamaged checkpoints; it is not changed.
+      num_trials: number of trials; the kinds of damage take turns.
+      seed: seed of the files and places that are damaged.
 
     Returns:
-      The counts; "wrong" names each damage that was not answered by the older step and
-      a warning with step, file and reason.
+      The counts; "wrong" lists each damage after which the older step was not found, or
+      no warning named step, file and reason.
     """
     older, newest = finals.steps(workdir)[-2:]
     copy = workdir.with_name(f"{workdir.name}_spoilt") / "checkpoints"
@@ -110,8 +110,8 @@ def look(workdir: pathlib.Path, *, num_trials: int, seed: int) -> dict[str, Any]
         name = path.relative_to(copy / str(newest)).as_posix()
         with _Heard() as warnings:
             found = checkpoint.Checkpoints(copy).latest()
-        told = f"checkpoint {newest} is damaged ({name}: "
-        if found.step != older or not any(told in line for line in warnings):
+        expected = f"checkpoint {newest} is damaged ({name}: "
+        if found.step != older or not any(expected in line for line in warnings):
             wrong.append(f"{damage.__name__} of {name}: took {found.step}, {warnings}")
     shutil.rmtree(copy.parent)
     return {
@@ -129,13 +129,13 @@ def resume(
     num_trials: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Kills a run, damages its newest checkpoint, and runs the line again to its end.
+    """Kills a run, damages its newest checkpoint, and resumes it to its end.
 
     Args:
-      whole: the undisturbed run.
-      place: where.
-      num_trials: how many.
-      seed: of the moments and damages.
+      whole: the undisturbed run to compare with.
+      place: where the trials run.
+      num_trials: number of trials.
+      seed: seed of the moments and damages.
     """
 
     def one(number):
@@ -145,7 +145,7 @@ def resume(
         spoil_newest(checkpoints, DAMAGES[number % len(DAMAGES)], draw)
         wrong = kills.compare(whole, place, name)
         if "is damaged" not in place.log(kills.again(name)).read_text():
-            wrong.append(f"{name}: nothing was said of the damage")
+            wrong.append(f"{name}: the damage was not reported")
         return wrong
 
     wrong = place.each(one, range(num_trials))
@@ -160,7 +160,7 @@ def resume(
 def refuse(
     whole: undisturbed.Undisturbed, place: undisturbed.Place, *, seed: int
 ) -> dict[str, Any]:
-    """Damages every checkpoint of a killed run: the line must refuse to start over."""
+    """Damages all checkpoints of a killed run: the command must not start a new run."""
     name = f"{whole.kind.name}_lost"
     checkpoints = _kill_late(whole, place, name)
     draw = random.Random(f"refuse {seed}")
@@ -169,7 +169,7 @@ def refuse(
     before = _content(checkpoints)
     ended = place.run(whole.kind.line, name).end()
     wrong = []
-    if ended.status != 1 or "must hold one sound step" not in ended.last_line:
+    if ended.status != 1 or "must include an undamaged one" not in ended.last_line:
         wrong.append(f"status {ended.status}: {ended.last_line}")
     if _content(checkpoints) != before:
         wrong.append("checkpoints were changed")
@@ -182,12 +182,15 @@ def refuse(
 
 
 def _kill_late(whole, place, name) -> pathlib.Path:
-    """Kills a run that has two checkpoints and is not near its end."""
+    """Kills a run as soon as it has two checkpoints."""
     place.remove(name)
     process = place.run(whole.kind.line, name)
     process.wait_until(lambda: len(finals.steps(process.workdir)) > 1, 600)
     if not process.kill():
-        raise files.RunError(f"{name} must be killed with two checkpoints, got its end")
+        raise files.RunError(
+            f"{name} must have two checkpoints when killed, got the end of the run. "
+            "Use a longer run."
+        )
     return process.workdir / "checkpoints"
 
 

@@ -1,4 +1,4 @@
-"""A disk that becomes full under a run."""
+"""A disk that becomes full during a run."""
 
 import contextlib
 import pathlib
@@ -13,16 +13,16 @@ from jnas.endurance import kills, undisturbed
 from jnas.run import checkpoint
 
 MEGABYTES = 8
-_LIMIT = 15.0  # seconds: an interval, the call that runs, and a slow machine
+_LIMIT = 15.0  # seconds: a checkpoint interval and a call, on a slow machine
 _FILL = "fill"
 
 
 @contextlib.contextmanager
 def small_disk(folder: pathlib.Path) -> Iterator[pathlib.Path | None]:
-    """Mounts a small file system in memory; None where that is not allowed.
+    """Mounts a small file system in memory; yields None where that is not allowed.
 
     Args:
-      folder: where it is mounted; made where missing.
+      folder: where to mount it; created if missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     line = ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "tmpfs", str(folder)]
@@ -38,7 +38,7 @@ def small_disk(folder: pathlib.Path) -> Iterator[pathlib.Path | None]:
 
 
 def fill(folder: pathlib.Path, leave: int) -> None:
-    """Fills the disk of a folder but for a few bytes."""
+    """Fills the disk of a folder, except for about ``leave`` bytes."""
     block = bytes(1 << 16)
     with (folder / _FILL).open("wb", buffering=0) as file:
         with contextlib.suppress(OSError):
@@ -54,13 +54,13 @@ def trials(
     num_trials: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Fills the disk under a run, looks at its exit, makes room and runs it again.
+    """Fills the disk during a run, checks its exit, frees the disk and resumes the run.
 
     Args:
-      whole: the undisturbed run.
-      place: where; one trial at a time.
-      num_trials: how many.
-      seed: of the moments, and of the bytes left free.
+      whole: the undisturbed run to compare with.
+      place: where the trials run, one at a time.
+      num_trials: number of trials.
+      seed: seed of the moments, and of the bytes left free.
     """
     name, seconds, wrong = f"{whole.kind.name}_disk", [], []
     for number in range(num_trials):
@@ -102,7 +102,7 @@ def _trial(whole, place, draw) -> tuple[float, list[str]]:
     if "Traceback" in ended.said:
         wrong.append(f"showed a traceback: {ended.said[-1000:]}")
     (place.folder / _FILL).unlink()
-    sound = checkpoint.Checkpoints(process.workdir / "checkpoints").latest()
-    if sound is None:
-        wrong.append("no sound checkpoint is left")
+    latest = checkpoint.Checkpoints(process.workdir / "checkpoints").latest()
+    if latest is None:
+        wrong.append("no undamaged checkpoint is left")
     return seconds, wrong + kills.compare(whole, place, "run")

@@ -1,7 +1,7 @@
-"""What a run left behind, to be held against an undisturbed run bit by bit.
+"""Compares the results of a run bit for bit with those of an undisturbed run.
 
-Measured time is left out, for it never comes twice: every key of a JSON object that
-has "seconds" in its name, or is "elapsed", and a state's leaves of such a name.
+Measured times are not compared, since they differ between runs: keys of JSON objects
+that contain "seconds" or are "elapsed", and leaves of a state with such names.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ _BYTES = ("genotype.json", "cell.svg", "traces.svg", "traces.json")
 
 
 def read(workdir: pathlib.Path) -> dict[str, Any]:
-    """Reads what two runs of one line must have in common.
+    """Reads the results that two runs of one command must share.
 
     Args:
-      workdir: of a finished run.
+      workdir: folder of a finished run.
 
     Returns:
       "state" (SHA-256 over step, leaves and results of the newest checkpoint), file
-      name -> its SHA-256, "status" of run.json, "files" (the names there are), and
+      name -> its SHA-256, "status" of run.json, "files" (names of all files), and file
       name -> its lines for each file of JSON lines.
 
     Raises:
-      manifest.Damaged: the newest checkpoint is not sound.
+      manifest.Damaged: the newest checkpoint is damaged.
     """
     newest = steps(workdir)[-1]
     body = manifest.verify(workdir / "checkpoints" / str(newest))
@@ -59,21 +59,21 @@ def steps(workdir: pathlib.Path) -> list[int]:
 
 
 def differences(found: dict[str, Any], undisturbed: dict[str, Any]) -> list[str]:
-    """Names what two runs of one line differ in.
+    """Lists the differences between two runs of one command.
 
-    Files of JSON lines may have their lines at other steps, where a run writes one
-    after each compiled call and not after each epoch. Steps must rise, and lines of
-    equal steps be equal.
+    Files of JSON lines may have lines at different steps, since some runs write one
+    after each compiled call. But steps must increase, and lines of the same step must
+    be equal.
 
     Args:
-      found: of ``read``.
-      undisturbed: of ``read``.
+      found: results of the disturbed run, as from ``read``.
+      undisturbed: results of the undisturbed run, as from ``read``.
     """
     names = sorted({*found, *undisturbed})
     wrong = [n for n in names if n not in _LISTS and found.get(n) != undisturbed.get(n)]
     for name in _LISTS:
         if (name in found) != (name in undisturbed):
-            wrong.append(f"{name} is in one only")
+            wrong.append(f"{name} exists in only one run")
         elif name in found:
             wrong += _compare_lines(name, found[name], undisturbed[name])
     return wrong
@@ -84,9 +84,9 @@ def _compare_lines(name: str, new: list[dict], old: list[dict]) -> list[str]:
     numbers = [line[key] for line in new]
     wrong = []
     if numbers != sorted(set(numbers)):
-        wrong.append(f"{name}: {key} does not rise")
+        wrong.append(f"{name}: {key} does not increase")
     if numbers[-1:] != [line[key] for line in old][-1:]:
-        wrong.append(f"{name}: ends at another {key}")
+        wrong.append(f"{name}: ends at a different {key}")
     by_number = {line[key]: line for line in old}
     differ = [n for n in new if by_number.get(n[key], n) != n]
     return wrong + [f"{name}: {key} {line[key]} differs" for line in differ[:3]]

@@ -1,4 +1,4 @@
-"""kill -9 at random moments, then the same line again."""
+"""kill -9 at random moments, after which the same command must resume the run."""
 
 import random
 from typing import Any, NamedTuple
@@ -7,12 +7,12 @@ from jnas.endurance import finals, undisturbed
 
 
 class Killed(NamedTuple):
-    """One trial.
+    """Result of one trial.
 
     Attributes:
-      kills: that met the run alive.
-      after_checkpoint: of them, those after something had been saved.
-      wrong: what differs from the undisturbed run; empty when all was survived.
+      kills: number of kills while the run was alive.
+      after_checkpoint: number of these kills after the first checkpoint.
+      wrong: differences from the undisturbed run; empty if the run survived.
     """
 
     kills: int
@@ -27,17 +27,17 @@ def trials(
     num_trials: int,
     seed: int,
 ) -> list[Killed]:
-    """Kills a run in a new workdir, runs the line again to its end, and compares.
+    """Kills a run in a new workdir, resumes it to its end, and compares the results.
 
-    The moment is uniform: in one trial of four from the start to the end of the
-    undisturbed run, in the others from its first checkpoint to its end. Every fourth
-    is killed a second time. The workdirs of failed trials stay.
+    The moment is uniform: in every fourth trial between the start and the end of the
+    undisturbed run, in the others between its first checkpoint and its end. Every
+    fourth run is killed a second time. Workdirs of failed trials are kept.
 
     Args:
-      whole: the undisturbed run.
-      place: where.
-      num_trials: how many.
-      seed: of the moments.
+      whole: the undisturbed run to compare with.
+      place: where the trials run.
+      num_trials: number of trials.
+      seed: seed of the moments.
     """
 
     def one(number):
@@ -56,7 +56,7 @@ def _trial(whole, place, name, draw, number) -> Killed:
     begin, end = (0.0 if number % 4 == 0 else whole.first), whole.seconds
     moment = draw.uniform(begin, end)
     kills = after_checkpoint = 0
-    while not kills:  # a run that was faster than this moment is killed earlier
+    while not kills:  # the run ended before this moment: try an earlier one
         place.remove(name)
         kills, after_checkpoint = _kill(whole, place, name, moment)
         moment *= 0.8
@@ -68,7 +68,7 @@ def _trial(whole, place, name, draw, number) -> Killed:
 
 
 def _kill(whole, place, name, moment) -> tuple[int, int]:
-    """Returns how many runs it killed, none or one, and after a checkpoint."""
+    """Returns the number of kills (0 or 1), and of kills after a checkpoint."""
     process = place.run(whole.kind.line, name)
     process.wait_till(moment)
     killed = process.kill()
@@ -78,7 +78,7 @@ def _kill(whole, place, name, moment) -> tuple[int, int]:
 def compare(
     whole: undisturbed.Undisturbed, place: undisturbed.Place, name: str
 ) -> list[str]:
-    """Runs the line to its end in a disturbed workdir, and names what differs."""
+    """Resumes the run of a disturbed workdir to its end, and lists the differences."""
     try:
         process = place.run(whole.kind.line, name, log=again(name))
         final = undisturbed.finish(process)
@@ -89,7 +89,7 @@ def compare(
 
 
 def again(name: str) -> str:
-    """Names the log of the start that goes on in a workdir."""
+    """Returns the name of the log of the resumed run in a workdir."""
     return f"{name}_again"
 
 

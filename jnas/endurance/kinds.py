@@ -1,4 +1,4 @@
-"""A small run of every kind, as the line that a user would type."""
+"""A small run of every kind, as the command that a user would type."""
 
 import pathlib
 import sys
@@ -27,7 +27,7 @@ class Kind(NamedTuple):
 
     Attributes:
       name: one of ``NAMES``.
-      line: its command, without --workdir; a few seconds of steps.
+      line: its command, without --workdir; its steps take a few seconds.
     """
 
     name: str
@@ -35,20 +35,20 @@ class Kind(NamedTuple):
 
 
 def mini() -> spaces.CellSpace:
-    """Returns a space of 27 cells: three edges of three operations.
+    """Returns a space of 27 cells: three edges with three operations each.
 
-    Source: none; few enough cells to train all of them in seconds.
+    Source: none; all of its cells can be trained in seconds.
     """
     names = ("none", "skip_connect", "nor_conv_1x1")
     return spaces.CellSpace("mini", ("cell",), 1, 2, names, None, (2,))
 
 
 def prepare(folder: pathlib.Path, launchers: pathlib.Path) -> dict[str, Kind]:
-    """Writes what the lines read, a plug-in and a table, and returns the kinds.
+    """Writes the files that the commands read, a plug-in and a table.
 
     Args:
-      folder: where they go; made where missing.
-      launchers: the folder of search.py and the others.
+      folder: folder for these files; created if missing.
+      launchers: the folder of search.py and the other launchers.
 
     Returns:
       name -> kind.

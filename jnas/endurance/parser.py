@@ -1,4 +1,4 @@
-"""Hostile genotype files: each is a genotype, or refused in one printable line."""
+"""Malformed genotype files: each is read, or rejected with one printable line."""
 
 import json
 import pathlib
@@ -9,7 +9,7 @@ from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
 
 OPERATIONS = ("none", "skip_connect", "sep_conv_3x3")
-CHUNK = 5000  # inputs of one search of hypothesis, which remembers all it tried
+CHUNK = 5000  # inputs of one hypothesis search, which keeps all inputs in memory
 MESSAGE = re.compile(r".+ must .+, got .*\. .+[.?]")
 _FORMS = (
     "|none~0|+|none~0|skip_connect~1|+|none~0|none~1|sep_conv_3x3~2|",
@@ -26,19 +26,19 @@ def document() -> dict[str, Any]:
 
 
 def check(given: str | bytes, path: pathlib.Path) -> bool:
-    """Reads an input in every way there is.
+    """Reads an input with every reader of genotypes.
 
     Args:
-      given: a file's text, or its bytes.
-      path: where bytes are written to be read.
+      given: the text of a file, or its bytes.
+      path: the file to which bytes are written.
 
     Returns:
-      Whether it is a genotype.
+      Whether the input is a genotype.
 
     Raises:
-      AssertionError: it was refused in other words than one line of the house's form,
-        or it does not come back as it was.
-      Exception: anything but a GenotypeError escaped: that is the fault looked for.
+      AssertionError: the error message has not jnas' form, or writing and reading the
+        genotype again changes it.
+      Exception: a reader raised something other than a GenotypeError.
     """
     if isinstance(given, bytes):
         path.write_bytes(given)
@@ -59,17 +59,17 @@ def _accepts(read: Any) -> bool:
     except genotypes.GenotypeError as error:
         line = str(error)
         if not (line.isprintable() and len(line) < 600 and MESSAGE.fullmatch(line)):
-            raise AssertionError(f"not one line of the form: {line!r}") from error
+            raise AssertionError(f"message of a wrong form: {line!r}") from error
         return False
     again = genotype_text.from_json(genotype_text.to_json(found), operations=OPERATIONS)
     if again != found or hash(again) != hash(found):
-        raise AssertionError(f"does not come back as it was: {found!r}")
+        raise AssertionError(f"changed by writing and reading: {found!r}")
     return True
 
 
 def inputs() -> Any:
     """Returns hypothesis' strategy of texts and bytes, most of them nearly valid."""
-    from hypothesis import strategies as st  # with the other tools of development
+    from hypothesis import strategies as st  # a development dependency
 
     scalars = st.one_of(
         st.none(),
@@ -116,7 +116,7 @@ def _replaced_text(path: list[int], new: Any) -> str:
 
 
 def _replaced(value: Any, path: list[int], new: Any) -> Any:
-    """Returns a JSON value with the node that the path leads to replaced."""
+    """Returns a JSON value with the node at a path replaced."""
     if not path or not isinstance(value, dict | list) or not value:
         return new
     keys = list(value) if isinstance(value, dict) else range(len(value))
@@ -147,15 +147,15 @@ def _doubled(number: int) -> str:
 
 
 def search(num_inputs: int, folder: pathlib.Path, *, seed: int) -> dict[str, Any]:
-    """Looks for an input that is answered in another way.
+    """Searches for an input on which ``check`` fails.
 
     Args:
-      num_inputs: how many are tried.
-      folder: for one file.
-      seed: of the search.
+      num_inputs: number of inputs to try.
+      folder: folder for the input file.
+      seed: seed of the search.
 
     Returns:
-      The counts; "wrong" holds the smallest input of each fault.
+      The counts; "wrong" holds the error of the smallest input of each failure.
 
     Raises:
       ImportError: hypothesis is not installed.
@@ -182,7 +182,7 @@ def search(num_inputs: int, folder: pathlib.Path, *, seed: int) -> dict[str, Any
 
         try:
             one()
-        except Exception as error:  # whatever it is, it is what was looked for
+        except Exception as error:  # any error is a failure of the parser
             wrong.append(f"parser: {type(error).__name__}: {str(error)[:300]}")
     return {
         "trial": "genotype files",

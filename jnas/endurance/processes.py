@@ -1,4 +1,4 @@
-"""A launcher's line as a process with a group of its own."""
+"""Runs a launcher's command as a process in its own process group."""
 
 import os
 import pathlib
@@ -13,8 +13,8 @@ class Ended(NamedTuple):
     """How a process ended.
 
     Attributes:
-      status: as a shell tells it, 128 + n after signal n.
-      seconds: that it ran.
+      status: exit status as shells report it: 128 + n after signal n.
+      seconds: duration of the process.
       said: its standard output and error.
     """
 
@@ -24,15 +24,15 @@ class Ended(NamedTuple):
 
     @property
     def last_line(self) -> str:
-        """The last line that it said."""
+        """The last line of its output."""
         return (self.said.strip().splitlines() or [""])[-1]
 
 
 class Process:
-    """A started line; what it says goes to a file.
+    """A started command, whose output goes to a file.
 
     Attributes:
-      workdir: of the run.
+      workdir: folder of the run.
       began: ``time.monotonic`` of the start.
     """
 
@@ -44,12 +44,12 @@ class Process:
         log: pathlib.Path,
         cache: pathlib.Path,
     ):
-        """Starts it.
+        """Starts the process.
 
         Args:
           line: the command, without --workdir.
-          workdir: of the run.
-          log: file for what it says.
+          workdir: folder of the run.
+          log: file for its output.
           cache: folder of compiled programs.
         """
         self.workdir = workdir
@@ -66,21 +66,21 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the process is still running."""
         return self._process.poll() is None
 
     @property
     def said(self) -> str:
-        """What it said so far."""
+        """The output so far."""
         return self._log.read_text(errors="replace")
 
     def wait_until(self, met: Callable[[], bool], seconds: float) -> bool:
-        """Waits for a condition; False if the process ends, or time does, first."""
+        """Waits for a condition; False if the process ends, or the time is over."""
         deadline = time.monotonic() + seconds
         while not met():
             if not self.running or time.monotonic() > deadline:
@@ -89,7 +89,7 @@ class Process:
         return True
 
     def wait_till(self, moment: float) -> bool:
-        """Waits till so many seconds after the start; False if it ended before."""
+        """Waits until ``moment`` seconds after the start; False if it ended before."""
         try:
             self._process.wait(max(0.0, self.began + moment - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -101,7 +101,7 @@ class Process:
         self._process.send_signal(signum)
 
     def kill(self) -> bool:
-        """Kills its whole group; True if it was running."""
+        """Kills the process group; returns whether the process was running."""
         was_running = self.running
         try:
             os.killpg(self.pid, signal.SIGKILL)
@@ -111,7 +111,7 @@ class Process:
         return was_running
 
     def end(self, seconds: float = 600.0) -> Ended:
-        """Waits for its end; one that takes longer is killed, with status 137."""
+        """Waits for the end; after ``seconds`` the process is killed, status 137."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Several processes at once on one workdir: one wins, the others are told who."""
+"""Several processes open one workdir at once: one gets it, the others name it."""
 
 import contextlib
 import json
@@ -19,11 +19,11 @@ LIMIT = 2.0  # seconds from a loser's start to its end
 
 
 class Race(NamedTuple):
-    """One race.
+    """Result of one race.
 
     Attributes:
-      seconds: from the start to the end, of each loser.
-      wrong: what should have been otherwise.
+      seconds: duration of each losing process, from start to end.
+      wrong: failures; empty if there were none.
     """
 
     seconds: list[float]
@@ -33,12 +33,12 @@ class Race(NamedTuple):
 def forked(folder: pathlib.Path, *, num_races: int) -> dict[str, Any]:
     """Races processes that have imported everything before the start.
 
-    They are forks of one new process, as this one may have threads. The winner of each
-    race is killed, and the next start must find the folder free.
+    They are forked from a new process, since this one may have threads. The winner of
+    each race is killed, and the folder must be free at once.
 
     Args:
-      folder: for workdirs.
-      num_races: how many.
+      folder: folder for workdirs.
+      num_races: number of races.
     """
     code = "import sys; from jnas.endurance import races; races._serve(*sys.argv[1:])"
     line = [sys.executable, "-c", code, str(folder), str(num_races)]
@@ -51,12 +51,12 @@ def forked(folder: pathlib.Path, *, num_races: int) -> dict[str, Any]:
 def launchers(
     whole: undisturbed.Undisturbed, place: undisturbed.Place, *, num_races: int
 ) -> dict[str, Any]:
-    """Races launchers as a user starts them: Python's own start and imports count.
+    """Races launchers as a user starts them, including Python's start and imports.
 
     Args:
-      whole: the undisturbed run of what is started.
-      place: where.
-      num_races: how many.
+      whole: the undisturbed run of the same command.
+      place: where the races run.
+      num_races: number of races.
     """
     found = [_race_launchers(whole, place) for _ in range(num_races)]
     return _row(f"races of launchers, {whole.kind.name}", found)
@@ -79,8 +79,8 @@ def _race_launchers(whole, place) -> Race:
     if winners:
         winners[0].wait_until(lambda: bool(finals.steps(winners[0].workdir)), 60)
         winners[0].kill()
-        told = f"process {winners[0].pid} on {socket.gethostname()}"
-        wrong += [e.last_line for e in ends if e.status != 1 or told not in e.said]
+        holder = f"process {winners[0].pid} on {socket.gethostname()}"
+        wrong += [e.last_line for e in ends if e.status != 1 or holder not in e.said]
     wrong += kills.compare(whole, place, name)
     return Race([e.seconds for e in ends], wrong)
 
@@ -100,7 +100,7 @@ def _row(trial: str, found: list[Race]) -> dict[str, Any]:
 
 
 def _serve(folder: str, num_races: str) -> None:
-    """Runs the races in a process of its own, and prints them as JSON."""
+    """Runs all races in this process, and prints the results as JSON."""
     found = []
     for number in range(int(num_races)):
         found.append(_race_forks(pathlib.Path(folder) / f"race_{number % 5}"))
@@ -111,26 +111,26 @@ def _race_forks(workdir: pathlib.Path) -> Race:
     go = os.pipe()
     children = [_fork(workdir, go) for _ in range(NUM_PROCESSES)]
     os.close(go[0])
-    os.close(go[1])  # all of them read its end at once
-    told = [json.loads(_first_line(answer)) for _, answer in children]
+    os.close(go[1])  # end of file for all children: they start together
+    results = [json.loads(_first_line(answer)) for _, answer in children]
     pids = [pid for pid, _ in children]
-    winners = [pid for pid, (won, _, _) in zip(pids, told, strict=True) if won]
+    winners = [pid for pid, (won, _, _) in zip(pids, results, strict=True) if won]
     wrong = [] if len(winners) == 1 else [f"{len(winners)} winners"]
     if winners:
         holder = f"process {winners[0]} on {socket.gethostname()}"
-        wrong += [text for won, text, _ in told if not won and holder not in text]
+        wrong += [text for won, text, _ in results if not won and holder not in text]
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     began = time.monotonic()
     with contextlib.suppress(run.RunError), run.open_run(workdir):
-        return Race([s for won, _, s in told if not won], wrong)
+        return Race([s for won, _, s in results if not won], wrong)
     wrong.append(f"not free {time.monotonic() - began:.1f} s after kill -9")
-    return Race([s for won, _, s in told if not won], wrong)
+    return Race([s for won, _, s in results if not won], wrong)
 
 
 def _fork(workdir: pathlib.Path, go: tuple[int, int]) -> tuple[int, int]:
-    """Returns a child's number, and where it will answer."""
+    """Returns a child's process id, and the file descriptor of its result."""
     answer = os.pipe()
     pid = os.fork()
     if pid:

@@ -1,7 +1,7 @@
-"""Many small calls in one process: memory, open files and compilations stay the same.
+"""Many small calls in one process: memory, open files and programs must not grow.
 
-Gradient search, training and discrete search each have a loop of their own; comparisons
-and tables are made of the same calls.
+Gradient search, training and discrete search have different loops; comparisons and
+tables use the same calls.
 """
 
 import dataclasses
@@ -22,20 +22,20 @@ from jnas.gradient import methods
 from jnas.studies import cells, search_discrete, search_gradient, train_scratch
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
-WARM_UP = 0.3  # share of the steps, in which memory may still grow
-LIMIT = 1.0  # MB each 1,000 steps
+WARM_UP = 0.3  # fraction of the steps during which memory may still grow
+LIMIT = 1.0  # MB per 1,000 steps
 _PAGE = resource.getpagesize()
 _BATCH = 16
 
 
 class Sample(NamedTuple):
-    """What was seen after a call.
+    """Measurements after a call.
 
     Attributes:
-      step: of the run.
-      memory: resident, in bytes.
-      files: open ones.
-      compiled: programs so far, since the run began.
+      step: number of steps of the run.
+      memory: resident memory, in bytes.
+      files: number of open files.
+      compiled: number of programs compiled since the run began.
     """
 
     step: int
@@ -45,33 +45,33 @@ class Sample(NamedTuple):
 
 
 class Watched:
-    """A run, or a phase of it, that is looked at after every call of one step."""
+    """A run, or one of its phases, that takes a Sample after every call."""
 
     def __init__(self, whole: Any, samples: list[Sample], compiled: list[str]):
-        """Stands before a run or a phase, which does the work.
+        """Wraps a run or a phase.
 
         Args:
           whole: the run or the phase.
-          samples: grows by one each call.
-          compiled: grows elsewhere.
+          samples: list to which each call appends a Sample.
+          compiled: list of the programs compiled so far; filled elsewhere.
         """
         self._whole, self._samples, self._compiled = whole, samples, compiled
 
     def __getattr__(self, name: str) -> Any:
-        """Gives what the run or the phase has."""
+        """Returns the attribute of the wrapped run or phase."""
         return getattr(self._whole, name)
 
     def phase(self, name: str, num_steps: int, **options: Any) -> "Watched":
-        """Begins a phase that is watched too."""
+        """Begins a phase, and wraps it too."""
         phase = self._whole.phase(name, num_steps, **options)
         return Watched(phase, self._samples, self._compiled)
 
     def suggest_steps(self) -> int:
-        """Asks for the smallest calls."""
+        """Returns 1: calls of a single step."""
         return 1
 
     def observe(self, step: int, *args: Any, **kwargs: Any) -> None:
-        """Observes, and takes a sample."""
+        """Calls the wrapped ``observe``, and takes a sample."""
         self._whole.observe(step, *args, **kwargs)
         number = self._whole.start + step
         count = len(self._compiled)
@@ -84,7 +84,7 @@ def memory() -> int:
 
 
 def open_files() -> int:
-    """Returns how many files this process has open."""
+    """Returns the number of open files of this process."""
     return len(os.listdir("/proc/self/fd"))
 
 
@@ -127,13 +127,13 @@ def soak(
     """Runs one loop for many calls, one step each.
 
     Args:
-      name: of ``loops``.
-      folder: for its workdir.
-      num_steps: about how many.
-      checkpoint_steps: between two checkpoints.
+      name: name of the loop, a key of ``loops()``.
+      folder: folder for its workdir.
+      num_steps: approximate number of steps.
+      checkpoint_steps: number of steps between two checkpoints.
 
     Returns:
-      The figures after the warm-up; "wrong" says what did not stay the same.
+      The figures after the warm-up; "wrong" lists what grew.
     """
     workdir = folder / f"soak_{name}"
     shutil.rmtree(workdir, ignore_errors=True)
@@ -156,7 +156,7 @@ def soak(
 
 
 def slope(samples: list[Sample]) -> float:
-    """Returns the growth of memory in MB each 1,000 steps, by least squares."""
+    """Returns the growth of memory in MB per 1,000 steps, by least squares."""
     steps = np.array([s.step for s in samples], np.float64)
     megabytes = np.array([s.memory for s in samples], np.float64) / 1e6
     return float(1000 * np.polyfit(steps, megabytes, 1)[0])
@@ -168,7 +168,7 @@ def _judge(name: str, samples: list[Sample], seconds: float) -> dict[str, Any]:
     compiled = warm[-1].compiled - warm[0].compiled
     wrong = []
     if growth >= LIMIT:
-        wrong.append(f"memory grows by {growth:.2f} MB each 1,000 steps")
+        wrong.append(f"memory grows by {growth:.2f} MB per 1,000 steps")
     if compiled:
         wrong.append(f"{compiled} programs were compiled after the warm-up")
     if len(files) > 1:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT in a step, in a save and in a compile, once and twice."""
+"""SIGTERM and SIGINT during a step, a save or a compilation, once or twice."""
 
 import json
 import random
@@ -11,19 +11,19 @@ from jnas.endurance import finals, kills, undisturbed
 AIMS = ("step", "save", "compile", "twice")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GRACE = 10.0  # seconds that a run may take to stop
-AT_ONCE = 1.0  # after a second signal
-_PAUSE = 0.2  # between two signals
+AT_ONCE = 1.0  # seconds that a run may take to stop after a second signal
+_PAUSE = 0.2  # seconds between two signals
 
 
 class Stopped(NamedTuple):
-    """One trial.
+    """Result of one trial.
 
     Attributes:
       aim: one of ``AIMS``.
-      signals: that met the run alive.
-      seconds: from the last of them to the exit.
-      lost: steps with a line in metrics.jsonl that no checkpoint holds.
-      wrong: what should have been otherwise; empty when all was survived.
+      signals: number of signals sent while the run was alive.
+      seconds: time from the last signal to the exit.
+      lost: number of steps in metrics.jsonl after the last checkpoint.
+      wrong: failures and differences from the undisturbed run; empty if it survived.
     """
 
     aim: str
@@ -40,13 +40,13 @@ def trials(
     num_trials: int,
     seed: int,
 ) -> list[Stopped]:
-    """Signals a run, looks at its exit, runs the line again to its end, and compares.
+    """Signals a run, checks its exit, resumes it to its end, and compares the results.
 
     Args:
-      whole: the undisturbed run.
-      place: where; the workdirs of failed trials stay.
-      num_trials: how many; aims and signals take turns.
-      seed: of the moments.
+      whole: the undisturbed run to compare with.
+      place: where the trials run; workdirs of failed trials are kept.
+      num_trials: number of trials; aims and signals take turns.
+      seed: seed of the moments.
     """
 
     def one(number):
@@ -76,9 +76,9 @@ def _trial(whole, place, name, draw, aim, signum) -> Stopped:
 
 
 def _send(process, signum, times) -> tuple[int, float, list[str]]:
-    """Signals, and waits; gives how often it met the run, seconds, and what is wrong.
+    """Sends signals until the run ends; returns (signals sent, seconds, failures).
 
-    The second of two signals may come too late.
+    The run may end before the second of two signals is sent.
     """
     signals, wrong = 0, []
     while process.running and signals < times:
@@ -97,7 +97,7 @@ def _send(process, signum, times) -> tuple[int, float, list[str]]:
 
 
 def _wait(process, whole, draw, aim) -> None:
-    """Waits for a random moment of the kind aimed at."""
+    """Waits for a random moment during the step, save or compilation of ``aim``."""
     if aim in ("compile", "twice"):
         process.wait_until(lambda: "compiling" in process.said, 120)
         process.wait_till(time.monotonic() - process.began + draw.uniform(0, 8))
@@ -111,7 +111,7 @@ def _wait(process, whole, draw, aim) -> None:
 
 
 def _lost(workdir) -> int:
-    """Steps that had a line and are not saved."""
+    """Returns the number of steps in metrics.jsonl after the last checkpoint."""
     path = workdir / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     written = json.loads(lines[-1])["step"] if lines else 0

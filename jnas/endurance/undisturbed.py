@@ -1,4 +1,4 @@
-"""Runs that nobody disturbs: what others are held against, and the time they take."""
+"""Undisturbed runs: the results to compare with, and the time they take."""
 
 import pathlib
 import shutil
@@ -10,13 +10,13 @@ from jnas.endurance import finals, kinds, processes
 
 
 class Place(NamedTuple):
-    """Where trials run.
+    """Folders of the trials, and how many run at a time.
 
     Attributes:
-      folder: for workdirs.
-      logs: for what the runs say.
-      cache: of compiled programs, so that a start costs seconds.
-      num_processes: trials at a time.
+      folder: folder for workdirs.
+      logs: folder for the output of runs.
+      cache: folder of compiled programs, so that a start takes seconds.
+      num_processes: number of trials at a time.
     """
 
     folder: pathlib.Path
@@ -27,7 +27,7 @@ class Place(NamedTuple):
     def run(
         self, line: tuple[str, ...], name: str, *, log: str | None = None
     ) -> processes.Process:
-        """Starts a line in the workdir of that name; its log is named alike."""
+        """Starts a command in the workdir of that name; the log has the same name."""
         for folder in (self.folder, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
         return processes.Process(
@@ -35,18 +35,18 @@ class Place(NamedTuple):
         )
 
     def log(self, name: str) -> pathlib.Path:
-        """Returns the file of what the newest run in that workdir said."""
+        """Returns the file with the output of the newest run in that workdir."""
         return self.logs / f"{name}.log"
 
     def each(self, trial: Any, numbers: range) -> list[Any]:
-        """Calls trial(number) for each, as many at a time as there are processes."""
+        """Calls trial(number) for each number, ``num_processes`` at a time."""
         with futures.ThreadPoolExecutor(self.num_processes) as pool:
             return list(pool.map(trial, numbers))
 
     def remove(self, name: str) -> None:
         """Removes a workdir and its logs."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
-        for log in self.logs.glob(f"{name}*.log"):  # of its other starts too
+        for log in self.logs.glob(f"{name}*.log"):  # logs of resumed runs too
             log.unlink()
 
 
@@ -54,11 +54,11 @@ class Undisturbed(NamedTuple):
     """An undisturbed run.
 
     Attributes:
-      kind: what ran.
-      final: of ``finals.read``.
-      num_steps: of the last checkpoint.
+      kind: the kind of run.
+      final: its results, as from ``finals.read``.
+      num_steps: step of the last checkpoint.
       first: seconds from the start to the first checkpoint.
-      seconds: from the start to the end.
+      seconds: seconds from the start to the end.
     """
 
     kind: kinds.Kind
@@ -69,14 +69,14 @@ class Undisturbed(NamedTuple):
 
 
 def measure(kind: kinds.Kind, place: Place) -> Undisturbed:
-    """Runs a line three times: to fill the cache, then side by side to be timed.
+    """Runs a command three times: once to fill the cache, then twice to time it.
 
     Args:
-      kind: what runs.
-      place: where; the first run's workdir stays, under the kind's name.
+      kind: the kind of run.
+      place: where the runs are made; the first workdir is kept, under the kind's name.
 
     Raises:
-      RuntimeError: a run failed, or the three did not come to the same.
+      RuntimeError: a run failed, or the results of the three differ.
     """
     final, _, _ = _timed(place, kind, kind.name)
     others = place.each(lambda i: _timed(place, kind, f"{kind.name}_{i}"), range(2))
@@ -84,7 +84,7 @@ def measure(kind: kinds.Kind, place: Place) -> Undisturbed:
         wrong = finals.differences(other, final)
         if wrong:
             raise RuntimeError(
-                f"{kind.name} must come twice to the same, got {', '.join(wrong)}. "
+                f"{kind.name} must give equal results twice, got {', '.join(wrong)}. "
                 f"Compare the workdirs in {str(place.folder)!r}."
             )
     for number in range(2):
@@ -97,16 +97,16 @@ def measure(kind: kinds.Kind, place: Place) -> Undisturbed:
 def wait_for_share(
     process: processes.Process, whole: Undisturbed, share: float
 ) -> None:
-    """Waits until a share of the steps is saved, however slow the machine is."""
+    """Waits until a share of the steps is saved."""
     folder, least = process.workdir, share * whole.num_steps
     process.wait_until(lambda: max(finals.steps(folder), default=0) > least, 600)
 
 
 def finish(process: processes.Process) -> dict[str, Any]:
-    """Waits for a run's end and reads what it left.
+    """Waits for the end of a run and reads its results.
 
     Raises:
-      RuntimeError: it failed.
+      RuntimeError: the run failed.
     """
     ended = process.end()
     if ended.status:
@@ -118,7 +118,7 @@ def finish(process: processes.Process) -> dict[str, Any]:
 
 
 def _timed(place, kind, name) -> tuple[dict[str, Any], float, float]:
-    """Returns what a run left, the seconds to its first checkpoint and to its end."""
+    """Returns a run's results, the seconds to its first checkpoint and to its end."""
     place.remove(name)
     process = place.run(kind.line, name)
     process.wait_until(lambda: bool(finals.steps(process.workdir)), 600)

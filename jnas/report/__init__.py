@@ -1,4 +1,4 @@
-"""What a person reads after a run: closing tables, charts, and one page of all."""
+"""Reports of runs: tables, charts, and one HTML file with all of them."""
 
 import importlib
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    """Imports ``report.charts`` when it is first used: Altair takes a while."""
+    """Imports ``report.charts`` at its first use, since importing Altair is slow."""
     if name == "charts":
         return importlib.import_module("jnas.report.charts")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Charts inside a page: their data, the drawing library, and the policy over both."""
+"""Charts in an HTML report: data, drawing library and security policy."""
 
 import base64
 import functools
@@ -15,25 +15,25 @@ from jnas.report import numbers
 def library() -> str:
     """Returns the script that draws charts: Vega, Vega-Lite and Vega-Embed, in one.
 
-    It comes from the installed ``vl-convert-python``; nothing is loaded from elsewhere.
+    It comes from the installed ``vl-convert-python``; nothing is downloaded.
     """
-    import vl_convert  # late: pages without charts do without
+    import vl_convert  # imported late: not needed by reports without charts
 
     script = vl_convert.javascript_bundle().replace("\r\n", "\n").replace("\r", "\n")
-    # inside a script element these would begin or end something else
+    # inside a script element these would end it or begin a comment
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def place(chart: Any, number: int) -> str:
     """Returns the markup of a chart: its heading, an empty box, and its data.
 
-    The data is inert: text of a type that no browser runs, without a "<" in it.
+    The data are inert: text of a type that browsers do not execute, without any "<".
 
     Args:
       chart: an ``altair`` chart.
-      number: on the page, from 0.
+      number: number of the chart in the report, from 0.
     """
-    spec = chart.to_dict(validate=False)  # it takes long, and tests do it
+    spec = chart.to_dict(validate=False)  # validation is slow; the tests validate
     heading, spec = _responsive(spec)
     name = f"chart-{number}"
     return (
@@ -44,24 +44,24 @@ def place(chart: Any, number: int) -> str:
 
 
 def _responsive(spec: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Makes a chart as wide as its box; its title becomes a heading of the page."""
+    """Makes a chart as wide as its box; its title becomes a heading of the report."""
     title = spec.pop("title", "")
-    if not isinstance(title, str):  # an expression that says where a slider stands
+    if not isinstance(title, str):  # an expression of the slider's position
         spec["title"] = title | {"fontSize": 12, "fontWeight": "normal"}
         title = spec["description"]
     spec |= {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
     spec["description"] = title
-    spec.pop("config", None)  # the page's own theme, light or dark
+    spec.pop("config", None)  # the report has its own theme, light or dark
     return title, spec
 
 
 def _inert(spec: dict[str, Any]) -> str:
-    """JSON in ASCII, where "<" is escaped too: nothing in it can end its element."""
+    """Returns ASCII JSON with "<" escaped, so that it cannot end its element."""
     return json.dumps(spec, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
-    """Returns a Content-Security-Policy that allows these texts and nothing else.
+    """Returns a Content-Security-Policy that allows only these scripts and styles.
 
     Args:
       scripts: the texts of the script elements that run.
@@ -80,5 +80,5 @@ def _hashes(texts: Sequence[str]) -> str:
 
 
 def text(value: Any) -> str:
-    """Escapes a text for a page; a lone surrogate is replaced."""
+    """Escapes a text for HTML; a lone surrogate is replaced."""
     return html.escape(numbers.text(value), quote=True)

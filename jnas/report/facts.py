@@ -1,4 +1,4 @@
-"""What was run, with what, and its figures line by line: the end of a page."""
+"""The last sections of a report: tables of metrics, and the details of each run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,25 +8,25 @@ from jnas.report import runs as runs_lib
 from jnas.report import tables as tables_lib
 from jnas.report.embed import text
 
-_MOST_ROWS = 40  # of a phase's metrics; the others are thinned out evenly
-_MOST_ROWS_OF_MANY = 15  # where there are several runs
+_MOST_ROWS = 40  # rows of a phase's metrics, picked evenly
+_MOST_ROWS_OF_MANY = 15  # the same in a report of several runs
 
 
 def record(runs: Sequence[runs_lib.RunFiles]) -> list[tuple[str, str]]:
-    """Returns the metrics as tables, and what was run; of many, to unfold."""
+    """Returns sections of metrics and run details; of several runs, one fold each."""
     if len(runs) == 1:
         figures = _metrics(runs[0], _MOST_ROWS)
-        return [("Figures", _folds(figures)), ("What was run", _what(runs[0]))]
+        return [("Metrics", _folds(figures)), ("Run details", _what(runs[0]))]
     parts = []
     for run in runs:
         figures = _metrics(run, _MOST_ROWS_OF_MANY)
         tables = "".join(f"<h3>{text(name)}</h3>{one}" for name, one in figures)
         parts.append((run.name, _what(run) + tables))
-    return [("What was run", _folds(parts))]
+    return [("Run details", _folds(parts))]
 
 
 def _folds(parts: Sequence[tuple[str, str]]) -> str:
-    """Parts to unfold; a single one is open."""
+    """Returns parts that a click unfolds; a single part is always open."""
     if len(parts) == 1:
         return f"<h3>{text(parts[0][0])}</h3>{parts[0][1]}"
     return "\n".join(sections.fold(name, content) for name, content in parts)
@@ -70,7 +70,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metrics(run: runs_lib.RunFiles, most: int) -> list[tuple[str, str]]:
-    """One part for each phase, in order of appearance."""
+    """Returns (phase, table of its metrics), in order of appearance."""
     phases: dict[str, list[dict[str, Any]]] = {}
     for line in run.metrics:
         values = {key: value for key, value in line.items() if key != "phase"}
@@ -82,6 +82,6 @@ def _metrics(run: runs_lib.RunFiles, most: int) -> list[tuple[str, str]]:
 
 def _epochs(lines: Sequence[Mapping[str, Any]], most: int) -> str:
     picked = numbers.thinned(lines, most)
-    note = f"{len(picked)} of {len(lines)} lines of metrics.jsonl"
+    note = f"{len(picked)} of the {len(lines)} lines in metrics.jsonl"
     shown = sections.table(tables_lib.from_records(picked))
     return f'{shown}<p class="note">{note}</p>'

@@ -1,4 +1,4 @@
-"""Cells as points of accuracy and cost, and those that no other beats."""
+"""Cells as points of accuracy and cost, and their Pareto front."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -8,16 +8,16 @@ from jnas.report import numbers
 from jnas.report import runs as runs_lib
 
 _COSTS = ("parameters", "macs", "latency", "flops")
-_MOST_POINTS = 600  # of one source
+_MOST_POINTS = 600  # points of one source
 _MOST_PAIRS = 6
 
 
 class Cell(NamedTuple):
-    """One cell that was measured.
+    """The measured figures of one cell.
 
     Attributes:
-      name: of the cell.
-      source: the configuration of the run that measured it.
+      name: name of the cell.
+      source: label of the configuration that measured the cell.
       figures: name -> value; costs are positive.
     """
 
@@ -27,10 +27,10 @@ class Cell(NamedTuple):
 
 
 def cells(runs: Sequence[runs_lib.RunFiles]) -> list[Cell]:
-    """Collects the cells with an accuracy and a cost, of every run.
+    """Collects the measured cells of all runs, with their accuracies and costs.
 
     Args:
-      runs: cells come from their result, the result's ``cells`` and the evaluations.
+      runs: runs; the cells are those of their results and of their evaluations.
     """
     found: list[Cell] = []
     for group in groups_lib.groups([run for run in runs if _measured(run)]):
@@ -52,10 +52,10 @@ def _measured(run: runs_lib.RunFiles) -> list[Cell]:
 
 
 def pairs(points: Sequence[Cell]) -> list[tuple[str, str]]:
-    """Returns the (cost, accuracy) that at least two cells have, at most six.
+    """Returns up to six (cost, accuracy) pairs of names that at least two cells have.
 
     Args:
-      points: of ``cells``.
+      points: as from ``cells``.
     """
     names = list(dict.fromkeys(name for point in points for name in point.figures))
     costs = [name for name in names if is_cost(name)]
@@ -68,21 +68,21 @@ def pairs(points: Sequence[Cell]) -> list[tuple[str, str]]:
 
 
 def is_cost(name: str) -> bool:
-    """Says whether less is better, by the name."""
+    """Returns whether a metric of that name is a cost: lower is better."""
     return any(name == cost or name.startswith(f"{cost}_") for cost in _COSTS)
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Returns which points no other beats, by rising cost.
+    """Returns the indices of the Pareto front, by increasing cost.
 
-    A point is beaten by one that costs no more and is no worse, and differs. Of equal
-    points the first stays.
+    A point is dominated by another that costs no more and is no less accurate. Of equal
+    points the first is on the front.
 
     Args:
-      points: (cost, accuracy) of each.
+      points: (cost, accuracy) of each point.
 
     Returns:
-      Their numbers.
+      Indices into points.
 
     Example:
       >>> front([(2, 0.8), (1, 0.7), (3, 0.75), (1, 0.6)])
@@ -97,7 +97,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _figures(record: Mapping[str, object]) -> dict[str, float]:
-    """The costs, and the accuracies: of the test where it was tested, else all."""
+    """Returns the costs, and the test accuracy or, without one, all accuracies."""
     found = {str(name): numbers.number(value) for name, value in record.items()}
     known = {name: value for name, value in found.items() if value is not None}
     kept = {name: value for name, value in known.items() if is_cost(name)}
@@ -107,7 +107,7 @@ def _figures(record: Mapping[str, object]) -> dict[str, float]:
 
 
 def _evaluated(run: runs_lib.RunFiles) -> Iterable[Cell]:
-    """The cells of a discrete search; a name with a minus is a cost, turned round."""
+    """Returns the cells of a discrete search; names with a minus are negated costs."""
     found: dict[tuple, Cell] = {}
     for line in run.evaluations:
         scores = line.get("scores")

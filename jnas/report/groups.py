@@ -1,4 +1,4 @@
-"""Runs that differ by their seed alone belong together, and are named by the rest."""
+"""Groups runs that differ only in their seed, and labels groups by what differs."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from jnas.report import runs as runs_lib
 from jnas.report import tables
 
-_PLAIN = ("method", "controller")  # flags whose value says enough
+_PLAIN = ("method", "controller")  # flags shown by their value alone
 _LONGEST = 60  # characters of a label
 
 
@@ -16,8 +16,8 @@ class Group(NamedTuple):
     """Runs of one configuration.
 
     Attributes:
-      label: for a legend, without their number.
-      runs: one or more, over seeds.
+      label: the group's label in legends, without the number of runs.
+      runs: one or more runs, which differ only in their seed.
     """
 
     label: str
@@ -30,24 +30,24 @@ class Group(NamedTuple):
 
 
 def launcher(run: Mapping[str, Any]) -> str:
-    """Returns the first word of a run's command that ends in .py, without the .py."""
+    """Returns the name of a run's launcher: its command's script, without the .py."""
     words = str(run.get("command") or "").split()
     names = [pathlib.PurePosixPath(word).stem for word in words if word.endswith(".py")]
     return names[0] if names else "run"
 
 
 def groups(runs: Sequence[runs_lib.RunFiles]) -> list[Group]:
-    """Groups runs by launcher, data and flags other than the seed.
+    """Groups runs by launcher, data and all flags but the seed.
 
-    A network that is trained from a search's genotype belongs to that search's
-    configuration, not to the path of its file.
+    Runs that trained the genotype of a search are grouped by the flags of that search,
+    not by the path of the genotype.
 
     Args:
-      runs: in the order of the legend.
+      runs: runs, in the order of the legend.
 
     Returns:
-      Groups in the order of their first runs. Where each holds one run, they are named
-      like the runs; else by the flags that differ.
+      Groups in the order of their first runs. Their labels are the runs' names where
+      each group has one run, else the flags that differ.
     """
     found: dict[str, list[runs_lib.RunFiles]] = {}
     for run in runs:
@@ -68,7 +68,7 @@ def groups(runs: Sequence[runs_lib.RunFiles]) -> list[Group]:
 
 
 def flags(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a record's flags; empty where it has none."""
+    """Returns the flags of a run's record; empty where it has none."""
     found = run.get("flags")
     return dict(found) if isinstance(found, dict) else {}
 
@@ -88,7 +88,7 @@ def _facts(run: runs_lib.RunFiles) -> dict[str, Any]:
 
 
 def _labels(facts: list[dict[str, Any]]) -> list[str]:
-    """Names each by what differs among those of its launcher."""
+    """Returns labels made of the flags that differ among runs of one launcher."""
     several = len({one["launcher"] for one in facts}) > 1
     labels = []
     for one in facts:

@@ -1,7 +1,8 @@
-"""One page about any number of runs: a file that needs nothing else and asks nobody.
+"""An HTML report of any number of runs: one file that makes no network request.
 
 Its Content-Security-Policy allows its scripts and style sheets, each by its hash, and
-nothing else: no request, no handler, no evaluated text, wherever a name came from.
+nothing else: no request, no event handler and no evaluated text, even if names in the
+runs' files contain HTML.
 """
 
 import os
@@ -21,19 +22,19 @@ def write_report(
     title: str | None = None,
     tables: Mapping[str, tables_lib.Table] | None = None,
 ) -> None:
-    """Writes report.html about some runs.
+    """Writes an HTML report of one or more runs.
 
-    What a run lacks is left out. Every text is escaped, and drawings are stripped of
-    all but shapes and text.
+    Sections without data are left out. Every text is escaped, and drawings are reduced
+    to shapes and text.
 
     Args:
-      path: the file; replaced as a whole.
-      runs: of ``report.load``, in the order of the page.
-      title: of the page; the launcher's name, or the number of runs, when None.
-      tables: title -> table, such as a closing one.
+      path: the file to write; replaced atomically.
+      runs: as from ``report.load``, in the order of the report.
+      title: title of the report; None means the launcher's name, or the number of runs.
+      tables: title -> further table, such as final results, shown first.
 
     Raises:
-      ValueError: a table is ragged.
+      ValueError: the rows of a table differ in length.
     """
     path = pathlib.Path(path)
     text = page(runs, title=title, tables=tables)
@@ -51,13 +52,13 @@ def page(
     title: str | None = None,
     tables: Mapping[str, tables_lib.Table] | None = None,
 ) -> str:
-    """Returns the text of the page; see ``write_report``."""
+    """Returns the HTML text of the report; see ``write_report``."""
     runs, tables = list(runs), dict(tables or {})
     drawings = _drawings(runs)
     parts = [
         *((name, sections.table(one)) for name, one in tables.items()),
         *(sections.overview(runs) if len(runs) > 1 else []),
-        *_charts(runs, told=bool(tables)),
+        *_charts(runs, has_tables=bool(tables)),
         ("Cells", sections.figures(drawings)),
         ("Genotypes", sections.genotypes(runs)),
         *facts.record(runs),
@@ -71,23 +72,25 @@ def page(
     return _document(title or _title(runs), "\n".join(filter(None, body)), styles)
 
 
-def _charts(runs: Sequence[runs_lib.RunFiles], *, told: bool) -> list[tuple[str, str]]:
-    """The sections that hold charts, each with what is the same as a table."""
-    from jnas.report import pictures  # late: it imports Altair, and a run's start waits
+def _charts(
+    runs: Sequence[runs_lib.RunFiles], *, has_tables: bool
+) -> list[tuple[str, str]]:
+    """Returns the sections with charts; the comparison also as a table."""
+    from jnas.report import pictures  # imported late: importing Altair is slow
 
     made = {
         "Comparison of methods": pictures.comparisons(runs),
-        "Accuracy against cost": pictures.fronts_of(runs),
+        "Accuracy versus cost": pictures.fronts_of(runs),
         "Search": pictures.searches(runs),
         "Training from scratch": pictures.trainings(runs),
-        "Weights and operations": pictures.weights(runs),
+        "Mixing weights and operations": pictures.weights(runs),
     }
     found, number = [], 0
     for name, charts in made.items():
         placed = [embed.place(one, number + i) for i, one in enumerate(charts)]
         number += len(charts)
         content = f'<div class="charts">{"".join(placed)}</div>' if placed else ""
-        if name == "Comparison of methods" and not told:
+        if name == "Comparison of methods" and not has_tables:
             content += sections.comparison_table(runs)
         found.append((name, content))
     return found
@@ -125,7 +128,7 @@ def _title(runs: Sequence[runs_lib.RunFiles]) -> str:
 
 
 def _drawings(runs: Sequence[runs_lib.RunFiles]) -> dict[str, svg.Inline]:
-    """The drawings of all runs; one that is damaged is left out."""
+    """Returns the drawings of all runs; a damaged one is left out."""
     found: dict[str, Any] = {}
     for run in runs:
         for title, text in run.drawings.items():

@@ -1,4 +1,4 @@
-"""Mixing weights over a search: frames for a heat map, and their entropy."""
+"""Mixing weights over the course of a search: heat-map frames, and entropies."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +11,13 @@ _MOST_FRAMES = 60
 
 
 class Frames(NamedTuple):
-    """The weights of one phase.
+    """The mixing weights of one phase, for a heat map with a slider.
 
     Attributes:
-      steps: of the frames.
-      whole: whether there is a frame of every line, of which an epoch has one.
-      rows: (cell, edge, operation, its weight in each frame, None where it is none).
+      steps: step of each frame.
+      whole: whether every epoch has a frame; False where frames were thinned out.
+      rows: (cell, edge, operation, weight in each frame); a weight is None where the
+        operation is no candidate.
     """
 
     steps: list[int]
@@ -25,7 +26,7 @@ class Frames(NamedTuple):
 
 
 def phases(run: runs_lib.RunFiles) -> list[str]:
-    """Returns the phases that have weights, in order."""
+    """Returns the names of the phases that recorded weights, in order."""
     return list(dict.fromkeys(_phase(line) for line in _sound(run)))
 
 
@@ -33,7 +34,7 @@ def frames(run: runs_lib.RunFiles, phase: str) -> Frames:
     """Returns the weights of a phase, thinned evenly where it has many epochs.
 
     Args:
-      run: with weights.jsonl.
+      run: a run with weights.jsonl.
       phase: one of ``phases``.
     """
     known = [line for line in _sound(run) if _phase(line) == phase]
@@ -53,7 +54,7 @@ def entropy(mix: Sequence[float]) -> float | None:
     """Returns the entropy of an edge's weights as a fraction of the maximum.
 
     With p = weights / their sum, it is -sum(p log p) / log(K) over K candidates: 1 for
-    equal weights, 0 for one that has everything.
+    equal weights, 0 where one candidate has all the weight.
 
     Args:
       mix: K weights; negative ones count as 0.
@@ -75,7 +76,7 @@ def entropy(mix: Sequence[float]) -> float | None:
 
 
 def entropies(run: runs_lib.RunFiles) -> list[tuple[str, str, int, float]]:
-    """Returns (phase, cell, step, the mean of its edges' ``entropy``)."""
+    """Returns (phase, cell, step, mean of ``entropy`` over the cell's edges)."""
     found = []
     for line in _sound(run):
         cells: dict[str, list[float]] = {}
@@ -99,7 +100,7 @@ def _sound(run: runs_lib.RunFiles) -> list[Mapping[str, Any]]:
 
 
 def _edges(line: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, float]]]:
-    """Yields (cell, edge, operation -> weight); what is no number is left out."""
+    """Yields (cell, edge, operation -> weight); other values are dropped."""
     cells = line.get("weights")
     for cell, edges in _items(cells):
         for edge, operations in _items(edges):

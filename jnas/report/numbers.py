@@ -1,4 +1,4 @@
-"""Numbers and names as files hold them, made fit for a page."""
+"""Converts numbers and names read from files for display in a report."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def number(value: Any) -> float | None:
 
 
 def short(value: float | None, digits: int = 5) -> float | int | None:
-    """Rounds to significant digits, so that a page is small.
+    """Rounds to significant digits, which keeps reports small.
 
     Example:
       >>> [short(v) for v in (0.123456789, 3349342.0, None, 0.5)]
@@ -38,7 +38,7 @@ def short(value: float | None, digits: int = 5) -> float | int | None:
 
 
 def spread(values: Sequence[float]) -> tuple[float, float | None]:
-    """Returns mean and sample deviation; no deviation for fewer than two values."""
+    """Returns mean and sample standard deviation; None for fewer than two values."""
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
         return mean, None
@@ -47,7 +47,7 @@ def spread(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def thinned(items: Sequence[_Item], most: int) -> list[_Item]:
-    """Picks at most so many items, evenly, with the first and the last.
+    """Picks at most ``most`` items, evenly, the first and the last included.
 
     Example:
       >>> thinned(range(10), 4)
@@ -60,5 +60,5 @@ def thinned(items: Sequence[_Item], most: int) -> list[_Item]:
 
 
 def text(value: Any) -> str:
-    """Returns text without lone surrogates, as of a broken file name: "?" for each."""
+    """Returns text with "?" for lone surrogates, as in undecodable file names."""
     return str(value).encode(errors="replace").decode()

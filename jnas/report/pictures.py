@@ -1,4 +1,4 @@
-"""Which charts a page of some runs holds, by section; what has no data is left out."""
+"""Selects the charts of each section of a report; charts without data are left out."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -7,12 +7,12 @@ from jnas.report import charts, fronts, mixtures, series, spreads
 from jnas.report import runs as runs_lib
 
 _COUNT = "count_"
-_MOST_CHARTS = 50  # of weights and operations, two for each run and phase
+_MOST_CHARTS = 50  # charts of weights and operations, two for each run and phase
 _BEST = "best_score"
 
 
 def comparisons(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
-    """Returns charts of methods side by side, and of their incumbents."""
+    """Returns charts that compare methods, and their best scores so far."""
     found = []
     for run in runs:
         found += _kept(charts.traces, run.traces) if run.traces else []
@@ -24,13 +24,13 @@ def comparisons(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
 
 
 def fronts_of(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
-    """Returns charts of accuracy against cost."""
+    """Returns charts of accuracy versus cost."""
     points = fronts.cells(runs)
     return [charts.pareto(points, x=x, y=y) for x, y in fronts.pairs(points)]
 
 
 def searches(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
-    """Returns the curves of searches: accuracy, loss, eigenvalue, best scores."""
+    """Returns the curves of searches: accuracy, loss, best scores."""
     phases = series.phases(runs)
     chosen = [name for name, has in phases.items() if "valid_accuracy" in has]
     found = list(_pairs(runs, phases, chosen, ("train", "valid")))
@@ -72,7 +72,7 @@ def weights(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
 
 
 def _named(chart, run: runs_lib.RunFiles, num_runs: int):
-    """Puts the run's name before a chart's title, where there are several."""
+    """Puts the run's name before a chart's title if there are several runs."""
     if num_runs > 1:
         name = "title" if isinstance(chart.title, str) else "description"
         chart[name] = f"{run.name}: {chart[name]}"
@@ -91,16 +91,16 @@ def _counting(run: runs_lib.RunFiles) -> list[str]:
     ]
 
 
-def _pairs(runs, phases, chosen, parts) -> Iterator[Any]:
+def _pairs(runs, phases, chosen, splits) -> Iterator[Any]:
     for what in ("accuracy", "loss"):
-        names = [f"{part}_{what}" for part in parts]
+        names = [f"{split}_{what}" for split in splits]
         names = [n for n in names if any(n in phases[phase] for phase in chosen)]
         if names:
             yield charts.curves(runs, names, phases=chosen)
 
 
 def _kept(make: Callable[[Any], Any], given: Any) -> list[Any]:
-    """Leaves out a chart whose file has nothing to draw."""
+    """Returns the chart in a list, or an empty list where there is nothing to draw."""
     try:
         return [make(given)]
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a run's folder holds, read for people: finished, broken off or still running."""
+"""Reads the files of a run for a report: finished, interrupted or still running."""
 
 import dataclasses
 import json
@@ -11,25 +11,25 @@ from absl import logging
 
 from jnas.spaces import drawing, genotype_text
 
-_MOST_BYTES = 200_000  # of a drawing; larger ones would fill the page
+_MOST_BYTES = 200_000  # size of a drawing; larger ones are left out
 
 
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
-    """The files of one run; what is missing is empty.
+    """The files of one run; a missing file gives an empty field.
 
     Attributes:
-      name: of the run, for legends.
+      name: name of the run in legends.
       run: the content of run.json.
       result: the content of result.json.
-      metrics: the sound lines of metrics.jsonl, each with ``step``.
-      weights: the sound lines of weights.jsonl, each with ``step``.
-      evaluations: the sound lines of evaluations.jsonl, each with ``evaluation``,
+      metrics: the valid lines of metrics.jsonl, each with ``step``.
+      weights: the valid lines of weights.jsonl, each with ``step``.
+      evaluations: the valid lines of evaluations.jsonl, each with ``evaluation``,
         from 0.
       traces: the content of traces.json.
       genotype: the text of genotype.json.
       drawings: title -> SVG of a cell.
-      origin: run.json of the run that --genotype came from.
+      origin: run.json of the search that found the genotype given by --genotype.
     """
 
     name: str
@@ -45,17 +45,17 @@ class RunFiles:
 
 
 def load(workdir: str | os.PathLike, *, name: str | None = None) -> RunFiles:
-    """Reads a run's folder and changes nothing there.
+    """Reads the files of a run, without changing any.
 
-    The run may be unfinished, and its process alive: a torn or damaged line is left
-    out, and a missing file is empty.
+    The run may be unfinished or still running: an incomplete or damaged line is
+    skipped, and a missing file gives an empty field.
 
     Args:
       workdir: the folder of a run.
-      name: for legends; the folder's own name when None.
+      name: name of the run in legends; None means the folder's name.
 
     Raises:
-      ValueError: it is no folder, or has no sound run.json.
+      ValueError: workdir is no folder, or has no valid run.json.
     """
     folder = pathlib.Path(workdir)
     run = _checked(folder)
@@ -75,17 +75,19 @@ def load(workdir: str | os.PathLike, *, name: str | None = None) -> RunFiles:
 
 
 def load_all(workdirs: Sequence[str | os.PathLike]) -> list[RunFiles]:
-    """Reads several folders; where two have one name, their paths are the names.
+    """Reads several runs; those whose folders share a name are named by their paths.
 
     Args:
-      workdirs: folders of runs; one that is named twice is read once.
+      workdirs: folders of runs; a folder given twice is read once.
 
     Raises:
-      ValueError: none is named, or one is no run.
+      ValueError: no folder is given, or one holds no run.
     """
     paths = {pathlib.Path(path).resolve(): os.fspath(path) for path in workdirs}
     if not paths:
-        raise ValueError("runs must name a folder, got none. Use --runs=runs/first.")
+        raise ValueError(
+            "runs must name at least one folder, got none. Use --runs=runs/first."
+        )
     names = [path.name for path in paths]
     return [
         load(given, name=given if names.count(path.name) > 1 else None)
@@ -94,10 +96,10 @@ def load_all(workdirs: Sequence[str | os.PathLike]) -> list[RunFiles]:
 
 
 def _checked(folder: pathlib.Path) -> dict[str, Any]:
-    what = "Name the --workdir of a run."
+    what = "Use the --workdir of a run."
     if "\0" in str(folder) or not folder.is_dir():
         raise ValueError(
-            f"runs must be folders, got {str(folder)!r}, which is none. {what}"
+            f"runs must be existing folders, got {str(folder)!r}, which is none. {what}"
         )
     path = folder / "run.json"
     if not path.exists():
@@ -109,13 +111,13 @@ def _checked(folder: pathlib.Path) -> dict[str, Any]:
     if found is None:
         raise ValueError(
             f"run.json must be a JSON object, got something else in {str(folder)!r}. "
-            "Restore the file, or leave the run out."
+            "Restore the file, or leave this run out."
         )
     return found
 
 
 def _text(path: pathlib.Path) -> str | None:
-    if not os.path.isfile(path):  # opening a pipe would wait for ever
+    if not os.path.isfile(path):  # opening a pipe would block forever
         return None
     try:
         return path.read_bytes().decode("utf-8", errors="replace")
@@ -124,7 +126,7 @@ def _text(path: pathlib.Path) -> str | None:
 
 
 def _object(path: pathlib.Path) -> dict[str, Any] | None:
-    """Returns a JSON object, or None where there is no sound one."""
+    """Returns a JSON object, or None where the file is missing or damaged."""
     text = _text(path)
     if text is None:
         return None
@@ -133,13 +135,13 @@ def _object(path: pathlib.Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        logging.warning("%s is damaged and left out", path)
+        logging.warning("%s is damaged and was skipped", path)
         return None
     return value
 
 
 def _lines(path: pathlib.Path, count: str) -> tuple[dict[str, Any], ...]:
-    """Returns the lines that are objects with a whole number named ``count``."""
+    """Returns the lines that are JSON objects with an integer ``count``."""
     found = []
     for number, raw in enumerate((_text(path) or "").split("\n"), start=1):
         if not raw.strip():
@@ -151,12 +153,12 @@ def _lines(path: pathlib.Path, count: str) -> tuple[dict[str, Any], ...]:
         if isinstance(line, dict) and type(line.get(count)) is int:
             found.append(line)
         else:
-            logging.warning("%s: line %d is damaged and left out", path.name, number)
+            logging.warning("%s: line %d is damaged and was skipped", path.name, number)
     return tuple(found)
 
 
 def _drawings(folder: pathlib.Path, genotype: str) -> dict[str, str]:
-    """The run's own drawing, or else one of its genotype."""
+    """Returns the run's drawing, cell.svg, or else one made of its genotype."""
     text = _text(folder / "cell.svg")
     if text is None and genotype:
         text = _drawn(lambda: drawing.draw(genotype_text.from_json(genotype)))
@@ -169,12 +171,12 @@ def _drawn(draw: Callable[[], str]) -> str | None:
     try:
         return draw()
     except ValueError as error:
-        logging.warning("genotype.json is left undrawn: %s", error)
+        logging.warning("genotype.json could not be drawn: %s", error)
         return None
 
 
 def _origin(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The record beside the genotype that a run trained, where both are here."""
+    """Returns run.json of the search whose genotype the run trained; {} if unknown."""
     flags = run.get("flags")
     given = flags.get("genotype") if isinstance(flags, dict) else None
     if not isinstance(given, str) or "\0" in given or not given.endswith(".json"):

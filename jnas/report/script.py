@@ -1,6 +1,6 @@
-"""The page's own script: draws the charts, and copies a genotype.
+"""The script of the HTML report: draws the charts, and copies a genotype.
 
-It is one text, the same on every page, so that the policy can allow it by its hash.
+It is the same in every report, so that the security policy can allow it by its hash.
 """
 
 SCRIPT = """

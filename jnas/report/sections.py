@@ -1,4 +1,4 @@
-"""The parts of a page that are text and tables."""
+"""The sections of a report that consist of text and tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,11 +8,11 @@ from jnas.report import runs as runs_lib
 from jnas.report import tables as tables_lib
 from jnas.report.embed import text
 
-_MOST_COLUMNS = 8  # of an overview
+_MOST_COLUMNS = 8  # columns of figures in the table of runs
 
 
 def section(number: int, title: str, content: str) -> str:
-    """Returns a section with a heading that ``contents`` leads to."""
+    """Returns a section with a heading that ``contents`` links to."""
     heading = f'<h2 id="part-{number}">{text(title)}</h2>'
     return f"<section>\n{heading}\n{content}\n</section>"
 
@@ -24,7 +24,7 @@ def contents(titles: Sequence[str]) -> str:
 
 
 def head(runs: Sequence[runs_lib.RunFiles], title: str) -> str:
-    """Returns the title and a line of facts."""
+    """Returns the title and a line with status, device, start and seed."""
     if len(runs) == 1:
         run = runs[0].run
         facts = [run.get("status"), run.get("device"), run.get("started")]
@@ -36,7 +36,7 @@ def head(runs: Sequence[runs_lib.RunFiles], title: str) -> str:
 
 
 def tiles(result: Mapping[str, Any]) -> str:
-    """Returns the final figures of one run; texts and lists of numbers stand below."""
+    """Returns the final figures of one run as tiles, texts and lists in a table."""
     shown = "".join(
         f'<div class="tile"><b>{text(tables_lib.cell(value))}</b>'
         f"<span>{text(words(name))}</span></div>"
@@ -82,7 +82,7 @@ def overview(runs: Sequence[runs_lib.RunFiles]) -> list[tuple[str, str]]:
 
 
 def _figures(runs: Sequence[runs_lib.RunFiles]) -> list[str]:
-    """The names of results that are worth a column, what was tested first."""
+    """Returns the names of results that get a column, test figures first."""
     known = dict.fromkeys(
         name
         for run in runs
@@ -98,24 +98,24 @@ def _figures(runs: Sequence[runs_lib.RunFiles]) -> list[str]:
 
 
 def _apart(runs: Sequence[runs_lib.RunFiles]) -> list[str]:
-    """The flags that differ among the runs of one launcher."""
+    """Returns the flags that differ among runs of the same launcher."""
     found: dict[str, dict[str, str]] = {}
     apart = []
     for run in runs:
-        seen = found.setdefault(groups.launcher(run.run), {})
+        first = found.setdefault(groups.launcher(run.run), {})
         for name, value in groups.flags(run.run).items():
-            if seen.setdefault(name, repr(value)) != repr(value):
+            if first.setdefault(name, repr(value)) != repr(value):
                 apart.append(name)
     return list(dict.fromkeys(apart))
 
 
 def _plain(value: Any) -> Any:
-    """A seed or a flag as it was written, no commas; an absent one is None."""
+    """Returns a seed or flag as the user wrote it, without thousands separators."""
     return str(value) if tables_lib.is_number(value) else value
 
 
 def comparison_table(runs: Sequence[runs_lib.RunFiles]) -> str:
-    """Returns methods with mean, deviation and n of each metric."""
+    """Returns a table of methods: mean, standard deviation and n of each metric."""
     compared = spreads.compare(runs)
     rows: dict[str, dict[str, str]] = {}
     for metric, methods in compared.items():
@@ -127,7 +127,7 @@ def comparison_table(runs: Sequence[runs_lib.RunFiles]) -> str:
 
 
 def table(one: tables_lib.Table) -> str:
-    """Returns a table that scrolls inside its own box."""
+    """Returns the HTML of a table, which scrolls sideways where it is wide."""
     tables_lib.check(one)
     kinds = [' class="number"' if n else "" for n in tables_lib.numeric_columns(one)]
 
@@ -147,7 +147,7 @@ def table(one: tables_lib.Table) -> str:
 
 
 def names(facts: Mapping[str, Any]) -> str:
-    """Returns a table of name and value; the names stand in the first column."""
+    """Returns the HTML of a table with a name and a value per row."""
     if not facts:
         return ""
     rows = "\n".join(
@@ -159,17 +159,17 @@ def names(facts: Mapping[str, Any]) -> str:
 
 def _fact(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
-        return text(str(value))  # a seed or a flag: as it was written, no commas
+        return text(str(value))  # as the user wrote it, without thousands separators
     return text(tables_lib.cell(value)) or "-"
 
 
 def words(name: Any) -> str:
-    """Returns a name as words."""
+    """Returns a name with spaces for underscores."""
     return str(name).replace("_", " ")
 
 
 def figures(drawings: Mapping[str, svg.Inline]) -> str:
-    """Returns drawings with their titles."""
+    """Returns the HTML of drawings with their captions."""
     return "".join(
         f'<figure><div class="wide">{drawing.markup}</div>'
         f"<figcaption>{text(title)}</figcaption></figure>"
@@ -178,7 +178,7 @@ def figures(drawings: Mapping[str, svg.Inline]) -> str:
 
 
 def genotypes(runs: Sequence[runs_lib.RunFiles]) -> str:
-    """Returns the genotypes' JSON: one click selects it, a button copies it."""
+    """Returns the JSON of the genotypes; a click selects it, a button copies it."""
     found = []
     for number, run in enumerate(runs):
         if not run.genotype:
@@ -187,7 +187,7 @@ def genotypes(runs: Sequence[runs_lib.RunFiles]) -> str:
         content = (
             f'<button type="button" data-copy="{name}" hidden>Copy</button>'
             f'<pre id="{name}">{text(run.genotype.rstrip())}</pre><p class="note">'
-            "genotype.json; one click selects all of it</p>"
+            "genotype.json; click the text to select all of it</p>"
         )
         found.append(fold(run.name, content) if len(runs) > 1 else content)
     return "\n".join(found)

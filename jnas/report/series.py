@@ -1,4 +1,4 @@
-"""Figures over the steps of a phase: means and bands over runs or seeds."""
+"""Metrics over the steps of a phase: means and bands over runs or seeds."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from jnas.report import mixtures, numbers
 from jnas.report import runs as runs_lib
 
 Lines = dict[str, dict[int, Mapping[str, Any]]]  # phase -> step -> line
-_MOST = 160  # points of one line; of longer ones every k-th
+_MOST = 160  # points of one line; longer lines are thinned evenly
 _MOST_ALL = 4000  # points of one chart
 
 
@@ -18,12 +18,12 @@ class Point(NamedTuple):
 
     Attributes:
       series: the line's name, with n where it is a mean.
-      metric: what is shown.
-      step: of the phase, from its own beginning; or an evaluation.
-      value: None for a gap.
-      low: value minus one deviation; None for a single run.
-      high: value plus one deviation.
-      n: runs or seeds behind it.
+      metric: name of the metric.
+      step: number of the step in its phase, or number of evaluations.
+      value: the metric, or its mean over runs or seeds; None for a gap.
+      low: value minus one standard deviation; None for a single run.
+      high: value plus one standard deviation; None for a single run.
+      n: number of runs or seeds.
     """
 
     series: str
@@ -36,7 +36,7 @@ class Point(NamedTuple):
 
 
 def phases(runs: Sequence[runs_lib.RunFiles]) -> dict[str, set[str]]:
-    """Returns phase -> its metrics' names, in order of appearance."""
+    """Returns phase -> names of its metrics, in order of appearance."""
     found: dict[str, set[str]] = {}
     for run in runs:
         for line in run.metrics:
@@ -51,15 +51,15 @@ def curves(
     *,
     only: Sequence[str] | None = None,
 ) -> list[Point]:
-    """Returns the points of metrics over steps, one line a configuration and phase.
+    """Returns the points of metrics over steps, a line per configuration and phase.
 
-    Runs that differ by their seed alone make one line, their mean, in a band of one
-    deviation. A run of several seeds has its own mean and deviation.
+    Runs that differ only in their seed are one line: their mean, with a band of one
+    standard deviation. A run of several seeds records its own mean and deviation.
 
     Args:
-      runs: in the order of the legend.
-      metrics: names in metrics.jsonl.
-      only: phases that are shown; all when None.
+      runs: runs, in the order of the legend.
+      metrics: names of metrics in metrics.jsonl.
+      only: names of the phases to show; None shows all.
     """
 
     def read(run):
@@ -73,7 +73,7 @@ def entropies(runs: Sequence[runs_lib.RunFiles]) -> list[Point]:
     """Returns the entropy of each cell's weights over steps; see ``mixtures.entropy``.
 
     Args:
-      runs: those without weights are left out.
+      runs: runs; those without weights are left out.
     """
 
     def read(run):
@@ -89,10 +89,12 @@ def entropies(runs: Sequence[runs_lib.RunFiles]) -> list[Point]:
 
 
 def incumbents(runs: Sequence[runs_lib.RunFiles]) -> list[Point]:
-    """Returns the best first score so far, over a discrete search's evaluations.
+    """Returns the best score so far over a discrete search's evaluations.
+
+    With several objectives, the score is the first.
 
     Args:
-      runs: those without evaluations are left out.
+      runs: runs; those without evaluations are left out.
     """
     runs = [run for run in runs if run.evaluations]
     return _points(runs, _best)
@@ -103,7 +105,7 @@ def _points(
     read: Callable[[runs_lib.RunFiles], Lines],
     metrics: Sequence[str] | None = None,
 ) -> list[Point]:
-    """Makes a line of each group, phase and metric, and names it by what differs."""
+    """Makes a line per group, phase and metric, and names it by what differs."""
     lines = []
     for group in groups_lib.groups(runs):
         found = [read(run) for run in group.runs]
@@ -128,7 +130,7 @@ def _points(
 
 
 def _starts(run: runs_lib.RunFiles) -> dict[str, int]:
-    """Returns phase -> the step that the phase before it ended with."""
+    """Returns phase -> the global step at which it began."""
     found: dict[str, int] = {}
     last = 0
     for line in run.metrics:
@@ -138,7 +140,7 @@ def _starts(run: runs_lib.RunFiles) -> dict[str, int]:
 
 
 def _phases(run: runs_lib.RunFiles) -> Lines:
-    """Returns phase -> step of the phase, from its own beginning -> line."""
+    """Returns phase -> step counted from the phase's beginning -> line."""
     found: Lines = {}
     starts = _starts(run)
     for line in run.metrics:
@@ -158,14 +160,14 @@ def _best(run: runs_lib.RunFiles) -> Lines:
         if value is not None:
             best = value if best is None else max(best, value)
         if best is not None:
-            found[line["evaluation"] + 1] = {name: best}  # so many were made
+            found[line["evaluation"] + 1] = {name: best}  # number of evaluations
     return {"": found}
 
 
 def _line(
     metric: str, by_run: Sequence[Mapping[int, Mapping[str, Any]]], num_seeds: int
 ) -> list[Point]:
-    """The mean over runs at steps which every run that came so far has."""
+    """Returns the mean over runs, at the steps that all runs of that length share."""
     by_run = [one for one in by_run if any(metric in line for line in one.values())]
     points = []
     for step in sorted(set(itertools.chain(*by_run))):

@@ -1,4 +1,4 @@
-"""Methods side by side: mean, deviation and number of runs, random search included."""
+"""Compares methods: mean, standard deviation and number of runs of each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,14 +9,14 @@ from jnas.report import runs as runs_lib
 
 
 class Spread(NamedTuple):
-    """What one method's runs came to.
+    """Mean and spread of a metric over the runs of one method.
 
     Attributes:
-      name: of the method.
-      mean: over its runs.
-      sd: sample deviation; None for a single run.
-      n: of runs.
-      values: of each run, where they are known.
+      name: name of the method.
+      mean: mean over its runs.
+      sd: sample standard deviation; None for a single run.
+      n: number of runs.
+      values: the value of each run, where known; else empty.
     """
 
     name: str
@@ -27,13 +27,13 @@ class Spread(NamedTuple):
 
 
 def compare(runs: Sequence[runs_lib.RunFiles]) -> dict[str, list[Spread]]:
-    """Returns metric -> methods that have it, where at least two do.
+    """Returns metric -> its spread in each method, for at least two methods.
 
-    Methods are: the entries of a comparison's result; runs that differ by their seed
-    alone; and the random cells that were trained beside a found one.
+    A method is an entry of a comparison's result, a group of runs that differ only in
+    their seed, or the random cells that a run trained for comparison.
 
     Args:
-      runs: in the order of the chart.
+      runs: runs, in the order of the chart.
     """
     found: dict[str, list[Spread]] = {}
     compared = [run for run in runs if _methods(run.result)]
@@ -64,14 +64,14 @@ def _add(found, metric: str, name: str, values: Sequence[float | None]) -> None:
 
 
 def _methods(result: Mapping[str, Any]) -> dict[str, dict[str, Spread]]:
-    """Returns method -> metric -> its spread, of a comparison's result."""
+    """Returns method -> metric -> spread from a comparison's result."""
     found = {}
     for method, figures in result.items():
         if isinstance(figures, dict):
-            told = {metric: _spread(one) for metric, one in figures.items()}
-            told = {metric: one for metric, one in told.items() if one is not None}
-            if told:
-                found[method] = told
+            spreads = {metric: _spread(one) for metric, one in figures.items()}
+            spreads = {name: one for name, one in spreads.items() if one is not None}
+            if spreads:
+                found[method] = spreads
     return found
 
 
@@ -83,7 +83,7 @@ def _spread(one: Any) -> Spread | None:
 
 
 def _judged(group: groups_lib.Group) -> list[str]:
-    """The metrics that runs are compared by: accuracies, scores, those asked for."""
+    """Returns the metrics to compare: accuracies, scores, and those named by flags."""
     flags = groups_lib.flags(group.runs[0].run)
     asked = [
         name
@@ -100,7 +100,7 @@ def _judged(group: groups_lib.Group) -> list[str]:
 
 
 def _random(group: groups_lib.Group) -> list[float | None]:
-    """The test accuracies of random cells that a run trained beside its own."""
+    """Returns the test accuracies of the random cells trained for comparison."""
     listed = [run.result.get("cells") for run in group.runs]
     return [
         numbers.number(cell.get("test_accuracy"))

@@ -1,7 +1,7 @@
-"""The style sheet of the page: light and dark, wide and narrow.
+"""The style sheet of the HTML report, for light and dark, wide and narrow screens.
 
---c0 to --c9 are the colours of lines: after Okabe and Ito, which stay apart for
-colour-blind readers. --ramp-0 to --ramp-3 are those of maps, from little to much.
+--c0 to --c9 are the colours of lines, after Okabe and Ito, which colour-blind readers
+can distinguish. --ramp-0 to --ramp-3 are the colours of heat maps, from low to high.
 """
 
 STYLE = """

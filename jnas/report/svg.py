@@ -1,4 +1,4 @@
-"""Drawings that are safe to put into a page: SVG, and nothing else in it."""
+"""Makes SVG drawings safe to embed in an HTML report."""
 
 import re
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ _ELSEWHERE = re.compile(
 
 
 class Inline(NamedTuple):
-    """A drawing for a page.
+    """A drawing that is safe to embed in HTML.
 
     Attributes:
       markup: one svg element.
-      styles: the texts of its style elements, for the page's policy to allow.
+      styles: the texts of its style elements, which the security policy must allow.
     """
 
     markup: str
@@ -27,12 +27,12 @@ class Inline(NamedTuple):
 
 
 def to_svg(chart: Any) -> str:
-    """Draws a chart as one SVG document on white, for papers.
+    """Draws a chart as one SVG document on a white background, for papers.
 
     Args:
       chart: an ``altair`` chart, such as those of ``report.charts``.
     """
-    import vl_convert  # late: few runs draw a chart as a file
+    import vl_convert  # imported late: few runs draw a chart as a file
 
     return vl_convert.vegalite_to_svg(
         chart.to_dict(), config={"background": "#ffffff"}, allowed_base_urls=[]
@@ -42,15 +42,14 @@ def to_svg(chart: Any) -> str:
 def inline(svg: str) -> Inline:
     """Returns an SVG document as an element of an HTML page.
 
-    Shapes, text and style sheets stay; scripts, event handlers, style attributes,
-    foreign elements, and whatever points out of the drawing are left out, whatever
-    names were drawn.
+    Shapes, text and style sheets are kept; scripts, event handlers, style attributes,
+    foreign elements and references to other documents are removed.
 
     Args:
       svg: the text of one SVG document.
 
     Raises:
-      ValueError: it is no SVG.
+      ValueError: the text is no SVG.
     """
     try:
         root = ElementTree.fromstring(svg)

@@ -1,15 +1,15 @@
-"""Tables of names and numbers, as text that is also Markdown."""
+"""Tables of names and numbers, written as Markdown."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
 class Table(NamedTuple):
-    """A table; each row is as long as the header.
+    """A table; each row has as many cells as the header.
 
     Attributes:
-      header: the names of its columns.
-      rows: strings, numbers, booleans or None.
+      header: the names of the columns.
+      rows: rows of strings, numbers, booleans or None.
     """
 
     header: Sequence[str]
@@ -17,7 +17,7 @@ class Table(NamedTuple):
 
 
 def from_records(records: Sequence[Mapping[str, Any]]) -> Table:
-    """Makes a table of dicts; a column for every key, in order of appearance."""
+    """Makes a table of dicts, with a column for every key in order of appearance."""
     header = list(dict.fromkeys(key for record in records for key in record))
     return Table(header, [[record.get(key) for key in header] for record in records])
 
@@ -47,12 +47,12 @@ def cell(value: Any) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """True for what is aligned on the right."""
+    """Returns whether a cell is a number, which is aligned on the right."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def numeric_columns(table: Table) -> list[bool]:
-    """Says for each column whether it holds numbers only; gaps are allowed."""
+    """Returns for each column whether its cells are all numbers or None."""
     columns = ([row[i] for row in table.rows] for i in range(len(table.header)))
     return [
         any(map(is_number, column))
@@ -62,7 +62,7 @@ def numeric_columns(table: Table) -> list[bool]:
 
 
 def check(table: Table) -> None:
-    """Raises ValueError where a row is not as long as the header."""
+    """Raises ValueError if a row and the header differ in length."""
     for number, row in enumerate(table.rows):
         if len(row) != len(table.header):
             raise ValueError(
@@ -74,16 +74,16 @@ def check(table: Table) -> None:
 def markdown(table: Table) -> str:
     """Writes a table with aligned columns, numbers on the right.
 
-    A bar or a line break inside a cell is escaped, so that the text is Markdown too.
+    Bars in a cell are escaped and line breaks replaced, so that the table stays valid.
 
     Args:
-      table: what to write.
+      table: the table to write.
 
     Returns:
-      Its lines, without a line break at the end.
+      The lines of the table, without a line break at the end.
 
     Raises:
-      ValueError: a row is not as long as the header.
+      ValueError: a row and the header differ in length.
 
     Example:
       >>> print(markdown(Table(["method", "accuracy"], [["darts", 0.5], ["none", 1]])))

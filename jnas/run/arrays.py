@@ -1,9 +1,10 @@
-"""A pytree of arrays as Orbax data, and back, exactly.
+"""Saves a pytree of arrays as Orbax data, and restores it bit for bit.
 
-The leaves are stored in flattening order, all their bytes as one array, and described
-one by one, so that the tree itself (NamedTuples, empty tuples, None) is the code's and
-a changed one is named leaf by leaf. One array, for a save of 300 takes nine times the
-processor's time, and tensorstore 0.1.86 never gives back about 1 kB for each of them.
+The bytes of all leaves are stored as one array, in flattening order, with a description
+of each leaf. The structure of the tree (NamedTuples, empty tuples, None) is not stored:
+it comes from the code, and a changed leaf is reported by name. Saving 300 arrays
+instead of one takes nine times the CPU time, and tensorstore 0.1.86 leaks about 1 kB
+for each.
 """
 
 import hashlib
@@ -25,14 +26,14 @@ _ALL = "bytes"
 
 
 def check(state: Any) -> None:
-    """Refuses what would not come back as it was.
+    """Raises RunError for a state that could not be restored bit for bit.
 
     Args:
       state: a pytree of arrays or of ``jax.ShapeDtypeStruct``.
 
     Raises:
-      RunError: a leaf is no array, is 64-bit where JAX is 32-bit, is weakly typed and
-        no scalar, or was donated; its name says which.
+      RunError: a leaf is no array, is 64-bit where JAX uses 32 bits, is weakly typed
+        and no scalar, or was donated; the message names the leaf.
     """
     for path, leaf in jax.tree.leaves_with_path(state):
         reason = _refused(leaf)
@@ -44,7 +45,7 @@ def _refused(leaf: Any) -> str:
     if not isinstance(leaf, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct):
         return f"be an array, got {type(leaf).__name__}. Use jnp.asarray."
     if isinstance(leaf, jax.Array) and leaf.is_deleted():
-        return "still exist, got a donated array. Observe the state before donating it."
+        return "not be donated, got a deleted array. Call observe before donating it."
     if isinstance(leaf, np.ndarray | np.generic):
         kept = jax.dtypes.canonicalize_dtype(leaf.dtype)
         if kept != leaf.dtype:
@@ -69,18 +70,19 @@ def _describe(path: Any, leaf: Any) -> dict[str, Any]:
 
 
 def compare(abstract: Any, saved: list[dict[str, Any]]) -> None:
-    """Raises RunError for the first leaf of a tree that is not as it was saved.
+    """Raises RunError for the first leaf that differs from the saved one.
 
     Args:
       abstract: a pytree of ``jax.ShapeDtypeStruct``.
-      saved: what ``write`` returned.
+      saved: the descriptions that ``write`` returned.
     """
     wanted = [_describe(*leaf) for leaf in jax.tree.leaves_with_path(abstract)]
     for new, old in itertools.zip_longest(wanted, saved):
         if _say(new) != _say(old):
             raise files.RunError(
-                f"state must be as it was saved, got {_say(new)} where the checkpoint "
-                f"has {_say(old)}. Use the code and flags of then, or a new --workdir."
+                f"state must match the checkpoint, got {_say(new)} where the "
+                f"checkpoint has {_say(old)}. Use the code and flags that wrote it, or "
+                "a new --workdir."
             )
 
 
@@ -95,11 +97,11 @@ def write(folder: pathlib.Path, state: Any) -> list[dict[str, Any]]:
     """Saves the arrays of a state.
 
     Args:
-      folder: made here, unless there is nothing to store.
+      folder: the folder to create; not created if all arrays are empty.
       state: a pytree of arrays that ``check`` accepts.
 
     Returns:
-      For each leaf its name, shape, dtype and SHA-256: JSON values.
+      For each leaf its name, shape, dtype and SHA-256, as JSON values.
     """
     saved, arrays = [], []
     for path, leaf in jax.tree.leaves_with_path(state):
@@ -110,12 +112,12 @@ def write(folder: pathlib.Path, state: Any) -> list[dict[str, Any]]:
         about["stored"] = [list(leaf.shape), str(leaf.dtype)]
         saved.append(about)
         arrays.append(leaf)
-    # One transfer, then from the host: three times as fast as array by array.
+    # One transfer of all arrays to the host is three times as fast as one each.
     arrays = [np.ascontiguousarray(array) for array in jax.device_get(arrays)]
     for about, array in zip(saved, arrays, strict=True):
         about["sha256"] = _sha256(array)
     parts = [array.reshape(-1).view(np.uint8) for array in arrays if array.size]
-    if parts:  # Orbax refuses to store nothing
+    if parts:  # Orbax rejects empty arrays
         whole = {_ALL: np.concatenate(parts)}
         _quietly(lambda ocp: ocp.PyTreeCheckpointer().save(folder.absolute(), whole))
     return saved
@@ -124,10 +126,10 @@ def write(folder: pathlib.Path, state: Any) -> list[dict[str, Any]]:
 def digest(saved: list[dict[str, Any]]) -> str:
     """Returns one SHA-256 over the names, types and bytes of all leaves.
 
-    Two runs that came to the same state, bit by bit, have the same.
+    It is equal for two runs whose states are equal bit for bit.
 
     Args:
-      saved: what ``write`` returned.
+      saved: the descriptions that ``write`` returned.
     """
     return hashlib.sha256(json.dumps(saved, sort_keys=True).encode()).hexdigest()
 
@@ -137,19 +139,19 @@ def _sha256(array: np.ndarray) -> str:
 
 
 def read(folder: pathlib.Path, abstract: Any, saved: list[dict[str, Any]]) -> Any:
-    """Reads a state back.
+    """Restores a state.
 
     Args:
-      folder: as given to ``write``.
+      folder: the folder given to ``write``.
       abstract: a pytree of ``jax.ShapeDtypeStruct``, accepted by ``compare``.
-      saved: what ``write`` returned.
+      saved: the descriptions that ``write`` returned.
 
     Returns:
-      The tree of arrays: on the default device and free to move, as ``init`` would
-      have made them, or where a leaf's ``sharding`` says.
+      The tree of arrays: uncommitted on the default device, like those that ``init``
+      makes, or placed by the leaf's ``sharding`` where it has one.
 
     Raises:
-      RunError: an array came back with other bytes than were written.
+      RunError: the bytes of an array differ from those that were written.
     """
     sizes = [_num_bytes(about) for about in saved]
     data = _read_bytes(folder) if any(sizes) else np.zeros(0, np.uint8)
@@ -159,8 +161,8 @@ def read(folder: pathlib.Path, abstract: Any, saved: list[dict[str, Any]]) -> An
         part, begin = data[begin : begin + size].tobytes(), begin + size
         if hashlib.sha256(part).hexdigest() != about["sha256"]:
             raise files.RunError(
-                f"state.{about['name']} must come back as it was saved, got other "
-                f"bytes from {str(folder)!r}. Remove that step, or use a new --workdir."
+                f"state.{about['name']} must match its SHA-256, got other bytes from "
+                f"{str(folder)!r}. Remove that step, or use a new --workdir."
             )
         arrays.append(np.frombuffer(part, jnp.dtype(dtype)).reshape(shape))
     leaves, structure = jax.tree.flatten(abstract)
@@ -195,13 +197,13 @@ def _restored(value: np.ndarray, leaf: Any, about: dict[str, Any]) -> jax.Array:
 
 
 def _quietly(use: Any) -> Any:
-    """Calls use(orbax.checkpoint) with its remarks held back; its errors are raised."""
-    import orbax.checkpoint as ocp  # late: it costs as much as importing JAX
+    """Calls use(orbax.checkpoint) without its log lines; errors are still raised."""
+    import orbax.checkpoint as ocp  # imported late: as slow as importing JAX
 
     before = logging.get_verbosity()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logging.set_verbosity(logging.FATAL)  # its threads log what it raises
+        logging.set_verbosity(logging.FATAL)  # Orbax' threads log errors it also raises
         try:
             return use(ocp)
         finally:

@@ -1,9 +1,9 @@
-"""Checkpoints that are checked: Orbax data, a manifest, and a way back.
+"""Checkpoints that are verified: Orbax data, a manifest, and a fall-back to older ones.
 
 ``checkpoints/<step>/`` holds ``state/`` (Orbax; the leaves of the pytree, in
 its flattening order) and ``MANIFEST.json``. A folder of that name is complete: it is
 written under another name, flushed, and renamed. Orbax alone would restore a flipped
-bit without a word, and cannot store arrays of size zero; both are seen to here.
+bit without an error, and cannot store arrays of size zero; both are handled here.
 """
 
 import pathlib
@@ -20,7 +20,7 @@ class Sound(NamedTuple):
 
     Attributes:
       step: the global step.
-      note: what ``save`` was given to remember.
+      note: the JSON values that were given to ``save``.
     """
 
     step: int
@@ -31,11 +31,11 @@ class Checkpoints:
     """The checkpoints of one run; used by one process at a time."""
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2):
-        """Removes what a killed process left half written.
+        """Removes incomplete checkpoints that a killed process left.
 
         Args:
-          folder: made when first needed.
-          keep: how many of the newest stay.
+          folder: the folder of checkpoints; created by the first ``save``.
+          keep: number of newest checkpoints to keep, at least 2.
         """
         if keep < 2:
             raise ValueError(f"keep must be at least 2, got {keep}. Raise it.")
@@ -45,20 +45,20 @@ class Checkpoints:
             shutil.rmtree(rest)
 
     def steps(self) -> list[int]:
-        """Returns the steps that have a folder, oldest first, sound or not."""
+        """Returns the steps that have a folder, oldest first, damaged ones included."""
         if not self._folder.is_dir():
             return []
         names = (path.name for path in self._folder.iterdir())
         return sorted(int(n) for n in names if n.isascii() and n.isdigit())
 
     def latest(self) -> Sound | None:
-        """Finds the newest sound checkpoint, with a warning for each damaged one.
+        """Finds the newest undamaged checkpoint, and warns about each damaged one.
 
         Returns:
-          It, or None where nothing was ever saved.
+          The checkpoint, or None where there is none.
 
         Raises:
-          RunError: there are checkpoints, and none is sound.
+          RunError: all checkpoints are damaged.
         """
         last = ""
         for step in reversed(self.steps()):
@@ -72,23 +72,25 @@ class Checkpoints:
         if not last:
             return None
         raise files.RunError(
-            f"checkpoints must hold one sound step, got none in {str(self._folder)!r} "
-            f"({last}). Restore the folder from a copy, or use a new --workdir."
+            "checkpoints must include an undamaged one, got none in "
+            f"{str(self._folder)!r} ({last}). Restore the folder from a copy, or use a "
+            "new --workdir."
         )
 
     def save(self, step: int, state: Any, note: dict[str, Any]) -> None:
-        """Saves, verifies what was saved, then removes what is too old.
+        """Saves a checkpoint, verifies it, then removes the oldest.
 
-        Steps beyond this one are removed as well: they were found damaged.
+        Checkpoints of later steps are removed as well: ``latest`` found them damaged.
 
         Args:
           step: the global step.
-          state: a pytree of arrays; typed keys, bfloat16 and arrays of size zero are
-            fine. Read back by ``load``.
-          note: JSON values to find again in ``latest``.
+          state: a pytree of arrays, restored by ``load``; typed keys, bfloat16 and
+            arrays of size zero are allowed.
+          note: JSON values to keep with the state; ``latest`` returns them.
 
         Raises:
-          RunError: it could not be written, with the path and the bytes free there.
+          RunError: the checkpoint could not be written; the message has the path and
+            the free bytes of its disk.
         """
         arrays.check(state)
         target = self._folder / str(step)
@@ -112,21 +114,21 @@ class Checkpoints:
         self._prune(step)
 
     def amend(self, step: int, **changes: Any) -> None:
-        """Replaces entries of a saved step's note; its state stays."""
+        """Replaces entries of a saved step's note; its state is unchanged."""
         folder = self._folder / str(step)
         note = manifest.read(folder)["note"]
         manifest.amend(folder, note={**note, **changes})
 
     def load(self, step: int, abstract: Any) -> Any:
-        """Reads a state back.
+        """Restores the state of a step.
 
         Args:
-          step: one that ``latest`` returned.
+          step: a step that ``latest`` returned.
           abstract: a pytree of ``jax.ShapeDtypeStruct`` as from ``jax.eval_shape``.
 
         Returns:
-          The same tree with the saved arrays, on the default device, or where a leaf's
-          ``sharding`` says.
+          The same tree with the saved arrays, on the default device, or placed by the
+          leaf's ``sharding`` where it has one.
 
         Raises:
           RunError: the tree differs from the saved one; the first leaf is named.
@@ -139,7 +141,8 @@ class Checkpoints:
     def _verify(self, step: int) -> dict[str, Any]:
         body = manifest.verify(self._folder / str(step))
         if body.get("step") != step:
-            raise manifest.Damaged(manifest.NAME, f"is of step {body.get('step')}")
+            reason = f"belongs to step {body.get('step')}"
+            raise manifest.Damaged(manifest.NAME, reason)
         return body
 
     def _prune(self, step: int) -> None:

@@ -1,14 +1,14 @@
-"""Compiled programs, kept for the next process in the user's cache folder.
+"""Keeps compiled programs between processes, in the user's cache folder.
 
 JAX finds an entry by the program, jaxlib's version, XLA's flags and the device, a CPU's
-features among them: another machine that shares the folder compiles for itself, and an
-entry is the very binary that was compiled, so results are the same bit for bit. What
-took a second or more to compile is kept. An entry that is damaged is compiled anew,
-with a warning of JAX's.
+features included. So machines that share the folder have entries of their own, and a
+loaded program is the binary that was compiled: results are the same bit for bit.
+Programs that took a second or more to compile are kept. A damaged entry is compiled
+again, with a warning by JAX.
 
 On CPUs with AVX-512, jaxlib 0.10 logs two lines, "Target machine feature
-+prefer-no-scatter is not supported", for each entry it loads. That is a preference of
-the compiler's and no instruction: the entry is sound.
++prefer-no-scatter is not supported", for each entry it loads. They can be ignored: the
+feature is a preference of the compiler, not an instruction.
 """
 
 import os
@@ -22,10 +22,10 @@ MAX_BYTES = 2 * 1024**3
 
 
 def enable() -> None:
-    """Keeps compiled programs in ``folder()``, of which the oldest beyond 2 GiB go.
+    """Keeps compiled programs in ``folder()``; removes the oldest beyond 2 GiB.
 
-    A folder that JAX was given (JAX_COMPILATION_CACHE_DIR) stays, at any size. Where
-    none can be written there is a warning, and nothing is kept.
+    If JAX_COMPILATION_CACHE_DIR names a folder, that one is used, and its size is not
+    limited. If the folder cannot be written, a warning is logged and nothing is kept.
     """
     if jax.config.jax_compilation_cache_dir:
         return
@@ -43,14 +43,14 @@ def enable() -> None:
 
 
 def disable() -> None:
-    """Compiles everything anew, and keeps nothing, in this process."""
+    """Turns the cache off in this process: everything is compiled again."""
     jax.config.update("jax_enable_compilation_cache", False)
 
 
 def folder() -> pathlib.Path:
-    """Returns the folder, ``jnas/xla`` in XDG_CACHE_HOME or in the system's caches.
+    """Returns the cache folder: ``jnas/xla`` in XDG_CACHE_HOME or the system's cache.
 
-    These are ~/Library/Caches on macOS, LOCALAPPDATA on Windows, ~/.cache elsewhere.
+    The latter is ~/Library/Caches on macOS, LOCALAPPDATA on Windows, else ~/.cache.
 
     Raises:
       RuntimeError: the user has no home folder.
@@ -63,13 +63,13 @@ def folder() -> pathlib.Path:
 
 
 def prune(path: pathlib.Path, max_bytes: int) -> None:
-    """Removes the entries that were used longest ago, until the rest is small enough.
+    """Removes the least recently used entries until the rest fits max_bytes.
 
     Args:
-      path: the folder.
-      max_bytes: of all entries together.
+      path: the cache folder.
+      max_bytes: largest total size of the entries.
     """
-    # JAX's own limit needs filelock, which is not among its requirements
+    # JAX's own size limit needs filelock, which JAX does not install
     found = [(entry, entry.stat()) for entry in path.glob("*-cache")]
     total = sum(stat.st_size for _, stat in found)
     found.sort(key=lambda pair: max(pair[1].st_atime, pair[1].st_mtime))

@@ -1,4 +1,4 @@
-"""A program as a phase of a run: resumed, told of every call, ended."""
+"""Runs a compiled program as a phase of a run: resumes it, and records every call."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from jnas.run import metrics as metrics_lib
 from jnas.run import phase as phase_lib
 from jnas.training import program as program_lib
 
-FREE = ("sums",)  # the metrics themselves are looked at
+FREE = ("sums",)  # not checked for NaN: the metrics themselves are checked
 
 
 def drive(
@@ -26,17 +26,20 @@ def drive(
     """Runs a program as a phase: from its checkpoint if there is one, to its end.
 
     Args:
-      phase: told after every call; metrics are written once an epoch.
-      program: what runs.
-      key: of the program.
+      phase: the phase, whose ``observe`` is called after every compiled call; metrics
+        are written once per epoch.
+      program: the program to run.
+      key: PRNG key of the program.
       splits: (images, labels) of each split, on the device.
-      describe: (state, metrics of the call) -> what was found so far.
-      begin: fresh state -> the state to begin with; None for the fresh one.
-      warn: an epoch's metrics -> what the user should know, or None; the first such
-        line is shown.
+      describe: (state, metrics of the call) -> the best architecture so far, for display.
+      begin: initial state -> the state to start from; None starts from the initial
+        one. Not called when the phase is resumed.
+      warn: an epoch's metrics -> a warning for the user, or None; only the first
+        warning is shown.
 
     Returns:
-      The last state, and the last epoch's metrics; over seeds, mean and deviation.
+      The last state, and the last epoch's metrics; over several seeds, their means and
+      standard deviations.
     """
     restored = phase.restore(jax.eval_shape(program.init, key))
     first, state = restored or (0, program.init(key))
@@ -46,7 +49,7 @@ def drive(
 
     def observe(step, state, metrics, epoch_ended):
         found = describe(state, metrics) if describe else metrics_lib.NOTHING
-        values = _seen(program, _over_seeds(program, metrics))
+        values = _available(program, _over_seeds(program, metrics))
         text = warn(values) if warn and epoch_ended and not warnings else None
         if text:
             warnings.append(text)
@@ -75,20 +78,20 @@ def drive(
 
 
 def first_broken(state: program_lib.State) -> int | None:
-    """Returns the first step, of any seed, that lost its numbers; None for none."""
+    """Returns the first step of any seed with a metric not finite; None without one."""
     steps = np.atleast_1d(jax.device_get(state.broken))
     return int(steps[steps > 0].min()) if steps.any() else None
 
 
-def _seen(program: program_lib.Program, values: dict) -> dict:
-    """Leaves out what is looked at between epochs and was not looked at yet."""
+def _available(program: program_lib.Program, values: dict) -> dict:
+    """Drops metrics of hooks that have not been evaluated yet, which are NaN."""
     own = [n for name in program.metrics for n in (name, f"{name}_sd")]
-    fetched = jax.device_get(values)  # in the order of the names
+    fetched = jax.device_get(values)  # sorted by name
     return {n: fetched[n] for n in values if n in own or not np.isnan(fetched[n])}
 
 
 def _over_seeds(program: program_lib.Program, metrics: dict) -> dict:
-    """Metrics in the program's order; over seeds, each mean, then each deviation."""
+    """Returns metrics in the program's order; over seeds, means, then deviations."""
     ordered = {name: metrics[name] for name in program.metrics} | metrics
     if program.num_seeds is None:
         return ordered

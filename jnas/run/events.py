@@ -1,4 +1,4 @@
-"""What TensorBoard shows, written without TensorFlow."""
+"""Writes TensorBoard event files without TensorFlow."""
 
 import math
 import os
@@ -15,14 +15,16 @@ _PICTURE_SECONDS = 10.0
 
 
 class Events:
-    """The event file of one process; it begins with the first event."""
+    """The event file of one process; created with the first event."""
 
     def __init__(self, workdir: pathlib.Path, *, step: int):
-        """Remembers where; older files' events beyond the step are dropped by readers.
+        """Stores where to write; creates no file yet.
+
+        Readers drop events beyond the step in the files of earlier processes.
 
         Args:
           workdir: an existing folder.
-          step: the global step from which the run goes on; 0 for the start.
+          step: the global step from which the run resumes; 0 for a new run.
         """
         self._workdir = workdir
         self._step = step
@@ -52,14 +54,14 @@ class Events:
     def cell(
         self, step: int, phase: str, text: str | None, picture: Callable[[], bytes]
     ) -> None:
-        """Writes a picture of the cell, where it is another than the last one.
+        """Writes a picture of the cell, if it differs from the last one written.
 
-        Not more often than every ten seconds: it takes longer than a small epoch.
+        At most once in ten seconds, since drawing takes longer than a small epoch.
 
         Args:
           step: the global step.
           phase: the phase's name.
-          text: the cell; two equal texts are one cell.
+          text: text form of the cell; equal texts mean equal cells.
           picture: () -> the bytes of a PNG file.
         """
         now = time.monotonic()
@@ -68,11 +70,11 @@ class Events:
             self._write(step, "image", f"{phase}/cell", picture())
 
     def flush(self, *, every: float = 0.0) -> None:
-        """Brings all events to disk.
+        """Writes all buffered events to disk.
 
         Args:
-          every: seconds since the last time; before they are over, nothing is done. It
-            takes milliseconds, where a small step takes one.
+          every: least number of seconds between two flushes; an earlier call does
+            nothing. A flush takes milliseconds, a small step takes one.
         """
         now = time.monotonic()
         if self._writer and now - self._flushed >= every:
@@ -81,14 +83,14 @@ class Events:
                 self._writer.flush()
 
     def close(self) -> None:
-        """Closes the file; more than once is allowed."""
+        """Closes the file; may be called more than once."""
         writer, self._writer = self._writer, None
         if writer:
             with files.writing(self._workdir / "events"):
                 writer.close()
 
     def _write(self, step: int, kind: str, tag: str, *content: Any) -> None:
-        from tensorboardX import summary  # late: it costs a tenth of a second
+        from tensorboardX import summary  # imported late: it takes a tenth of a second
 
         make = {"image": _picture}.get(kind) or getattr(summary, kind)
         self._put(step, summary=make(tag, *content))
@@ -114,7 +116,7 @@ class Events:
 
 
 def _picture(tag: str, png: bytes) -> Any:
-    """A summary of a PNG; its size stands in the bytes after the signature."""
+    """Returns a summary of a PNG, whose size is in the bytes after the signature."""
     from tensorboardX.proto import summary_pb2
 
     width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))

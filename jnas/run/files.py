@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and the one error of a run."""
+"""Atomic writes of files, and RunError, the error of a run."""
 
 import contextlib
 import json
@@ -11,15 +11,15 @@ from typing import Any
 
 
 class RunError(ValueError):
-    """A workdir, checkpoint or lock that a run cannot go on with; one line."""
+    """Raised for a workdir, checkpoint or lock that a run cannot use; one line."""
 
 
 def not_written(path: pathlib.Path, error: Exception) -> RunError:
-    """Returns the error of a write that failed, with the bytes that are free there.
+    """Returns the error of a failed write, with the free bytes of the disk.
 
     Args:
-      path: what was to be written; it need not exist.
-      error: what went wrong.
+      path: the file or folder to be written; it need not exist.
+      error: the error of the failed write.
     """
     existing = path
     while not existing.exists():
@@ -28,19 +28,19 @@ def not_written(path: pathlib.Path, error: Exception) -> RunError:
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
     return RunError(
         f"{path.name} must be written, got {reason!r} for {str(path)!r} with {free} "
-        "bytes free. Make room, then run the same line again."
+        "bytes free. Free disk space, then run the same command again."
     )
 
 
 @contextlib.contextmanager
 def writing(path: pathlib.Path) -> Iterator[None]:
-    """Turns the failure of a write into one line.
+    """Turns an OSError while writing, such as a full disk, into a RunError.
 
     Args:
-      path: what is written.
+      path: the file that is written.
 
     Raises:
-      RunError: an OSError came, as of a full disk.
+      RunError: an OSError was raised.
     """
     try:
         yield
@@ -49,7 +49,7 @@ def writing(path: pathlib.Path) -> Iterator[None]:
 
 
 def fsync_folder(folder: pathlib.Path) -> None:
-    """Waits until the names in a folder are on disk."""
+    """Waits until the entries of a folder are on disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -58,14 +58,14 @@ def fsync_folder(folder: pathlib.Path) -> None:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file so that a reader, or a crash, sees the old or the new one whole.
+    """Writes a file atomically: after a crash it is the old or the new one.
 
     Args:
-      path: the file; its folder exists.
-      text: all of its content, stored as UTF-8.
+      path: the file, in an existing folder.
+      text: its whole content, stored as UTF-8.
 
     Raises:
-      RunError: it could not be written.
+      RunError: the file could not be written.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
@@ -82,27 +82,27 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def check_output(name: str, path: str) -> None:
-    """Refuses a file that cannot be written, before what it is to hold is computed.
+    """Checks that an output file can be written, before its content is computed.
 
     Args:
-      name: of the flag.
-      path: what the user wrote.
+      name: name of the flag.
+      path: the path that the user gave.
 
     Raises:
-      ValueError: a folder, or a file in a folder that is missing or not writable.
+      ValueError: the path is a folder, or its folder is missing or not writable.
     """
     folder = os.path.dirname(path) or "."
     if not path or os.path.isdir(path) or not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(
             f"{name} must be a file in an existing folder, got {path!r}. "
-            "Make the folder first."
+            "Create the folder first."
         )
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes ``plain(value)`` as indented JSON, whole or not at all."""
+    """Writes ``plain(value)`` as indented JSON, atomically."""
     text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)
-    # JSON's own escape stands for what UTF-8 cannot hold: bytes of a file's odd name
+    # JSON escapes what UTF-8 cannot store, such as undecodable bytes of a file name
     write_text(path, text.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
@@ -110,7 +110,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     """Reads a JSON object.
 
     Raises:
-      RunError: the file is no JSON object.
+      RunError: the file does not contain a JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -128,17 +128,17 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Turns a value into what JSON can hold.
+    """Converts a value to JSON types.
 
-    Arrays become numbers and lists, tuples become lists, and a NaN or an infinity
-    becomes None, since JSON has neither.
+    Arrays become numbers and lists, tuples become lists, and NaN and infinity become
+    None, since JSON has neither.
 
     Args:
       value: None, booleans, numbers, strings, arrays, and lists, tuples and mappings
         of them.
 
     Raises:
-      TypeError: anything else.
+      TypeError: the value has another type.
     """
     if hasattr(value, "tolist"):  # numpy and JAX, scalars and arrays
         value = value.tolist()

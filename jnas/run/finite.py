@@ -1,4 +1,4 @@
-"""Numbers that went wrong, found before they are saved."""
+"""Finds NaN and infinity in metrics and states before they are saved."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -12,11 +12,11 @@ from jnas.run import files
 
 
 class Diverged(files.RunError):
-    """A NaN or an infinity where a run must have numbers; one line."""
+    """Raised for NaN or infinity in a run's metrics or state; one line."""
 
 
 def bad_metrics(values: Mapping[str, float], names: Collection[str]) -> list[str]:
-    """Says which of the named metrics are not finite, as "NaN in train_loss"."""
+    """Lists the named metrics that are not finite, as "NaN in train_loss"."""
     return [
         f"{_kind(values[name])} in {name}"
         for name in names
@@ -25,15 +25,15 @@ def bad_metrics(values: Mapping[str, float], names: Collection[str]) -> list[str
 
 
 def bad_leaves(state: Any, *, free: Collection[str] = ()) -> list[str]:
-    """Says which arrays of a state are not finite, as "NaN in state.logits".
+    """Lists the arrays of a state that are not finite, as "NaN in state.logits".
 
     Args:
-      state: a pytree of arrays; integers, booleans and keys are left alone.
-      free: names of leaves, or of the trees above them, such as "inner.watched", that
-        may hold anything.
+      state: a pytree of arrays; integers, booleans and keys are not checked.
+      free: names of leaves, or of subtrees such as "inner.watched", that are not
+        checked.
 
     Returns:
-      What is wrong, optimisers' arrays last: they follow the others.
+      One text per array; optimiser states come last, since they are not the cause.
     """
     found = {}
     for path, leaf in jax.tree.leaves_with_path(state):

@@ -1,4 +1,4 @@
-"""What may be a run's folder: looked at before anything is read or written."""
+"""Checks that a folder can be the workdir of a run, before anything is written."""
 
 import os
 import pathlib
@@ -22,17 +22,17 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def check(workdir: str | os.PathLike) -> None:
-    """Refuses at once a workdir that ``open_run`` would refuse later.
+    """Raises the errors of ``open_run`` about the workdir, without opening the run.
 
-    A launcher calls it before it reads plugins and data, which can take long. It makes
-    nothing and holds nothing: ``open_run`` looks again.
+    A launcher calls it before it reads plugins and data, which can take long. It
+    creates no folder and takes no lock; ``open_run`` checks again.
 
     Args:
       workdir: as for ``open_run``.
 
     Raises:
-      RunError: no folder can be had there, another process has it, or it holds files
-        of others.
+      RunError: the folder cannot be created or written, another process uses it, or it
+        holds files but no run.
     """
     folder = _named(workdir)
     if os.path.isdir(folder):
@@ -40,21 +40,21 @@ def check(workdir: str | os.PathLike) -> None:
         return
     above = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
     if not os.path.isdir(above) or not os.access(above, os.W_OK | os.X_OK):
-        raise _unfit(workdir, f"{str(above)!r}, in which none can be made,")
+        raise _unfit(workdir, f"{str(above)!r}, in which none can be created, for")
 
 
 def make(workdir: str | os.PathLike) -> pathlib.Path:
-    """Makes the folder of a run, where it is missing.
+    """Creates the folder of a run if it is missing, and checks it.
 
     Args:
-      workdir: what the user wrote; ``..`` in it is resolved first, so that no folder on
-        the way is made.
+      workdir: the path that the user gave. Any ``..`` is resolved first, so that the
+        folders before it are not created.
 
     Returns:
-      The folder: it can be written, and holds nothing or a run.
+      The folder: it can be written, and holds a run or none of a run's files.
 
     Raises:
-      RunError: no such folder can be had there, or it holds files of others.
+      RunError: the folder cannot be created or written, or holds files but no run.
     """
     folder = _named(workdir)
     try:
@@ -83,7 +83,7 @@ def make(workdir: str | os.PathLike) -> pathlib.Path:
 
 
 def _named(workdir: str | os.PathLike) -> pathlib.Path:
-    """Returns the path that a user wrote, without ``~`` and ``..``."""
+    """Returns the path that a user gave, with ``~`` and ``..`` resolved."""
     text = os.fspath(workdir)
     if not text.strip() or _UNPRINTABLE.search(text):
         raise files.RunError(

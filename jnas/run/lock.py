@@ -1,4 +1,4 @@
-"""One process a workdir."""
+"""The lock of a workdir: only one process at a time uses it."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ NAME = ".lock"
 
 
 def check_free(workdir: pathlib.Path) -> None:
-    """Says at once who has a workdir; takes nothing.
+    """Checks that no process holds the lock of a workdir; does not take it.
 
     Args:
       workdir: an existing folder.
@@ -25,26 +25,27 @@ def check_free(workdir: pathlib.Path) -> None:
         return
     with path.open(encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two that look both may
+            # shared, so that two processes can check at the same time
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise _held(workdir) from error
 
 
 class Lock:
-    """An exclusive lock on ``<workdir>/.lock``, held until ``release`` or death.
+    """An exclusive lock on ``<workdir>/.lock``, held until ``release`` or process end.
 
-    The kernel drops it when the holder dies, however it dies, so that there is no stale
-    lock to remove. The file itself stays, and tells who holds it.
+    The kernel releases it whenever the process ends, even if it is killed, so there is
+    never a stale lock to remove. The file remains; it names the holder.
     """
 
     def __init__(self, workdir: pathlib.Path):
-        """Takes the lock, or says at once who has it.
+        """Takes the lock; raises at once if another process holds it.
 
         Args:
           workdir: an existing folder.
 
         Raises:
-          RunError: another process holds it, or the file system has no locks.
+          RunError: another process holds the lock, or the file system has no locks.
         """
         path = workdir / NAME
         self._file = path.open("a+", encoding="utf-8")
@@ -64,7 +65,7 @@ class Lock:
         self._file.flush()
 
     def release(self) -> None:
-        """Gives the lock back; more than once is allowed."""
+        """Releases the lock; may be called more than once."""
         self._file.close()
 
 
@@ -77,7 +78,7 @@ def _held(workdir: pathlib.Path) -> files.RunError:
 
 
 def _holder(path: pathlib.Path) -> str:
-    """Names the holder; waits a little for one that only just took the lock."""
+    """Returns who holds the lock; waits briefly for a holder to write its name."""
     for _ in range(10):
         pid, _, host = path.read_text(encoding="utf-8").strip().partition(" ")
         if pid and (host != socket.gethostname() or _alive(pid)):

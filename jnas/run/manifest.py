@@ -1,4 +1,4 @@
-"""What a folder holds, with a digest of every byte of it."""
+"""The manifest of a folder: sizes and SHA-256 digests of its files."""
 
 import hashlib
 import json
@@ -12,15 +12,15 @@ NAME = "MANIFEST.json"
 
 
 class Damaged(Exception):
-    """A folder that differs from its manifest.
+    """Raised for a folder that differs from its manifest.
 
     Attributes:
-      file: the name of the file at fault, relative to the folder.
-      reason: what is wrong with it.
+      file: the name of the damaged file, relative to the folder.
+      reason: how the file differs.
     """
 
     def __init__(self, file: str, reason: str):
-        """Keeps both."""
+        """Stores file and reason."""
         super().__init__(f"{file}: {reason}")
         self.file = file
         self.reason = reason
@@ -30,8 +30,8 @@ def write(folder: pathlib.Path, body: dict[str, Any]) -> None:
     """Flushes a folder to disk, then writes its manifest.
 
     Args:
-      folder: its files, at any depth, are listed with size and SHA-256.
-      body: what else the manifest says; JSON values.
+      folder: the folder; its files, at any depth, are listed with size and SHA-256.
+      body: further entries of the manifest; JSON values.
     """
     listing = {}
     for path in sorted(folder.rglob("*")):
@@ -45,16 +45,16 @@ def write(folder: pathlib.Path, body: dict[str, Any]) -> None:
 
 
 def amend(folder: pathlib.Path, **changes: Any) -> None:
-    """Replaces entries of a manifest's body; the other files stay as they are."""
+    """Replaces entries of a manifest's body; the other files are unchanged."""
     body = read(folder)
     files.write_text(folder / NAME, _encode(files.plain({**body, **changes})))
 
 
 def read(folder: pathlib.Path) -> dict[str, Any]:
-    """Reads a manifest and holds it against its own digest.
+    """Reads a manifest and checks it against its own digest.
 
     Raises:
-      Damaged: it is missing, or any byte of it has changed.
+      Damaged: the manifest is missing, or any byte of it has changed.
     """
     try:
         data = (folder / NAME).read_bytes()
@@ -64,14 +64,14 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     except OSError as error:
         raise Damaged(NAME, error.strerror or "unreadable") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Damaged(NAME, "is no manifest") from error
+        raise Damaged(NAME, "is not a manifest") from error
     if not same:
         raise Damaged(NAME, "differs from its own SHA-256")
     return body
 
 
 def verify(folder: pathlib.Path) -> dict[str, Any]:
-    """Holds every file of a folder against the manifest.
+    """Checks every file of a folder against the manifest.
 
     Returns:
       The manifest.
@@ -94,7 +94,7 @@ def verify(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _encode(body: dict[str, Any]) -> str:
-    """The one way to write a body, so that not even a space can change unseen."""
+    """Returns the only valid text of a body, so that any changed byte is detected."""
     text = json.dumps(body, sort_keys=True, indent=1)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return json.dumps({**body, "sha256": digest}, sort_keys=True, indent=1) + "\n"

@@ -1,4 +1,4 @@
-"""Figures on disk: one JSON object a line, and the same for TensorBoard."""
+"""Metrics on disk: JSON lines, and the same values for TensorBoard."""
 
 import io
 import json
@@ -14,19 +14,19 @@ from jnas.run import events as events_lib
 from jnas.run import files
 
 NAME, WEIGHTS = "metrics.jsonl", "weights.jsonl"
-_FLUSH_SECONDS = 5.0  # of TensorBoard's file, which is no part of a result
+_FLUSH_SECONDS = 5.0  # between flushes of TensorBoard's file
 _OWN = ("step", "phase", "best")
 
 
 class Found(NamedTuple):
-    """What a search has found so far, for people.
+    """The best architecture of a search so far, for display.
 
     Attributes:
-      best: the best cell in short.
-      text: the same in full; it tells two cells apart.
-      picture: () -> the same as the bytes of a PNG file.
+      best: short text of the best cell.
+      text: full text of the best cell; equal texts mean equal cells.
+      picture: () -> the best cell as the bytes of a PNG file.
       weights: cell -> edge -> operation -> mixing weight.
-      seed: whose weights they are, of several searches side by side.
+      seed: number of the seed that has these weights, of several seeds in one program.
     """
 
     best: str | None = None
@@ -46,15 +46,15 @@ def scalars(metrics: Mapping[str, Any]) -> dict[str, float | int]:
       metrics: name -> number or array of size one.
 
     Raises:
-      ValueError: a metric that is no number, or that is named like a line's own keys.
+      ValueError: a metric is no number, or has a reserved name: step, phase or best.
     """
     values = {}
-    fetched = jax.device_get(dict(metrics))  # in the order of the names; not the user's
+    fetched = jax.device_get(dict(metrics))  # device_get sorts by name
     for name in metrics:
         value = fetched[name]
         if name in _OWN:
             raise ValueError(
-                f"metric must have a name of its own, got {name!r}. Rename it."
+                f"metric must not be named {', '.join(_OWN)}, got {name!r}. Rename it."
             )
         number = value.item() if getattr(value, "size", 0) == 1 else value
         if not isinstance(number, int | float):
@@ -67,9 +67,9 @@ def scalars(metrics: Mapping[str, Any]) -> dict[str, float | int]:
 
 
 def read(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns the lines of a workdir's metrics, oldest first; a torn last one is left.
+    """Returns the lines of a workdir's metrics, oldest first.
 
-    A value that was NaN or infinite is None.
+    An incomplete last line is skipped. A value that was NaN or infinite is None.
     """
     path = workdir / NAME
     return _sound(path.read_bytes(), path) if path.exists() else []
@@ -79,14 +79,14 @@ class Lines:
     """A file of JSON lines, each with its ``step``; used by one process at a time."""
 
     def __init__(self, path: pathlib.Path, *, step: int):
-        """Opens the file for going on after a step.
+        """Opens the file to resume after a step.
 
-        A torn last line is cut, and so is what lies beyond the step: it will be written
-        again.
+        An incomplete last line and lines beyond the step are removed; the resumed run
+        writes them again.
 
         Args:
-          path: of the file; made with its first line.
-          step: the global step from which the run goes on; 0 for the start.
+          path: path of the file; created with its first line.
+          step: the global step from which the run resumes; 0 for a new run.
         """
         self._path = path
         self._file: io.TextIOWrapper | None = None
@@ -115,7 +115,7 @@ class Lines:
                 os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Closes the file; more than once is allowed."""
+        """Closes the file; may be called more than once."""
         file, self._file = self._file, None
         if file:
             with files.writing(self._path):
@@ -123,18 +123,18 @@ class Lines:
 
 
 class Metrics:
-    """The figures of one run: for programs, for TensorBoard, and the weights.
+    """The metrics of one run: metrics.jsonl, weights.jsonl and TensorBoard's file.
 
-    JSON has no NaN and no infinity: both are written as null, so that any reader can
-    read the file. TensorBoard gets them as they are.
+    JSON has no NaN and no infinity: both are written as null, so that every JSON
+    parser can read the file. TensorBoard gets them as they are.
     """
 
     def __init__(self, workdir: pathlib.Path, *, step: int):
-        """Opens metrics.jsonl and weights.jsonl for going on after a step.
+        """Opens metrics.jsonl and weights.jsonl to resume after a step.
 
         Args:
           workdir: an existing folder.
-          step: the global step from which the run goes on; 0 for the start.
+          step: the global step from which the run resumes; 0 for a new run.
         """
         self._lines = Lines(workdir / NAME, step=step)
         self._weights = Lines(workdir / WEIGHTS, step=step)
@@ -143,7 +143,7 @@ class Metrics:
 
     @property
     def num_lines(self) -> int:
-        """How many lines metrics.jsonl has."""
+        """The number of lines of metrics.jsonl."""
         return self._lines.num_lines
 
     def write(
@@ -153,13 +153,13 @@ class Metrics:
         values: Mapping[str, float | int],
         found: Found = NOTHING,
     ) -> None:
-        """Writes a line, flushed, and what TensorBoard shows.
+        """Writes a line, flushed, and the same values for TensorBoard.
 
         Args:
           step: the global step.
           phase: the phase's name.
-          values: of ``scalars``.
-          found: what a search has found so far.
+          values: metrics as from ``scalars``.
+          found: the best architecture so far.
         """
         line = {"step": step, "phase": phase, **files.plain(values)}
         self._lines.write(line if found.best is None else {**line, "best": found.best})
@@ -177,9 +177,9 @@ class Metrics:
         values: Mapping[str, float | int],
         found: Found = NOTHING,
     ) -> None:
-        """Writes for TensorBoard alone; the arguments are those of ``write``.
+        """Writes only for TensorBoard; the arguments are those of ``write``.
 
-        Only the first time with weights and picture, which take space.
+        Weights and picture, which take space, are written once for each line.
         """
         self._events.scalars(step, phase, values)
         if found.weights is not None and not self._shown:
@@ -196,7 +196,7 @@ class Metrics:
         self._events.flush()
 
     def close(self) -> None:
-        """Closes all files; more than once is allowed."""
+        """Closes all files; may be called more than once."""
         self._lines.close()
         self._weights.close()
         self._events.close()
@@ -207,7 +207,7 @@ def _encode(line: Mapping[str, Any]) -> str:
 
 
 def _sound(data: bytes, path: pathlib.Path) -> list[dict[str, Any]]:
-    """Parses the lines; one that has no step, as a torn last, is left out."""
+    """Parses the lines; skips damaged ones, such as an incomplete last line."""
     lines, damaged = [], []
     for number, raw in enumerate(data.splitlines(), start=1):
         try:
@@ -219,6 +219,6 @@ def _sound(data: bytes, path: pathlib.Path) -> list[dict[str, Any]]:
         else:
             lines.append(line)
     if damaged:
-        text = "%s: %d damaged lines are left out, the first is line %d"
+        text = "%s: skipped %d damaged lines, the first is line %d"
         logging.warning(text, path.name, len(damaged), damaged[0])
     return lines

@@ -1,4 +1,4 @@
-"""One phase of a run: its loop tells it every step, and it does the book-keeping."""
+"""A phase of a run: records metrics, saves checkpoints and handles signals."""
 
 import time
 from collections.abc import Collection, Mapping
@@ -11,17 +11,18 @@ from jnas.run import signals as signals_lib
 
 
 class Books(NamedTuple):
-    """What the phases of a run share.
+    """Objects shared by the phases of a run.
 
     Attributes:
-      checkpoints: where states go.
-      metrics: where numbers go.
-      progress: what the user sees.
-      signals: what the user wants.
-      results: phase -> its result, of the phases that ended.
-      latest: the checkpoint from which the run goes on, or None.
-      checkpoint_seconds: between two checkpoints, at most.
-      checkpoint_steps: between two checkpoints, at most; None for any number.
+      checkpoints: stores the states.
+      metrics: stores the metrics.
+      progress: displays the progress line.
+      signals: reports signals such as SIGTERM.
+      results: phase -> its result, for the finished phases.
+      latest: the checkpoint from which the run resumes; None for a new run.
+      checkpoint_seconds: largest number of seconds between two checkpoints.
+      checkpoint_steps: largest number of steps between two checkpoints; None disables
+        this limit.
     """
 
     checkpoints: checkpoint.Checkpoints
@@ -35,14 +36,14 @@ class Books(NamedTuple):
 
 
 class Phase:
-    """A part of a run with steps of its own: search, retrain, ...
+    """A phase of a run, such as search or retrain, which counts its own steps.
 
     Attributes:
-      name: its name.
-      num_steps: of the whole phase.
+      name: name of the phase.
+      num_steps: number of steps of the whole phase.
       start: the global step at its beginning.
-      result: what ``end`` was given, now or in an earlier process; else None.
-      seconds: that it took so far, in all processes.
+      result: the result given to ``end``, in this or an earlier process; None before.
+      seconds: duration of the phase so far, over all processes.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Phase:
         start: int,
         free: Collection[str] = (),
     ):
-        """Begins the phase, or finds that an earlier process ended it."""
+        """Begins the phase, unless an earlier process finished it."""
         self.name = name
         self._free = free
         self.num_steps = num_steps
@@ -73,25 +74,25 @@ class Phase:
         if self.result is None:
             books.progress.phase(name, num_steps, step=self._step, activity="compiling")
         else:
-            books.progress.say(f"{name}: ended in an earlier start")
+            books.progress.say(f"{name}: finished in an earlier process")
 
     @property
     def seconds(self) -> float:
-        """Seconds that the phase took so far, in all processes."""
+        """Duration of the phase so far, in seconds, over all processes."""
         return self._seconds_before + time.monotonic() - self._began
 
     def restore(self, abstract: Any) -> tuple[int, Any] | None:
-        """Reads back where an earlier process left this phase.
+        """Restores the state in which an earlier process left this phase.
 
         Args:
-          abstract: the state's tree of ``jax.ShapeDtypeStruct``, as ``jax.eval_shape``
-            of its ``init`` gives.
+          abstract: the state as a pytree of ``jax.ShapeDtypeStruct``, such as
+            ``jax.eval_shape(init, key)``.
 
         Returns:
-          (finished steps of the phase, state), or None where it begins.
+          (number of finished steps of the phase, state), or None if the phase is new.
 
         Raises:
-          RunError: the tree is not the saved one, or holds what cannot be saved.
+          RunError: the tree differs from the saved one, or cannot be saved.
         """
         checkpoint.arrays.check(abstract)
         self._restored = True
@@ -100,20 +101,20 @@ class Phase:
         state = self._books.checkpoints.load(self._books.latest.step, abstract)
         self._state = state
         self._books.progress.say(
-            f"{self.name}: goes on from step {self._step} of {self.num_steps}"
+            f"{self.name}: resumes from step {self._step} of {self.num_steps}"
         )
         return self._step, state
 
     def left(self, abstract: Any) -> Any:
-        """Reads back the last state of a phase that an earlier process ended.
+        """Restores the last state of a phase that an earlier process finished.
 
-        Only where no later phase has saved anything yet.
+        Works only until a later phase saves a checkpoint.
 
         Args:
-          abstract: as ``restore`` has it.
+          abstract: as for ``restore``.
 
         Raises:
-          RunError: the state is not there any more.
+          RunError: the newest checkpoint is not of this phase.
         """
         latest = self._books.latest
         if latest is None or latest.note.get("phase") != self.name:
@@ -124,7 +125,7 @@ class Phase:
         return self._books.checkpoints.load(latest.step, abstract)
 
     def say(self, text: str) -> None:
-        """Shows the user a line that stays."""
+        """Prints a line above the progress line."""
         self._books.progress.say(f"{self.name}: {text}")
 
     def observe(
@@ -138,26 +139,26 @@ class Phase:
         finite_metrics: Collection[str] = (),
         broken_step: int | None = None,
     ) -> None:
-        """Tells the phase that a compiled call is done; saves when it is time.
+        """Records a finished compiled call; saves a checkpoint when one is due.
 
         Args:
-          step: finished steps of the phase; grows, from 1 to ``num_steps``.
-          state: all that is needed to go on: a pytree of arrays. It may be donated
+          step: number of finished steps of the phase; increases, from 1 to
+            ``num_steps``.
+          state: the pytree of arrays from which the phase can resume. It may be donated
             afterwards.
           metrics: name -> number; fetched from the device here.
-          found: what a search has found so far.
-          record: False to show the metrics without writing them, as for a part of an
-            epoch.
-          finite_metrics: names of those that must be finite.
-          broken_step: the step of the phase at which one of them first was not, where
-            that is known better than by the call.
+          found: the best architecture so far.
+          record: False displays the metrics without writing them, as within an epoch.
+          finite_metrics: names of the metrics that must be finite.
+          broken_step: the first step of the phase at which such a metric was not
+            finite, if known; None means ``step``.
 
         Raises:
-          Interrupted: a signal came; the state is saved.
-          Diverged: one of the metrics, or of the arrays that were to be saved, is NaN
-            or infinite; nothing is saved.
+          Interrupted: a signal was received; the state is saved.
+          Diverged: one of these metrics, or an array to be saved, is NaN or infinite;
+            nothing is saved.
           RunError: a checkpoint could not be written.
-          ValueError: a wrong step or metric.
+          ValueError: the step or a metric is invalid.
         """
         self._check(step)
         books = self._books
@@ -179,32 +180,32 @@ class Phase:
             self._interrupt(signum)
 
     def suggest_steps(self, seconds: float = 5.0) -> int:
-        """Says how many steps the next compiled call should run.
+        """Returns how many steps the next compiled call should run.
 
-        1 while the pace is unknown; then as many as last about ``seconds``, at most
-        those that are left before the end, or before the next checkpoint by steps. It
-        changes only where it is off by a factor of two, so that a loop compiled for a
-        fixed length is compiled seldom.
+        1 until the speed is measured, then as many as take about ``seconds``, up to the
+        end of the phase or the next checkpoint by steps. The number changes only by a
+        factor of two or more, so that a loop compiled for a fixed length is rarely
+        compiled again.
 
         Args:
-          seconds: that a call should last. A signal is obeyed between two calls.
+          seconds: duration of a call. Signals are handled between two calls.
         """
         most = min(self.num_steps, self._next_save) - self._step
         return max(1, min(self._pace.suggest(seconds), most))
 
     def end(self, result: Mapping[str, Any]) -> None:
-        """Ends the phase; later processes find ``result`` and skip it.
+        """Finishes the phase; later processes read ``result`` and skip the phase.
 
         Args:
-          result: JSON values and arrays; kept in the checkpoint's manifest.
+          result: JSON values and arrays, stored in the checkpoint's manifest.
 
         Raises:
-          Interrupted: a signal came; the phase has ended and is saved.
+          Interrupted: a signal was received; the phase is finished and saved.
         """
         if self.result is not None:
             raise ValueError(
                 f"phase.end must be called once, got a second call for {self.name!r}. "
-                "Look at phase.result first."
+                "Call it only where phase.result is None."
             )
         books = self._books
         books.signals.deferred = True
@@ -222,19 +223,22 @@ class Phase:
 
     def _check(self, step: int) -> None:
         if self.result is not None or not self._restored:
-            what = "restore" if not self._restored else "result"
+            rule = "not be called for a finished phase"
+            todo = "Skip a phase whose result is set."
+            if not self._restored:
+                rule = "come after phase.restore"
+                todo = "Call phase.restore, and skip the finished steps."
             raise ValueError(
-                f"phase.observe must come after phase.{what} was looked at, got step "
-                f"{step} of {self.name!r}. Look, and skip what is done."
+                f"phase.observe must {rule}, got step {step} of {self.name!r}. {todo}"
             )
         if not self._step < step <= self.num_steps:
             raise ValueError(
                 f"step must be from {self._step + 1} to {self.num_steps}, got {step} "
-                f"in {self.name!r}. Count the finished steps of the phase."
+                f"in {self.name!r}. Pass the number of finished steps of the phase."
             )
 
     def _stop_diverged(self, bad: list[str], step: int) -> None:
-        """Ends a run that lost its numbers; names metrics and arrays, two of each."""
+        """Raises Diverged, naming up to two metrics and two arrays not finite."""
         leaves = finite.bad_leaves(self._state, free=self._free)
         shown = [*bad[:2], *leaves[:2]]
         more = len(bad) + len(leaves) - len(shown)
@@ -243,8 +247,8 @@ class Phase:
         advice = "Lower a learning rate."
         if saved:
             advice = (
-                "Lower a learning rate and go on with --allow_changed from the newest "
-                f"checkpoint: step {saved[-1]} of the whole run, finite."
+                "Lower a learning rate and resume with --allow_changed from the newest "
+                f"checkpoint, step {saved[-1]} of the whole run, which is finite."
             )
         raise finite.Diverged(
             f"{self.name} must stay finite, got {named} at step {step} of "
@@ -262,7 +266,7 @@ class Phase:
     def _save_end(self) -> None:
         """Adds the result to the checkpoint of this step, or saves one with it.
 
-        A phase without steps ends where the one before did: that state stays.
+        A phase that ran no step adds its result to the previous phase's checkpoint.
         """
         step = self.start + self._step
         checkpoints = self._books.checkpoints
@@ -287,7 +291,7 @@ class Phase:
         raise signals_lib.Interrupted(
             signum,
             f"stopped by {name} and saved at step {self._step} of {self.num_steps} of "
-            f"{self.name}; the same line again goes on",
+            f"{self.name}; run the same command again to resume",
         )
 
 

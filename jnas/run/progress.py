@@ -1,4 +1,4 @@
-"""A line that says where a run is, whatever the run is doing."""
+"""The progress line of a run, printed by a thread of its own."""
 
 import os
 import sys
@@ -8,23 +8,23 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-_TICK = 0.25  # seconds between two looks of the thread
-_QUIET, _SILENT = 5.0, 10.0  # not a terminal: at most, and at least, one line in that
+_TICK = 0.25  # seconds between two updates of the thread
+_QUIET, _SILENT = 5.0, 10.0  # not a terminal: shortest and longest time between lines
 
 
 class Progress:
-    """Shows phase, step, metrics, rate, time left and best cell on standard error.
+    """Prints phase, step, metrics, rate, time left and best cell on standard error.
 
-    A thread of its own prints, so that a line is there while XLA compiles or a compiled
-    call runs. On a terminal one line is rewritten; elsewhere plain lines are written,
-    at most one in 5 and at least one in 10 seconds. ``update`` only stores.
+    A thread prints the line, so that it is updated while XLA compiles or a compiled
+    call runs. A terminal has one line that is rewritten; elsewhere plain lines are
+    written, every 5 to 10 seconds. ``update`` only stores values.
     """
 
     def __init__(self, stream: TextIO | None = None):
         """Starts the thread; it prints nothing before the first phase.
 
         Args:
-          stream: standard error when None.
+          stream: where to print; None means standard error.
         """
         self._stream = stream or sys.stderr
         self._tty = self._stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -44,10 +44,10 @@ class Progress:
         """Begins a phase and prints its first line at once.
 
         Args:
-          name: "search", "retrain", ...
-          total: its number of steps.
-          step: steps that an earlier process did.
-          activity: as for ``activity``.
+          name: name of the phase, such as "search" or "retrain".
+          total: number of steps of the phase.
+          step: number of steps that earlier processes finished.
+          activity: text as for the method ``activity``.
         """
         with self._lock:
             self._name, self._total, self._step = name, total, step
@@ -59,7 +59,7 @@ class Progress:
             self._show()
 
     def activity(self, text: str) -> None:
-        """Says what is going on in the phase, as "compiling"; "" for its steps."""
+        """Displays an activity, such as "compiling"; "" removes it."""
         with self._lock:
             self._activity = text
             self._show()
@@ -67,12 +67,12 @@ class Progress:
     def update(
         self, step: int, metrics: Mapping[str, Any], best: str | None = None
     ) -> None:
-        """Tells how far the phase is.
+        """Stores the progress of the phase, for the next line.
 
         Args:
-          step: finished steps of the phase.
-          metrics: numbers; the first three are shown.
-          best: the best cell so far, in short.
+          step: number of finished steps of the phase.
+          metrics: name -> number; the first three are displayed.
+          best: short text of the best cell so far; None keeps the last.
         """
         with self._lock:
             self._step, self._metrics = step, metrics
@@ -82,18 +82,18 @@ class Progress:
             self._dirty = True
 
     def say(self, text: str) -> None:
-        """Prints a line that stays."""
+        """Prints a line above the progress line."""
         with self._lock:
             self._write(f"\r\x1b[K{text}\n" if self._tty else f"{text}\n")
 
     def done(self, text: str) -> None:
-        """Ends the phase with a line that stays; nothing more is shown of it."""
+        """Ends the phase's progress line, and prints a last line."""
         with self._lock:
             self._name = ""
             self.say(text)
 
     def close(self) -> None:
-        """Stops the thread and leaves the cursor on a line of its own."""
+        """Stops the thread, and moves the cursor to a new line."""
         if self._stop.is_set():
             return
         self._stop.set()
@@ -134,7 +134,7 @@ class Progress:
         return " | ".join(parts)
 
     def _rate(self) -> float:
-        """Steps a second over the last calls; the first, with its compile, is out."""
+        """Returns steps per second over the last calls, without the first."""
         if len(self._marks) < 2:
             return 0.0
         (began, first), (ended, last) = self._marks[0], self._marks[-1]
@@ -150,12 +150,12 @@ class Progress:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except (OSError, ValueError):  # closed, or its reader went away
+        except (OSError, ValueError):  # the stream is closed, or has lost its reader
             self._stop.set()
 
 
 def clock(seconds: float) -> str:
-    """Writes a time span as h:mm:ss, or m:ss below an hour.
+    """Formats a duration as h:mm:ss, or m:ss below an hour.
 
     Example:
       >>> clock(75.2), clock(3600)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: stop at a safe place; the second one stops at once."""
+"""Handles SIGTERM and SIGINT: the first stops after saving, the second at once."""
 
 import os
 import signal
@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_TWIN_SECONDS = 0.1  # wrappers pass Ctrl-C on to a child that the terminal told as well
+_TWIN_SECONDS = 0.1  # wrappers pass Ctrl-C on to a child that the terminal also signals
 
 
 class Interrupted(SystemExit):
-    """A run stopped by a signal; as a SystemExit it gives the right exit status.
+    """Raised to stop a run by a signal; a SystemExit with the usual exit status.
 
     Attributes:
       code: 143 for SIGTERM, 130 for SIGINT.
@@ -21,25 +21,26 @@ class Interrupted(SystemExit):
     """
 
     def __init__(self, signum: int, message: str = ""):
-        """Keeps the status that shells give to a process ended by the signal."""
+        """Sets the exit status that shells report for the signal."""
         super().__init__(128 + signum)
         name = signal.Signals(signum).name
-        self.message = message or f"stopped by {name}; the same line again goes on"
+        default = f"stopped by {name}; run the same command again to resume"
+        self.message = message or default
 
 
 class Signals:
-    """Turns the first signal into a wish, and sees to it that the wish is granted.
+    """Records the first signal for the loop, and ends a process that does not react.
 
-    While ``deferred`` is true the loop is expected to look at ``received`` and to stop
-    by itself. Otherwise, as while a program is compiled, Interrupted is raised wherever
-    the process is, for there is nothing to save. Python runs handlers only between
-    bytecodes, and a compile or a long call is none: so a second thread is woken by the
-    C handler, and ends the process after a second signal, or ``grace`` seconds after a
-    first that nobody saw.
+    While ``deferred`` is true, the loop calls ``pending`` and stops by itself.
+    Otherwise, as while a program is compiled, there is nothing to save, and Interrupted
+    is raised wherever the process is. Python runs signal handlers only between
+    bytecodes, not during a compilation or a long compiled call. So a second thread,
+    woken by the C handler, ends the process after a second signal, or ``grace`` seconds
+    after a first one without a reaction.
 
     Attributes:
-      deferred: whether the loop will look.
-      received: the first signal's number, or None.
+      deferred: whether the loop will call ``pending``.
+      received: number of the first signal, or None.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Signals:
         """Installs the handlers, in the main thread; elsewhere it does nothing.
 
         Args:
-          grace: seconds that the main thread has to see a signal.
+          grace: seconds that the main thread has to react to a signal.
           last_words: called before the process is ended by force.
         """
         self.deferred = False
@@ -71,13 +72,13 @@ class Signals:
         self._thread.start()
 
     def pending(self) -> int | None:
-        """Returns the signal to obey, if any; the caller saves and stops."""
+        """Returns the received signal, on which the caller saves and stops, or None."""
         if self.received is not None:
             self._seen.set()
         return self.received
 
     def close(self) -> None:
-        """Restores the handlers of before; more than once is allowed."""
+        """Restores the previous handlers; may be called more than once."""
         if not self._before:
             return
         for signum, handler in self._before.items():
@@ -93,12 +94,12 @@ class Signals:
         if self.received is None:
             self.received = signum
             if not self.deferred:
-                # Not yet seen: raised inside a finalizer, Python would drop it. Then
-                # the next call of the loop obeys, or the grace ends.
+                # Not marked as seen: Python drops exceptions raised in a finalizer.
+                # Then the loop's next call of pending stops, or the grace ends.
                 raise Interrupted(signum)
 
     def _watch(self) -> None:
-        """Ends the process where the main thread cannot; returns on ``close``."""
+        """Ends the process if the main thread does not; returns on ``close``."""
         first, deadline = None, 0.0
         while True:
             waits = first is not None and not self._seen.is_set()
@@ -109,7 +110,7 @@ class Signals:
                 data = self._read.recv(1)
             except TimeoutError:
                 if not self._seen.is_set():
-                    self._end(first, f"no safe place within {self._grace:g} s")
+                    self._end(first, f"no response within {self._grace:g} s")
                 continue
             if not data:
                 return

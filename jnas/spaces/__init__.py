@@ -1,4 +1,4 @@
-"""Search spaces: what an encoding, its weights and its genotype have in common."""
+"""Search spaces: conversions between encodings, mixing weights and genotypes."""
 
 from jnas.spaces import encoding, zoo
 from jnas.spaces.canonical import canonical, prune, representatives

@@ -1,10 +1,11 @@
-"""Which encodings are one graph: edges that do nothing, and a canonical form.
+"""Isomorphic cells: removes edges without effect, and computes a canonical form.
 
-Two cells are one graph where the same operations, with the same inputs and with
-parameters of their own, add up to the same outputs. So ``none`` is no edge, an edge
-that nothing reaches or that reaches no output is no edge, and ``skip_connect`` is its
-source itself; an operation that two nodes share is not two operations. Such cells train
-alike, up to the names of their parameters and the order of sums.
+Two encodings are isomorphic where they compute the same graph: the same operations,
+each with its own parameters, on the same inputs, summed to the same outputs. An edge
+with ``none``, one that no input reaches, or one that reaches no output is removed;
+``skip_connect`` is replaced by its source. One operation whose result two nodes use
+differs from two operations. Isomorphic cells are equivalent in training, up to the
+names of their parameters and the order of sums.
 """
 
 import itertools
@@ -20,21 +21,22 @@ from jnas.spaces import lookups
 
 IDENTITY = "skip_connect"
 
-Form = tuple  # of each cell: its operations, and the terms of each output
+Form = tuple  # for each cell: its operations, and the terms of each output
 
 
 def prune(space: cells.CellSpace, weights: types.Weights) -> types.Weights:
-    """Removes the edges that cannot matter; may be jitted and vmapped.
+    """Removes the edges without effect on the output; may be jitted and vmapped.
 
-    An edge matters where its weights are not all on ``none``, where a path of such
-    edges leads to it from an input, and one from it to the cell's output.
+    An edge has an effect if it has weight on an operation other than ``none``, and if a
+    path of such edges leads from an input to it and another from it to the cell's
+    output.
 
     Args:
-      space: of the cells.
+      space: the space of the cells.
       weights: f32[C, E, O].
 
     Returns:
-      f32[C, E, O], with zeros on ``none`` and on edges that do not matter.
+      f32[C, E, O], with zeros on ``none`` and on edges without effect.
     """
     num_cells = len(space.cells)
     named = ~space.where(lookups.NONE)
@@ -53,14 +55,14 @@ def prune(space: cells.CellSpace, weights: types.Weights) -> types.Weights:
 
 
 def canonical(space: cells.CellSpace, encoding: types.Encoding) -> Form:
-    """Returns a form that encodings share exactly if they are one graph; on the host.
+    """Returns a form that is equal exactly for isomorphic encodings; on the host.
 
     The value of a state is a multiset of terms: the cell's inputs (-1, -2) and the
     outputs of operations. Operations are numbered in the order that gives the smallest
-    form, so the form does not depend on where in the cell they stand.
+    form, so the form does not depend on their positions in the cell.
 
     Args:
-      space: of the cells.
+      space: the space of the encoding.
       encoding: i32[G].
 
     Returns:
@@ -68,7 +70,7 @@ def canonical(space: cells.CellSpace, encoding: types.Encoding) -> Form:
       ...). Hashable.
 
     Raises:
-      ValueError: the encoding has another length, or a gene is out of its range.
+      ValueError: the encoding has a wrong length, or a gene is out of its range.
 
     Example:
       >>> from jnas.spaces import zoo
@@ -76,7 +78,7 @@ def canonical(space: cells.CellSpace, encoding: types.Encoding) -> Form:
       >>> direct = canonical(space, [0, 0, 0, 3, 0, 0])  # a 3x3 convolution
       >>> direct
       (((('nor_conv_3x3', (-1,)),), ((0,),)),)
-      >>> direct == canonical(space, [3, 0, 1, 0, 0, 1])  # and two skips
+      >>> direct == canonical(space, [3, 0, 1, 0, 0, 1])  # the same and two skips
       True
     """
     genotype = space.genotype(encoding)
@@ -84,23 +86,23 @@ def canonical(space: cells.CellSpace, encoding: types.Encoding) -> Form:
 
 
 def representatives(space: cells.CellSpace) -> np.ndarray:
-    """Numbers the first of the encodings that are one graph with each; on the host.
+    """Returns for each encoding the index of its first isomorphic one; on the host.
 
     Args:
-      space: of at most a million encodings.
+      space: a space of at most a million encodings.
 
     Returns:
-      i32[N], N the number of encodings in the order of ``encoding.index``; row n holds
-      the least number whose encoding is one graph with that of n.
+      i32[N] over all N encodings in the order of ``encoding.index``; entry n is the
+      smallest index whose encoding is isomorphic to encoding n.
 
     Raises:
-      ValueError: the space is larger.
+      ValueError: the space has more than a million encodings.
     """
     count = space.num_architectures
     if count > 1_000_000:
         raise ValueError(
             f"space must have at most 1000000 encodings to be listed, got {count}. "
-            "Use canonical on those you have."
+            "Call canonical on single encodings instead."
         )
     first: dict[Form, int] = {}
     rows = np.empty(count, np.int32)
@@ -129,7 +131,7 @@ def _values(space: cells.CellSpace, cell) -> tuple[list, list]:
         value = states[source]
         if name == lookups.NONE or not value:
             continue
-        # beside two inputs a cell may halve the image, where a skip has parameters
+        # a cell with two inputs may halve the image, and then a skip has parameters
         if name != IDENTITY or (space.num_inputs == 2 and source < 2):
             operations.append((name, value))
             value = (len(operations) - 1,)
@@ -138,7 +140,7 @@ def _values(space: cells.CellSpace, cell) -> tuple[list, list]:
 
 
 def _reaching(operations: list, outputs: list) -> set[int]:
-    """Numbers the operations from which an output can be reached."""
+    """Returns the numbers of the operations that an output depends on."""
     live: set[int] = set()
     todo = [term for value in outputs for term in value]
     while todo:
@@ -152,8 +154,8 @@ def _reaching(operations: list, outputs: list) -> set[int]:
 def _orders(operations: list, live: list[int]) -> Iterator[list[int]]:
     """Yields the orders of operations that may give the smallest form.
 
-    Operations whose whole past looks different are told apart by it; only those that
-    look alike are permuted.
+    Operations are sorted by the expression that computes their input; only those with
+    equal expressions are permuted.
     """
 
     def past(term):

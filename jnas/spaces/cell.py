@@ -1,7 +1,7 @@
-"""CellSpace: cells of nodes that each add up chosen inputs through chosen operations.
+"""CellSpace: spaces of cells, whose nodes sum operations applied to earlier states.
 
-The arrows between the three forms of an architecture are look-ups in the tables of
-``lookups.py``, so that they compile to a few gathers whatever the space.
+Conversions between encoding, mixing weights and genotype are look-ups in the tables of
+``lookups.py``, so that they compile to a few gathers in every space.
 """
 
 import dataclasses
@@ -25,24 +25,24 @@ from jnas.spaces import lookups as lookup_tables
 class CellSpace:
     """A space of cells.
 
-    State 0 (and 1) is the cell's input; each node is one state more, and may take all
-    states before it. With ``num_kept=k`` a node keeps k inputs: one gene names the
-    subset, in lexicographic order, and is left out where there is only one; then one
-    gene for each kept input names its operation, ``none`` excepted. With
-    ``num_kept=None`` every edge is kept and its gene may also say ``none``.
+    State 0 (and 1) is the cell's input; each node adds one state, computed from any of
+    the earlier states. With ``num_kept=k`` a node keeps k inputs: one gene selects the
+    subset, in lexicographic order, and is left out where only one subset exists; then
+    one gene for each kept input selects its operation, ``none`` excluded. With
+    ``num_kept=None`` every edge is kept and its gene may also select ``none``.
 
     Attributes:
-      name: the space's name, which its genotypes carry.
+      name: the space's name, written into its genotypes.
       cells: the names of the cells.
       num_inputs: 1 or 2.
       num_nodes: the number of intermediate nodes.
-      candidates: the names of the operations of every edge; or, where they differ, of
-        each cell's each edge, equally many.
-      num_kept: the number of inputs that a node keeps; None keeps them all.
-      concat: the states that make the cell's output.
+      candidates: the names of the operations, the same on every edge; or [C][E] tuples
+        of names, equally many on each edge.
+      num_kept: the number of inputs that a node keeps; None keeps all.
+      concat: the nodes that are concatenated to the cell's output.
 
     Raises:
-      ValueError: a field breaks a rule.
+      ValueError: a field breaks one of these rules.
 
     Example:
       >>> space = CellSpace("mine", ("cell",), 1, 2, ("none", "conv"), None, (2,))
@@ -82,18 +82,18 @@ class CellSpace:
         """Returns the space with other candidates, the same on every edge.
 
         Args:
-          names: of the operations; ``none`` may be among them.
+          names: names of the operations; may include ``none``.
 
         Raises:
-          ValueError: a rule of the class is broken.
+          ValueError: the names break a rule of the class.
         """
         return dataclasses.replace(self, candidates=tuple(names))
 
     def without_none(self) -> "CellSpace":
         """Returns the space without the candidate ``none``.
 
-        Where nodes choose their inputs its encodings are the same: ``none`` takes part
-        in the softmax alone.
+        Where ``num_kept`` is set, the encodings stay the same: ``none`` is no value of
+        a gene, it only takes part in the softmax.
         """
         lists = tuple(
             tuple(tuple(n for n in names if n != lookup_tables.NONE) for names in edges)
@@ -118,7 +118,7 @@ class CellSpace:
         return self._lists[cell][edge]
 
     def where(self, name: str) -> np.ndarray:
-        """Returns bool[C, E, O]: where an operation stands among the candidates."""
+        """Returns bool[C, E, O], true where the candidate is the named operation."""
         return np.array(
             [[[n == name for n in names] for names in edges] for edges in self._lists]
         )
@@ -135,11 +135,11 @@ class CellSpace:
 
     @property
     def num_architectures(self) -> int:
-        """The number of encodings, no two of which have the same genotype."""
+        """The number of encodings; each has a genotype of its own."""
         return math.prod(self.sizes)
 
     def weights(self, encoding: types.Encoding) -> types.Weights:
-        """Turns an encoding into mixing weights; may be jitted and vmapped.
+        """Converts an encoding to mixing weights; may be jitted and vmapped.
 
         Args:
           encoding: i32[G].
@@ -159,10 +159,11 @@ class CellSpace:
         """Derives an architecture as DARTS does; may be jitted and vmapped.
 
         The softmax runs over all candidates. Each node keeps the ``num_kept`` edges
-        whose best operation other than ``none`` weighs most, and on each that
-        operation: ``none`` is never derived, yet it weakens its edge. Ties keep the
-        lower edge and the lower operation. With ``num_kept=None`` each edge keeps its
-        largest logit, be it ``none``.
+        whose best operation other than ``none`` has the largest weight, and on each
+        edge that operation: ``none`` is never selected, but its share of the softmax
+        lowers the edge's rank. Ties keep the lower edge and the lower operation. With
+        ``num_kept=None`` each edge keeps the operation of its largest logit, including
+        ``none``.
 
         Args:
           logits: f32[C, E, O].
@@ -176,10 +177,10 @@ class CellSpace:
         return self.strongest(jax.nn.log_softmax(logits, axis=-1))
 
     def strongest(self, scores: types.Array) -> types.Encoding:
-        """Derives an architecture from scores that are compared as they are.
+        """Derives an architecture from scores, without a softmax.
 
-        For methods whose scores are no softmax of logits: a product with edge weights,
-        sigmoids, accuracies. Otherwise as ``discretize``.
+        For methods whose scores are not softmax weights: products with edge weights,
+        sigmoids, accuracies. The rules are those of ``discretize``.
 
         Args:
           scores: f32[C, E, O].
@@ -192,7 +193,7 @@ class CellSpace:
         rows = jnp.take_along_axis(rows, jnp.asarray(tables.values), axis=1)
         best = jnp.argmax(rows, axis=1).astype(jnp.int32)
         kept = _strongest_edges(jnp.max(rows, axis=1), tables)
-        # A choice's one subset that is all kept comes before the missing ones' -1.
+        # argmax takes the first: the kept subset comes before the padding with -1.
         chosen = jnp.all(kept[tables.subsets], axis=2)
         subsets = jnp.argmax(chosen, axis=1).astype(jnp.int32)
         edges = jnp.asarray(tables.subsets)[np.arange(len(subsets)), subsets]
@@ -201,13 +202,13 @@ class CellSpace:
         return genes.at[tables.operations].set(best[edges])[:-1]
 
     def genotype(self, encoding: types.Encoding) -> genotypes.Genotype:
-        """Writes an encoding in names; on the host.
+        """Converts an encoding to a genotype; on the host.
 
         Args:
           encoding: i32[G].
 
         Raises:
-          ValueError: the encoding has another length, or a gene is out of its range.
+          ValueError: the encoding has a wrong length, or a gene is out of its range.
         """
         number = encodings.index(encoding, self.sizes)  # checks every gene
         genes = np.append(encodings.from_index(number, self.sizes), 0)
@@ -223,19 +224,19 @@ class CellSpace:
         return genotypes.Genotype(self.name, tuple(zip(self.cells, cells, strict=True)))
 
     def encode(self, genotype: genotypes.Genotype) -> np.ndarray:
-        """Finds the encoding of a genotype; on the host.
+        """Converts a genotype to its encoding; on the host.
 
-        The order of its edges does not matter, nor does the space that it names: any
-        space that has its cells can hold it.
+        Neither the order of edges nor the space named in the genotype matters: any
+        space that contains its cells can encode it.
 
         Args:
-          genotype: what to encode.
+          genotype: the genotype to encode.
 
         Returns:
           i32[G].
 
         Raises:
-          GenotypeError: the space has no such cells.
+          GenotypeError: the space does not contain the genotype's cells.
         """
         names = tuple(name for name, _ in genotype.cells)
         _accept(names == self.cells, "cells", f"be {self.cells}", names)
@@ -260,7 +261,7 @@ class CellSpace:
 
     @functools.cached_property
     def lookups(self) -> lookup_tables.Tables:
-        """The arrays that say which gene decides which edge."""
+        """The arrays that map genes to edges and operations."""
         return lookup_tables.build(self.cells, self.edges, self._lists, self.num_kept)
 
     def _read(self, index: int, cell: genotypes.Cell) -> dict[int, int]:
@@ -296,7 +297,7 @@ class CellSpace:
 def _strongest_edges(
     strengths: types.Array, tables: lookup_tables.Tables
 ) -> types.Array:
-    """Marks the k strongest edges of each choice, ties going to the lower edge."""
+    """Marks the k edges of each choice with the largest scores; ties: lower edge."""
     order = np.arange(len(tables.choices))
     rivals = tables.choices[:, None] == tables.choices
     stronger = strengths > strengths[:, None]
@@ -313,7 +314,7 @@ def _check_names(name: Any, cells: Any) -> None:
 
 
 def _is_name(name: Any) -> bool:
-    """True for a name that a genotype may carry."""
+    """True for a name that is allowed in a genotype."""
     return (
         isinstance(name, str)
         and name.isprintable()
@@ -378,7 +379,7 @@ def _accept(condition: bool, name: str, rule: str, value: Any) -> None:
     if not condition:
         raise genotypes.GenotypeError(
             f"{name} must {rule}, got {reprlib.repr(value)}. "
-            "Use a space that holds this genotype."
+            "Use a space that contains this genotype."
         )
 
 

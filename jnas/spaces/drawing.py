@@ -1,8 +1,8 @@
-"""Draws a genotype as SVG, with nothing but text.
+"""Draws a genotype as SVG, without any drawing library.
 
-Every edge has a row of its own: it leaves its source, bends to its row and runs
-straight through its label into its target, so labels cannot overlap however many edges
-join the same two states.
+Every edge has its own row: it leaves its source, bends to its row and runs straight
+through its label to its target, so labels never overlap, even where several edges join
+the same two states.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ _COLOURS = 6
 
 @dataclasses.dataclass(frozen=True)
 class _State:
-    """Where a state's box is: its left side, its middle, its width and height."""
+    """The box of a state: its left side x, its vertical middle y, width and height."""
 
     x: float
     y: float
@@ -58,17 +58,17 @@ class _State:
 
 
 def draw(genotype: genotypes.Genotype) -> str:
-    """Returns an SVG picture of all cells, one above the other.
+    """Returns an SVG picture of all cells, one below the other.
 
-    States are boxes from left to right; an edge carries its operation's name and the
-    colour of its source; grey lines lead to the cell's output; ``none`` is dashed. The
-    picture follows the reader's light or dark setting.
+    States are boxes from left to right; an edge is labelled with its operation and has
+    the colour of its source; grey lines lead to the cell's output; ``none`` is dashed.
+    The picture follows the viewer's light or dark setting.
 
     Args:
-      genotype: what to draw.
+      genotype: the genotype to draw.
 
     Returns:
-      The text of a file that stands alone.
+      The text of an SVG file that refers to no other file.
     """
     label = max(
         [len(name) for _, cell in genotype.cells for _, _, name in cell.edges] + [4]
@@ -100,10 +100,10 @@ def to_png(genotype: genotypes.Genotype, *, scale: float = 1.0) -> bytes:
     """Returns ``draw``'s picture as the bytes of a PNG file, in light colours.
 
     Args:
-      genotype: what to draw.
-      scale: pixels a unit of the drawing.
+      genotype: the genotype to draw.
+      scale: pixels per unit of the drawing.
     """
-    import vl_convert  # late: most runs draw SVG alone
+    import vl_convert  # imported late: most runs draw only SVG
 
     return vl_convert.svg_to_png(draw(genotype), scale=scale)
 
@@ -111,7 +111,7 @@ def to_png(genotype: genotypes.Genotype, *, scale: float = 1.0) -> bytes:
 def _cell(
     cell: genotypes.Cell, top: float, label_width: float
 ) -> tuple[list[str], float, float]:
-    """Draws a cell; returns its parts, its right side and its bottom."""
+    """Draws a cell; returns its SVG elements, its right side and its bottom."""
     states, bottom = _place(cell, top, label_width)
     out = _State(states[-1].right + _BEND, (top + bottom) / 2, _OUTPUT, bottom - top)
     lines = [
@@ -142,7 +142,7 @@ def _cell(
 def _place(
     cell: genotypes.Cell, top: float, label_width: float
 ) -> tuple[list[_State], float]:
-    """Gives each node the rows of its edges, below and right of the node before."""
+    """Places each node at the rows of its edges, below and right of the last node."""
     nodes = []
     x, y = _MARGIN + _INPUT + _BEND + 10.0, top
     for state in range(cell.num_inputs, cell.num_inputs + cell.num_nodes):

@@ -1,8 +1,8 @@
-"""What controllers do to encodings, of any space: functions of (key, sizes).
+"""Operations of controllers on encodings of any space: sample, mutate, cross over.
 
 An encoding is i32[G] with gene g in [0, sizes[g]); every value is valid, so nothing
-here repairs or rejects. ``sizes`` is a static tuple of positive integers. All but
-``index`` and ``from_index`` are pure, and may be jitted and vmapped.
+here repairs or rejects. ``sizes`` is a static tuple of positive integers. All functions
+but ``index`` and ``from_index`` may be jitted and vmapped.
 """
 
 import math
@@ -31,9 +31,9 @@ def sample(key: types.Key, sizes: Sizes) -> types.Encoding:
 
 
 def mutate(key: types.Key, encoding: types.Encoding, sizes: Sizes) -> types.Encoding:
-    """Gives one gene another value; gene and value are uniform.
+    """Changes one gene to another value; gene and value are drawn uniformly.
 
-    Genes that have only one value are never chosen.
+    Genes with only one value are never chosen.
 
     Args:
       key: consumed.
@@ -41,7 +41,7 @@ def mutate(key: types.Key, encoding: types.Encoding, sizes: Sizes) -> types.Enco
       sizes: the number of values of each gene.
 
     Returns:
-      i32[G], at distance 1.
+      i32[G], at Hamming distance 1.
 
     Raises:
       ValueError: every gene has only one value.
@@ -53,7 +53,7 @@ def mutate(key: types.Key, encoding: types.Encoding, sizes: Sizes) -> types.Enco
     if free.size == 0:
         raise ValueError(
             f"sizes must have a gene of two values or more, got {sizes}. "
-            "There is nothing to search."
+            "Use a space with a choice to search."
         )
     gene_key, value_key = jax.random.split(key)
     gene = jax.random.choice(gene_key, jnp.array(free, jnp.int32))
@@ -65,7 +65,7 @@ def mutate(key: types.Key, encoding: types.Encoding, sizes: Sizes) -> types.Enco
 def crossover(
     key: types.Key, first: types.Encoding, second: types.Encoding
 ) -> types.Encoding:
-    """Takes each gene from either parent with equal chance.
+    """Takes each gene from either parent with probability 1/2.
 
     Args:
       key: consumed.
@@ -81,7 +81,7 @@ def crossover(
 
 
 def neighbours(encoding: types.Encoding, sizes: Sizes) -> types.Array:
-    """Lists every encoding at distance 1, by gene and then by value.
+    """Returns every encoding at Hamming distance 1, ordered by gene, then by value.
 
     Args:
       encoding: i32[G].
@@ -111,17 +111,17 @@ def distance(first: types.Encoding, second: types.Encoding) -> types.Array:
 
 
 def index(encoding: types.Encoding, sizes: Sizes) -> int:
-    """Numbers an encoding in mixed radix, the first gene slowest; on the host.
+    """Returns an encoding's number in mixed radix, first gene slowest; on the host.
 
     Args:
       encoding: i32[G].
       sizes: the number of values of each gene.
 
     Returns:
-      A Python integer in [0, prod(sizes)), of any length.
+      A Python integer in [0, prod(sizes)), which may exceed 64 bits.
 
     Raises:
-      ValueError: the encoding has another length, or a gene is out of its range.
+      ValueError: the encoding has a wrong length, or a gene is out of its range.
 
     Example:
       >>> index([1, 0, 2], (2, 3, 4))
@@ -135,10 +135,10 @@ def index(encoding: types.Encoding, sizes: Sizes) -> int:
 
 
 def from_index(number: int, sizes: Sizes) -> np.ndarray:
-    """Returns the encoding of that ``index``; on the host.
+    """Returns the encoding whose ``index`` is ``number``; on the host.
 
     Args:
-      number: in [0, prod(sizes)).
+      number: an integer in [0, prod(sizes)).
       sizes: the number of values of each gene.
 
     Returns:
@@ -151,7 +151,7 @@ def from_index(number: int, sizes: Sizes) -> np.ndarray:
     if not 0 <= number < total:
         raise ValueError(
             f"index must be from 0 to {total - 1}, got {number}. "
-            "Count from 0 and stop before the product of the sizes."
+            "Use an index in this range."
         )
     genes = []
     for size in reversed(sizes):
@@ -168,6 +168,6 @@ def _genes(encoding: Sequence[int], sizes: Sizes) -> list[int]:
     if not ok:
         raise ValueError(
             f"encoding must have {len(sizes)} genes, each from 0 to its size - 1, "
-            f"got {genes}. The sizes are {sizes}."
+            f"got {genes}. Match the sizes {sizes}."
         )
     return genes

@@ -1,4 +1,4 @@
-"""The genotype: a cell written in names, and the rules that every genotype keeps."""
+"""The genotype: cells described by operation names, and the rules that they obey."""
 
 import dataclasses
 from typing import Any
@@ -8,16 +8,16 @@ MAX_NAME = 100
 
 
 class GenotypeError(ValueError):
-    """A genotype that breaks a rule; its message is one printable line."""
+    """Raised for a genotype that breaks a rule; its message is one printable line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One cell: what feeds each state, and which states are its output.
+    """One cell: its edges, and the states that are concatenated to its output.
 
     Attributes:
-      edges: (from, to, operation), in any order; two equal edges are two edges.
-      concat: the intermediate states joined into the output, in increasing order.
+      edges: (from, to, operation), in any order; duplicates count as two edges.
+      concat: the nodes that are concatenated to the output, in increasing order.
 
     Raises:
       GenotypeError: an edge or a state that breaks a rule.
@@ -39,12 +39,12 @@ class Cell:
 
     @property
     def num_inputs(self) -> int:
-        """1 where an edge goes to state 1, as in NAS-Bench-201, else 2."""
+        """1 where an edge leads to state 1, as in NAS-Bench-201, else 2."""
         return 1 if any(to == 1 for _, to, _ in self.edges) else 2
 
     @property
     def num_nodes(self) -> int:
-        """The number of intermediate nodes, up to the largest state named."""
+        """The number of nodes, up to the largest state in edges and concat."""
         largest = max([*self.concat, *(to for _, to, _ in self.edges)])
         return largest - self.num_inputs + 1
 
@@ -53,15 +53,16 @@ class Cell:
 class Genotype:
     """An architecture: the name of its space, and its cells by name.
 
-    Equality is that of the order written; compare ``canonical()`` forms where the
-    order of edges, which in papers is that of their strength, should not matter.
+    ``==`` depends on the order of edges, which in papers is that of their weights;
+    compare ``canonical()`` where the order should not matter.
 
     Attributes:
-      space: the name of the space that it was found in.
-      cells: (name, cell), in the space's order.
+      space: the name of the space in which the architecture was found.
+      cells: (name, cell) pairs, in the space's order.
 
     Raises:
-      GenotypeError: a name that is not printable, or no cell, or one named twice.
+      GenotypeError: a name is not printable, there is no cell, or two cells share a
+        name.
     """
 
     space: str
@@ -84,11 +85,11 @@ class Genotype:
         """Returns the cell of that name.
 
         Raises:
-          GenotypeError: there is none.
+          GenotypeError: there is no cell of that name.
         """
         cells = dict(self.cells)
         rule = f"be one of {_show(list(cells))}"
-        check(name in cells, "cell", rule, name, "Ask for a cell that it has.")
+        check(name in cells, "cell", rule, name, "Use one of these names.")
         return cells[name]
 
     def canonical(self) -> "Genotype":
@@ -132,7 +133,7 @@ def check_name(what: str, name: Any) -> None:
 
 
 class Plain(str):
-    """Text that an error message shows without quotes."""
+    """Text that is shown without quotes in an error message."""
 
 
 def check(
@@ -150,16 +151,16 @@ def error(name: str, rule: str, value: Any, todo: str = "Correct it.") -> Genoty
 
 
 def _show(value: Any) -> str:
-    """Returns the value in printable ASCII, the middle cut out where it is long."""
+    """Returns the value in printable ASCII, its middle left out where it is long."""
     try:
         text = ascii(value)[1:-1] if isinstance(value, Plain) else ascii(value)
-    except (ValueError, RecursionError):  # an int of more than 4300 digits, or a loop
+    except (ValueError, RecursionError):  # an int of over 4300 digits, or a cycle
         return "a value too long to show"
     return text if len(text) <= 80 else f"{text[:50]}...{text[-20:]}"
 
 
 def escape(text: str) -> str:
-    """Returns the text with what cannot be printed written as escapes."""
+    """Returns the text; unprintable characters are written as escapes."""
     return text if text.isprintable() else ascii(text)[1:-1]
 
 

@@ -1,4 +1,4 @@
-"""The text forms of a genotype: strict JSON, and the strings of two papers."""
+"""Text formats of a genotype: strict JSON, and the strings of two papers."""
 
 import json
 import os
@@ -43,7 +43,7 @@ _DARTS = re.compile(
 
 
 def to_json(genotype: Genotype) -> str:
-    """Returns the text of a ``genotype.json``, with one edge a line."""
+    """Returns the text of a ``genotype.json``, one edge per line."""
     cells = [
         f'  {json.dumps(name)}: {{\n   "edges": [{_lines(cell.edges)}],\n'
         f'   "concat": {json.dumps(cell.concat)}}}'
@@ -54,13 +54,13 @@ def to_json(genotype: Genotype) -> str:
 
 
 def from_json(text: str, *, operations: Collection[str] | None = None) -> Genotype:
-    """Reads the text of a ``genotype.json``, strictly.
+    """Parses the text of a ``genotype.json``, strictly.
 
-    Nothing is guessed, repaired or ignored: a key too many is an error too.
+    Nothing is guessed, repaired or ignored: an unknown key is an error too.
 
     Args:
       text: the file's text.
-      operations: the names an edge may carry; None means those of
+      operations: the allowed names of operations; None allows those of
         ``registry.OPERATIONS``, or any name while that registry is empty.
 
     Raises:
@@ -96,10 +96,10 @@ def load(
     """Reads a ``genotype.json``; see ``from_json``.
 
     Raises:
-      GenotypeError: there is no such file, or it breaks a rule of the format.
+      GenotypeError: the file cannot be read, or it breaks a rule of the format.
     """
     try:
-        if not os.path.isfile(path):  # opening a pipe would wait for ever
+        if not os.path.isfile(path):  # opening a pipe would block forever
             raise FileNotFoundError
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -114,7 +114,7 @@ def load(
 
 
 def save(path: str | os.PathLike, genotype: Genotype) -> None:
-    """Writes a ``genotype.json``; a reader sees the old file or the whole new one."""
+    """Writes a ``genotype.json`` atomically: readers see the old or the new file."""
     path = pathlib.Path(path)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -122,7 +122,7 @@ def save(path: str | os.PathLike, genotype: Genotype) -> None:
             file.write(to_json(genotype))
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's 0o600 would hide it from colleagues
+        os.chmod(temporary, 0o644)  # mkstemp's 0o600 would hide it from other users
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -133,7 +133,7 @@ def to_nasbench201(genotype: Genotype) -> str:
     """Returns NAS-Bench-201's string, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``.
 
     Raises:
-      GenotypeError: it is not one cell with each of the six edges once.
+      GenotypeError: the genotype is not one cell with each of the six edges once.
     """
     cells = [cell for _, cell in genotype.cells]
     operations = {edge[:2]: edge[2] for edge in cells[0].edges}
@@ -151,14 +151,14 @@ def to_nasbench201(genotype: Genotype) -> str:
 def from_nasbench201(
     string: str, *, operations: Collection[str] | None = None
 ) -> Genotype:
-    """Reads NAS-Bench-201's string; every edge is kept, those of ``none`` included.
+    """Parses NAS-Bench-201's string; every edge is kept, those of ``none`` included.
 
     Args:
-      string: the architecture.
-      operations: the names an edge may carry, as for ``from_json``.
+      string: the architecture as the benchmark writes it.
+      operations: the allowed names of operations, as for ``from_json``.
 
     Raises:
-      GenotypeError: the string has another form.
+      GenotypeError: the string has not this format.
 
     Example:
       >>> from_nasbench201("|a~0|+|b~0|c~1|+|d~0|e~1|f~2|",
@@ -180,13 +180,14 @@ def to_darts(genotype: Genotype) -> str:
     """Returns the string that the DARTS repository prints and reads.
 
     Raises:
-      GenotypeError: the cells are not normal and reduce, or a node has not two edges.
+      GenotypeError: the cells are not normal and reduce, or a node does not have two
+        edges.
     """
     names = [name for name, _ in genotype.cells]
     rules.check(names == ["normal", "reduce"], "cells", "be normal and reduce", names)
     parts = []
     for name, cell in genotype.cells:
-        edges = sorted(cell.edges, key=lambda edge: edge[1])  # stable: keeps strength
+        edges = sorted(cell.edges, key=lambda edge: edge[1])  # stable: keeps the order
         nodes = range(2, 2 + cell.num_nodes)
         ok = [to for _, to, _ in edges] == [node for node in nodes for _ in "ab"]
         rules.check(ok, f"{name} cell", "give each node two edges", cell.edges)
@@ -204,17 +205,17 @@ def to_darts(genotype: Genotype) -> str:
 def from_darts(
     text: str, *, space: str = "darts", operations: Collection[str] | None = None
 ) -> Genotype:
-    """Reads the string that the DARTS repository prints, without evaluating it.
+    """Parses the string that the DARTS repository prints, without evaluating it.
 
     Args:
       text: ``Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6),
-        reduce=[...], reduce_concat=range(2, 6))``, perhaps after ``NAME =``; two
-        entries a node, in the nodes' order.
+        reduce=[...], reduce_concat=range(2, 6))``, optionally after ``NAME =``; two
+        entries per node, in the order of the nodes.
       space: the name of the space.
-      operations: the names an edge may carry, as for ``from_json``.
+      operations: the allowed names of operations, as for ``from_json``.
 
     Raises:
-      GenotypeError: the text has another form.
+      GenotypeError: the text has not this format.
 
     Source: Liu et al., 2019, arXiv:1806.09055; its repository's ``genotypes.py``.
     """
@@ -236,7 +237,7 @@ def from_darts(
 
 
 def _parse(text: str) -> Any:
-    """Returns the JSON value, having refused what json.loads would let pass."""
+    """Returns the JSON value; raises also where json.loads would accept the text."""
     rules.check(isinstance(text, str), "genotype", "be text", text)
     size = len(text.encode("utf-8", "surrogatepass"))
     rule = f"be at most {MAX_BYTES} bytes"

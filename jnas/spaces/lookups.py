@@ -1,4 +1,4 @@
-"""The look-ups of a space of cells; the one place that knows the order of genes."""
+"""The look-up tables of a space of cells; they define the order of genes."""
 
 import itertools
 from collections.abc import Iterator
@@ -13,32 +13,33 @@ Candidates = tuple[tuple[tuple[str, ...], ...], ...]  # [C][E] tuples of names
 
 
 class Tables(NamedTuple):
-    """The look-ups of one space, over all its cells.
+    """The look-up tables of one space, over all its cells.
 
-    A *choice* keeps k of some edges: those of a node or, where every edge is kept, one
-    edge alone. T choices; V values of an operation's gene. A flat edge is
-    cell * E + edge. Place -1 is that of a gene that always is 0, after the last.
+    A *choice* keeps k of a group of edges: the edges into one node or, where every edge
+    is kept, a single edge. There are T choices; an operation's gene has V values. A
+    flat edge is cell * E + edge. Gene position -1 stands for a constant 0, appended
+    after the last gene.
     """
 
     names: tuple[str, ...]  # [G]
     sizes: tuple[int, ...]  # [G]
-    choices: np.ndarray  # i32[C * E]: the choice that an edge takes part in
-    subsets: np.ndarray  # i32[T, subsets, k]: the flat edges kept; -1 past the last
-    values: np.ndarray  # i32[C * E, V]: the candidate of each value of its gene
-    inputs: np.ndarray  # i32[T]: the place of the gene that names the subset
-    operations: np.ndarray  # i32[T, k]: the places of the genes of operations
+    choices: np.ndarray  # i32[C * E]: the choice that an edge belongs to
+    subsets: np.ndarray  # i32[T, subsets, k]: the flat edges kept; padded with -1
+    values: np.ndarray  # i32[C * E, V]: the candidate for each value of its gene
+    inputs: np.ndarray  # i32[T]: the position of the gene that selects the subset
+    operations: np.ndarray  # i32[T, k]: the positions of the genes of operations
 
 
 def build(
     cells: tuple[str, ...], edges: Edges, candidates: Candidates, num_kept: int | None
 ) -> Tables:
-    """Makes the tables of a space, whose fields have been checked.
+    """Builds the tables of a space whose fields have been checked.
 
     Args:
       cells: the names of the cells.
       edges: the edges of every cell, node after node.
-      candidates: the operations of each cell's each edge.
-      num_kept: the number of inputs that a node keeps; None keeps them all.
+      candidates: the operations of each edge of each cell.
+      num_kept: the number of inputs that a node keeps; None keeps all.
     """
     k = num_kept or 1
     values = [
@@ -72,7 +73,7 @@ def build(
 def _choices(
     cells: tuple[str, ...], edges: Edges, num_kept: int | None
 ) -> Iterator[tuple[str, list[str], list[int]]]:
-    """Yields each choice: the names of its genes, and the flat edges it is between."""
+    """Yields for each choice the names of its genes, and its flat edges."""
     for c, cell in enumerate(cells):
         first = c * len(edges)
         if num_kept is None:

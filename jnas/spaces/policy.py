@@ -1,4 +1,4 @@
-"""From the logits of a gradient search to those of a policy over genes."""
+"""Converts the logits of a gradient search to the logits of a policy over genes."""
 
 import jax
 import jax.numpy as jnp
@@ -9,22 +9,22 @@ from jnas.spaces import cell as cells
 
 
 def gene_logits(space: cells.CellSpace, logits: types.Logits) -> types.Array:
-    """Turns logits over edges and operations into log-probabilities of genes.
+    """Converts logits over edges and operations to log-probabilities of genes.
 
-    Where every edge is kept a gene is its edge's operation: log_softmax of its row.
-    Where a node keeps k inputs, the gene of the inputs has the strength of each subset,
-    the product of its edges' largest weights (``none`` weakens an edge and is no value,
-    as in ``discretize``), normalised; the gene of the i-th operation mixes the rows of
-    the edges that can stand there, each with the probability of the subsets that put it
-    there. The most probable value of an inputs' gene is the one that ``discretize``
-    takes.
+    Where every edge is kept, a gene selects the operation of its edge: log_softmax of
+    the edge's row. Where a node keeps k inputs, the probability of a subset of inputs
+    is proportional to the product of its edges' largest weights (``none`` lowers the
+    weights of its edge and is no value, as in ``discretize``). The gene of the i-th
+    operation mixes the rows of the edges that can be i-th, each with the probability of
+    the subsets in which it is. The most probable subset is the one that ``discretize``
+    selects.
 
     Args:
-      space: of the logits.
+      space: the space of the logits.
       logits: f32[C, E, O].
 
     Returns:
-      f32[G, V], V the most values of a gene; -inf where a gene has fewer.
+      f32[G, V], V the largest number of values of a gene; -inf where a gene has fewer.
     """
     tables, (c, e, o) = space.lookups, space.shape
     rows = jax.nn.log_softmax(jnp.asarray(logits).reshape(c * e, o), -1)

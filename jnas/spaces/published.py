@@ -1,4 +1,4 @@
-"""Published cells, shipped as data: what papers found, and what they counted."""
+"""Published genotypes, shipped as data, with their published parameter counts."""
 
 import functools
 import importlib.resources
@@ -27,26 +27,26 @@ def genotype(name: str) -> genotypes.Genotype:
       name: one of ``names()``.
 
     Raises:
-      KeyError: there is none of that name.
+      KeyError: there is no published genotype of that name.
     """
     entry = json.dumps(_genotypes()[name]["genotype"])
     return genotype_text.from_json(entry, operations=_data()["operations"])
 
 
 def published(name: str) -> dict[str, Any]:
-    """Returns what is known of a published genotype.
+    """Returns the source and the published counts of a genotype.
 
     Args:
       name: one of ``names()``.
 
     Returns:
-      ``source``, repository@commit:path; and where known, all of the CIFAR-10 network
-      of 36 features and 20 layers: ``parameters`` without the auxiliary head,
-      ``auxiliary``, that head's parameters, and ``macs``, the multiply-adds of
+      ``source``, repository@commit:path; and, where known, for the CIFAR-10 network of
+      36 features and 20 layers: ``parameters`` without the auxiliary head,
+      ``auxiliary``, the parameters of that head, and ``macs``, the multiply-adds of
       convolutions and linear layers.
 
     Raises:
-      KeyError: there is none of that name.
+      KeyError: there is no published genotype of that name.
     """
     entry = _genotypes()[name]
     return {key: value for key, value in entry.items() if key != "genotype"}
@@ -62,7 +62,7 @@ def candidates(space: str) -> tuple[tuple[tuple[str, ...], ...], ...]:
       [C][E] tuples of names, normal cell first.
 
     Raises:
-      KeyError: there is none of that name.
+      KeyError: there is no such space.
 
     Source: Zela et al., 2020, arXiv:1909.09656; its repository's ``spaces.py``.
     """
@@ -76,7 +76,7 @@ def _genotypes() -> registry.Registry:
 
 @functools.cache
 def _table(kind: str, key: str) -> registry.Registry:
-    """A registry, for the guesses of its look-ups that miss."""
+    """Returns the data as a registry, whose errors suggest the closest name."""
     table = registry.Registry(kind)
     for name, entry in _data()[key].items():
         table.register(entry, name=name)

@@ -32,9 +32,9 @@ def darts() -> cell.CellSpace:
 def nasbench201() -> cell.CellSpace:
     """Returns the NAS-Bench-201 space: one cell of six edges and five operations.
 
-    Genes are in the order of the benchmark's strings, so ``encoding.index`` counts its
-    15,625 cells with the string's first operation slowest. The benchmark's own
-    numbering is another.
+    Genes are in the order of the benchmark's strings, so ``encoding.index`` numbers its
+    15,625 cells with the string's first operation slowest. The benchmark's own numbers
+    differ.
 
     Source: Dong and Yang, 2020, arXiv:2001.00326, section 2.1.
     """
@@ -51,9 +51,9 @@ def nasbench201() -> cell.CellSpace:
 
 @registry.SPACES.register
 def tiny() -> cell.CellSpace:
-    """Returns a small relative of the DARTS space, for tests and first trials.
+    """Returns a small variant of the DARTS space, for tests and first trials.
 
-    Source: none; two nodes are the fewest that leave a choice of inputs.
+    Source: none; with fewer than two nodes there is no choice of inputs.
     """
     return _pair("tiny", 2, TINY)
 

@@ -1,1 +1,1 @@
-"""Training as one compiled program, and what it is made of."""
+"""Training as one compiled program: the program, optimisers, devices and timing."""

@@ -1,4 +1,4 @@
-"""How independent runs share devices: together, in turn, or divided among them."""
+"""Maps a function over seeds: by vmap, one after another, or over several devices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,27 +7,27 @@ import jax
 
 
 def together(function: Callable, states: Any) -> Any:
-    """Maps over seeds by ``jax.vmap``: all of them in each operation."""
+    """Maps over seeds by ``jax.vmap``: each operation runs for all seeds at once."""
     return jax.vmap(function)(states)
 
 
 def in_turn(function: Callable, states: Any) -> Any:
-    """Maps over seeds by ``jax.lax.map``: one run after another, in one's memory."""
+    """Maps over seeds by ``jax.lax.map``: one after another, in the memory of one."""
     return jax.lax.map(function, states)
 
 
 def default_over_runs() -> Callable:
     """Returns ``in_turn`` on CPU and ``together`` elsewhere."""
-    # On CPU vmap would make slow grouped convolutions of a user's plain nnx.Conv; of
-    # our own operations it is up to a third faster in small networks.
+    # On CPU, vmap turns a user's plain nnx.Conv into slow grouped convolutions. With
+    # jnas' own operations vmap is up to a third faster in small networks.
     return in_turn if jax.default_backend() == "cpu" else together
 
 
 def divided(function: Callable, states: Any) -> Any:
-    """Maps over seeds, a part of them on each of the process' devices.
+    """Maps over seeds, an equal share of them on each device of the process.
 
-    On each as ``default_over_runs`` says. All on one where the devices do not divide
-    the number of seeds.
+    Each device maps as ``default_over_runs`` does. One device runs all seeds where the
+    number of seeds is not a multiple of the number of devices.
     """
     form, devices = default_over_runs(), jax.local_devices()
     count = jax.tree.leaves(states)[0].shape[0]

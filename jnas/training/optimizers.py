@@ -1,7 +1,8 @@
 """The optimisers of the papers, as Optax chains with torch's order of operations.
 
-torch clips before it adds weight decay, and multiplies the whole velocity by the
-learning rate; its Adam adds L2 to the gradient, before the moments, which is not AdamW.
+torch clips gradients before it adds weight decay, and multiplies the whole velocity by
+the learning rate. Its Adam adds the L2 term to the gradient, before the moments; AdamW
+does not.
 """
 
 from collections.abc import Callable
@@ -17,18 +18,19 @@ from jnas import types
 def cosine_by_epoch(
     *, start: float, end: float, num_epochs: int, steps_per_epoch: int
 ) -> optax.Schedule:
-    """Anneals the learning rate by a cosine that changes once an epoch.
+    """Builds a cosine learning-rate schedule that changes once an epoch.
 
-    rate(e) = end + (start - end) (1 + cos(pi e / num_epochs)) / 2, e = step // steps.
+    rate(e) = end + (start - end) (1 + cos(pi e / num_epochs)) / 2,
+    e = step // steps_per_epoch.
 
     Args:
-      start: rate of the first epoch.
-      end: rate it tends to; the last epoch stands one step above it.
-      num_epochs: epochs of the whole run.
-      steps_per_epoch: optimiser steps of one epoch.
+      start: learning rate in the first epoch.
+      end: learning rate after num_epochs epochs; the last epoch is slightly above it.
+      num_epochs: number of epochs of the whole run.
+      steps_per_epoch: number of optimiser steps in one epoch.
 
     Returns:
-      step i32[] -> rate f32[].
+      step i32[] -> learning rate f32[].
 
     Source: arXiv:1806.09055, the schedule of its released code.
     """
@@ -49,18 +51,18 @@ def momentum_sgd(
     nesterov: bool = False,
     decay: Callable[[float], optax.GradientTransformation] = optax.add_decayed_weights,
 ) -> optax.GradientTransformation:
-    """Builds the optimiser of the network's weights.
+    """Builds the optimiser of the network's parameters: SGD with momentum.
 
-    g = clip(grad) + weight_decay w; m = momentum m + g; w = w - rate m.
+    g = clip(grad) + weight_decay w; m = momentum m + g; w = w - learning_rate m.
 
     Args:
       learning_rate: a number or a schedule of the step.
-      momentum: of the velocity.
-      weight_decay: L2, on every parameter.
-      clip_norm: largest global norm of the gradient; None for any.
-      nesterov: whether the step looks one momentum ahead.
-      decay: weight_decay -> the transformation that adds it; ``carried_decay`` lets it
-        change.
+      momentum: decay of the velocity m.
+      weight_decay: factor of the L2 term, on every parameter.
+      clip_norm: largest global norm of the gradient; None disables clipping.
+      nesterov: whether to use Nesterov momentum.
+      decay: weight_decay -> the transformation that adds it; ``carried_decay`` makes
+        one whose rate can change during the run.
 
     Source: arXiv:1806.09055, section 3.1 and its released code.
     """
@@ -77,17 +79,17 @@ class CarriedDecay(NamedTuple):
     """State of ``carried_decay``.
 
     Attributes:
-      decay_rate: f32[].
+      decay_rate: f32[], the current weight decay.
     """
 
     decay_rate: types.Array
 
 
 def carried_decay(rate: float) -> optax.GradientTransformation:
-    """Adds weight decay at a rate that lies in the state, where it may be changed.
+    """Adds weight decay whose rate is part of the state, so that it can be changed.
 
     Args:
-      rate: at first; ``optax.tree.set(state, decay_rate=...)`` sets another.
+      rate: initial weight decay; ``optax.tree.set(state, decay_rate=...)`` changes it.
     """
 
     def init(params):
@@ -114,7 +116,8 @@ def adam_l2(
       learning_rate: a number or a schedule of the step.
       b1: decay of the first moment.
       b2: decay of the second moment.
-      weight_decay: L2, added to the gradient before the moments (not AdamW).
+      weight_decay: factor of the L2 term, added to the gradient before the moments
+        (not AdamW).
 
     Source: arXiv:1806.09055, section 3.1 and its released code.
     """

@@ -1,8 +1,8 @@
-"""A run of equal steps as one compiled program, and the one host loop that drives it.
+"""A run of equal steps as one compiled program, and the host loop that drives it.
 
-The whole data set lies on the device. One compiled loop shuffles, gathers and steps;
-its bounds are data, so any stretch of an epoch (usually the whole of it) is one call of
-the same executable, and a run gives the same bits however it is cut into calls.
+The whole data set is on the device. One compiled loop shuffles, gathers batches and
+steps; its bounds are arguments, so one executable runs any range of steps within an
+epoch (usually all of them), and the division into calls does not change a bit.
 """
 
 import functools
@@ -22,13 +22,14 @@ from jnas.training.devices import together as together
 
 
 class State(NamedTuple):
-    """What a program carries from call to call.
+    """State that a program carries from call to call.
 
     Attributes:
-      key: of the whole run; each step folds its number into it.
+      key: PRNG key of the whole run; each step folds its number into it.
       inner: the method's own state.
       sums: metric -> f32[], summed over the steps of this epoch so far.
-      broken: i32[], the first step, from 1, with a metric that was not finite; else 0.
+      broken: i32[], number of the first step (from 1) with a metric that was not
+        finite; 0 if there is none.
     """
 
     key: types.Key
@@ -38,11 +39,11 @@ class State(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """When a step is.
+    """Position of a step in its run.
 
     Attributes:
-      epoch: i32[], from 0.
-      progress: f32[], from 0 to 1 over the run.
+      epoch: i32[], number of the epoch, from 0.
+      progress: f32[], fraction of the run, from 0 to 1.
     """
 
     epoch: types.Array
@@ -55,17 +56,17 @@ class Program(NamedTuple):
     Attributes:
       init: key -> State.
       advance: (state, start, stop, splits) -> (State, metrics). Runs the steps from
-        start up to stop, which must lie in one epoch; metrics are means over the
+        start up to stop (exclusive), all in one epoch; metrics are means over the
         epoch's steps up to stop. Compiled once; state is donated.
-      num_steps: of the whole run.
-      steps_per_epoch: of one epoch.
-      metrics: the metrics' names, in the order in which a person wants them.
-      num_seeds: S runs side by side, each array of the state with a leading axis S;
-        None for one run without that axis.
-      at_epoch_end: (state, epoch, splits) -> (State, metrics), called between epochs;
-        None for nothing. Compiled once; state is donated.
+      num_steps: number of steps of the whole run.
+      steps_per_epoch: number of steps of one epoch.
+      metrics: names of the metrics, in the order in which they are displayed.
+      num_seeds: number S of independent runs; each array of the state has a leading
+        axis S. None means one run without that axis.
+      at_epoch_end: (state, epoch, splits) -> (State, metrics), called after each epoch;
+        None disables it. Compiled once; state is donated.
       ended: state -> bool[] or bool[S], whether a run may end before its last step;
-        None for never.
+        None disables early stopping.
     """
 
     init: Callable[[types.Key], State]
@@ -93,27 +94,29 @@ def program(
 ) -> Program:
     """Builds a program from one step.
 
-    An epoch is one pass over the first split; the other splits turn at the same pace,
-    each in an order of its own, and start again when they end. Orders are a pure
-    function of key and epoch.
+    An epoch is one pass over the first split. Each step takes one batch of every split;
+    each split has its own order and starts again when its batches are used up. Orders
+    are a pure function of key and epoch.
 
     Args:
       init: key -> the method's state.
       step: (key, Clock, state, batches) -> (state, metrics), with one batch (images,
         labels) for each split.
       metrics: the names of the metrics that step returns.
-      num_examples: N of each split.
-      batch_size: B.
-      num_epochs: passes over the first split.
-      num_seeds: S independent runs, or None for one.
-      over_seeds: (function, states with a leading axis S) -> results likewise;
-        ``divided`` when None. The numbers are the same.
-      at_epoch_end: (key, Clock, state, splits) -> (state, metrics) between epochs, with
-        the whole splits.
-      ended: state -> bool[], asked after it.
+      num_examples: number N of examples of each split.
+      batch_size: number B of examples in a batch.
+      num_epochs: number of passes over the first split.
+      num_seeds: number S of independent runs; None means one run without that axis.
+      over_seeds: (function, states with a leading axis S) -> results with the same
+        axis; None means ``divided``. The results do not depend on it.
+      at_epoch_end: (key, Clock, state, splits) -> (state, metrics), called after each
+        epoch with the whole splits; None disables it.
+      ended: state -> bool[], evaluated after ``at_epoch_end``; None disables early
+        stopping.
 
     Raises:
-      ValueError: no epoch, no seed, or a split smaller than a batch.
+      ValueError: num_epochs or num_seeds is below 1, or a split is smaller than a
+        batch.
     """
     for name, value in dict(num_epochs=num_epochs, num_seeds=num_seeds or 1).items():
         if value < 1:
@@ -202,13 +205,13 @@ def program(
 def once(function: Callable) -> Callable:
     """Compiles a function that will run one time, such as a network's init.
 
-    On CPU without optimisation, which may round the last bit in another way: the
-    initial values of the DARTS supernet of 8 layers take 4 s to compile so, 17 s
-    otherwise.
+    On CPU it compiles without XLA's optimisation, which may change the last bit of the
+    result: the init of the DARTS supernet of 8 layers then takes 4 s to compile, 17 s
+    with optimisation.
 
     Args:
-      function: of arrays. Inside another compiled or mapped function it is a part of
-        that one.
+      function: takes arrays. Called inside another jitted or vmapped function, it is
+        traced as usual and these compiler options do not apply.
     """
     cheap = jax.default_backend() == "cpu"
     options = {"xla_backend_optimization_level": 0} if cheap else None
@@ -216,7 +219,7 @@ def once(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def call(*args):
-        # XLA takes options for a whole program alone
+        # XLA accepts compiler options only for a whole program
         traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(args))
         return (function if traced else compiled)(*args)
 
@@ -232,17 +235,17 @@ def run(
     suggest_steps: Callable[[], int] | None = None,
     observe: Callable[[int, State, dict[str, types.Array], bool], None] | None = None,
 ) -> tuple[State, dict[str, types.Array]]:
-    """Drives a program to its end.
+    """Runs a program from step ``first`` to its end.
 
     Args:
-      program: what to run.
+      program: the program to run.
       state: its state after ``first`` steps; donated.
       splits: (images, labels) of each split, on the device.
-      first: steps that were run before.
-      suggest_steps: how many steps the next call should take at most; a whole epoch
-        when None.
-      observe: told (step, state, metrics, epoch_ended) after every call; at an epoch's
-        end with the metrics of ``at_epoch_end`` too.
+      first: number of steps that have already run.
+      suggest_steps: () -> largest number of steps of the next call; None means a whole
+        epoch.
+      observe: called with (step, state, metrics, epoch_ended) after every call; at the
+        end of an epoch, metrics include those of ``at_epoch_end``. None disables it.
 
     Returns:
       The last state, and the last call's metrics.

@@ -1,4 +1,4 @@
-"""Training one genotype's network from scratch, and testing it once."""
+"""Training a genotype's network from scratch, and evaluating it on a test split."""
 
 from typing import Any, NamedTuple
 
@@ -15,12 +15,12 @@ AUXILIARY_WEIGHT = 0.4
 
 
 class TrainState(NamedTuple):
-    """What training carries.
+    """State of a training from scratch.
 
     Attributes:
-      params: trained.
-      stats: running statistics of the norms.
-      opt_state: of the optimiser.
+      params: the network's parameters.
+      stats: running statistics of its normalisation layers.
+      opt_state: state of the optimiser.
     """
 
     params: types.Params
@@ -45,14 +45,14 @@ def training(
     the drop path rate in epoch e is drop_path_rate * e / num_epochs.
 
     Args:
-      network: the network.
-      optimizer: of its parameters.
-      augment: of the images.
-      num_examples: N of the training split.
-      batch_size: B.
-      num_epochs: passes over it.
+      network: the network to train.
+      optimizer: optimiser of its parameters.
+      augment: augmentation of the images.
+      num_examples: number N of examples of the training split.
+      batch_size: number B of examples in a batch.
+      num_epochs: number of passes over the training split.
       drop_path_rate: probability that a path is dropped, at the end of training.
-      num_seeds: S trainings as one program, or None for one.
+      num_seeds: number S of trainings in one program; None means one without that axis.
 
     Returns:
       The program. Its state's ``inner`` is a TrainState; its metrics are METRICS.
@@ -129,17 +129,17 @@ def evaluate(
     """Measures a trained network's accuracy with its running statistics.
 
     Args:
-      key: for operations that draw random numbers; others do not read it.
+      key: PRNG key for operations that draw random numbers; others ignore it.
       network: the network.
       params: its parameters.
       stats: its running statistics.
       images: [N, H, W, F], as the data set holds them.
       labels: i32[N].
-      augment: whose normalisation is used.
-      batch_size: images at a time.
+      augment: gives the normalisation; nothing else of it is applied.
+      batch_size: number of images evaluated at a time.
 
     Returns:
-      f32[], fraction of images labelled rightly, each counted once.
+      f32[], fraction of images classified correctly, each counted once.
     """
     found = predict(
         key, network, params, stats, images, augment=augment, batch_size=batch_size
@@ -157,16 +157,16 @@ def predict(
     augment: augment_lib.Augment,
     batch_size: int,
 ) -> types.Array:
-    """Labels images by a trained network with its running statistics.
+    """Classifies images by a trained network with its running statistics.
 
     Args:
-      key: for operations that draw random numbers; others do not read it.
+      key: PRNG key for operations that draw random numbers; others ignore it.
       network: the network.
       params: its parameters.
       stats: its running statistics.
       images: [N, H, W, F], as the data set holds them.
-      augment: whose normalisation is used.
-      batch_size: images at a time.
+      augment: gives the normalisation; nothing else of it is applied.
+      batch_size: number of images classified at a time.
 
     Returns:
       i32[N], the class of the largest output.

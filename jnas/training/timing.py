@@ -1,8 +1,9 @@
-"""Measuring: how long a function takes to compile and to run, and what it could take.
+"""Measures compile time, run time and memory of a function, and the machine's limits.
 
-Times of one machine wander. Functions that are compared run in turns, A B C A B C, so
-that a slow minute meets all of them, and the median is what is told. A step is held
-against what the same process reaches with one large product and one large copy.
+Run times on one machine vary. Functions that are compared run in turns, A B C A B C, so
+that a slow minute affects all of them, and the median is reported. A step is compared
+with the rates that the same process reaches in one large matrix product and one large
+copy.
 """
 
 import statistics
@@ -16,15 +17,15 @@ import jax.numpy as jnp
 
 
 class Compiled(NamedTuple):
-    """A compiled function and what it cost to get.
+    """A compiled function, its compile times and its memory.
 
     Attributes:
-      call: takes the arguments it was compiled for.
-      trace_seconds: Python to StableHLO.
-      compile_seconds: StableHLO to machine code; the time of reading it where JAX's
-        compilation cache has the program.
-      argument_bytes: of all arguments.
-      output_bytes: of all results, donated arguments that they replace included.
+      call: the executable; takes arguments of the shapes it was compiled for.
+      trace_seconds: time from Python to StableHLO.
+      compile_seconds: time from StableHLO to machine code, or to read the program from
+        JAX's compilation cache where it is there.
+      argument_bytes: size of all arguments.
+      output_bytes: size of all results, those written over donated arguments included.
       temp_bytes: the largest sum of temporaries alive at one time.
     """
 
@@ -40,7 +41,7 @@ def compile_timed(function: Callable[..., Any], *args: Any) -> Compiled:
     """Compiles a function ahead of its first call.
 
     Args:
-      function: ``jax.jit`` of it, with what is donated, or a plain one.
+      function: a function, or a jitted one (``jax.jit``, with its donated arguments).
       *args: arrays or ShapeDtypeStructs.
 
     Returns:
@@ -68,23 +69,23 @@ def compile_timed(function: Callable[..., Any], *args: Any) -> Compiled:
 
 
 def moved_bytes(compiled: Compiled) -> int:
-    """Returns the least that a call moves to and from memory, in bytes.
+    """Returns a lower bound of the bytes that a call reads and writes.
 
     Arguments are read, results written, and temporaries written and read once:
-    arguments + results + 2 temporaries. Memory that is used again within a call is not
-    seen (XLA's own "bytes accessed" sees it, but a scan's body only once), so that a
+    arguments + results + 2 temporaries. Memory that is reused within a call is not
+    counted (XLA's own "bytes accessed" counts it, but a scan's body only once), so a
     step moves more.
     """
     return compiled.argument_bytes + compiled.output_bytes + 2 * compiled.temp_bytes
 
 
 class Times(NamedTuple):
-    """What repeated calls took.
+    """Durations of repeated calls.
 
     Attributes:
-      median: seconds.
-      least: seconds.
-      most: seconds.
+      median: the median duration, in seconds.
+      least: the shortest duration, in seconds.
+      most: the longest duration, in seconds.
     """
 
     median: float
@@ -98,14 +99,14 @@ def interleave(
     """Times calls in turns, each until its result is ready.
 
     Args:
-      calls: name -> call; each is made once before anything is timed.
-      repeats: rounds over all of them, at least 1.
+      calls: name -> function; each is called once before anything is timed.
+      repeats: number of rounds over all of them, at least 1.
 
     Returns:
       name -> Times, in the same order.
 
     Raises:
-      ValueError: no round.
+      ValueError: repeats is below 1.
     """
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}. Raise it.")
@@ -123,14 +124,14 @@ def interleave(
 def carrying(
     step: Callable[..., tuple[Any, Any]], state: Any, *args: Any
 ) -> Callable[[], tuple[Any, Any]]:
-    """Turns a step into a call that goes on from where the last call ended.
+    """Turns a step into a function that keeps the state from call to call.
 
-    So a step that donates its state is called again and again, as in training.
+    A step that donates its state can so be timed repeatedly, as it runs in training.
 
     Args:
       step: (state, *args) -> (state, info).
-      state: of the first call.
-      *args: of every call.
+      state: state for the first call.
+      *args: further arguments of every call.
 
     Returns:
       () -> (state, info).
@@ -145,12 +146,12 @@ def carrying(
 
 
 class Rates(NamedTuple):
-    """What this machine reaches through XLA.
+    """Peak rates of this machine, measured through XLA.
 
     Attributes:
-      matmul_flops: floating-point operations a second of a float32 matrix product, at
-        JAX's default precision; a multiply-accumulate is two.
-      copy_bytes: bytes read and written a second, outside the caches.
+      matmul_flops: floating-point operations per second in a float32 matrix product at
+        JAX's default precision; a multiply-accumulate counts as two.
+      copy_bytes: bytes read and written per second, outside the caches.
     """
 
     matmul_flops: float
@@ -160,15 +161,15 @@ class Rates(NamedTuple):
 def machine_rates(
     *, side: int | None = None, num_bytes: int = 2**28, repeats: int = 5
 ) -> Rates:
-    """Measures the machine: two [side, side] matrices multiplied, an array negated.
+    """Measures the machine by a [side, side] matrix product and a negated array.
 
-    The array is negated where it stands, so that no time goes into new memory: each
+    The array is negated in place, so that no time goes into allocating memory: each
     byte is read once and written once.
 
     Args:
-      side: of the matrices; 2,048 on CPU and 8,192 elsewhere when None.
-      num_bytes: of the array, beyond the size of the caches.
-      repeats: of each, in turns; the medians count.
+      side: rows of the matrices; None means 2,048 on CPU and 8,192 elsewhere.
+      num_bytes: size of the array; must exceed the caches.
+      repeats: number of measurements of each, in turns; the medians are used.
     """
     side = side or (2048 if jax.default_backend() == "cpu" else 8192)
     length = num_bytes // 4
@@ -187,17 +188,17 @@ def machine_rates(
 
 
 def peak_bytes() -> int | None:
-    """Returns the most memory this process has held, or None where nobody knows.
+    """Returns the peak memory of this process, or None where it cannot be measured.
 
-    On CPU the process' resident memory, compilation included; on an accelerator the
-    arrays and temporaries in its own memory.
+    On CPU: the process' resident memory, compilation included. On an accelerator: the
+    arrays and temporaries in the device's memory.
     """
     device = jax.devices()[0]
     if device.platform != "cpu":
         return (device.memory_stats() or {}).get("peak_bytes_in_use")
     try:
         import resource
-    except ModuleNotFoundError:  # Windows has none
+    except ModuleNotFoundError:  # Windows has no such module
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak

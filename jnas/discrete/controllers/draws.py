@@ -1,8 +1,8 @@
-"""What the controllers share: random genes from few random words, starts, scores.
+"""Shared by the controllers: random genes, first proposals, scores, checks.
 
-Thousands of runs share one program, where random words cost more than the search
-itself. So a controller draws one or two words of 32 bits for a proposal and cuts them
-into all the integers that it needs.
+With thousands of runs in one program, generating random words costs more than the
+search itself. So a controller draws one or two words of 32 bits per proposal and
+derives all its random integers from them.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 from jnas import types
 
 _BITS = 32
-_SPARE = 14  # bits of a word that stay above all its limits
+_SPARE = 14  # bits of a word that are kept unused, so that draws are almost uniform
 
 
 def integers(
@@ -23,15 +23,16 @@ def integers(
 ) -> list[types.Array]:
     """Draws integers in [0, limit), several from each random word.
 
-    x in [0, 2**32) gives floor(x limit / 2**32), and what is left, x limit mod 2**32,
-    gives the next. A new word is begun where less than 14 bits would be left, so that a
-    value's chance differs from 1 / limit by a factor of at most 1 + 2**-14.
+    A word x in [0, 2**32) gives floor(x limit / 2**32); the remainder, x limit mod
+    2**32, is the word for the next integer. A new word is drawn where less than 14 bits
+    would remain, so that the probability of a value differs from 1 / limit by a factor
+    of at most 1 + 2**-14.
 
     Args:
       key: consumed.
-      num_proposals: P.
-      limits: integers or i32[P]; or functions of the list of draws before.
-      bounds: the most that each limit can be, from 1 to 2**16.
+      num_proposals: number P of proposals.
+      limits: integers or i32[P], or functions of the list of earlier draws.
+      bounds: the largest possible value of each limit, from 1 to 2**16.
 
     Returns:
       One i32[P] for each limit.
@@ -69,7 +70,7 @@ def encodings(
 
     Args:
       key: consumed.
-      num_proposals: P.
+      num_proposals: number P of proposals.
       sizes: number of values of each gene.
     """
     return jnp.stack(integers(key, num_proposals, sizes, sizes), -1)
@@ -78,13 +79,13 @@ def encodings(
 def mutate(
     rows: types.Array, sizes: tuple[int, ...], gene: types.Array, step: types.Array
 ) -> types.Array:
-    """Moves one gene of each row to another value.
+    """Changes one gene of each row to another value.
 
     Args:
       rows: i32[P, G].
       sizes: number of values of each gene.
-      gene: i32[P].
-      step: i32[P], from 1 to the gene's size - 1.
+      gene: i32[P], index of the gene to change.
+      step: i32[P], added to the gene modulo its size; from 1 to the size - 1.
 
     Returns:
       i32[P, G].
@@ -96,19 +97,19 @@ def mutate(
 
 
 def check_sizes(sizes: tuple[int, ...]) -> np.ndarray:
-    """Returns the genes that can change, i32.
+    """Returns the indices of the genes with more than one value, i32.
 
     Args:
       sizes: number of values of each gene.
 
     Raises:
-      ValueError: there is none, or a gene has more than 65,536 values.
+      ValueError: there is no such gene, or a gene has more than 65,536 values.
     """
     free = np.flatnonzero(np.array(sizes) > 1).astype(np.int32)
     if not free.size or max(sizes) > 2**16:
         raise ValueError(
             "sizes must have a gene of two values or more, and none of more than 65536,"
-            f" got {sizes}. There is nothing to search, or too much in one gene."
+            f" got {sizes}. Use a space within these limits."
         )
     return free
 
@@ -116,15 +117,18 @@ def check_sizes(sizes: tuple[int, ...]) -> np.ndarray:
 def first_proposals(
     sizes: tuple[int, ...], initial: types.Array | None, *, most: int
 ) -> Callable:
-    """Builds (numbers i32[P], drawn i32[P, G]) -> i32[P, G]: given rows, then drawn.
+    """Builds a function that proposes ``initial`` first, then drawn encodings.
+
+    The function is (numbers of the proposals i32[P], drawn encodings i32[P, G]) ->
+    encodings i32[P, G].
 
     Args:
       sizes: number of values of each gene.
-      initial: i32[K, G], or None for none.
+      initial: i32[K, G]; None means no initial encodings.
       most: largest K.
 
     Raises:
-      ValueError: rows of another shape, too many, or a gene out of its range.
+      ValueError: initial has a wrong shape or too many rows, or a gene is out of range.
     """
     rows = np.zeros((0, len(sizes)), np.int32) if initial is None else initial
     rows = np.asarray(rows)
@@ -133,7 +137,7 @@ def first_proposals(
     if not fits or not ((rows >= 0) & (rows < np.array(sizes))).all():
         raise ValueError(
             f"initial must be at most {most} encodings of {len(sizes)} genes inside "
-            f"sizes, got shape {rows.shape}. Encode genotypes with space.encode."
+            f"sizes, got shape {rows.shape}. Make them with space.encode."
         )
     count, table = len(rows), jnp.asarray(rows, jnp.int32)
 
@@ -159,15 +163,15 @@ def check(name: str, value: int, low: int, high: int) -> None:
     """Raises ValueError unless value is an integer from low to high.
 
     Args:
-      name: in the message.
-      value: to be checked.
-      low: smallest.
-      high: largest.
+      name: name of the value in the message.
+      value: the value to check.
+      low: smallest allowed value.
+      high: largest allowed value.
     """
     if not isinstance(value, int | np.integer) or not low <= value <= high:
         raise ValueError(
             f"{name} must be an integer from {low} to {high}, got {value!r}. "
-            "Choose another."
+            "Choose another value."
         )
 
 
@@ -175,11 +179,11 @@ def check_rate(name: str, value: float, *, most: float = 1) -> None:
     """Raises ValueError unless value is from 0 to most.
 
     Args:
-      name: in the message.
-      value: to be checked.
-      most: largest.
+      name: name of the value in the message.
+      value: the value to check.
+      most: largest allowed value.
     """
     if not 0 <= value <= most:
         raise ValueError(
-            f"{name} must be from 0 to {most}, got {value!r}. Choose another."
+            f"{name} must be from 0 to {most}, got {value!r}. Choose another value."
         )

@@ -1,4 +1,4 @@
-"""Regularized (aging) evolution: a queue of cells, of which the oldest dies."""
+"""Regularized (aging) evolution: a population whose oldest member is replaced."""
 
 from typing import NamedTuple
 
@@ -10,12 +10,13 @@ from jnas.discrete.controllers import draws
 
 
 class EvolutionState(NamedTuple):
-    """The queue, as a ring.
+    """The population, as a ring buffer.
 
     Attributes:
       encodings: i32[N, G].
-      scores: f32[N]; -inf in places that nothing was told for.
-      count: i32[], encodings told so far; the next goes to place count % N.
+      scores: f32[N]; -inf in places without a reported score.
+      count: i32[], number of encodings reported so far; the next is stored at index
+        count % N.
     """
 
     encodings: types.Array
@@ -32,22 +33,22 @@ def regularized_evolution(
     num_proposals: int = 1,
     initial: types.Array | None = None,
 ) -> types.Controller:
-    """Builds the controller that mutates the best of a few and buries the oldest.
+    """Builds the controller of regularized evolution.
 
-    The first N proposals are ``initial`` and then uniform. After them a proposal is the
-    best of ``sample_size`` members, drawn with replacement, with one gene changed. A
-    score of NaN counts as -inf.
+    The first N proposals are ``initial``, then uniform. Each later proposal mutates one
+    gene of the best of ``sample_size`` members, drawn with replacement, and replaces
+    the oldest member. A score of NaN counts as -inf.
 
     Args:
-      sizes: number of values of each gene, G of them.
-      population_size: N. 10 is NAS-Bench-201's, with a sample of 3; AmoebaNet's are 100
-        and 25.
-      sample_size: members of a tournament.
-      num_proposals: P, proposals of one round, at most N.
-      initial: i32[K, G], proposed first; K at most N.
+      sizes: number of values of each of the G genes.
+      population_size: number N of members. NAS-Bench-201 uses 10 with a sample_size of
+        3, AmoebaNet 100 and 25.
+      sample_size: number of members in a tournament.
+      num_proposals: number P of proposals per round, at most N.
+      initial: i32[K, G], encodings proposed first, K at most N; None means none.
 
     Raises:
-      ValueError: a size out of its range; no gene that can change.
+      ValueError: a setting is out of range, or no gene has more than one value.
 
     Source: Real et al. 2019, arXiv:1802.01548, algorithm 1; Dong and Yang 2020,
     arXiv:2001.00326, for the defaults. Differs: a mutation never keeps the gene's
@@ -62,7 +63,7 @@ def regularized_evolution(
     first = draws.first_proposals(sizes, initial, most=population_size)
 
     def init(key):
-        del key  # the queue starts empty
+        del key  # the population starts empty
         return EvolutionState(
             jnp.zeros((population_size, len(sizes)), jnp.int32),
             jnp.full(population_size, -jnp.inf, jnp.float32),
@@ -71,7 +72,7 @@ def regularized_evolution(
 
     def ask(key, state):
         alive = jnp.clip(state.count, 1, population_size)
-        # a start, then a child: rivals, gene, step
+        # draws a first proposal, then those of a child: rivals, gene, step
         limits = [*sizes, *[alive] * sample_size, len(free)]
         limits.append(lambda drawn: others[drawn[len(limits) - 2]])
         *drawn, place, step = draws.integers(key, num_proposals, limits, bounds)
@@ -86,19 +87,19 @@ def regularized_evolution(
         )
 
     def tell(state, encodings, scores):
-        told = draws.signal(scores)
+        values = draws.signal(scores)
         place, count = state.count % population_size, state.count + len(encodings)
-        if len(encodings) == 1:  # the place is one for all runs: a slice, no scatter
+        if len(encodings) == 1:  # all runs share the place: a slice, not a scatter
             update = jax.lax.dynamic_update_slice_in_dim
             return EvolutionState(
                 update(state.encodings, encodings, place, 0),
-                update(state.scores, told, place, 0),
+                update(state.scores, values, place, 0),
                 count,
             )
         places = (place + jnp.arange(len(encodings))) % population_size
         return EvolutionState(
             state.encodings.at[places].set(encodings),
-            state.scores.at[places].set(told),
+            state.scores.at[places].set(values),
             count,
         )
 

@@ -1,4 +1,4 @@
-"""Fronts of several objectives: who dominates whom, how crowded, how much is covered.
+"""Pareto fronts of several objectives: dominance, ranks, crowding and hypervolume.
 
 Source: Deb, Pratap, Agarwal and Meyarivan 2002, doi:10.1109/4235.996017; Zitzler and
 Thiele 1999, doi:10.1109/4235.797969 (hypervolume).
@@ -12,18 +12,19 @@ from jnas import types
 
 
 def dominates(scores: types.Array, margins: types.Array) -> types.Array:
-    """Tells which row dominates which, under constraints.
+    """Returns which row dominates which, under constraints.
 
-    Among feasible rows, one dominates that is nowhere worse and somewhere better. A
-    feasible row dominates an infeasible one; of two infeasible rows the one with the
-    smaller sum of violations does.
+    A feasible row dominates another feasible one if it is no worse in any objective and
+    better in at least one. A feasible row dominates every infeasible row. Of two
+    infeasible rows, the one with the smaller sum of violations dominates.
 
     Args:
       scores: f32[N, M], higher is better.
-      margins: f32[N, K], each holds where at least 0; K may be 0.
+      margins: f32[N, K], constraint margins: at least 0 where the constraint holds; K
+        may be 0.
 
     Returns:
-      bool[N, N]; [i, j] where i dominates j.
+      bool[N, N]; [i, j] is true where i dominates j.
     """
     at_least = (scores[:, None] >= scores).all(-1)
     better = at_least & (scores[:, None] > scores).any(-1)
@@ -36,12 +37,15 @@ def dominates(scores: types.Array, margins: types.Array) -> types.Array:
 def ranks(
     scores: types.Array, margins: types.Array, *, out: types.Array | None = None
 ) -> types.Array:
-    """Sorts rows into fronts: 0 for what nothing dominates, 1 without these, ...
+    """Returns the rank of each row by non-dominated sorting.
+
+    Rank 0 is the front of rows that no row dominates, rank 1 the front without those of
+    rank 0, and so on.
 
     Args:
       scores: f32[N, M], higher is better.
-      margins: f32[N, K], as ``dominates`` takes them.
-      out: bool[N], rows that take no part and get rank N; none when None.
+      margins: f32[N, K], as for ``dominates``.
+      out: bool[N], true for rows to ignore, which get rank N; None ignores none.
 
     Returns:
       i32[N].
@@ -60,9 +64,10 @@ def ranks(
 
 
 def crowding(scores: types.Array, ranks: types.Array) -> types.Array:
-    """Sums the gaps between a row's neighbours on its front, over the objectives.
+    """Returns the crowding distance of each row on its front.
 
-    Each gap is a fraction of the front's extent; the ends of a front have infinity.
+    It is the sum over objectives of the gap between the row's two neighbours, as a
+    fraction of the front's extent; the ends of a front have infinity.
 
     Args:
       scores: f32[N, M].
@@ -89,14 +94,14 @@ def crowding(scores: types.Array, ranks: types.Array) -> types.Array:
 
 
 def hypervolume(scores: np.ndarray, reference: np.ndarray) -> float:
-    """Measures the area that rows of two objectives cover above a point; on the host.
+    """Returns the hypervolume of two objectives: the dominated area; on the host.
 
     Args:
       scores: f[N, 2], higher is better.
-      reference: f[2]; a row covers nothing unless it is better than it in both.
+      reference: f[2], the reference point; only rows better in both objectives count.
 
     Returns:
-      The area, in the product of both units.
+      The area that the rows dominate above the reference, in the product of both units.
 
     Example:
       >>> hypervolume(np.array([[2.0, 1.0], [1.0, 2.0]]), np.zeros(2))

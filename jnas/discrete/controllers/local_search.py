@@ -1,4 +1,4 @@
-"""Local search: to the best neighbour, until none is better; then from a new start."""
+"""Local search: moves to the best neighbour until none is better, then restarts."""
 
 from typing import NamedTuple
 
@@ -10,15 +10,15 @@ from jnas.discrete.controllers import draws
 
 
 class LocalSearchState(NamedTuple):
-    """One climb.
+    """State of one climb.
 
     Attributes:
-      centre: i32[G], whose neighbours are asked for.
-      centre_score: f32[].
-      best: i32[G], the best neighbour told so far.
-      best_score: f32[].
-      place: i32[], neighbours told so far; -1 where a new start is to be drawn.
-      starts: i32[], starts told so far.
+      centre: i32[G], the encoding whose neighbours are proposed.
+      centre_score: f32[], its score.
+      best: i32[G], the best neighbour reported so far.
+      best_score: f32[], its score.
+      place: i32[], number of neighbours reported so far; -1 before a new start.
+      starts: i32[], number of starts reported so far.
     """
 
     centre: types.Array
@@ -36,20 +36,21 @@ def local_search(
     num_proposals: int = 1,
     initial: types.Array | None = None,
 ) -> types.Controller:
-    """Builds the controller that climbs to the best neighbour.
+    """Builds the controller of local search (hill climbing).
 
-    All encodings at distance 1 are proposed; the best becomes the next centre if it is
-    better than the centre, else the climb has ended and a new start is drawn,
-    uniformly. The best of a round of starts is the one that is climbed from.
+    It proposes all encodings at Hamming distance 1 from the centre. If the best of them
+    is better than the centre, it becomes the next centre; else the climb ends and a new
+    start is drawn uniformly. With several starts per round, the climb begins at the
+    best.
 
     Args:
-      sizes: number of values of each gene, G of them.
-      num_proposals: P, proposals of one round; a round that reaches past the last
-        neighbour begins the list again.
-      initial: i32[K, G], the first starts.
+      sizes: number of values of each of the G genes.
+      num_proposals: number P of proposals per round; a round that reaches the last
+        neighbour continues with the first.
+      initial: i32[K, G], the first starts; None means none.
 
     Raises:
-      ValueError: num_proposals below 1; no gene that can change.
+      ValueError: num_proposals is below 1, or no gene has more than one value.
 
     Source: White, Nolen and Savani 2021, arXiv:2005.02960, algorithm 1.
     """
@@ -60,7 +61,7 @@ def local_search(
     steps = np.concatenate([np.arange(1, size) for size in sizes]).astype(np.int32)
 
     def init(key):
-        del key  # the first start is drawn by the first question
+        del key  # the first start is drawn by the first ask
         nothing = jnp.zeros(len(sizes), jnp.int32), jnp.float32(-jnp.inf)
         return LocalSearchState(*nothing, *nothing, jnp.int32(-1), jnp.int32(0))
 
@@ -77,18 +78,18 @@ def local_search(
     def tell(state, encodings, scores):
         values = draws.signal(scores)
         winner = values.argmax()
-        told, told_score = encodings[winner], values[winner]
-        better = told_score > state.best_score
-        best = jnp.where(better, told, state.best)
-        best_score = jnp.maximum(told_score, state.best_score)
+        new, new_score = encodings[winner], values[winner]
+        better = new_score > state.best_score
+        best = jnp.where(better, new, state.best)
+        best_score = jnp.maximum(new_score, state.best_score)
         starting = state.place < 0
         place = jnp.where(starting, 0, state.place + num_proposals)
         ended = place >= len(genes)
         climbs = starting | (ended & (best_score > state.centre_score))
         place = jnp.where(ended, jnp.where(climbs, 0, -1), place)
-        # a new climb, by a step or from a new start, has seen no neighbour yet
-        best = jnp.where(starting, told, best)
-        best_score = jnp.where(starting, told_score, best_score)
+        # after a step or a new start, no neighbour of the new centre is known yet
+        best = jnp.where(starting, new, best)
+        best_score = jnp.where(starting, new_score, best_score)
         return LocalSearchState(
             jnp.where(climbs, best, state.centre),
             jnp.where(climbs, best_score, state.centre_score),

@@ -1,4 +1,4 @@
-"""NSGA-II: a population that spreads over the front of several objectives."""
+"""NSGA-II: evolution of a population that approximates a Pareto front."""
 
 from typing import NamedTuple
 
@@ -10,14 +10,14 @@ from jnas.discrete.controllers import draws, fronts
 
 
 class Nsga2State(NamedTuple):
-    """The parents.
+    """The population of parents.
 
     Attributes:
       encodings: i32[N, G].
-      scores: f32[N, objectives + constraints]; -inf where nothing was told.
-      ranks: i32[N], 0 on the front.
-      crowding: f32[N], larger where neighbours are further.
-      count: i32[], encodings told so far.
+      scores: f32[N, objectives + constraints]; -inf in places without a reported score.
+      ranks: i32[N], 0 on the Pareto front.
+      crowding: f32[N], crowding distances.
+      count: i32[], number of encodings reported so far.
     """
 
     encodings: types.Array
@@ -38,27 +38,28 @@ def nsga2(
     mutation_rate: float | None = None,
     initial: types.Array | None = None,
 ) -> types.Controller:
-    """Builds the controller that keeps the best fronts of parents and children.
+    """Builds the controller of NSGA-II, for several objectives with constraints.
 
-    A round proposes N children, each of two binary tournaments (lower rank, then larger
-    crowding), uniform crossover and mutation of each gene. The next parents are the
-    first N of both by rank and crowding; of equal encodings one counts. The first
-    columns of the scores are the objectives; the next are margins, which hold where
-    they are at least 0; any more are not read. A feasible cell dominates an infeasible
-    one, and of two infeasible the one with the smaller sum of violations does. A row
-    with a NaN is dominated by every row without.
+    A round proposes N children, each by two binary tournaments (lower rank, then larger
+    crowding distance), uniform crossover and mutation of each gene. The next parents
+    are the first N of parents and children by rank and crowding distance; duplicates
+    are dropped. The first columns of the scores are the objectives; the next are
+    constraint margins, at least 0 where a constraint holds; further columns are
+    ignored. A feasible cell dominates an infeasible one, and of two infeasible cells
+    the one with the smaller sum of violations dominates. A row with a NaN is dominated
+    by every row without.
 
     Args:
-      sizes: number of values of each gene, G of them.
-      population_size: N, even or odd.
-      num_objectives: columns that are objectives.
-      num_constraints: columns after them that are margins.
+      sizes: number of values of each of the G genes.
+      population_size: number N of parents, even or odd.
+      num_objectives: number of score columns that are objectives.
+      num_constraints: number of following columns that are constraint margins.
       crossover_rate: probability that a child has two parents.
-      mutation_rate: probability that a gene changes to another value; 1 / G when None.
-      initial: i32[K, G], proposed first; K at most N.
+      mutation_rate: probability that a gene changes to another value; None means 1 / G.
+      initial: i32[K, G], encodings proposed first, K at most N; None means none.
 
     Raises:
-      ValueError: a setting out of its range; no gene that can change.
+      ValueError: a setting is out of range, or no gene has more than one value.
 
     Source: Deb, Pratap, Agarwal and Meyarivan 2002, doi:10.1109/4235.996017. Differs:
     genes are categorical, hence uniform crossover and a mutation to any other value;
@@ -76,7 +77,7 @@ def nsga2(
     limits, genes = jnp.array(sizes, jnp.int32), len(sizes)
 
     def init(key):
-        del key  # the first round is drawn by the first question
+        del key  # the first round is drawn by the first ask
         return Nsga2State(
             jnp.zeros((population_size, genes), jnp.int32),
             jnp.full((population_size, width), -jnp.inf, jnp.float32),
@@ -113,12 +114,13 @@ def nsga2(
         if scores.shape[1] < width:
             raise ValueError(
                 f"scores must have {num_objectives} objectives and {num_constraints} "
-                f"constraints, got {scores.shape[1]} columns. Give more of them."
+                f"constraints, got {scores.shape[1]} columns. Add metrics to the "
+                "objective."
             )
         bad = jnp.isnan(scores[:, :width]).any(-1, keepdims=True)
-        told = jnp.where(bad, -jnp.inf, scores[:, :width])
+        values = jnp.where(bad, -jnp.inf, scores[:, :width])
         encodings = jnp.concatenate([state.encodings, encodings])
-        scores = jnp.concatenate([state.scores, told])
+        scores = jnp.concatenate([state.scores, values])
         parents = jnp.arange(len(encodings)) < population_size
         empty = parents & (jnp.arange(len(encodings)) >= state.count)
         out = empty | _repeats(encodings, empty)
@@ -132,14 +134,14 @@ def nsga2(
             scores[order],
             ranks[order],
             crowding[order],
-            state.count + len(told),
+            state.count + len(values),
         )
 
     return types.Controller(init, ask, tell)
 
 
 def _repeats(encodings: types.Array, empty: types.Array) -> types.Array:
-    """bool[N]: rows that an earlier row equals."""
+    """Returns bool[N], true for rows that equal an earlier row."""
     number = jnp.arange(len(encodings))
     equal = (encodings[:, None] == encodings).all(-1)
     return (equal & (number[:, None] > number) & ~empty).any(-1)

@@ -1,4 +1,4 @@
-"""Random search: the method that every other one must beat."""
+"""Random search, the baseline of every comparison."""
 
 import jax.numpy as jnp
 
@@ -16,12 +16,12 @@ def random_search(
     """Builds the controller that proposes uniformly drawn encodings.
 
     Args:
-      sizes: number of values of each gene, G of them.
-      num_proposals: P, proposals of one round.
-      initial: i32[K, G], proposed first.
+      sizes: number of values of each of the G genes.
+      num_proposals: number P of proposals per round.
+      initial: i32[K, G], encodings proposed first; None means none.
 
     Returns:
-      The controller; its state is the number of encodings told so far, i32[].
+      The controller; its state is the number of encodings reported so far, i32[].
 
     Source: Li and Talwalkar 2019, arXiv:1902.07638.
     """
@@ -40,7 +40,7 @@ def random_search(
         return first(state + jnp.arange(num_proposals), drawn)
 
     def tell(state, encodings, scores):
-        del scores  # nothing is learnt
+        del scores  # random search does not use them
         return state + len(encodings)
 
     return types.Controller(init, ask, tell)

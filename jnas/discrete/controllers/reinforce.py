@@ -1,4 +1,4 @@
-"""REINFORCE: a policy of independent genes, moved by the scores of what it draws."""
+"""REINFORCE: a policy of independent genes, updated by the scores of its samples."""
 
 from typing import NamedTuple
 
@@ -12,13 +12,13 @@ from jnas.discrete.controllers import draws
 
 
 class ReinforceState(NamedTuple):
-    """The policy and what moves it.
+    """The policy, its optimiser's state and the baseline.
 
     Attributes:
-      logits: f32[G, V], log-probabilities, V the most values of a gene; -inf where a
-        gene has fewer.
-      chances: f32[G, V], the probabilities themselves.
-      opt_state: of Adam.
+      logits: f32[G, V], log-probabilities, V the largest number of values of a gene;
+        -inf where a gene has fewer.
+      chances: f32[G, V], the probabilities.
+      opt_state: state of Adam.
       baseline: (numerator f32[], denominator f32[]) of the moving average.
     """
 
@@ -38,26 +38,25 @@ def reinforce(
     num_proposals: int = 1,
     initial_logits: types.Array | None = None,
 ) -> types.Controller:
-    """Builds the controller that raises the probability of what scores well.
+    """Builds the controller that trains a policy by REINFORCE with a baseline.
 
     loss = -mean over proposals of (score - baseline) log p(encoding)
            - entropy_weight * entropy, minimised by Adam. The baseline is the moving
     average of scores, this round's included, divided by the sum of its weights, so that
-    it is unbiased from the first round. A round whose scores are not all finite moves
-    the policy by those that are.
+    it is unbiased from the first round. Only finite scores update the policy.
 
     Args:
-      sizes: number of values of each gene, G of them.
-      learning_rate: of Adam.
-      baseline_decay: of the moving average.
-      entropy_weight: bonus for an undecided policy, in units of the score per nat.
-      num_proposals: P, drawn from one policy.
+      sizes: number of values of each of the G genes.
+      learning_rate: learning rate of Adam.
+      baseline_decay: decay of the moving average.
+      entropy_weight: weight of the entropy bonus, in units of the score per nat.
+      num_proposals: number P of encodings sampled from the policy per round.
       initial_logits: f32[G, V], such as ``spaces.gene_logits`` of a gradient search;
-        1e-3 N(0, 1) when None.
+        None draws them from 1e-3 N(0, 1).
 
     Raises:
-      ValueError: a setting out of its range; initial logits of another shape, or
-        without a finite value for a gene.
+      ValueError: a setting is out of range, or initial_logits has a wrong shape or no
+        finite value for a gene.
 
     Source: Williams 1992; Dong and Yang 2020, arXiv:2001.00326, for the defaults, where
     scores are accuracies in percent and there is no bonus. Differs: logits are kept
@@ -79,7 +78,7 @@ def reinforce(
         if np.isnan(given).any() or not np.isfinite(given.max(-1)).all():
             raise ValueError(
                 "initial_logits must have a finite value for each gene and no NaN, got "
-                "others. Look at the search that made them."
+                "others. Check the search that made them."
             )
     optimizer = optax.adam(learning_rate)
 
@@ -94,7 +93,7 @@ def reinforce(
     def ask(key, state):
         unit = jax.random.uniform(key, (num_proposals, shape[0]))
         drawn, below = jnp.zeros(unit.shape, jnp.int32), 0.0
-        for value in range(shape[1] - 1):  # a few sums, each one pass over all runs
+        for value in range(shape[1] - 1):  # few sums, each vectorised over all runs
             below = below + state.chances[:, value]
             drawn += unit >= below
         return jnp.minimum(drawn, jnp.array(sizes) - 1)
@@ -117,12 +116,12 @@ def reinforce(
         hot = encodings[..., None] == jnp.arange(shape[1])
         grads = -(advantage[:, None, None] * (hot - state.chances)).sum(0)
         if entropy_weight:
-            # a chance of 0 adds nothing to the entropy
+            # a probability of 0 contributes nothing to the entropy
             finite = jnp.where(state.chances > 0, state.logits, 0)
             entropy = -(state.chances * finite).sum(-1, keepdims=True)
             grads += entropy_weight * state.chances * (finite + entropy)
         updates, opt_state = optimizer.update(grads, state.opt_state)
-        logits = state.logits + updates  # log-probabilities: they cannot overflow
+        logits = state.logits + updates  # log-probabilities, so exp cannot overflow
         weights = jnp.exp(logits)
         total = weights.sum(-1, keepdims=True)
         policy = logits - jnp.log(total), weights / total

@@ -1,4 +1,4 @@
-"""Benchmarks: what was measured for every cell of a space, in one file."""
+"""Tabular benchmarks: measured metrics of every cell of a space, in one file."""
 
 from jnas import registry
 from jnas.discrete.tables.convert import from_nasbench201 as from_nasbench201
@@ -19,8 +19,8 @@ def load(spec: str) -> Table:
         npz file; or "nasbench201:PATH", "nats_csv:PATH", converted while reading.
 
     Raises:
-      KeyError: no such name.
-      ValueError: no such file, or not a table.
+      KeyError: no table of that name is registered.
+      ValueError: the file does not exist or is no table.
     """
     kind, colon, path = spec.partition(":")
     if colon and kind in _READERS:
@@ -31,5 +31,5 @@ def load(spec: str) -> Table:
         return registry.TABLES[spec]()
     except registry.UnknownName as error:
         raise registry.UnknownName(
-            f"{error} Or PATH.npz, nasbench201:PATH, nats_csv:PATH."
+            f"{error} Or use PATH.npz, nasbench201:PATH or nats_csv:PATH."
         ) from None

@@ -1,4 +1,4 @@
-"""The table that a flag names, and the metrics that are asked of it."""
+"""Loads the table that --objective names, and checks the metrics of other flags."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ def load_table(objective: str) -> tables.Table:
     """Loads the table that --objective=table:... names.
 
     Raises:
-      ValueError: another kind of objective, or no such file.
-      KeyError: no such name.
+      ValueError: the objective is no table, or the file does not exist.
+      KeyError: no table of that name is registered.
     """
     kind, _, spec = objective.partition(":")
     if kind != "table" or not spec:
         raise ValueError(
-            f"objective must be table: and a name or a file, got {objective!r}. "
+            f"objective must be table:NAME or table:FILE, got {objective!r}. "
             f"Names: {', '.join(registry.TABLES)}."
         )
     return tables.load(spec)
@@ -25,15 +25,15 @@ def load_table(objective: str) -> tables.Table:
 def check_metrics(
     table: tables.Table, signal: Sequence[str], report: Sequence[str]
 ) -> None:
-    """Refuses names that a table does not have, and none at all.
+    """Checks that flags name metrics of a table, and at least one each.
 
     Args:
       table: the benchmark.
-      signal: metrics that are searched on; ``-`` in front negates.
-      report: metrics that are told.
+      signal: metrics that the search maximises; a ``-`` in front negates.
+      report: metrics that are reported.
 
     Raises:
-      ValueError: an unknown metric, or none.
+      ValueError: a metric is unknown, or no metric is named.
     """
     for name, metrics_named in (("signal", signal), ("report", report)):
         if not metrics_named:

@@ -1,7 +1,7 @@
-"""Tables from what others measured: NAS-Bench-201 in an npz, NATS-Bench in a CSV.
+"""Converts published benchmarks to tables: NAS-Bench-201 in npz, NATS-Bench in CSV.
 
-The benchmarks themselves are pickles of gigabytes; these small files hold what a search
-asks them, and neither needs their packages nor runs code of a file.
+The benchmarks themselves are pickles of gigabytes. These small files hold the metrics
+that a search needs; reading them needs no other package and executes no code.
 """
 
 import csv
@@ -21,20 +21,20 @@ SHORT, FULL = 12, 200  # epochs
 
 
 def from_nasbench201(path: str | os.PathLike) -> table_lib.Table:
-    """Reads all of NAS-Bench-201 from one npz of plain arrays.
+    """Reads NAS-Bench-201 from one npz of plain arrays.
 
     Args:
-      path: with ``ops`` i8[15625, 6], ``op_names``, ``edges`` and any number of arrays
-        [15625], such as ``cifar10_valid_12``. Arrays ``*_seeds`` [15625, S] become S
-        metrics. ``train_seconds_200_SET`` become ``SET_seconds_200`` and
-        ``SET_seconds_12``, the same times 12 / 200.
+      path: a file with ``ops`` i8[15625, 6], ``op_names``, ``edges`` and any number of
+        arrays [15625], such as ``cifar10_valid_12``. Arrays ``*_seeds`` [15625, S]
+        become S metrics. ``train_seconds_200_SET`` becomes ``SET_seconds_200`` and,
+        times 12 / 200, ``SET_seconds_12``.
 
     Returns:
       The table, its rows in mixed-radix order. ``seconds`` are those of 12 epochs on
       CIFAR-10.
 
     Raises:
-      ValueError: no such file, or another content.
+      ValueError: the file does not exist or has other contents.
 
     Source: Dong and Yang 2020, arXiv:2001.00326.
     """
@@ -66,7 +66,9 @@ def from_nasbench201(path: str | os.PathLike) -> table_lib.Table:
         )
         _need(column.dtype.kind in "iuf", path, f"have numbers in {name}", column.dtype)
         seeds = column.ndim == 1 or (column.ndim == 2 and name.endswith("_seeds"))
-        _need(seeds, path, f"have one {name} a cell, or be named _seeds", column.shape)
+        _need(
+            seeds, path, f"have one {name} per cell, or name it *_seeds", column.shape
+        )
         metrics |= _named(name, column)
     if "cifar10_valid_seconds_12" in metrics:
         metrics["seconds"] = metrics["cifar10_valid_seconds_12"]
@@ -74,19 +76,20 @@ def from_nasbench201(path: str | os.PathLike) -> table_lib.Table:
 
 
 def from_nats_csv(path: str | os.PathLike) -> table_lib.Table:
-    """Reads what a user exported from NATS-Bench's topology space as CSV.
+    """Reads metrics that a user exported from NATS-Bench's topology space as CSV.
 
     Args:
-      path: a header; a column ``arch`` with strings such as
-        ``|avg_pool_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|``; every other column
-        numbers, empty where unknown. Rows in any order; cells may be missing.
+      path: a CSV file with a header and a column ``arch`` with strings such as
+        ``|avg_pool_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|``. The other columns
+        hold numbers, empty where unknown. Rows may be in any order and incomplete.
 
     Returns:
-      The table; metrics are named as the columns, with ``_`` for ``-`` and spaces.
+      The table; its metrics are named like the columns, with ``_`` for ``-`` and
+      spaces.
 
     Raises:
-      ValueError: no such file, no such column, or a cell that cannot be read, with its
-        line.
+      ValueError: the file or the column does not exist, or a cell is invalid; the
+        message has its line.
 
     Source: Dong, Liu, Musial and Gabrys 2021, arXiv:2009.00437.
 
@@ -126,11 +129,11 @@ def _load(path) -> dict[str, np.ndarray]:
     try:
         return npz.read(path)
     except ValueError as error:
-        _need(False, path, "be a sound npz of plain arrays", error)
+        _need(False, path, "be a readable npz of plain arrays", error)
 
 
 def _named(name: str, column: np.ndarray) -> dict[str, np.ndarray]:
-    """Names the metrics of one of NAS-Bench-201's arrays."""
+    """Returns the metrics, name -> column, of one array of NAS-Bench-201."""
     if column.ndim == 2:
         short = name.removesuffix("_seeds")
         return {f"{short}_seed{i}": v for i, v in enumerate(column.T)}
@@ -143,7 +146,7 @@ def _named(name: str, column: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _ordered(name, genes, metrics, path) -> table_lib.Table:
-    """Puts rows in mixed-radix order, and leaves encodings out where all are there."""
+    """Sorts rows in mixed-radix order; stores no encodings if all cells are there."""
     space = spaces.zoo.nasbench201()
     row = np.ravel_multi_index(tuple(genes.T), space.sizes)
     order = np.argsort(row)
@@ -169,7 +172,12 @@ def _number(text: str, path, line: int) -> float:
     try:
         return float(text) if text.strip() else float("nan")
     except ValueError:
-        _need(False, path, "hold numbers beside arch", f"{text!r} in line {line}")
+        _need(
+            False,
+            path,
+            "hold numbers in all columns but arch",
+            f"{text!r} in line {line}",
+        )
 
 
 def _need(condition: object, path, rule: str, value: object) -> None:

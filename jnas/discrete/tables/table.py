@@ -1,4 +1,4 @@
-"""Table: what a benchmark measured for every cell it knows, and its one-file format.
+"""Table: the measured metrics of a benchmark's cells, and its file format.
 
 One npz: ``sizes`` i32[G], ``gene_names``, ``encodings`` i32[N, G] (absent where the
 rows are all points in mixed-radix order, the first gene slowest), and one f32[N] array
@@ -24,17 +24,17 @@ FIXED = ("sizes", "gene_names", "encodings")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Table:
-    """A benchmark's results.
+    """The results of a tabular benchmark.
 
     Attributes:
-      name: for messages.
+      name: name of the table in messages.
       sizes: the number of values of each gene.
-      gene_names: one for each gene.
+      gene_names: a name for each gene.
       metrics: name -> f32[N]; accuracies in percent, ``seconds`` where known.
-      encodings: i32[N, G], or None where the rows are all points in mixed-radix order.
+      encodings: i32[N, G]; None means all encodings in mixed-radix order.
 
     Raises:
-      ValueError: the parts do not fit each other.
+      ValueError: the fields do not fit each other.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Table:
     encodings: np.ndarray | None = None
 
     def __post_init__(self):
-        """Checks that the parts fit each other."""
+        """Checks that the fields fit each other."""
         sizes = self.sizes
         self._need(sizes and min(sizes) >= 1, "sizes of 1 or more", sizes)
         names = self.gene_names
@@ -69,7 +69,7 @@ class Table:
 
     @property
     def num_rows(self) -> int:
-        """N, the number of cells that it knows."""
+        """The number N of cells in the table."""
         return math.prod(self.sizes) if self.encodings is None else len(self.encodings)
 
     @functools.cached_property
@@ -89,7 +89,7 @@ class Table:
           encoding: i32[..., G].
 
         Returns:
-          i32[...]; N where the table does not know the encoding.
+          i32[...]; N where the table does not contain the encoding.
         """
         if self.encodings is None:
             radix = np.cumprod((1, *self.sizes[:0:-1]))[::-1].astype(np.int32)
@@ -121,8 +121,8 @@ def write_npz(path: str | os.PathLike, table: Table) -> None:
     """Writes a table to one compressed file.
 
     Args:
-      path: ends in .npz; its folder exists.
-      table: what is written.
+      path: a path that ends in .npz, in an existing folder.
+      table: the table to write.
     """
     arrays = {
         "sizes": np.array(table.sizes, np.int32),
@@ -138,11 +138,12 @@ def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Table:
     """Reads a table from its file.
 
     Args:
-      path: an npz of this module's format.
-      name: for messages; the path when None.
+      path: an npz in the format of this module.
+      name: name of the table in messages; None means the path.
 
     Raises:
-      ValueError: no such file, not an npz, a missing array, or parts that do not fit.
+      ValueError: the file does not exist or is no npz, an array is missing, or the
+        arrays do not fit each other.
     """
     path, name = pathlib.Path(path), name or str(path)
     if not os.path.isfile(path):
@@ -153,8 +154,8 @@ def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Table:
         arrays = npz.read(path)
     except ValueError as error:
         raise ValueError(
-            f"table must be a sound npz of plain arrays, got {str(path)!r} ({error}). "
-            "Write it with tables.write_npz."
+            f"table must be a readable npz of plain arrays, got {str(path)!r} "
+            f"({error}). Write it with tables.write_npz."
         ) from error
     missing = [key for key in FIXED[:2] if key not in arrays]
     if missing:

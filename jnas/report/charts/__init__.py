@@ -1,7 +1,7 @@
-"""Charts of runs: each an ``altair.Chart`` that a notebook shows by itself.
+"""Charts of runs: each is an ``altair.Chart`` that a notebook displays.
 
-Text from files is data of a chart and never part of its expressions. No colours are
-chosen here but by meaning; a page or a notebook gives the theme.
+Text from files is data of a chart and never part of its expressions. Colours come from
+the theme of the report or notebook.
 """
 
 from jnas.report.charts.comparison import comparison, traces

@@ -1,4 +1,4 @@
-"""Methods side by side: what their runs came to, and how fast."""
+"""Compares methods: the spread of their results, and their best scores over cost."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -14,14 +14,14 @@ _MOST = 300  # points of a method's trace
 
 
 def comparison(rows: Sequence[spreads.Spread], *, metric: str) -> alt.LayerChart:
-    """Draws each method's mean in a bar of one sample deviation, with n.
+    """Draws each method's mean, with a bar of one sample standard deviation and n.
 
-    Single runs are shown as small ticks where they are known. A dashed line marks the
-    mean of random search.
+    Single runs are small ticks where they are known. A dashed line marks the mean of
+    random search.
 
     Args:
-      rows: one a method, as ``report.compare(runs)[metric]`` holds them.
-      metric: what is compared.
+      rows: one per method, as from ``report.compare(runs)[metric]``.
+      metric: name of the metric that is compared.
     """
     title = f"{data.words(metric)}, mean ± sd"
     scale = alt.Scale(zero=False, padding=16)
@@ -31,14 +31,14 @@ def comparison(rows: Sequence[spreads.Spread], *, metric: str) -> alt.LayerChart
         for name, layer in layers
     ]
     return alt.layer(*placed).properties(
-        title=f"{data.words(metric).capitalize()}: mean, one sample deviation, and n",
+        title=f"{data.words(metric).capitalize()}: mean ± sd over n runs",
         width=data.WIDTH,
         height=max(90, _ROW * len(rows)),
     )
 
 
 def _means(rows: Sequence[spreads.Spread]) -> list[tuple[str, alt.Chart]]:
-    """Bars, points and numbers of runs, each with the name of its x."""
+    """Returns bars, points and labels of n, each with the name of its x field."""
     shown = [
         {
             "name": row.name,
@@ -67,7 +67,7 @@ def _means(rows: Sequence[spreads.Spread]) -> list[tuple[str, alt.Chart]]:
 
 
 def _singles(rows: Sequence[spreads.Spread]) -> list[tuple[str, alt.Chart]]:
-    """A tick for each run that is known, of methods with several."""
+    """Returns a tick for each run of a method with several runs."""
     shown = [
         {"name": row.name, "value": value}
         for row in rows
@@ -83,7 +83,7 @@ def _singles(rows: Sequence[spreads.Spread]) -> list[tuple[str, alt.Chart]]:
 
 
 def _random(rows: Sequence[spreads.Spread]) -> list[tuple[str, alt.Chart]]:
-    """A rule at the mean of random search, where there is one such method."""
+    """Returns a rule at the mean of random search, if there is one such method."""
     means = [row.mean for row in rows if "random" in row.name]
     rule = alt.Chart(data.values([{"mean": mean} for mean in means]))
     rule = rule.mark_rule(strokeDash=[4, 4], opacity=0.6)
@@ -91,7 +91,7 @@ def _random(rows: Sequence[spreads.Spread]) -> list[tuple[str, alt.Chart]]:
 
 
 def traces(traces: Mapping[str, Any]) -> alt.LayerChart:
-    """Draws incumbents over a budget: medians in bands of quartiles.
+    """Draws the best score so far over the budget: medians with bands of quartiles.
 
     Args:
       traces: the content of traces.json; a method without points is left out.
@@ -102,7 +102,9 @@ def traces(traces: Mapping[str, Any]) -> alt.LayerChart:
     named = traces.get("traces")
     bands = _bands(named if isinstance(named, dict) else {})
     if not bands:
-        raise ValueError("traces must hold a point, got none. Raise the budget.")
+        raise ValueError(
+            "traces must hold at least one point, got none. Raise the budget."
+        )
     names = ("name", "cost", "lower", "median", "upper")
     rows = [
         dict(zip(names, (name, *point), strict=True))
@@ -124,14 +126,14 @@ def traces(traces: Mapping[str, Any]) -> alt.LayerChart:
         tooltip=["name:N", data.tooltip("cost", x_label), *tips],
     )
     return alt.layer(band, line).properties(
-        title=f"Incumbent's {y_label}: median and quartiles of runs",
+        title=f"Best {y_label} so far: median and quartiles over n runs",
         width=data.WIDTH,
         height=data.HEIGHT + 40,
     )
 
 
 def _domain(bands: Collection[np.ndarray]) -> list[float]:
-    """An axis that begins at a typical early median: the first are far below."""
+    """Returns axis limits that begin at an early median, since the first are low."""
     low = min(float(np.quantile(band[2], 0.05)) for band in bands)
     high = max(float(band[3].max()) for band in bands)
     margin = 0.04 * (high - low) or 0.5
@@ -139,7 +141,7 @@ def _domain(bands: Collection[np.ndarray]) -> list[float]:
 
 
 def _bands(named: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Returns name with n -> f[4, K]: cost and the three quartiles."""
+    """Returns name with n -> f[4, K]: the cost and the three quartiles."""
     found = {}
     for name, one in named.items():
         try:

@@ -1,4 +1,4 @@
-"""Lines over the steps of searches and trainings, in bands over seeds."""
+"""Curves over the steps of searches and trainings, with bands over seeds."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from jnas.report import runs as runs_lib
 from jnas.report import series
 from jnas.report.charts import data
 
-_FEW = 40  # points of a line that are marked
+_FEW = 40  # lines with at most so many points mark each point
 
 
 def curves(
@@ -20,14 +20,14 @@ def curves(
 ) -> alt.LayerChart:
     """Draws metrics over the steps of their phases.
 
-    Runs that differ by their seed alone are one line, their mean, in a band of one
-    sample deviation; the legend says of how many.
+    Runs that differ only in their seed are one line: their mean, with a band of one
+    sample standard deviation; the legend gives the number n of runs.
 
     Args:
-      runs: one or more.
-      metrics: names in metrics.jsonl; more than one are told apart by dashes.
-      phases: shown; all when None.
-      title: of the chart; made of the metrics when None.
+      runs: one or more runs.
+      metrics: names of metrics in metrics.jsonl; each has its own dash pattern.
+      phases: names of the phases to show; None shows all.
+      title: title of the chart; None means the names of the metrics.
     """
     points = series.curves(_many(runs), metrics, only=phases)
     words = " and ".join(data.words(metric) for metric in metrics)
@@ -42,7 +42,7 @@ def incumbents(
     """Draws the best score so far over a discrete search's evaluations.
 
     Args:
-      runs: with evaluations.jsonl; over seeds as in ``curves``.
+      runs: runs with evaluations.jsonl; seeds are averaged as in ``curves``.
     """
     points = series.incumbents(_many(runs))
     names = list(dict.fromkeys(data.words(point.metric) for point in points))
@@ -58,7 +58,7 @@ def eigenvalue(
     """Draws the largest eigenvalue of the validation loss's Hessian in the logits.
 
     Args:
-      runs: of gradient searches; over seeds as in ``curves``.
+      runs: gradient searches; seeds are averaged as in ``curves``.
     """
     return curves(
         runs,
@@ -73,13 +73,13 @@ def entropy(
     """Draws the entropy of the mixing weights, as a fraction of the maximum.
 
     Each edge's weights are divided by their sum; the mean over the edges of a cell is
-    shown: 1 where all candidates weigh the same, 0 where each edge has one.
+    shown: 1 where all candidates have equal weights, 0 where each edge has one.
 
     Args:
-      runs: with weights.jsonl.
+      runs: runs with weights.jsonl.
     """
     points = series.entropies(_many(runs))
-    title, what = "Entropy of the weights", "share of the maximum"
+    title, what = "Entropy of the mixing weights", "fraction of the maximum"
     return _lines(points, _several(runs), title, "step of the phase", what)
 
 
@@ -88,12 +88,12 @@ def _many(runs) -> list[runs_lib.RunFiles]:
 
 
 def _several(runs) -> bool:
-    """Says whether a line must be named even where it is the only one."""
+    """Returns whether a line needs a label even where it is the only one."""
     return len(_many(runs)) > 1
 
 
 def _shared(metrics: Sequence[str]) -> str:
-    """The last word that all metrics have, such as "loss"; else "value"."""
+    """Returns the last word that all metrics share, such as "loss"; else "value"."""
     last = {metric.rpartition("_")[2] for metric in metrics}
     return last.pop() if len(last) == 1 else "value"
 

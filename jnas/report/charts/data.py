@@ -1,4 +1,4 @@
-"""Rows of a chart as Altair takes them, and the sizes that all charts share."""
+"""Rows of a chart in Altair's form, and the sizes that all charts share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,13 +12,13 @@ WIDTH, HEIGHT = 520, 260
 
 
 def values(rows: Sequence[Mapping[str, Any]]) -> alt.InlineData:
-    """Returns rows with short numbers; an empty chart has no rows.
+    """Returns rows with rounded numbers as the data of a chart.
 
     Args:
       rows: name -> text, number, None or a list of numbers.
     """
     plain = [{name: _plain(value) for name, value in row.items()} for row in rows]
-    with schemapi.debug_mode(False):  # each row would be held against the schema
+    with schemapi.debug_mode(False):  # skips validating each row, which is slow
         return alt.InlineData(values=plain)
 
 
@@ -33,7 +33,7 @@ def words(name: str) -> str:
 
 
 def tooltip(name: str, title: str) -> alt.Tooltip:
-    """Returns a number's line in a tooltip, with four digits."""
+    """Returns a tooltip entry of a number, with four digits."""
     return alt.Tooltip(f"{name}:Q", title=title, format=".4~g")
 
 

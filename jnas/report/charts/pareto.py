@@ -1,4 +1,4 @@
-"""Accuracy against what it costs."""
+"""Accuracy versus cost, with the Pareto front."""
 
 import math
 from collections.abc import Sequence
@@ -8,21 +8,21 @@ import altair as alt
 from jnas.report import fronts
 from jnas.report.charts import data
 
-_NAMED = 8  # cells of a front that have room for their names
+_NAMED = 8  # fronts of at most so many cells show the cells' names
 _LONGEST = 24  # characters of such a name
 
 
 def pareto(
     points: Sequence[fronts.Cell], *, x: str = "parameters", y: str = "test_accuracy"
 ) -> alt.LayerChart:
-    """Draws cells as points, and those that no other beats as a line.
+    """Draws cells as points, and their Pareto front as a line.
 
-    Cells far below nine tenths of the others are left out, and the title says so.
+    Cells far below the worst decile of y are left out; the title gives their number.
 
     Args:
-      points: of ``report.cells``; those without x or y are left out.
-      x: a cost, of which less is better.
-      y: of which more is better.
+      points: as from ``report.cells``; those without x or y are left out.
+      x: name of a cost; lower is better.
+      y: name of an accuracy; higher is better.
     """
     shown = [p for p in points if x in p.figures and y in p.figures]
     best = fronts.front([(p.figures[x], p.figures[y]) for p in shown])
@@ -44,8 +44,8 @@ def pareto(
     if len(best) <= _NAMED and all(len(shown[i].name) <= _LONGEST for i in best):
         layers.append(_names(base))
     return alt.layer(*layers).properties(
-        title=f"{data.words(y).capitalize()} against {data.words(x)}"
-        + (f" ({num_below} far lower cells left out)" if num_below else ""),
+        title=f"{data.words(y).capitalize()} versus {data.words(x)}"
+        + (f" ({num_below} low outliers not shown)" if num_below else ""),
         width=data.WIDTH,
         height=data.HEIGHT + 40,
     )
@@ -58,14 +58,14 @@ def _rows(shown, best: set[int], x: str, y: str) -> list[dict]:
             "source": point.source,
             "x": point.figures[x],
             "y": point.figures[y],
-            "place": "on the front" if i in best else "beaten",
+            "place": "on the front" if i in best else "dominated",
         }
         for i, point in enumerate(shown)
     ]
 
 
 def _floor(values: Sequence[float]) -> tuple[float, int]:
-    """Where the axis begins, and how many lie below: few that failed hide the rest."""
+    """Returns the lower limit of the axis, and the number of outliers below it."""
     ordered = sorted(values)
     few = len(ordered) // 10
     if not few:
@@ -96,12 +96,12 @@ def _tips(x: str, y: str, large: bool) -> list[alt.Tooltip]:
         alt.Tooltip("source:N", title="run"),
         data.tooltip("y", data.words(y)),
         alt.Tooltip("x:Q", title=data.words(x), format="," if large else ".4~g"),
-        alt.Tooltip("place:N", title="place"),
+        alt.Tooltip("place:N", title="Pareto front"),
     ]
 
 
 def _names(base: alt.Chart) -> alt.Chart:
-    """The names of the front's cells, below and right of their points."""
+    """Returns the names of the cells on the front, below and right of their points."""
     return (
         base.transform_filter("datum.place == 'on the front'")
         .mark_text(align="left", dx=7, dy=9, fontSize=10, limit=130)

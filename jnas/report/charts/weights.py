@@ -1,4 +1,4 @@
-"""What a search leans to: the weights of its edges, and the derived cells."""
+"""The mixing weights over a search, and the operations of the derived cells."""
 
 import altair as alt
 
@@ -7,19 +7,19 @@ from jnas.report import runs as runs_lib
 from jnas.report.charts import data
 
 _COUNT = "count_"  # prefix of the metrics that count a cell's operations
-_ROW = 17  # pixels of an edge
+_ROW = 17  # pixels of an edge's row
 _MOST_BARS = 60
 
 
 def weights(run: runs_lib.RunFiles, *, phase: str | None = None) -> alt.LayerChart:
-    """Draws the mixing weights as a map of edges and operations, with a slider.
+    """Draws the mixing weights as a heat map, with a slider over the epochs.
 
-    The colours mean the same in all frames. An operation that is no candidate of an
+    The colour scale is the same in all frames. An operation that is no candidate of an
     edge is left blank.
 
     Args:
-      run: with weights.jsonl.
-      phase: of the run; the first that has weights when None.
+      run: a run with weights.jsonl.
+      phase: name of the phase; None means the first that recorded weights.
 
     Raises:
       ValueError: the run has no weights, or none of that phase.
@@ -28,7 +28,7 @@ def weights(run: runs_lib.RunFiles, *, phase: str | None = None) -> alt.LayerCha
     if not phases or (phase is not None and phase not in phases):
         raise ValueError(
             f"run must have weights of {phase or 'a phase'!r}, got {phases} in "
-            f"{run.name!r}. Choose a run or a phase that has."
+            f"{run.name!r}. Choose a run or phase with weights."
         )
     shown = phases[0] if phase is None else phase
     frames = mixtures.frames(run, shown)
@@ -85,11 +85,11 @@ def _map(rows, steps: list[int], title: str, slider_name: str) -> alt.Chart:
 
 
 def operation_counts(run: runs_lib.RunFiles, *, phase: str | None = None) -> alt.Chart:
-    """Draws how many operations of each kind the derived cell has, over the steps.
+    """Draws the number of each operation in the derived cell, over the steps.
 
     Args:
-      run: of a gradient search that counts, as all do that look at their cells.
-      phase: of the run; the first that counts when None.
+      run: a gradient search with metrics named count_*, as the watch hook records.
+      phase: name of the phase; None means the first with such metrics.
     """
     rows, phase = _operations(run, phase)
     step = alt.Axis(labelAngle=0, labelOverlap=True)
@@ -98,7 +98,7 @@ def operation_counts(run: runs_lib.RunFiles, *, phase: str | None = None) -> alt
         .mark_bar()
         .encode(
             x=alt.X("step:O", title="step", axis=step),
-            y=alt.Y("count:Q", title="operations of the cell"),
+            y=alt.Y("count:Q", title="number of operations"),
             color=alt.Color("operation:N", title=None),
             tooltip=[
                 alt.Tooltip("operation:N", title="operation"),
@@ -115,7 +115,7 @@ def operation_counts(run: runs_lib.RunFiles, *, phase: str | None = None) -> alt
 
 
 def _operations(run: runs_lib.RunFiles, phase: str | None):
-    """Returns the counts of a phase, and its name; by default the first that counts."""
+    """Returns the counts of a phase, and its name; None means the first with counts."""
     lines = [line for line in run.metrics if any(map(_counts, line))]
     names = [str(line.get("phase", "run")) for line in lines]
     if phase is None:
