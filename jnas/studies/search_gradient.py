@@ -92,7 +92,7 @@ def search_cells(
                 def begin(fresh, before=before, carry=segment.carry):
                     return carry(before(), fresh)
 
-            state = _drive(phase, segment, own_key, dataset, space, method, rows, begin)
+            state = _drive(phase, segment, own_key, dataset, space, rows, begin)
             before = _kept(state)
         else:
             before = _left(phase, segment, own_key)
@@ -132,7 +132,7 @@ def _setting(dataset, settings, rows) -> gradient.Setting:
     )
 
 
-def _drive(phase, segment, key, dataset, space, method, rows, begin):
+def _drive(phase, segment, key, dataset, space, rows, begin):
     splits = tuple(
         (jnp.asarray(dataset.x_train[i]), jnp.asarray(dataset.y_train[i])) for i in rows
     )
@@ -141,7 +141,7 @@ def _drive(phase, segment, key, dataset, space, method, rows, begin):
     @jax.jit
     def derive(state):
         def one(state):
-            return gradient.derive(method, space, state)
+            return gradient.derive(segment.pieces, space, state)
 
         if many:
             return jax.vmap(one)(state)
