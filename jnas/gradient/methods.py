@@ -1,7 +1,7 @@
-"""Methods of papers, each a row of pieces; every piece can be replaced by flag.
+"""Methods of papers, each a row of pieces; every piece can be replaced by a flag.
 
 ``METHODS[name]()`` gives a Method with its paper's defaults for the DARTS space on
-CIFAR-10. Pieces are named as in their registries; nothing here knows what they do.
+CIFAR-10. Pieces are given by their names in the registries; this file imports none.
 """
 
 import dataclasses
@@ -11,15 +11,15 @@ from jnas import registry
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One stage of a search that goes on in stages.
+    """One stage of a progressive search.
 
     Attributes:
-      epochs_rate: its share of the method's epochs.
-      depth_rate: cells, as a multiple of the method's.
-      candidates_rate: share of each edge's candidates that is left in it; those that
-        weighed most at the end of the stage before.
-      partial: as Method has it.
-      skip_dropout: first rate of the dropout on skip connections.
+      epochs_rate: Share of the method's epochs, 0 to 1.
+      depth_rate: Number of cells, as a multiple of the method's layers.
+      candidates_rate: Share of each edge's candidates that the stage searches; those
+        with the largest weights at the end of the stage before.
+      partial: As in Method; 1 takes the method's own.
+      skip_dropout: Initial dropout rate on skip connections.
     """
 
     epochs_rate: float = 1.0
@@ -34,40 +34,45 @@ class Method:
     """A gradient search as a combination of registered pieces and its paper's numbers.
 
     Attributes:
-      source: the paper.
-      relaxation: name in ``registry.RELAXATIONS``.
-      hypergradient: name in ``registry.HYPERGRADIENTS``.
-      perturbation: name in ``registry.PERTURBATIONS``; empty for none.
-      regularizers: names in ``registry.REGULARIZERS``.
-      eval_relaxation: the relaxation, without draws, that a cell is derived from.
-      selection: name in ``registry.SELECTIONS``.
-      max_skips: skip connections that a normal cell may keep; None for any number.
-      partial: k; 1 / k of the features go through the candidates.
-      edge_weights: whether the edges that enter a node are weighed too.
-      auxiliary_skip: whether edges have a skip whose factor falls from 1 to 0.
-      skip_zeros: whether candidates of weight zero are left out of the computation.
-      drop_none: whether ``none`` is no candidate where nodes choose their inputs.
-      stages: of a progressive search; one at least.
-      widens: whether a stage goes on with the parameters of the one before, made wider;
-        otherwise it starts anew.
-      frozen_rate: share of a stage's epochs, at first, that leave the logits alone.
-      projection_epochs: of tuning before each decision of DARTS-PT; 0 for none.
-      early_stopping: whether a rise of the eigenvalue ends the search and goes back.
-      adaptive_decay: whether a rise goes back with a stronger weight decay.
-      watch_interval: epochs from one look for a collapse to the next; 0 for none.
-      features: F of the first cells.
-      layers: cells of the network (of a stage, for cells of one input).
-      epochs: passes over the training split, all stages together.
-      batch_size: B, of both levels.
-      learning_rate: of the weights, at the start.
-      final_learning_rate: that a cosine takes it to.
-      weight_decay: of the weights.
-      clip_norm: largest global norm of the weights' gradient; 0 for any.
-      nesterov: whether momentum looks ahead.
-      logits_learning_rate: of the architecture.
-      logits_weight_decay: of the architecture.
-      logits_b1: Adam's decay of the first moment.
-      logits_scale: deviation of the first logits.
+      source: Paper that the method is from.
+      relaxation: Turns logits into mixing weights; a name in RELAXATIONS.
+      hypergradient: Rule for the architecture's gradient; a name in HYPERGRADIENTS.
+      perturbation: Disturbs the mixing weights in the training loss; a name in
+        PERTURBATIONS, empty disables it.
+      regularizers: Penalties added to the architecture's loss; names in REGULARIZERS.
+      eval_relaxation: Relaxation without random draws, for deriving the cell; a name in
+        RELAXATIONS.
+      selection: Derives the cell from its weights; a name in SELECTIONS.
+      max_skips: Most skip connections in a normal cell; None sets no limit.
+      partial: Send 1 / partial of the channels through the candidates; 1 sends all.
+      edge_weights: Learn weights for the edges that enter a node too.
+      auxiliary_skip: Add to each edge a skip connection whose factor falls from 1 to 0.
+      skip_zeros: Do not compute candidates whose weight is 0.
+      drop_none: Remove the candidate none where nodes choose their inputs.
+      stages: Stages of a progressive search; at least one.
+      widens: Start each stage from the parameters of the one before, made wider,
+        instead of new parameters.
+      frozen_rate: Share of a stage's epochs, at its start, that keep the logits fixed.
+      projection_epochs: Epochs of tuning before each decision of DARTS-PT; 0 disables
+        it.
+      early_stopping: Stop when the Hessian's largest eigenvalue rises, with the cell
+        from before the rise.
+      adaptive_decay: Roll back and increase the weight decay when the Hessian's largest
+        eigenvalue rises.
+      watch_interval: Epochs between two checks for collapse; 0 disables them.
+      features: Number of channels of the first cells.
+      layers: Number of cells in the supernet (per stage, for cells with one input).
+      epochs: Passes over the training split, in all stages together.
+      batch_size: Images per training batch, and per validation batch.
+      learning_rate: Initial learning rate of the network's parameters.
+      final_learning_rate: Learning rate at the end of the cosine schedule.
+      weight_decay: Weight decay of the network's parameters.
+      clip_norm: Largest global norm of the parameters' gradient; 0 disables clipping.
+      nesterov: Use Nesterov momentum.
+      logits_learning_rate: Learning rate of the architecture's logits (Adam).
+      logits_weight_decay: Weight decay of the architecture's logits.
+      logits_b1: Adam's b1, the decay of its first moment, for the logits.
+      logits_scale: Standard deviation of the initial logits.
     """
 
     source: str
@@ -143,7 +148,7 @@ def darts2() -> Method:
 
 @registry.METHODS.register
 def darts2_fd() -> Method:
-    """Returns second-order DARTS as its code has it. Source: arXiv:1806.09055."""
+    """Returns second-order DARTS by finite differences. Source: arXiv:1806.09055."""
     return Method(DARTS, hypergradient="finite_difference")
 
 
@@ -166,7 +171,7 @@ def gdas() -> Method:
 
 @registry.METHODS.register
 def snas() -> Method:
-    """Returns SNAS. Source: arXiv:1812.09926. Differs: no cost of resources."""
+    """Returns SNAS. Source: arXiv:1812.09926. Differs: no resource cost."""
     return Method(
         "Xie et al. 2019, arXiv:1812.09926", relaxation="gumbel_softmax", epochs=150
     )
