@@ -1,4 +1,4 @@
-"""The two losses of a gradient search: of the parameters, and of the architecture."""
+"""The two losses of a gradient search: training loss and validation loss."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,13 +11,13 @@ from jnas.gradient import mixing
 
 
 class Batch(NamedTuple):
-    """What the two losses are given.
+    """The batch that either loss is computed on.
 
     Attributes:
       images: f32[B, H, W, F], augmented.
       labels: i32[B].
       progress: f32[], 0 to 1 over the search.
-      mask: bool[C, E, O], False for candidates that are out; None for no mask.
+      mask: bool[C, E, O], False for removed candidates; None keeps all.
       variant_inputs: what the edge variant needs.
     """
 
@@ -37,16 +37,17 @@ def build_losses(
 ) -> tuple[types.Loss, types.Loss]:
     """Builds the training and the validation loss of a supernet.
 
-    Both are the mean cross-entropy at weights = relaxation(key, logits, progress),
-    times the weights of edges where a method has them. The validation loss adds the
-    regularizers. The training loss sees the perturbed weights; the perturbation itself
-    has no gradient.
+    With weights w = relaxation(key, logits, progress), times the edge weights where a
+    method has them, and cross-entropy CE,
+
+      L_train(params, logits) = CE(params, w + stop_gradient(perturbation(w) - w))
+      L_valid(params, logits) = CE(params, w) + sum of the regularizers
 
     Args:
       supernet: the network.
-      relaxation: logits to weights.
+      relaxation: turns logits into weights.
       regularizers: penalties on the architecture.
-      perturbation: of the weights; None for none.
+      perturbation: disturbs the weights; None disables it.
 
     Returns:
       (train_loss, valid_loss), each (key, params, arch, Batch) -> (f32[], metrics).

@@ -1,8 +1,8 @@
 """Turns a search's outer variables into the weights that mix the candidates.
 
 The outer variables of a gradient search are the logits f32[C, E, O], or ArchParams
-where a method also weighs edges. The mask removes a candidate by setting its logit to
--inf before the relaxation; an edge whose candidates are all removed has weights of 0.
+where a method also has edge weights. The mask removes a candidate by setting its logit
+to -inf before the relaxation; an edge whose candidates are all removed has weights of 0.
 """
 
 from collections.abc import Callable

@@ -118,49 +118,45 @@ def watch(
 
     def evaluate(key, clock, state, split):
         batches = accuracy_lib.fixed_batches(split, augment, batch_size, num_batches)
+        weights = weights_of(state)
+        encoding = selection(space, weights)
+        cell = space.weights(encoding)
         inputs = accuracy_lib.without_dropout(variant_inputs(clock))
-        encoding = selection(space, weights_of(state))
-        values = _values(
-            key, supernet, weights_of, state, encoding, batches, inputs, num_iterations
+        apply = functools.partial(supernet.apply, state.params)
+        largest = _eigenvalue(
+            key, apply, weights_of, state, batches, inputs, num_iterations
         )
+        before, after = _accuracies(key, apply, batches, weights, cell, inputs)
+        values = (largest, before, after, before - after)
+        values = dict(zip(WATCHED, values, strict=True)) | _counts(space, cell)
         return _appended(state, clock, values, encoding)
 
     return Watch(begin, _every(interval, evaluate), hook or _no_hook)
 
 
-def _values(
-    key, supernet, weights_of, state, encoding, batches, inputs, num_iterations
-) -> dict[str, types.Array]:
-    """Evaluates a supernet and the cell that is derived from it."""
-    (images, labels), cell = batches, supernet.space.weights(encoding)
-    apply = functools.partial(supernet.apply, state.params)
-    before = accuracy_lib.accuracy(key, apply, batches, weights_of(state), inputs)
-    alone = accuracy_lib.without_auxiliary_skip(inputs)
-    after = accuracy_lib.accuracy(key, apply, batches, cell, alone)
-    largest = _eigenvalue(
-        key,
-        functools.partial(apply, images[0], variant_inputs=inputs),
-        lambda arch: weights_of(state._replace(logits=arch)),
-        state.logits,
-        labels[0],
-        num_iterations,
-    )
-    values = (largest, before, after, before - after)
-    return dict(zip(WATCHED, values, strict=True)) | _counts(supernet.space, cell)
-
-
-def _eigenvalue(key, apply, weights_of, arch, labels, num_iterations) -> types.Array:
-    """Estimates the largest eigenvalue of the loss's Hessian in the architecture."""
+def _eigenvalue(
+    key, apply, weights_of, state, batches, inputs, num_iterations
+) -> types.Array:
+    """Estimates the largest eigenvalue on the first batch, in the architecture."""
     op_key, start_key = jax.random.split(key)
+    images, labels = (array[0] for array in batches)
 
     def loss(arch):
-        outputs = apply(weights_of(arch), key=op_key)
+        weights = weights_of(state._replace(logits=arch))
+        outputs = apply(images, weights, key=op_key, variant_inputs=inputs)
         losses = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
         return losses.mean()
 
     return curvature.dominant_eigenvalue(
-        jax.grad(loss), arch, start_key, num_iterations=num_iterations
+        jax.grad(loss), state.logits, start_key, num_iterations=num_iterations
     )
+
+
+def _accuracies(key, apply, batches, weights, cell, inputs) -> tuple:
+    """Computes the accuracy of the supernet, and with a cell's one-hot weights."""
+    accuracy = functools.partial(accuracy_lib.accuracy, key, apply, batches)
+    alone = accuracy_lib.without_auxiliary_skip(inputs)
+    return accuracy(weights, inputs), accuracy(cell, alone)
 
 
 def _counts(space, cell) -> dict[str, types.Array]:
