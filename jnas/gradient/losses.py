@@ -1,6 +1,6 @@
 """The two losses of a gradient search: training loss and validation loss."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -53,15 +53,7 @@ def build_losses(
       (train_loss, valid_loss), each (key, params, arch, Batch) -> (f32[], metrics).
     """
 
-    def cross_entropy(key, params, weights, edges, batch):
-        if edges is not None:
-            weights = weights * mixing.edge_weights(supernet.space, edges)[..., None]
-        outputs = supernet.apply(
-            params, batch.images, weights, key=key, variant_inputs=batch.variant_inputs
-        )
-        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.labels)
-        accuracy = (outputs.argmax(-1) == batch.labels).mean()
-        return loss.mean(), {"accuracy": accuracy}
+    cross_entropy = _cross_entropy(supernet)
 
     def relax(key, logits, batch):
         return mixing.relax(relaxation, key, logits, batch.mask, batch.progress)
@@ -72,12 +64,12 @@ def build_losses(
         weights = relax(relax_key, logits, batch)
         if perturbation:
             op_key, perturb_key = jax.random.split(op_key)
-            still = jax.lax.stop_gradient((params, weights, edges))
+            fixed = jax.lax.stop_gradient((params, weights, edges))
 
             def loss(moved):
-                return cross_entropy(op_key, still[0], moved, still[2], batch)[0]
+                return cross_entropy(op_key, fixed[0], moved, fixed[2], batch)[0]
 
-            moved = perturbation(perturb_key, still[1], batch.progress, loss)
+            moved = perturbation(perturb_key, fixed[1], batch.progress, loss)
             weights = weights + jax.lax.stop_gradient(moved - weights)
         return cross_entropy(op_key, params, weights, edges, batch)
 
@@ -91,3 +83,19 @@ def build_losses(
         return loss + penalty, metrics
 
     return train_loss, valid_loss
+
+
+def _cross_entropy(supernet) -> Callable:
+    """Builds the mean cross-entropy, and the accuracy, at given weights."""
+
+    def cross_entropy(key, params, weights, edges, batch):
+        if edges is not None:
+            weights = weights * mixing.edge_weights(supernet.space, edges)[..., None]
+        outputs = supernet.apply(
+            params, batch.images, weights, key=key, variant_inputs=batch.variant_inputs
+        )
+        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.labels)
+        accuracy = (outputs.argmax(-1) == batch.labels).mean()
+        return loss.mean(), {"accuracy": accuracy}
+
+    return cross_entropy

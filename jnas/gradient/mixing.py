@@ -2,7 +2,7 @@
 
 The outer variables of a gradient search are the logits f32[C, E, O], or ArchParams
 where a method also has edge weights. The mask removes a candidate by setting its logit
-to -inf before the relaxation; an edge whose candidates are all removed has weights of 0.
+to -inf before the relaxation; an edge whose candidates are all removed has weight 0.
 """
 
 from collections.abc import Callable

@@ -78,23 +78,30 @@ def finite_difference(
         direction, _, _ = adjoint.through_update(
             optimizer, grads, opt_state, params, d_params, d_state
         )
-        norm = optax.tree.norm(direction)
-        # a zero direction is not scaled: both points are w
-        scale = radius / jnp.where(norm > 0, norm, 1)
-
-        def slope(sign):
-            def shift(leaf, along):
-                return (leaf + sign * scale * along).astype(leaf.dtype)
-
-            probe = jax.tree.map(shift, params, direction)
-            return probe_gradient(train_key, probe, logits, train)[0]
-
-        ahead, behind = slope(1), slope(-1)
+        mixed = _central_difference(
+            lambda params: probe_gradient(train_key, params, logits, train)[0],
+            params,
+            direction,
+            radius,
+        )
         return value, jax.tree.map(
-            lambda d, a, b: (d + (a - b) * (norm / (2 * radius))).astype(d.dtype),
-            d_logits,
-            ahead,
-            behind,
+            lambda d, m: (d + m).astype(d.dtype), d_logits, mixed
         )
 
     return hypergradient
+
+
+def _central_difference(gradient, params, direction, radius) -> types.Params:
+    """Computes [g(w + R u) - g(w - R u)] / (2 R), with R = radius / |u|."""
+    norm = optax.tree.norm(direction)
+    # a zero direction is not scaled: both points are w
+    scale = radius / jnp.where(norm > 0, norm, 1)
+
+    def at(sign):
+        def shift(leaf, along):
+            return (leaf + sign * scale * along).astype(leaf.dtype)
+
+        return gradient(jax.tree.map(shift, params, direction))
+
+    ahead, behind = at(1), at(-1)
+    return jax.tree.map(lambda a, b: (a - b) * (norm / (2 * radius)), ahead, behind)

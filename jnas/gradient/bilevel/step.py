@@ -3,6 +3,7 @@
 Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, algorithm 1.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -81,6 +82,7 @@ def bilevel(
     """
     outer_gradient = hypergradient(train_loss, valid_loss, params_optimizer)
     inner_gradient = jax.value_and_grad(train_loss, argnums=1, has_aux=True)
+    outer_step = _outer_step(outer_gradient, valid_loss, logits_optimizer)
 
     def init(params, logits):
         return BilevelState(
@@ -90,30 +92,11 @@ def bilevel(
             logits_optimizer.init(logits),
         )
 
-    def search(key, state, train_batch, valid_batch):
-        reported, d_logits = outer_gradient(
-            key, state.params, state.params_opt, state.logits, train_batch, valid_batch
-        )
-        updates, logits_opt = logits_optimizer.update(
-            d_logits, state.logits_opt, state.logits
-        )
-        return reported, optax.apply_updates(state.logits, updates), logits_opt
-
-    def evaluate(key, state, train_batch, valid_batch):
-        del train_batch
-        reported = valid_loss(key, state.params, state.logits, valid_batch)
-        return reported, state.logits, state.logits_opt
-
     def step(key, state, train_batch, valid_batch, *, frozen=None):
         outer_key, inner_key = jax.random.split(key)
-        given = outer_key, state, train_batch, valid_batch
-        if frozen is None:
-            reported, logits, logits_opt = search(*given)
-        else:
-            reported, logits, logits_opt = jax.lax.cond(
-                frozen, evaluate, search, *given
-            )
-        valid, valid_metrics = reported
+        (valid, valid_metrics), logits, logits_opt = outer_step(
+            frozen, outer_key, state, train_batch, valid_batch
+        )
         (train, train_metrics), grads = inner_gradient(
             inner_key, state.params, logits, train_batch
         )
@@ -125,3 +108,26 @@ def bilevel(
         return BilevelState(params, logits, params_opt, logits_opt), info
 
     return types.Bilevel(init, step)
+
+
+def _outer_step(outer_gradient, valid_loss, optimizer) -> Callable:
+    """Builds the step of the logits: ((loss, metrics) of L_valid, logits, state)."""
+
+    def search(key, state, train_batch, valid_batch):
+        reported, d_logits = outer_gradient(
+            key, state.params, state.params_opt, state.logits, train_batch, valid_batch
+        )
+        updates, logits_opt = optimizer.update(d_logits, state.logits_opt, state.logits)
+        return reported, optax.apply_updates(state.logits, updates), logits_opt
+
+    def evaluate(key, state, train_batch, valid_batch):
+        del train_batch
+        reported = valid_loss(key, state.params, state.logits, valid_batch)
+        return reported, state.logits, state.logits_opt
+
+    def step(frozen, *given):
+        if frozen is None:
+            return search(*given)
+        return jax.lax.cond(frozen, evaluate, search, *given)
+
+    return step

@@ -88,38 +88,20 @@ def unrolled(
             f"num_steps must be at least 1, got {num_steps}. Use first_order to "
             "hold w fixed."
         )
-    gradient = jax.grad(train_loss, argnums=1, has_aux=True)
     valid_gradient = jax.value_and_grad(valid_loss, argnums=(1, 2), has_aux=True)
 
     def hypergradient(key, params, opt_state, logits, train, valid):
         valid_key, *keys = jax.random.split(key, num_steps + 1)
-
-        def forward(carry, key):
-            params, opt_state = carry
-            grads, _ = gradient(key, params, logits, train)
-            updates, new = optimizer.update(grads, opt_state, params)
-            return (optax.apply_updates(params, updates), new), (key, grads, carry)
-
-        def backward(carry, kept, argnums=(2, 1)):
-            d_params, d_state, d_logits = carry
-            key, grads, (params, opt_state) = kept
-            direction, d_state, d_params = adjoint.through_update(
-                optimizer, grads, opt_state, params, d_params, d_state
-            )
-            mixed, *inner = adjoint.second_derivatives(
-                train_loss, (key, params, logits, train), direction, argnums
-            )
-            d_params = optax.tree.add(d_params, *inner) if inner else d_params
-            return (d_params, d_state, optax.tree.add(d_logits, mixed)), None
-
+        forward = _forward(train_loss, optimizer, logits, train)
+        backward = _backward(train_loss, optimizer, logits, train)
         carry = params, opt_state
         if num_steps == 1:
             carry, first = forward(carry, keys[0])
         else:
             carry, trail = jax.lax.scan(forward, carry, jnp.stack(keys))
             first, rest = (
-                jax.tree.map(lambda leaf, part=part: leaf[part], trail)
-                for part in (0, slice(1, None))
+                jax.tree.map(lambda leaf, at=at: leaf[at], trail)
+                for at in (0, slice(1, None))
             )
         value, (d_params, d_logits) = valid_gradient(valid_key, carry[0], logits, valid)
         d_state = [jnp.zeros_like(leaf) for leaf in adjoint.moving(opt_state)[0]]
@@ -130,3 +112,34 @@ def unrolled(
         return value, d_logits
 
     return hypergradient
+
+
+def _forward(train_loss, optimizer, logits, train) -> Callable:
+    """Builds one step of training, which also returns what ``_backward`` needs."""
+    gradient = jax.grad(train_loss, argnums=1, has_aux=True)
+
+    def forward(carry, key):
+        params, opt_state = carry
+        grads, _ = gradient(key, params, logits, train)
+        updates, new = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), new), (key, grads, carry)
+
+    return forward
+
+
+def _backward(train_loss, optimizer, logits, train) -> Callable:
+    """Builds the backward pass of one step; argnums (2,) leaves out the params'."""
+
+    def backward(carry, kept, argnums=(2, 1)):
+        d_params, d_state, d_logits = carry
+        key, grads, (params, opt_state) = kept
+        direction, d_state, d_params = adjoint.through_update(
+            optimizer, grads, opt_state, params, d_params, d_state
+        )
+        mixed, *inner = adjoint.second_derivatives(
+            train_loss, (key, params, logits, train), direction, argnums
+        )
+        d_params = optax.tree.add(d_params, *inner) if inner else d_params
+        return (d_params, d_state, optax.tree.add(d_logits, mixed)), None
+
+    return backward
