@@ -78,7 +78,9 @@ def _finite(tree) -> bool:
 
 
 def check_relaxation(name: str) -> None:
-    """Checks a relaxation: shape, finite weights and gradients, jit, vmap, logits out.
+    """Checks a relaxation: shape, finite weights and gradients, jit, vmap, masking.
+
+    A removed candidate has a logit of -inf; its weight and gradient must be exactly 0.
 
     Args:
       name: its key in ``registry.RELAXATIONS``.
@@ -109,12 +111,12 @@ def check_relaxation(name: str) -> None:
 
 
 def _some_out(logits):
-    """Takes candidates out: one of each edge, and all but the last of one edge."""
+    """Removes candidates: one of each edge, and all but the last of one edge."""
     return logits.at[..., 1].set(-jnp.inf).at[0, 2, :-1].set(-jnp.inf)
 
 
 def check_perturbation(name: str) -> None:
-    """Checks a perturbation: rows in the simplex, zeros that stay, jit, vmap, key.
+    """Checks a perturbation: rows in the simplex, zeros that stay 0, jit, vmap, key.
 
     Args:
       name: its key in ``registry.PERTURBATIONS``.
@@ -147,7 +149,10 @@ def check_perturbation(name: str) -> None:
 
 
 def check_regularizer(name: str) -> None:
-    """Checks a regularizer: f32[], finite with its gradients, jit, logits out.
+    """Checks a regularizer: f32[], finite with its gradients, jit, removed candidates.
+
+    It must depend on the logits at progress 0, 1/2 or 1, so that its factor may rise
+    from 0 over the search, or fall to 0.
 
     Args:
       name: its key in ``registry.REGULARIZERS``.
@@ -161,22 +166,24 @@ def check_regularizer(name: str) -> None:
     def run(logits, progress):
         return penalty(logits, jax.nn.sigmoid(logits), progress)
 
-    for progress in (jnp.float32(0), jnp.float32(1)):
-        for given in (logits, _some_out(logits)):
+    for given in (logits, _some_out(logits)):
+        out, depends = jnp.isneginf(given), False
+        for progress in map(jnp.float32, (0, 0.5, 1)):
             value, grads = jax.value_and_grad(run)(given, progress)
             _holds(value.shape == (), name, "give f32[]")
             _holds(_finite((value, grads)), name, "be finite with its gradients")
-            out = jnp.isneginf(given)
             _holds(not grads[out].any(), name, "have gradient 0 at a logit of -inf")
-            _holds(bool(grads.any()), name, "depend on the logits")
+            depends |= bool(grads.any())
             chex.assert_trees_all_close(
                 value, jax.jit(run)(given, progress), rtol=1e-5, atol=1e-6
             )
+        _holds(depends, name, "depend on the logits at progress 0, 1/2 or 1")
 
 
 def check_selection(name: str) -> None:
-    """Checks a selection: valid cells in a space that chooses inputs and in one that
-    does not, whatever the weights; jit and vmap.
+    """Checks a selection: valid cells for any weights, under jit and vmap.
+
+    In a space whose nodes choose their inputs and in one whose nodes do not.
 
     Args:
       name: its key in ``registry.SELECTIONS``.

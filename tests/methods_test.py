@@ -100,7 +100,7 @@ def dartspt_decides_every_edge(made, states):
     """It ends with one candidate on two edges a node, which are the derived cell."""
     assert [segment.name for segment in made] == ["search", "projection"]
     assert int(states[-1].inner.mask.sum()) == 4
-    encoding, _ = gradient.derive(short("darts_pt"), SPACE, states[-1])
+    encoding, _ = gradient.derive(made[-1].pieces, SPACE, states[-1])
     np.testing.assert_array_equal(SPACE.weights(encoding), states[-1].inner.mask)
 
 
@@ -120,7 +120,7 @@ def test_every_method_runs(name):
     for leaf in jax.tree.leaves((inner.params, inner.logits)):
         assert bool(jnp.isfinite(leaf).all())
     space = gradient.space_of(method, SPACE)
-    encoding, weights = gradient.derive(method, space, states[-1])
+    encoding, weights = gradient.derive(made[-1].pieces, space, states[-1])
     assert encoding.shape == (5,) and weights.shape == space.shape
     assert bool((weights >= 0).all())
     logits, _ = gradient.mixing.split(inner.logits)

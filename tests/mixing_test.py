@@ -138,7 +138,7 @@ def test_what_is_out_weighs_nothing(name):
 
 @pytest.mark.parametrize("edges", [False, True])
 @pytest.mark.parametrize("mask", [None, a_mask()], ids=["whole", "masked"])
-def test_strengths_are_products(edges, mask):
+def test_eval_weights_are_products(edges, mask):
     """Rows times the weights of their edges, where a method has them."""
     logits, beta = normal(6, TINY.shape), normal(7, TINY.shape[:2])
     arch = jnp.float32(logits)
@@ -149,10 +149,13 @@ def test_strengths_are_products(edges, mask):
             want[c, e] *= loop_of_edges(TINY, beta)[c, e]
     got = mixing.eval_weights(TINY, relaxations.softmax, arch, mask)
     np.testing.assert_allclose(got, want, atol=1e-6)
+    state = gradient.GradientState((), arch, (), (), mask, None)
+    weights_of = mixing.build_weights_of(TINY, relaxations.softmax)
+    np.testing.assert_array_equal(weights_of(state), got)
 
 
-def test_strengths_are_those_of_the_last_progress():
-    """And of one key, whoever asks."""
+def test_eval_weights_are_those_of_progress_one():
+    """And of one key, in each call."""
     seen = []
 
     def relaxation(key, logits, progress):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jnas import data, gradient, networks, spaces
-from jnas.gradient import relaxations
+from jnas.gradient import mixing, relaxations
 from jnas.gradient.hooks import projection
 from jnas.training import devices, program
 
@@ -44,14 +44,14 @@ def stand_in(space):
 
 
 def images_of(size):
-    """A part: images uint8[N, 2, 2, 1] and labels of three classes."""
+    """A split: images uint8[N, 2, 2, 1] and labels of three classes."""
     images = np.random.default_rng(3).integers(0, 256, (size, 2, 2, 1))
     return jnp.asarray(images, jnp.uint8), jnp.arange(size) % 3
 
 
-def accuracy_by_hand(params, weights, part):
-    """The stand-in's accuracy on a part, in float64."""
-    images, labels = (np.asarray(a) for a in part)
+def accuracy_by_hand(params, weights, split):
+    """The stand-in's accuracy on a split, in float64."""
+    images, labels = (np.asarray(a) for a in split)
     x = ((images / 255 - 0.5) / 0.25).reshape(len(images), -1)
     hidden = np.einsum("ceo,ceofk->fk", weights, np.asarray(params, np.float64))
     return ((x @ np.tanh(hidden)).argmax(-1) == labels).mean()
@@ -76,11 +76,11 @@ def begun(space, seed=0, mask=None):
     return gradient.GradientState(params, logits, (), (), jnp.asarray(mask), None)
 
 
-def answer_of(space, net=None, interval=1, **settings):
-    """Builds the compiled answer."""
+def hook_of(space, net=None, interval=1, **settings):
+    """Builds the compiled hook."""
     built = projection.project(
         net or stand_in(space),
-        relaxations.softmax,
+        mixing.build_weights_of(space, relaxations.softmax),
         augment=PLAIN,
         batch_size=8,
         interval=interval,
@@ -89,15 +89,15 @@ def answer_of(space, net=None, interval=1, **settings):
     return jax.jit(built)
 
 
-def call(answer, state, epoch, part=None, seed=0):
-    """Asks at the end of an epoch."""
+def call(hook, state, epoch, split=None, seed=0):
+    """Calls it at the end of an epoch."""
     key = jax.random.fold_in(jax.random.key(seed), epoch)
     clock = program.Clock(jnp.int32(epoch), jnp.float32(1))
-    return answer(key, clock, state, images_of(NUM_IMAGES) if part is None else part)
+    return hook(key, clock, state, images_of(NUM_IMAGES) if split is None else split)
 
 
 def may_become(space, cell, edge):
-    """What an edge may come to: not ``none`` where nodes choose."""
+    """What an edge may become: not ``none`` where nodes choose."""
     names = space.candidates_of(cell, edge)
     return [o for o, n in enumerate(names) if space.num_kept is None or n != "none"]
 
@@ -159,15 +159,15 @@ def test_decisions_are_those_of_a_loop(name):
     """
     space = SPACES[name]
     assert projection.num_decisions(space) == len(space.edges) + NUM_CHOOSING[name]
-    answer, state = answer_of(space), begun(space)
-    logits, part = np.asarray(state.logits), images_of(NUM_IMAGES)
+    hook, state = hook_of(space), begun(space)
+    logits, split = np.asarray(state.logits), images_of(NUM_IMAGES)
     orders = [[] for _ in space.cells]
 
     def accuracy(weights):
-        return accuracy_by_hand(state.params, weights, part)
+        return accuracy_by_hand(state.params, weights, split)
 
     for epoch in range(projection.num_decisions(space)):
-        before, new = np.asarray(state.mask), call(answer, state, epoch)
+        before, new = np.asarray(state.mask), call(hook, state, epoch)
         after = np.asarray(new.mask)
         for cell in range(len(space.cells)):
             if epoch < len(space.edges):
@@ -190,8 +190,8 @@ def test_decisions_are_those_of_a_loop(name):
     )
     one_hot = space.weights(space.strongest(weights))
     np.testing.assert_array_equal(one_hot, np.asarray(state.mask, np.float32))
-    # asked once more, nothing is left to decide
-    again = call(answer, state, projection.num_decisions(space))
+    # called once more, nothing is left to decide
+    again = call(hook, state, projection.num_decisions(space))
     np.testing.assert_array_equal(again.mask, state.mask)
 
 
@@ -200,9 +200,9 @@ def test_equal_accuracies(seed):
     """A network without labels to hit: the first candidate stays, the last edges go."""
     space = SPACES["tiny"]
     images, labels = images_of(NUM_IMAGES)
-    answer, state = answer_of(space), begun(space)
+    hook, state = hook_of(space), begun(space)
     for epoch in range(projection.num_decisions(space)):
-        state = call(answer, state, epoch, (images, labels + 5), seed)
+        state = call(hook, state, epoch, (images, labels + 5), seed)
     mask = np.asarray(state.mask)
     for cell, edge in np.ndindex(*space.shape[:2]):
         source, target = space.edges[edge]
@@ -223,9 +223,9 @@ def test_what_is_out_stays_out():
     mask[0, 2] = [False, False, False, True]  # one that is decided
     mask[1, 0] = False  # one that has been removed
     images, labels = images_of(NUM_IMAGES)
-    answer, state = answer_of(space), begun(space, mask=mask)
+    hook, state = hook_of(space), begun(space, mask=mask)
     for epoch in range(len(space.edges)):
-        state = call(answer, state, epoch, (images, labels + 5))
+        state = call(hook, state, epoch, (images, labels + 5))
     kept = np.asarray(state.mask)
     want = np.zeros(space.shape, bool)
     want[..., 2] = True
@@ -237,9 +237,9 @@ def test_what_is_out_stays_out():
 def test_decisions_are_made_when_they_are_due(interval):
     """At the end of each interval of tuning, and never in between."""
     space = SPACES["tiny"]
-    answer, state = answer_of(space, interval=interval), begun(space)
+    hook, state = hook_of(space, interval=interval), begun(space)
     for epoch in range(interval * projection.num_decisions(space)):
-        new = call(answer, state, epoch)
+        new = call(hook, state, epoch)
         same = np.array_equal(new.mask, state.mask)
         assert same == ((epoch + 1) % interval != 0)
         state = new
@@ -249,15 +249,15 @@ def test_decisions_are_made_when_they_are_due(interval):
 def test_one_key_gives_one_order():
     """The same key decides the same edge, and others decide others."""
     space = SPACES["darts"]
-    answer, state = answer_of(space), begun(space)
-    masks = [np.asarray(call(answer, state, 0, seed=s).mask) for s in (0, 0, 1, 2, 3)]
+    hook, state = hook_of(space), begun(space)
+    masks = [np.asarray(call(hook, state, 0, seed=s).mask) for s in (0, 0, 1, 2, 3)]
     np.testing.assert_array_equal(masks[0], masks[1])
     assert any((masks[0] != mask).any() for mask in masks[2:])
 
 
 @pytest.mark.parametrize(("size", "num_batches"), [(31, None), (31, 2), (5, None)])
 def test_the_images_that_judge(size, num_batches):
-    """Whole batches of 8 from all over, or all of a part that is smaller than one."""
+    """Whole batches of 8 from all over, or all of a split that is smaller than one."""
     space, seen = SPACES["tiny"], []
     net = stand_in(space)
 
@@ -265,12 +265,12 @@ def test_the_images_that_judge(size, num_batches):
         seen.append(x.shape)
         return net.apply(params, x, weights, **given)
 
-    part, state = images_of(size), begun(space)
+    split, state = images_of(size), begun(space)
     count = min(max(1, size // 8), num_batches or 9)
     rows = np.arange(count * min(8, size)) * size // (count * min(8, size))
-    judges = tuple(a[rows] for a in part)
-    answer = answer_of(space, net._replace(apply=apply), num_batches=num_batches)
-    after = np.asarray(call(answer, state, 0, part).mask)
+    judges = tuple(a[rows] for a in split)
+    hook = hook_of(space, net._replace(apply=apply), num_batches=num_batches)
+    after = np.asarray(call(hook, state, 0, split).mask)
     before = np.asarray(state.mask)
     for cell in range(2):
         before, _ = follow_edge(
@@ -289,9 +289,9 @@ def test_members_together_are_members_in_turn():
     space = SPACES["tiny"]
     masks = []
     for variant in (devices.together, devices.in_turn):
-        answer, state = answer_of(space, over_members=variant), begun(space)
+        hook, state = hook_of(space, over_members=variant), begun(space)
         for epoch in range(projection.num_decisions(space)):
-            state = call(answer, state, epoch)
+            state = call(hook, state, epoch)
         masks.append(np.asarray(state.mask))
     np.testing.assert_array_equal(*masks)
 
@@ -301,20 +301,20 @@ def test_a_real_supernet_is_judged_alike():
     net = networks.supernet(ONE_INPUT, networks.Size(2, 1, 3, channels=1))
     state = begun(ONE_INPUT)._replace(params=program.once(net.init)(jax.random.key(0)))
     images = np.random.default_rng(4).integers(0, 256, (40, 4, 4, 1))
-    part = jnp.asarray(images, jnp.uint8), jnp.arange(40) % 3
+    split = jnp.asarray(images, jnp.uint8), jnp.arange(40) % 3
     run = jax.jit(net.apply)
 
     def accuracy(weights):
         right = 0
         for at in range(5):  # each batch from all over
-            x = data.normalise(part[0][at::5], PLAIN)
+            x = data.normalise(split[0][at::5], PLAIN)
             found = run(state.params, x, jnp.float32(weights)).argmax(-1)
-            right += (found == part[1][at::5]).sum()
+            right += (found == split[1][at::5]).sum()
         return int(right)
 
-    answer, moved = answer_of(ONE_INPUT, net), 0
+    hook, moved = hook_of(ONE_INPUT, net), 0
     for seed in range(3):
-        after = np.asarray(call(answer, state, 0, part, seed).mask)
+        after = np.asarray(call(hook, state, 0, split, seed).mask)
         _, edge = follow_edge(
             ONE_INPUT,
             accuracy,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
+from jnas import registry, testing
 from jnas.gradient import regularizers
 
 OUT = -jnp.inf
@@ -102,3 +103,30 @@ def test_kl_of_tiny_concentrations_is_finite():
     """At the floor of the concentration the slope is 0, not NaN."""
     value, slopes = jax.value_and_grad(penalty)(jnp.array([[[-100.0, 0.0, -200.0]]]))
     assert np.isfinite(value) and np.isfinite(slopes).all()
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [lambda p: p, lambda p: 1 - p, lambda p: p * (1 - p), lambda p: 1.0],
+    ids=["rising", "falling", "between", "constant"],
+)
+def test_a_factor_may_be_zero_at_either_end(factor, monkeypatch):
+    """The contract asks that the logits matter somewhere in the search."""
+
+    def scheduled(logits, weights, progress):
+        return factor(progress) * (weights**2).mean()
+
+    monkeypatch.setattr(registry.REGULARIZERS, "_entries", {"mine": scheduled})
+    testing.check_regularizer("mine")
+
+
+def test_a_penalty_that_never_depends_on_the_logits_is_refused(monkeypatch):
+    """A value that changes over the search, with a gradient of 0 throughout."""
+
+    def idle(logits, weights, progress):
+        return progress + 0 * (weights**2).mean()
+
+    monkeypatch.setattr(registry.REGULARIZERS, "_entries", {"mine": idle})
+    rule = "mine must depend on the logits at progress 0, 1/2 or 1"
+    with pytest.raises(AssertionError, match=rule):
+        testing.check_regularizer("mine")

@@ -1,4 +1,4 @@
-"""Tests of the watch over a search: what it sees, and when it ends or goes back.
+"""Tests of the watch over a search: its evaluations, early stopping and rolling back.
 
 Eigenvalues are forced by a supernet whose Hessian is known, and the rule of RobustDARTS
 is written again as its authors have it, with lists.
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from jnas import data, gradient, networks, spaces, types
 from jnas.data import batches
-from jnas.gradient import methods, relaxations
+from jnas.gradient import methods, mixing, relaxations, resolve
 from jnas.gradient.hooks import rise
 from jnas.gradient.hooks import watch as watch_lib
 from jnas.training import optimizers, program
@@ -26,7 +26,7 @@ MINI = spaces.CellSpace(
 )
 TINY = spaces.zoo.tiny()
 PLAIN = data.Augment((0.5,), (0.25,))
-NUM_LOOKS = 24
+NUM_EVALUATIONS = 24
 
 
 def normal(seed, shape):
@@ -35,7 +35,7 @@ def normal(seed, shape):
 
 
 def state_of(params, arch, mask=None, params_opt=()):
-    """A state of a search that nobody has watched yet."""
+    """A state of a search before its first evaluation."""
     return gradient.GradientState(params, arch, params_opt, (), mask, None)
 
 
@@ -44,9 +44,9 @@ def clock_of(epoch):
     return program.Clock(jnp.int32(epoch), jnp.float32(1))
 
 
-def picked(part, size, count):
-    """The images of a look, in a plain loop: evenly spread, and so in each batch."""
-    images, labels = part
+def picked(split, size, count):
+    """The images of an evaluation, in a plain loop: evenly spread, also in a batch."""
+    images, labels = split
     count = max(1, min(count, len(labels) // size))
     size = min(size, len(labels))
     numbers = [b + i * count for b in range(count) for i in range(size)]
@@ -55,7 +55,7 @@ def picked(part, size, count):
     return images, np.asarray(labels)[rows], size
 
 
-# What a look sees, in a real network and in one of a line.
+# What an evaluation finds, in a real network and in one of a line.
 
 
 def one_line():
@@ -76,21 +76,21 @@ def real():
 
 
 def images_of(size, seed=0):
-    """A part: images uint8[N, 4, 4, 1] and labels of three classes."""
+    """A split: images uint8[N, 4, 4, 1] and labels of three classes."""
     rng = np.random.default_rng(seed)
     images = jnp.asarray(rng.integers(0, 256, (size, 4, 4, 1)), jnp.uint8)
     return images, jnp.asarray(rng.integers(0, 3, size), jnp.int32)
 
 
 @pytest.mark.parametrize("kind", ["real", "line", "masked edges"])
-def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
+def test_an_evaluation_finds_the_hessian_the_accuracies_and_the_cell(kind):
     """Against eigvalsh of the whole Hessian, and networks that are run directly.
 
     As many iterations as there are logits: Lanczos is exact but for float32's rounding
     of second derivatives, a thousandth; accuracies are counts of few images.
     """
     net = real() if kind == "real" else one_line()
-    space, part = net.space, images_of(37)
+    space, split = net.space, images_of(37)
     arch, mask = normal(1, space.shape), None
     if kind == "masked edges":
         arch = types.ArchParams(arch, normal(2, space.shape[:2]))
@@ -98,8 +98,9 @@ def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
     params = program.once(net.init)(jax.random.key(0))
     watch = watch_lib.watch(
         net,
-        relaxations.softmax,
+        mixing.build_weights_of(space, relaxations.softmax),
         spaces.CellSpace.strongest,
+        rise=rise.Rise(),
         augment=PLAIN,
         batch_size=8,
         num_iterations=space.lookups.choices.size * 5,
@@ -107,9 +108,9 @@ def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
     state = state_of(params, arch, mask)
     state = state._replace(watched=watch.begin(state))
     assert all(np.isnan(v) for v in state.watched.values.values())
-    look = jax.jit(watch.look)
-    seen = look(jax.random.key(0), clock_of(3), state, part)
-    images, labels, size = picked(part, 8, 4)
+    evaluate = jax.jit(watch.evaluate)
+    found = evaluate(jax.random.key(0), clock_of(3), state, split)
+    images, labels, size = picked(split, 8, 4)
     run = jax.jit(net.apply)
 
     def loss(arch):
@@ -120,13 +121,13 @@ def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
     def accuracy(weights):
         right = 0
         for at in range(0, len(images), size):
-            found = run(params, images[at : at + size], weights).argmax(-1)
-            right += (found == labels[at : at + size]).sum()
+            outputs = run(params, images[at : at + size], weights).argmax(-1)
+            right += (outputs == labels[at : at + size]).sum()
         return right / len(images)
 
     flat, back = jax.flatten_util.ravel_pytree(arch)
     hessian = jax.jit(jax.hessian(lambda a: loss(back(a))))(flat)
-    values = seen.values
+    values = found.values
     top = np.linalg.eigvalsh(np.asarray(hessian, np.float64))[-1]
     assert top > 1e-3
     np.testing.assert_allclose(values["eigenvalue"], top, rtol=2e-3)
@@ -137,7 +138,7 @@ def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
     np.testing.assert_allclose(values["supernet_accuracy"], before, rtol=1e-6)
     np.testing.assert_allclose(values["one_hot_accuracy"], after, rtol=1e-6)
     np.testing.assert_allclose(values["discretization_gap"], before - after, atol=1e-6)
-    edges = [e for _, c in space.genotype(seen.encodings[-1]).cells for e in c.edges]
+    edges = [e for _, c in space.genotype(found.encodings[-1]).cells for e in c.edges]
     for name in space.operations:
         count = sum(operation == name for *_, operation in edges)
         assert values[watch_lib.COUNT + name] == count
@@ -146,7 +147,7 @@ def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
         *(gradient.COUNT + name for name in space.operations),
     }
     # the same images each time, whatever the key; Lanczos begins elsewhere
-    again = look(jax.random.key(9), clock_of(4), state, part).values
+    again = evaluate(jax.random.key(9), clock_of(4), state, split).values
     for name, value in values.items():
         np.testing.assert_allclose(again[name], value, rtol=1e-3, atol=1e-6)
 
@@ -155,7 +156,7 @@ def test_a_look_sees_the_hessian_the_accuracies_and_the_cell(kind):
     ("num_examples", "batch_size", "num_batches", "shape"),
     [(23, 8, 4, (2, 8)), (64, 8, 4, (4, 8)), (5, 8, 4, (1, 5)), (64, 8, 1, (1, 8))],
 )
-def test_a_look_takes_images_from_all_over(
+def test_an_evaluation_takes_images_from_all_over(
     num_examples, batch_size, num_batches, shape
 ):
     """Against a loop; all different; no more than there are."""
@@ -167,8 +168,8 @@ def test_a_look_takes_images_from_all_over(
     np.testing.assert_array_equal(found.reshape(-1), rows)
 
 
-def test_a_look_has_no_dropout_and_a_cell_no_auxiliary_skip():
-    """A network whose answer is 0, or 1 with the skip, or 2 with dropout."""
+def test_an_evaluation_has_no_dropout_and_a_cell_no_auxiliary_skip():
+    """A network whose output is 0, or 1 with the skip, or 2 with dropout."""
 
     def apply(params, x, weights, *, key=None, variant_inputs):
         rows = jnp.stack(
@@ -182,8 +183,9 @@ def test_a_look_has_no_dropout_and_a_cell_no_auxiliary_skip():
 
     watch = watch_lib.watch(
         networks.Supernet(None, apply, (), TINY),
-        relaxations.softmax,
+        mixing.build_weights_of(TINY, relaxations.softmax),
         spaces.CellSpace.strongest,
+        rise=rise.Rise(),
         augment=PLAIN,
         batch_size=4,
         variant_inputs=lambda clock: networks.VariantInputs(
@@ -193,8 +195,8 @@ def test_a_look_has_no_dropout_and_a_cell_no_auxiliary_skip():
     state = state_of((), jnp.zeros(TINY.shape))
     state = state._replace(watched=watch.begin(state))
     images, _ = images_of(8)
-    part = images, jnp.array([0, 1, 1, 1] * 2)
-    values = watch.look(jax.random.key(0), clock_of(4), state, part).values
+    split = images, jnp.array([0, 1, 1, 1] * 2)
+    values = watch.evaluate(jax.random.key(0), clock_of(4), state, split).values
     assert values["supernet_accuracy"] == 0.75 and values["one_hot_accuracy"] == 0.25
     assert values["discretization_gap"] == 0.5
 
@@ -203,7 +205,7 @@ def test_a_look_has_no_dropout_and_a_cell_no_auxiliary_skip():
 
 
 def forced(space=TINY):
-    """A supernet whose largest eigenvalue is ``form_inputs.auxiliary_skip``.
+    """A supernet whose largest eigenvalue is ``variant_inputs.auxiliary_skip``.
 
     Its outputs are (z, 0) with z = -q (w - v)^2, v the value of w without derivative:
     z = 0 and the loss log(1 + e^-z) of label 0 has slope -1/2, so that its Hessian in w
@@ -224,38 +226,45 @@ def bare(key, logits, progress):
     return logits
 
 
-def watch_forced(table, answer, *, interval=1, **settings):
+RISE = rise.Rise()
+WEIGHTS_OF = mixing.build_weights_of(TINY, bare)
+
+
+def watch_forced(table, hook, *, interval=1, rule=RISE, **settings):
     """Watches ``forced``, whose eigenvalue is table[epoch]."""
     return watch_lib.watch(
         forced(),
-        bare,
+        WEIGHTS_OF,
         spaces.CellSpace.strongest,
+        rise=rule,
         augment=PLAIN,
         batch_size=2,
         variant_inputs=lambda clock: networks.VariantInputs(table[clock.epoch]),
         interval=interval,
         num_iterations=2,
-        answer=answer,
+        hook=hook,
         **settings,
     )
 
 
 NOTHING = jnp.zeros((2, 1, 1, 1)), jnp.zeros(2, jnp.int32)
-LOGITS = normal(5, (2 * NUM_LOOKS, *TINY.shape))  # of each epoch: cells that differ
+LOGITS = normal(
+    5, (2 * NUM_EVALUATIONS, *TINY.shape)
+)  # of each epoch: cells that differ
 
 
 @functools.partial(jax.jit, static_argnames="interval")
 def drive(eigenvalues, interval=1):
     """Ends of epochs, one after another: (Watched of the last, history of Watched)."""
-    watch = watch_forced(eigenvalues, rise.stop_early(rise.Rise()), interval=interval)
+    watch = watch_forced(eigenvalues, rise.stop_early(RISE), interval=interval)
 
     def one(watched, epoch):
         clock = program.Clock(epoch, jnp.float32(0))
         state = state_of(jnp.zeros(3), LOGITS[epoch])._replace(watched=watched)
         state = state._replace(
-            watched=watch.look(jax.random.key(0), clock, state, NOTHING)
+            watched=watch.evaluate(jax.random.key(0), clock, state, NOTHING)
         )
-        watched = watch.answer(jax.random.key(1), clock, state, NOTHING).watched
+        watched = watch.hook(jax.random.key(1), clock, state, NOTHING).watched
         return watched, watched
 
     first = watch.begin(state_of(jnp.zeros(3), LOGITS[0]))
@@ -263,7 +272,7 @@ def drive(eigenvalues, interval=1):
 
 
 def rule(eigenvalues, epochs, *, window=5, delay=4, factor=1.3, first_epoch=10):
-    """RobustDARTS' EVLocalAvg: (index of the look that stops, of the look gone to).
+    """RobustDARTS' EVLocalAvg: (index of the one that stops, of the one gone to).
 
     Local averages are those of the last ``window`` eigenvalues, or of all while there
     are fewer, from half a window on; each belongs to the middle of its window.
@@ -287,7 +296,9 @@ def rule(eigenvalues, epochs, *, window=5, delay=4, factor=1.3, first_epoch=10):
 
 def is_a_tie(eigenvalues):
     """Whether float32 may decide either way: a ratio near 1.3, a mean near 0."""
-    means = [np.mean(eigenvalues[max(0, i - 4) : i + 1]) for i in range(NUM_LOOKS)]
+    means = [
+        np.mean(eigenvalues[max(0, i - 4) : i + 1]) for i in range(NUM_EVALUATIONS)
+    ]
     earlier, later = np.array(means[:-4]), np.array(means[4:])
     return bool(
         (abs(earlier) < 1e-2).any() or (abs(later / earlier - 1.3) < 1e-3).any()
@@ -295,10 +306,10 @@ def is_a_tie(eigenvalues):
 
 
 def check_against_rule(eigenvalues, interval):
-    """Compares a run with the rule, look by look; returns what the rule says."""
+    """Compares a run with the rule, one by one; returns what the rule says."""
     table = np.repeat(np.asarray(eigenvalues, np.float32), interval)
     last, history = drive(jnp.asarray(table), interval=interval)
-    epochs = [i * interval + interval - 1 for i in range(NUM_LOOKS)]
+    epochs = [i * interval + interval - 1 for i in range(NUM_EVALUATIONS)]
     found = rule(list(eigenvalues), epochs)
     np.testing.assert_allclose(last.eigenvalues, eigenvalues[-9:], rtol=1e-5)
     np.testing.assert_array_equal(last.epochs, epochs[-9:])
@@ -308,8 +319,8 @@ def check_against_rule(eigenvalues, interval):
         assert not last.answer.any()
         return None
     now, back = found
-    # stopped from that look on; nothing changes afterwards
-    want = np.arange(NUM_LOOKS * interval) >= epochs[now]
+    # stopped from that evaluation on; nothing changes afterwards
+    want = np.arange(NUM_EVALUATIONS * interval) >= epochs[now]
     np.testing.assert_array_equal(stopped, want)
     cell = TINY.strongest(LOGITS[epochs[back]])
     for answer in np.asarray(history.answer)[want]:
@@ -330,7 +341,7 @@ def check_against_rule(eigenvalues, interval):
     ],
 )
 def test_hand_made_rises(eigenvalues, found, interval):
-    """Sums that can be done in the head; a look goes back six looks."""
+    """Sums that can be done in the head; it rolls back six evaluations."""
     assert check_against_rule(eigenvalues, interval) == found
 
 
@@ -339,23 +350,23 @@ def test_hand_made_rises(eigenvalues, found, interval):
     [
         (1, (16, 10)),
         (2, (11, 5)),
-        (12, (6, 0)),  # the earlier mean is of three looks
+        (12, (6, 0)),  # the earlier mean is of three evaluations
     ],
 )
 def test_no_search_goes_back_before_the_tenth_epoch(interval, found):
-    """Eigenvalues that double at each look: the first look that may stop does."""
+    """Eigenvalues that double each time: the first evaluation that may stop does."""
     assert check_against_rule(list(2.0 ** np.arange(24)), interval) == found
 
 
 @hypothesis.given(
-    st.lists(st.integers(-16, 64), min_size=NUM_LOOKS, max_size=NUM_LOOKS),
+    st.lists(st.integers(-16, 64), min_size=NUM_EVALUATIONS, max_size=NUM_EVALUATIONS),
     st.sampled_from([1, 2]),
     st.booleans(),
 )
 @hypothesis.settings(deadline=None, max_examples=100)
 def test_random_eigenvalues_stop_where_the_rule_does(eighths, interval, rising):
     """Any sequence, of either sign; a steady rise is mixed in for half of them."""
-    drift = 5 + 0.1 * np.arange(NUM_LOOKS) ** 1.5 if rising else 0
+    drift = 5 + 0.1 * np.arange(NUM_EVALUATIONS) ** 1.5 if rising else 0
     eigenvalues = np.array(eighths) / 8 + drift
     with np.errstate(all="ignore"):
         hypothesis.assume(not is_a_tie(eigenvalues))
@@ -363,20 +374,20 @@ def test_random_eigenvalues_stop_where_the_rule_does(eighths, interval, rising):
 
 
 def test_an_eigenvalue_that_is_no_number_stops_nothing():
-    """A diverged look is left out of the means, and nobody goes back to it."""
-    eigenvalues = np.ones(NUM_LOOKS, np.float32)
+    """A diverged evaluation is left out of the means; no search rolls back to it."""
+    eigenvalues = np.ones(NUM_EVALUATIONS, np.float32)
     eigenvalues[14:] = 10
     eigenvalues[8] = np.nan
     _, history = drive(jnp.asarray(eigenvalues))
-    # from look 16 on, look 10 may be gone back to
-    np.testing.assert_array_equal(history.stopped, np.arange(NUM_LOOKS) >= 16)
+    # from evaluation 16 on, a search may roll back to evaluation 10
+    np.testing.assert_array_equal(history.stopped, np.arange(NUM_EVALUATIONS) >= 16)
     eigenvalues[10] = np.nan
     _, history = drive(jnp.asarray(eigenvalues))
-    np.testing.assert_array_equal(history.stopped, np.arange(NUM_LOOKS) >= 17)
+    np.testing.assert_array_equal(history.stopped, np.arange(NUM_EVALUATIONS) >= 17)
 
 
 def test_an_interval_skips_epochs():
-    """A look at every second epoch's end; in between nothing that was seen changes."""
+    """An evaluation at every second epoch's end; in between no result changes."""
     _, history = drive(jnp.arange(48.0) + 1, interval=2)
     for epoch in range(2, 48, 2):
         before, after = (
@@ -384,19 +395,67 @@ def test_an_interval_skips_epochs():
             for e in (epoch - 1, epoch)
         )
         jax.tree.map(np.testing.assert_array_equal, before, after)
-    seen = np.asarray(history.values["eigenvalue"])
-    assert np.isnan(seen[0])
-    np.testing.assert_allclose(seen[1::2], np.arange(2, 49, 2), rtol=1e-5)
+    found = np.asarray(history.values["eigenvalue"])
+    assert np.isnan(found[0])
+    np.testing.assert_allclose(found[1::2], np.arange(2, 49, 2), rtol=1e-5)
 
 
-def test_an_interval_of_zero_never_looks():
-    """What was seen stays as it began, and the answer is asked nevertheless."""
-    watch = watch_forced(jnp.ones(1), lambda key, clock, state, part: part, interval=0)
+def test_an_interval_of_zero_never_evaluates():
+    """The results stay as they began, and the hook is called nevertheless."""
+    watch = watch_forced(
+        jnp.ones(1), lambda key, clock, state, split: split, interval=0
+    )
     state = state_of(jnp.zeros(3), LOGITS[0])
     state = state._replace(watched=watch.begin(state))
-    given = jax.random.key(0), clock_of(0), state, "asked"
-    assert watch.look(*given) is state.watched
-    assert watch.answer(*given) == "asked"
+    given = jax.random.key(0), clock_of(0), state, "called"
+    assert watch.evaluate(*given) is state.watched
+    assert watch.hook(*given) == "called"
+
+
+def test_a_watch_and_its_hook_have_one_rule():
+    """A hook whose windows are longer than what the watch holds is refused."""
+    watch = watch_forced(jnp.ones(1), rise.stop_early(rise.Rise(delay=6)))
+    state = state_of(jnp.zeros(3), LOGITS[0])
+    state = state._replace(watched=watch.begin(state))
+    message = "watched must hold 11 evaluations, got 9. Give watch and its hook"
+    with pytest.raises(ValueError, match=message):
+        watch.hook(jax.random.key(0), clock_of(0), state, NOTHING)
+
+
+def test_a_watch_holds_what_its_rule_needs():
+    """Shorter windows: a buffer of three evaluations, the oldest dropped first."""
+    short = rise.Rise(window=2, delay=1)
+    watch = watch_forced(jnp.arange(5.0) + 1, rise.stop_early(short), rule=short)
+    state = state_of(jnp.zeros(3), LOGITS[0])
+    state = state._replace(watched=watch.begin(state))
+    for epoch in range(5):
+        watched = watch.evaluate(jax.random.key(0), clock_of(epoch), state, NOTHING)
+        state = watch.hook(
+            jax.random.key(1), clock_of(epoch), state._replace(watched=watched), NOTHING
+        )
+    np.testing.assert_allclose(state.watched.eigenvalues, [3, 4, 5], rtol=1e-5)
+    np.testing.assert_array_equal(state.watched.epochs, [2, 3, 4])
+    assert not state.watched.stopped  # 4.5 / 3.5 is 1.29
+
+
+@pytest.mark.parametrize("lacks", ["carried_decay", "schedule", "snapshots"])
+def test_adaptive_decay_says_what_it_needs(lacks):
+    """An optimizer without the decay or the schedule, a watch without snapshots."""
+    rate = optimizers.cosine_by_epoch(start=1, end=0, num_epochs=9, steps_per_epoch=1)
+    plain = {"decay": optax.add_decayed_weights}
+    optimizer = optimizers.momentum_sgd(
+        0.1 if lacks == "schedule" else rate,
+        weight_decay=1e-3,
+        **plain if lacks == "carried_decay" else {"decay": optimizers.carried_decay},
+    )
+    watch = watch_forced(
+        jnp.ones(1), rise.strengthen(RISE), snapshots=lacks != "snapshots"
+    )
+    params = jnp.zeros(3)
+    state = state_of(params, LOGITS[0], params_opt=optimizer.init(params))
+    state = state._replace(watched=watch.begin(state))
+    with pytest.raises(ValueError, match="strengthen must be given a carried_decay"):
+        watch.hook(jax.random.key(0), clock_of(0), state, NOTHING)
 
 
 # Adaptive weight decay goes back.
@@ -413,15 +472,15 @@ def rolled(num_epochs, rate):
         weight_decay=rate,
         decay=optimizers.carried_decay,
     )
-    answer = rise.strengthen(rise.Rise())
-    watch = watch_forced(table, answer, snapshots=True)
+    hook = rise.strengthen(RISE)
+    watch = watch_forced(table, hook, snapshots=True)
 
     @jax.jit
     def end(state, epoch):
         clock = program.Clock(epoch, jnp.float32(0))
-        seen = watch.look(jax.random.key(0), clock, state, NOTHING)
-        return watch.answer(
-            jax.random.key(1), clock, state._replace(watched=seen), NOTHING
+        watched = watch.evaluate(jax.random.key(0), clock, state, NOTHING)
+        return watch.hook(
+            jax.random.key(1), clock, state._replace(watched=watched), NOTHING
         )
 
     params = jnp.zeros(3)
@@ -446,7 +505,7 @@ def opt_numbers(state):
 
 
 def test_a_rise_goes_back_with_a_stronger_decay():
-    """Look 18 goes back to look 12, decay ten times stronger, and forgets."""
+    """Evaluation 18 restores evaluation 12, with ten times the decay, and forgets."""
     for epoch, before, after in rolled(25, 1e-3):
         rate, trace, count = opt_numbers(after)
         assert count == epoch + 100  # the learning rate goes on
@@ -502,7 +561,7 @@ def stopping_search(num_seeds=None):
             optax.sgd(0.1),
             optax.sgd(1.0),
             relaxation=bare,
-            eval_relaxation=bare,
+            weights_of=WEIGHTS_OF,
             regularizers=(drift,),
             variant_inputs=inputs,
         ),
@@ -510,68 +569,69 @@ def stopping_search(num_seeds=None):
         num_examples=(4, 4),
         batch_size=2,
         num_epochs=NUM_EPOCHS,
-        watch=watch_forced(TABLE, rise.stop_early(rise.Rise())),
+        watch=watch_forced(TABLE, rise.stop_early(RISE)),
         num_seeds=num_seeds,
     )
 
 
 def run_search(cut=None, num_seeds=None):
-    """Runs it; returns (state, steps it was told of, metrics and logits of epochs)."""
-    made, told, epochs = stopping_search(num_seeds), [], []
+    """Runs it; returns (state, reported steps, metrics and logits of epochs)."""
+    made, reported, epochs = stopping_search(num_seeds), [], []
 
     def observe(step, state, metrics, epoch_ended):
-        told.append(step)
+        reported.append(step)
         if epoch_ended:
             logits = np.asarray(state.inner.logits)
             epochs.append((jax.tree.map(np.asarray, metrics), logits))
 
-    part = jnp.ones((4, 2, 2, 1)), jnp.zeros(4, jnp.int32)
+    split = jnp.ones((4, 2, 2, 1)), jnp.zeros(4, jnp.int32)
     state, _ = program.run(
         made,
         made.init(jax.random.key(0)),
-        (part, part),
+        (split, split),
         suggest_steps=(lambda: cut) if cut else None,
         observe=observe,
     )
-    return state, told, epochs
+    return state, reported, epochs
 
 
 def test_a_search_that_collapses_ends_early():
     """program.run ends where the rule says, with the cell from before."""
-    state, told, epochs = run_search()
+    state, reported, epochs = run_search()
     eigenvalues = [float(metrics["eigenvalue"]) for metrics, _ in epochs]
     np.testing.assert_allclose(eigenvalues, TABLE[: len(epochs)], rtol=1e-5)
     now, back = rule([*eigenvalues, *TABLE[len(epochs) :].tolist()], range(NUM_EPOCHS))
-    assert len(epochs) == now + 1 < NUM_EPOCHS and told[-1] == (now + 1) * STEPS
+    assert len(epochs) == now + 1 < NUM_EPOCHS and reported[-1] == (now + 1) * STEPS
     watched = state.inner.watched
     assert watched.stopped
     cell = TINY.strongest(jnp.asarray(epochs[back][1]))
     np.testing.assert_array_equal(watched.answer, cell)
     assert (TINY.strongest(state.inner.logits) != cell).any()  # the test can fail
-    encoding, _ = gradient.derive(methods.robust_darts(), TINY, state)
+    pieces = resolve.resolve(methods.robust_darts(), TINY, steps_per_epoch=1, epochs=1)
+    encoding, _ = gradient.derive(pieces, TINY, state)
     np.testing.assert_array_equal(encoding, cell)
     # a run that has ended takes no step more
     _, metrics = program.run(
-        stopping_search(), state, None, first=told[-1], observe=pytest.fail
+        stopping_search(), state, None, first=reported[-1], observe=pytest.fail
     )
     assert metrics == {}
 
 
 def test_a_stopped_search_is_the_same_however_it_is_cut():
     """Single steps: the same bits, and the same end."""
-    whole, told, _ = run_search()
+    whole, reported, _ = run_search()
     cut, more, _ = run_search(cut=1)
-    assert more[-1] == told[-1] and len(more) == STEPS * len(told)
+    assert more[-1] == reported[-1] and len(more) == STEPS * len(reported)
     for a, b in zip(jax.tree.leaves(whole.inner), jax.tree.leaves(cut.inner),
                     strict=True):  # fmt: skip
         np.testing.assert_array_equal(a, b)
 
 
 def test_seeds_stop_each_for_itself():
-    """Side by side: one flag and one answer for each seed."""
-    state, told, epochs = run_search(num_seeds=2)
+    """Side by side: one flag and one cell for each seed."""
+    state, reported, epochs = run_search(num_seeds=2)
     watched = state.inner.watched
-    assert watched.stopped.all() and told[-1] < NUM_EPOCHS * STEPS
+    assert watched.stopped.all() and reported[-1] < NUM_EPOCHS * STEPS
     now, back = rule([float(m["eigenvalue"][0]) for m, _ in epochs], range(NUM_EPOCHS))
     assert now == len(epochs) - 1
     for seed in range(2):

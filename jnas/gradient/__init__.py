@@ -1,4 +1,4 @@
-"""The search by gradient: a supernet's parameters and its architecture, in turns."""
+"""Gradient-based search: a supernet's parameters and its architecture, in turns."""
 
 from jnas.gradient.hooks.watch import COUNT as COUNT
 from jnas.gradient.hooks.watch import WATCHED as WATCHED

@@ -1,7 +1,7 @@
-"""Curvature of a function at a point, by products with its Hessian only.
+"""Curvature of a function at a point, from Hessian-vector products only.
 
-It knows nothing of architectures: a point is any pytree of floating arrays, the
-function is given by its gradient.
+Nothing here depends on architectures: a point is any pytree of floating-point arrays,
+and the function is given by its gradient.
 """
 
 from collections.abc import Callable
@@ -22,26 +22,26 @@ def dominant_eigenvalue(
 ) -> types.Array:
     """Estimates the algebraically largest eigenvalue of a function's Hessian.
 
-    Lanczos iteration from a random direction, each new direction made orthogonal to
-    all before. It costs one Hessian-vector product an iteration, the derivative of
-    ``gradient`` along a direction (about two gradients), and keeps num_iterations
-    directions. Largest means nearest to plus infinity: a Hessian with eigenvalues -5
-    and 1 gives 1. The estimate comes from below, and is exact but for rounding once the
-    iterations reach the number of distinct eigenvalues.
+    Lanczos iteration from a random direction; each new direction is made orthogonal to
+    all earlier ones. An iteration costs one Hessian-vector product, the derivative of
+    ``gradient`` along a direction (about two gradients), and num_iterations directions
+    are stored. Largest means nearest to plus infinity: a Hessian with eigenvalues -5
+    and 1 gives 1. The estimate is a lower bound, and exact up to rounding once there
+    are as many iterations as distinct eigenvalues.
 
     Args:
-      gradient: point -> gradient there, of the point's structure. It must be a
-        gradient, so that its Jacobian is symmetric, and the same function each time:
-        hold keys and batches fixed.
-      at: the point, a pytree of floating arrays, N numbers in all.
+      gradient: point -> gradient at the point, a pytree like it. It must be a
+        gradient, so that its Jacobian is symmetric, and the same function in each call:
+        fix its keys and batches.
+      at: the point, a pytree of floating-point arrays, N numbers in total.
       key: consumed by the first direction.
-      num_iterations: at least 1; no more than N are made.
+      num_iterations: at least 1; at most N are computed.
 
     Returns:
       f32[].
 
     Raises:
-      ValueError: num_iterations below 1, or a point without numbers.
+      ValueError: num_iterations below 1, or a point without entries.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -53,8 +53,8 @@ def dominant_eigenvalue(
       6.0
 
     Source: Lanczos 1950, with the second pass of Daniel et al. 1976. RobustDARTS, Zela
-    et al. 2020, arXiv:1909.09656, section 4, watches this number of the validation loss
-    in the architecture. Differs: its code builds the whole Hessian, row by row.
+    et al. 2020, arXiv:1909.09656, section 4, monitors this eigenvalue of the validation
+    loss in the architecture. Differs: its code builds the whole Hessian, row by row.
     """
     point, unravel = ravel_pytree(at)
     if num_iterations < 1:
@@ -76,12 +76,12 @@ def dominant_eigenvalue(
 
 
 def _lanczos(product, first, num_iterations):
-    """Returns the tridiagonal matrix's diagonal f32[K] and what is beside it, f32[K].
+    """Returns the tridiagonal matrix's diagonal f32[K] and off-diagonal f32[K].
 
-    The last number beside belongs to the direction that was not taken. Where the
-    directions span all that the Hessian makes of the first, nothing is left to go on
-    with: the rest of the diagonal repeats its first entry, which is no eigenvalue but
-    never exceeds the largest, beside zeros.
+    The last off-diagonal entry belongs to the direction after the last one. When the
+    directions span the whole Krylov space of the first, the iteration ends early: the
+    rest of the diagonal repeats its first entry, which never exceeds the largest
+    eigenvalue, and the rest of the off-diagonal is 0.
     """
     noise = jnp.finfo(first.dtype).eps * first.size**0.5
 
@@ -91,7 +91,7 @@ def _lanczos(product, first, num_iterations):
         image = product(direction)
         scale = jnp.maximum(scale, jnp.linalg.norm(image))
         diagonal = _dot(direction, image)
-        left = _remove(basis, _remove(basis, image))  # the second takes rounding out
+        left = _remove(basis, _remove(basis, image))  # twice, against rounding
         length = jnp.linalg.norm(left)
         goes_on = alive & (length > noise * scale)
         beside = jnp.where(goes_on, length, 0)
@@ -106,10 +106,10 @@ def _lanczos(product, first, num_iterations):
 
 
 def _remove(basis, vector):
-    """Takes the parts along the rows of an orthonormal basis out of a vector."""
+    """Subtracts a vector's projection on the rows of an orthonormal basis."""
     return vector - _dot(_dot(basis, vector), basis)
 
 
 def _dot(left, right):
-    """Multiplies in full precision, without which the basis would not stay one."""
+    """Multiplies in full precision, without which the basis loses orthogonality."""
     return jnp.dot(left, right, precision=jax.lax.Precision.HIGHEST)

@@ -1,6 +1,6 @@
-"""The two losses of a gradient search: of the parameters, and of the architecture."""
+"""The two losses of a gradient search: training loss and validation loss."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,13 +11,13 @@ from jnas.gradient import mixing
 
 
 class Batch(NamedTuple):
-    """What the two losses are given.
+    """The batch that either loss is computed on.
 
     Attributes:
       images: f32[B, H, W, F], augmented.
       labels: i32[B].
       progress: f32[], 0 to 1 over the search.
-      mask: bool[C, E, O], False for candidates that are out; None for no mask.
+      mask: bool[C, E, O], False for removed candidates; None keeps all.
       variant_inputs: what the edge variant needs.
     """
 
@@ -37,30 +37,23 @@ def build_losses(
 ) -> tuple[types.Loss, types.Loss]:
     """Builds the training and the validation loss of a supernet.
 
-    Both are the mean cross-entropy at weights = relaxation(key, logits, progress),
-    times the weights of edges where a method has them. The validation loss adds the
-    regularizers. The training loss sees the perturbed weights; the perturbation itself
-    has no gradient.
+    With weights w = relaxation(key, logits, progress), times the edge weights where a
+    method has them, and cross-entropy CE,
+
+      L_train(params, logits) = CE(params, w + stop_gradient(perturbation(w) - w))
+      L_valid(params, logits) = CE(params, w) + sum of the regularizers
 
     Args:
       supernet: the network.
-      relaxation: logits to weights.
+      relaxation: turns logits into weights.
       regularizers: penalties on the architecture.
-      perturbation: of the weights; None for none.
+      perturbation: disturbs the weights; None disables it.
 
     Returns:
       (train_loss, valid_loss), each (key, params, arch, Batch) -> (f32[], metrics).
     """
 
-    def cross_entropy(key, params, weights, edges, batch):
-        if edges is not None:
-            weights = weights * mixing.edge_weights(supernet.space, edges)[..., None]
-        outputs = supernet.apply(
-            params, batch.images, weights, key=key, variant_inputs=batch.variant_inputs
-        )
-        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.labels)
-        accuracy = (outputs.argmax(-1) == batch.labels).mean()
-        return loss.mean(), {"accuracy": accuracy}
+    cross_entropy = _cross_entropy(supernet)
 
     def relax(key, logits, batch):
         return mixing.relax(relaxation, key, logits, batch.mask, batch.progress)
@@ -71,12 +64,12 @@ def build_losses(
         weights = relax(relax_key, logits, batch)
         if perturbation:
             op_key, perturb_key = jax.random.split(op_key)
-            still = jax.lax.stop_gradient((params, weights, edges))
+            fixed = jax.lax.stop_gradient((params, weights, edges))
 
             def loss(moved):
-                return cross_entropy(op_key, still[0], moved, still[2], batch)[0]
+                return cross_entropy(op_key, fixed[0], moved, fixed[2], batch)[0]
 
-            moved = perturbation(perturb_key, still[1], batch.progress, loss)
+            moved = perturbation(perturb_key, fixed[1], batch.progress, loss)
             weights = weights + jax.lax.stop_gradient(moved - weights)
         return cross_entropy(op_key, params, weights, edges, batch)
 
@@ -90,3 +83,19 @@ def build_losses(
         return loss + penalty, metrics
 
     return train_loss, valid_loss
+
+
+def _cross_entropy(supernet) -> Callable:
+    """Builds the mean cross-entropy, and the accuracy, at given weights."""
+
+    def cross_entropy(key, params, weights, edges, batch):
+        if edges is not None:
+            weights = weights * mixing.edge_weights(supernet.space, edges)[..., None]
+        outputs = supernet.apply(
+            params, batch.images, weights, key=key, variant_inputs=batch.variant_inputs
+        )
+        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.labels)
+        accuracy = (outputs.argmax(-1) == batch.labels).mean()
+        return loss.mean(), {"accuracy": accuracy}
+
+    return cross_entropy

@@ -1,7 +1,7 @@
-"""Methods of papers, each a row of pieces; every piece can be replaced by flag.
+"""Methods of papers, each a row of pieces; every piece can be replaced by a flag.
 
 ``METHODS[name]()`` gives a Method with its paper's defaults for the DARTS space on
-CIFAR-10. Pieces are named as in their registries; nothing here knows what they do.
+CIFAR-10. Pieces are given by their names in the registries; this file imports none.
 """
 
 import dataclasses
@@ -134,12 +134,13 @@ class Method:
     )
     early_stopping: bool = option(
         False,
-        "Stop when the dominant eigenvalue rises, and return the cell from before.",
+        "Stop when the Hessian's largest eigenvalue rises; the cell is that from before.",
         group="method",
     )
     adaptive_decay: bool = option(
         False,
-        "When the dominant eigenvalue rises, roll back and increase the weight decay.",
+        "Roll back and increase the weight decay when the Hessian's largest "
+        "eigenvalue rises.",
         group="method",
     )
     watch_interval: int = option(
@@ -231,7 +232,7 @@ def darts2() -> Method:
 
 @registry.METHODS.register
 def darts2_fd() -> Method:
-    """Returns second-order DARTS as its code has it. Source: arXiv:1806.09055."""
+    """Returns second-order DARTS by finite differences. Source: arXiv:1806.09055."""
     return Method(DARTS, hypergradient="finite_difference")
 
 
@@ -254,7 +255,7 @@ def gdas() -> Method:
 
 @registry.METHODS.register
 def snas() -> Method:
-    """Returns SNAS. Source: arXiv:1812.09926. Differs: no cost of resources."""
+    """Returns SNAS. Source: arXiv:1812.09926. Differs: no resource cost."""
     return Method(
         "Xie et al. 2019, arXiv:1812.09926", relaxation="gumbel_softmax", epochs=150
     )

@@ -1,9 +1,12 @@
-"""From what gradients move to what mixes the candidates.
+"""Turns a search's outer variables into the weights that mix the candidates.
 
 The outer variables of a gradient search are the logits f32[C, E, O], or ArchParams
-where a method also weighs edges. A candidate that a mask takes out has the logit -inf
-on its way to the relaxation; an edge all of whose candidates are out weighs nothing.
+where a method also has edge weights. The mask removes a candidate by setting its logit
+to -inf before the relaxation; an edge whose candidates are all removed has weight 0.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +16,13 @@ from jnas import spaces, types
 
 
 def split(arch: types.Params) -> tuple[types.Logits, types.Array | None]:
-    """Returns the logits f32[C, E, O], and those of the edges f32[C, E] or None.
+    """Splits outer variables into operation logits f32[C, E, O] and edge logits.
 
     Args:
       arch: outer variables of a search.
+
+    Returns:
+      (operation logits, edge logits f32[C, E] or None).
     """
     if isinstance(arch, types.ArchParams):
         return arch.operations, arch.edges
@@ -24,14 +30,15 @@ def split(arch: types.Params) -> tuple[types.Logits, types.Array | None]:
 
 
 def masked(logits: types.Logits, mask: types.Array | None) -> types.Logits:
-    """Takes candidates out.
+    """Sets the logits of removed candidates to -inf.
 
     Args:
       logits: f32[C, E, O].
-      mask: bool[C, E, O], False for those that are out; None keeps all.
+      mask: bool[C, E, O], False for removed candidates; None keeps all.
 
     Returns:
-      f32[C, E, O], -inf where a candidate is out, unless its whole edge is.
+      f32[C, E, O], -inf where a candidate is removed. An edge whose candidates are all
+      removed keeps its logits, so that the relaxation stays finite.
     """
     if mask is None:
         return logits
@@ -45,7 +52,7 @@ def relax(
     mask: types.Array | None,
     progress: types.Array,
 ) -> types.Weights:
-    """Turns logits into weights, zero where a candidate is out.
+    """Relaxes logits into weights that are exactly 0 for removed candidates.
 
     Args:
       relaxation: logits to weights.
@@ -59,14 +66,14 @@ def relax(
 
 
 def edge_weights(space: spaces.CellSpace, edges: types.Array) -> types.Array:
-    """Weighs by softmax the edges that enter each node.
+    """Computes a softmax over the edges that enter each node.
 
     Args:
-      space: says which edges do.
+      space: the space of cells, whose ``edges`` name the node that each edge enters.
       edges: f32[C, E] logits.
 
     Returns:
-      f32[C, E]; those of a node sum to 1.
+      f32[C, E]; the weights of the edges into one node sum to 1.
 
     Source: Xu et al. 2020, arXiv:1907.05737, equation 3.
     """
@@ -81,19 +88,40 @@ def eval_weights(
     arch: types.Params,
     mask: types.Array | None = None,
 ) -> types.Weights:
-    """Returns the weights that a cell is derived from, and that collapse is seen in.
+    """Computes the weights that a cell is derived from.
+
+    They are relaxation(logits) at progress 1, times the mask, times the edge weights.
 
     Args:
       space: the space of cells.
-      relaxation: one that draws nothing.
+      relaxation: a relaxation that draws nothing at random.
       arch: outer variables.
       mask: bool[C, E, O]; None keeps all.
 
     Returns:
-      f32[C, E, O], times the weights of edges where a method has them.
+      f32[C, E, O].
     """
     logits, edges = split(arch)
     weights = relax(relaxation, jax.random.key(0), logits, mask, jnp.float32(1))
     if edges is not None:
         weights = weights * edge_weights(space, edges)[..., None]
+    return weights
+
+
+def build_weights_of(
+    space: spaces.CellSpace, relaxation: types.Relaxation
+) -> Callable[[Any], types.Weights]:
+    """Builds ``eval_weights`` as a function of a search's state.
+
+    Args:
+      space: the space of cells.
+      relaxation: a relaxation that draws nothing at random.
+
+    Returns:
+      state -> f32[C, E, O], for any state with ``logits`` and ``mask``.
+    """
+
+    def weights(state):
+        return eval_weights(space, relaxation, state.logits, state.mask)
+
     return weights

@@ -1,12 +1,12 @@
-"""Perturbations: mixing weights disturbed before a step of the network's parameters.
+"""Perturbations: mixing weights disturbed in the training loss of the parameters.
 
 Each is ``(key, weights f32[C, E, O], progress f32[], loss) -> weights f32[C, E, O]``;
-a row is one edge. Parameters that do well at all weights nearby make a loss that is
-smooth in the architecture. Every disturbance is at most epsilon at first, then is
-projected: weights are clamped to [0, 1] and each row is divided by its sum, which can
-take them further than epsilon. A weight of exactly 0 stays 0, so a candidate that is
-out stays out, and a row of zeros stays a row of zeros. Other rows sum to 1 afterwards,
-whatever they summed to before.
+a row is one edge. Parameters trained at disturbed weights give a loss that is smooth in
+the architecture. A disturbance is at most epsilon. The weights are then projected: they
+are clamped to [0, 1] and each row is divided by its sum, which can move them by more
+than epsilon. A weight of exactly 0 stays 0, so a removed candidate stays removed, and a
+row of zeros stays a row of zeros. Other rows sum to 1 afterwards, whatever their sum
+was before.
 
 Source: Chen and Hsieh 2020, arXiv:2002.05283, algorithm 1.
 """
@@ -37,7 +37,7 @@ def uniform(
       key: consumed by the noise.
       weights: f32[C, E, O].
       progress: f32[], 0 to 1.
-      loss: not used; the noise is blind.
+      loss: not used; the noise does not depend on it.
       start: epsilon at progress 0.
       end: epsilon at progress 1.
 
@@ -62,14 +62,14 @@ def adversarial(
     end: float = 0.3,
     num_steps: int = 7,
 ):
-    """Climbs the loss inside the L-inf ball around the weights: SDARTS-ADV.
+    """Maximises the loss inside the L-inf ball around the weights: SDARTS-ADV.
 
     From weights + U(-epsilon, epsilon), projected, each step adds
-    2 epsilon / num_steps times the sign of the loss's gradient, then takes the result
-    back first into the ball |w - weights| <= epsilon, then to [0, 1], then to rows that
-    sum to 1. The last one is not taken back into the ball. Where the loss did not rise,
-    or is NaN, the weights come back as they were. The result is a constant: no gradient
-    flows through it.
+    2 epsilon / num_steps times the sign of the loss's gradient, then clips the result
+    to the ball |w - weights| <= epsilon, clamps it to [0, 1] and divides each row by
+    its sum; the quotients may lie outside the ball. If the loss did not increase, or is
+    NaN, the weights are returned unchanged. The result is a constant: no gradient flows
+    through it.
 
     Args:
       key: consumed by the random start.
@@ -86,8 +86,8 @@ def adversarial(
     Raises:
       ValueError: num_steps below 1.
 
-    Source: arXiv:2002.05283, section 3; steps, their size and their order are the
-    code's.
+    Source: arXiv:2002.05283, section 3; number, size and order of the steps are those
+    of its released code.
     """
     if num_steps < 1:
         raise ValueError(
@@ -115,9 +115,10 @@ def _noise(key, weights, epsilon):
 
 
 def _project(moved, inside):
-    """Clamps to [0, 1] and divides rows by their sums; what is not inside becomes 0.
+    """Clamps to [0, 1] and divides rows by their sums; removed candidates become 0.
 
-    A row that is clamped to nothing goes to its largest candidate, as in the code.
+    A row that is 0 after clamping becomes one-hot on its largest candidate, as in the
+    released code.
     """
     clamped = jnp.where(inside, jnp.clip(moved, 0, 1), 0)
     largest = jnp.where(inside, moved, -jnp.inf).argmax(-1)

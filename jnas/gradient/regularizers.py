@@ -1,8 +1,8 @@
 """Regularizers: penalties on the architecture that are added to its loss.
 
 Each is ``(logits f32[C, E, O], weights f32[C, E, O], progress f32[]) -> f32[]``, where
-weights are what a relaxation made of the logits. A candidate whose logit is -inf is out
-and counts nowhere: neither in a sum nor in the number that a mean divides by.
+weights are the relaxation of the logits. A candidate whose logit is -inf is removed: it
+counts neither in a sum nor in the number that a mean divides by.
 """
 
 import jax
@@ -22,15 +22,15 @@ def zero_one(
 ):
     """Rewards weights that are far from a half: -strength mean((weights - 1/2)^2).
 
-    It is meant for ``relaxations.sigmoid``, whose weights are free of each other. The
-    mean is over all cells, edges and candidates. At a half its slope is 0, so it starts
-    to pull once the loss has moved a weight.
+    It is meant for ``relaxations.sigmoid``, whose weights are independent of each
+    other. The mean is over all cells, edges and candidates. The gradient is 0 at a
+    half, so the penalty acts only after the loss has moved a weight.
 
     Args:
-      logits: f32[C, E, O]; only tells which candidates are out.
+      logits: f32[C, E, O]; -inf marks the removed candidates.
       weights: f32[C, E, O], in [0, 1].
-      progress: not used; nothing changes over the search.
-      strength: of the penalty.
+      progress: not used.
+      strength: factor of the penalty.
 
     Returns:
       f32[], from -strength / 4 to 0.
@@ -51,23 +51,23 @@ def zero_one_l1(
 ):
     """Rewards weights that are far from a half: -strength mean(|weights - 1/2|).
 
-    It pulls as hard near a half as far from it; at a half itself its slope is taken
-    to be 0.
+    The gradient's magnitude does not depend on the distance from a half; at a half it
+    is defined as 0.
 
     Args:
-      logits: f32[C, E, O]; only tells which candidates are out.
+      logits: f32[C, E, O]; -inf marks the removed candidates.
       weights: f32[C, E, O], in [0, 1].
-      progress: not used; nothing changes over the search.
-      strength: of the penalty.
+      progress: not used.
+      strength: factor of the penalty.
 
     Returns:
       f32[], from -strength / 2 to 0.
 
-    Source: arXiv:1911.12126, section 4, the variant by absolute value.
+    Source: arXiv:1911.12126, section 4, the variant with the absolute value.
     """
     del progress
     gap = weights - 0.5
-    # not jnp.abs, whose slope at 0 is 1 in JAX: logits that start at 0 would all grow
+    # not jnp.abs, whose gradient at 0 is 1 in JAX: logits that start at 0 would grow
     size = gap * jax.lax.stop_gradient(jnp.sign(gap))
     return -strength * jnp.mean(size, where=_inside(logits))
 
@@ -83,14 +83,14 @@ def dirichlet_kl(
     """Keeps ``relaxations.dirichlet`` near uniform: strength sum KL(Dir(c) || Dir(1)).
 
     c = elu(logits) + 1, and the sum is over cells and edges. With s = sum c over the K
-    candidates that are in, and psi the digamma function, the divergence of an edge is
+    candidates that are not removed, and psi the digamma function, an edge adds
     log Gamma(s) - log Gamma(K) + sum [(c - 1)(psi(c) - psi(s)) - log Gamma(c)].
 
     Args:
       logits: f32[C, E, O].
-      weights: not used; the penalty is on the distribution, not on its sample.
-      progress: not used; nothing changes over the search.
-      strength: of the penalty.
+      weights: not used; the penalty is on the distribution, not on a sample of it.
+      progress: not used.
+      strength: factor of the penalty.
 
     Returns:
       f32[], at least 0; 0 where every logit is 0.
@@ -109,5 +109,5 @@ def dirichlet_kl(
 
 
 def _inside(logits):
-    """Returns bool[C, E, O]: the candidates that are not out."""
+    """Returns bool[C, E, O]: False for removed candidates."""
     return ~jnp.isneginf(logits)

@@ -1,10 +1,11 @@
 """Relaxations: how logits become the weights that mix the candidates.
 
 Each is ``(key, logits f32[C, E, O], progress f32[]) -> weights f32[C, E, O]``; a row is
-one edge. A method's own schedule is a function of ``progress``, which runs from 0 to 1.
+one edge. A schedule, such as a temperature's, is a function of ``progress``, which runs
+from 0 to 1 over the search.
 
-A logit of -inf says that its candidate is out: its weight is exactly 0, its gradient is
-0 and nothing is NaN, as long as each edge keeps at least one finite logit.
+A logit of -inf marks a removed candidate: its weight and its gradient are exactly 0 and
+nothing is NaN, as long as each edge has at least one finite logit.
 """
 
 import jax
@@ -15,12 +16,12 @@ from jnas import registry, types
 
 @registry.RELAXATIONS.register
 def softmax(key: types.Key, logits: types.Logits, progress: types.Array):
-    """Weighs by softmax over the candidates of each edge.
+    """Computes a softmax over the candidates of each edge.
 
     Args:
-      key: not used; nothing is random.
+      key: not used.
       logits: f32[C, E, O].
-      progress: not used; nothing changes over the search.
+      progress: not used.
 
     Returns:
       f32[C, E, O], rows that sum to 1.
@@ -40,7 +41,7 @@ def gumbel_softmax(
     start: float = 1.0,
     end: float = 0.03,
 ):
-    """Weighs by a relaxed one-hot sample, sharper as the search goes on.
+    """Samples relaxed one-hot weights whose temperature falls over the search.
 
     weights = softmax((log_softmax(logits) + G) / t), G standard Gumbel, the temperature
     t falling geometrically from start to end.
@@ -56,7 +57,7 @@ def gumbel_softmax(
       f32[C, E, O], rows that sum to 1.
 
     Source: Xie et al. 2019, arXiv:1812.09926, equation 4. Differs: the paper gives the
-    ends of the temperature, not the curve between them.
+    temperature at both ends, not the schedule between them.
     """
     temperature = start * (end / start) ** progress
     noise = jax.random.gumbel(key, logits.shape, logits.dtype)
@@ -72,11 +73,11 @@ def straight_through(
     start: float = 10.0,
     end: float = 0.1,
 ):
-    """Weighs by a one-hot sample; gradients are those of its relaxation.
+    """Samples one-hot weights whose gradient is that of their relaxation.
 
     p = softmax((log_softmax(logits) + G) / t), G standard Gumbel, the temperature t
     falling linearly from start to end; weights = one_hot(argmax p), exactly 0 and 1,
-    and their derivative is that of p, so losers learn too.
+    and their derivative is that of p, so every candidate receives a gradient.
 
     Args:
       key: consumed by the sample.
@@ -101,12 +102,12 @@ def straight_through(
 
 @registry.RELAXATIONS.register
 def sigmoid(key: types.Key, logits: types.Logits, progress: types.Array):
-    """Weighs each candidate by its own sigmoid, so that none competes with another.
+    """Computes a sigmoid of each logit, so that candidates do not compete.
 
     Args:
-      key: not used; nothing is random.
+      key: not used.
       logits: f32[C, E, O].
-      progress: not used; nothing changes over the search.
+      progress: not used.
 
     Returns:
       f32[C, E, O] in [0, 1]; rows need not sum to 1.
@@ -119,29 +120,30 @@ def sigmoid(key: types.Key, logits: types.Logits, progress: types.Array):
 
 @registry.RELAXATIONS.register
 def dirichlet(key: types.Key, logits: types.Logits, progress: types.Array):
-    """Weighs by a fresh sample of Dirichlet(c), c = elu(logits) + 1.
+    """Samples weights from Dirichlet(c), c = elu(logits) + 1.
 
-    The mean weights are c / sum c, and their spread shrinks as sum c grows. Gradients
-    are pathwise: in the mean over keys they are those of the mean loss, and so are
-    second derivatives, forward over reverse (reverse over reverse does not work). They
-    are not the slope of one key's sample, which jumps where the sampler rejects.
+    The mean weights are c / sum c, and their variance falls as sum c grows. Gradients
+    are pathwise: their mean over keys is the gradient of the mean loss. The same holds
+    for second derivatives, forward over reverse (reverse over reverse does not work).
+    They are not the derivative of one key's sample, which is discontinuous where the
+    rejection sampler rejects.
 
     Args:
       key: consumed by the sample.
       logits: f32[C, E, O].
-      progress: not used; nothing changes over the search.
+      progress: not used.
 
     Returns:
       f32[C, E, O], rows that sum to 1.
 
     Source: Chen, Wang, Cheng, Tang and Hsieh 2021, arXiv:2006.10355, section 2.
-    Differs: small c is sampled through Gamma(c + 1), as gradients need (see below).
+    Differs: small c is sampled from Gamma(c + 1), for finite gradients (see below).
     """
     del progress
     gamma_key, boost_key = jax.random.split(key)
     c = concentration(logits)
-    # Gamma(c) = Gamma(c + 1) U^(1/c). JAX's slope of a sample is cut off below 1e-38
-    # and its derivative is NaN below 1e-19, which c of a half or more never reaches.
+    # Gamma(c) = Gamma(c + 1) U^(1/c). JAX sets a sample's gradient to 0 below 1e-38 and
+    # its second derivative is NaN below 1e-19; c of at least a half stays above both.
     small = c < 0.5
     log_u = -jax.random.exponential(boost_key, c.shape, c.dtype)
     samples = jax.random.loggamma(gamma_key, jnp.where(small, c + 1, c))
@@ -150,7 +152,7 @@ def dirichlet(key: types.Key, logits: types.Logits, progress: types.Array):
 
 
 def concentration(logits: types.Logits) -> types.Array:
-    """Returns elu(logits) + 1, no smaller than 1e-6: what ``dirichlet`` samples by.
+    """Returns max(elu(logits) + 1, 1e-6), the concentration of ``dirichlet``.
 
     Args:
       logits: f32[..., O].
@@ -158,7 +160,7 @@ def concentration(logits: types.Logits) -> types.Array:
     Returns:
       f32[..., O]: exp(logits) below 0 and logits + 1 above.
     """
-    # not jax.nn.elu, whose expm1 loses exp(logits) in the 1 that is added back
+    # not jax.nn.elu, whose expm1 rounds exp(logits) away when 1 is added
     below = jnp.exp(jnp.where(logits > 0, 0, logits))
     return jnp.maximum(jnp.where(logits > 0, logits + 1, below), 1e-6)
 

@@ -1,4 +1,4 @@
-"""From a method's names to the functions that they are registered for."""
+"""Looks up the registered functions that a method names."""
 
 from collections.abc import Callable
 
@@ -6,13 +6,17 @@ import jax.numpy as jnp
 import optax
 
 from jnas import networks, registry, spaces, types
+from jnas import pieces as pieces_lib
 from jnas.gradient import methods, mixing, search, selections
 from jnas.training import optimizers
 from jnas.training import program as program_lib
 
 
 def space_of(method: methods.Method, space: spaces.CellSpace) -> spaces.CellSpace:
-    """Returns the space that a method searches: without ``none`` where it drops it.
+    """Returns the space that a method searches.
+
+    It is the user's space, without ``none`` where the method's drop_none is on and
+    nodes choose their inputs.
 
     Args:
       method: the method.
@@ -23,44 +27,77 @@ def space_of(method: methods.Method, space: spaces.CellSpace) -> spaces.CellSpac
 
 
 def check(method: methods.Method, space: spaces.CellSpace) -> None:
-    """Looks up everything that a method names.
+    """Checks that a method's pieces and a space's operations exist and fit together.
 
     Args:
       method: the method.
-      space: its operations.
+      space: the space whose operations are looked up.
 
     Raises:
-      KeyError: a name that is not registered; the nearest is guessed.
-      ValueError: pieces that cannot go together.
+      KeyError: a name that is not registered; the message names the nearest one.
+      ValueError: pieces that cannot be combined.
     """
-    resolve(method, steps_per_epoch=1, epochs=1)
+    resolve(method, space, steps_per_epoch=1, epochs=1)
     for name in space.operations:
         registry.OPERATIONS[name]
     if method.early_stopping and method.adaptive_decay:
         raise ValueError(
             "early_stopping must be off where adaptive_decay is on, got both. "
-            "One ends a search that the other continues."
+            "Turn one of them off: one ends a search that the other continues."
         )
     if (method.early_stopping or method.adaptive_decay) and not method.watch_interval:
         raise ValueError(
-            "watch_interval must be at least 1 where a rise of the eigenvalue has "
-            "consequences, got 0. Choose how many epochs lie between two looks."
+            "watch_interval must be at least 1 with early_stopping or adaptive_decay, "
+            "got 0. Set the number of epochs between two evaluations."
         )
 
 
 def resolve(
-    method: methods.Method, *, steps_per_epoch: int, epochs: int
+    method: methods.Method,
+    space: spaces.CellSpace,
+    *,
+    steps_per_epoch: int,
+    epochs: int,
 ) -> search.Pieces:
-    """Looks up a method's pieces.
+    """Builds the pieces of a gradient search from a method's names and numbers.
 
     Args:
       method: the method.
-      steps_per_epoch: of the training part.
-      epochs: that the cosine of the learning rate takes.
+      space: the space that it searches.
+      steps_per_epoch: steps in one pass over the training split.
+      epochs: length of the learning rate's cosine schedule.
 
     Raises:
       KeyError: a name that is not registered.
     """
+    regularizers = tuple(
+        pieces_lib.resolve(registry.REGULARIZERS, one) for one in method.regularizers
+    )
+    perturbation = None
+    if method.perturbation:
+        perturbation = pieces_lib.resolve(registry.PERTURBATIONS, method.perturbation)
+    return search.Pieces(
+        _params_optimizer(method, steps_per_epoch, epochs),
+        optimizers.adam_l2(
+            method.logits_learning_rate,
+            b1=method.logits_b1,
+            weight_decay=method.logits_weight_decay,
+        ),
+        relaxation=pieces_lib.resolve(registry.RELAXATIONS, method.relaxation),
+        hypergradient=pieces_lib.resolve(registry.HYPERGRADIENTS, method.hypergradient),
+        regularizers=regularizers,
+        perturbation=perturbation,
+        weights_of=mixing.build_weights_of(
+            space, pieces_lib.resolve(registry.RELAXATIONS, method.eval_relaxation)
+        ),
+        selection=selection(method),
+        edge_weights=method.edge_weights,
+        logits_scale=method.logits_scale,
+    )
+
+
+def _params_optimizer(method, steps_per_epoch, epochs) -> optax.GradientTransformation:
+    """Builds SGD with momentum and a cosine schedule of the learning rate."""
     rate = optimizers.cosine_by_epoch(
         start=method.learning_rate,
         end=method.final_learning_rate,
@@ -68,38 +105,17 @@ def resolve(
         steps_per_epoch=steps_per_epoch,
     )
     fixed, carried = optax.add_decayed_weights, optimizers.carried_decay
-    params_optimizer = optimizers.momentum_sgd(
+    return optimizers.momentum_sgd(
         rate,
         weight_decay=method.weight_decay,
         clip_norm=method.clip_norm or None,
         nesterov=method.nesterov,
         decay=carried if method.adaptive_decay else fixed,
     )
-    logits_optimizer = optimizers.adam_l2(
-        method.logits_learning_rate,
-        b1=method.logits_b1,
-        weight_decay=method.logits_weight_decay,
-    )
-    regularizers = tuple(registry.REGULARIZERS[name] for name in method.regularizers)
-    perturbation = None
-    if method.perturbation:
-        perturbation = registry.PERTURBATIONS[method.perturbation]
-    return search.Pieces(
-        params_optimizer,
-        logits_optimizer,
-        relaxation=registry.RELAXATIONS[method.relaxation],
-        hypergradient=registry.HYPERGRADIENTS[method.hypergradient],
-        regularizers=regularizers,
-        perturbation=perturbation,
-        eval_relaxation=registry.RELAXATIONS[method.eval_relaxation],
-        selection=selection(method),
-        edge_weights=method.edge_weights,
-        logits_scale=method.logits_scale,
-    )
 
 
 def selection(method: methods.Method) -> types.Selection:
-    """Looks up how a method derives its cell.
+    """Looks up a method's selection, limited to its max_skips.
 
     Args:
       method: the method.
@@ -107,7 +123,7 @@ def selection(method: methods.Method) -> types.Selection:
     Raises:
       KeyError: a name that is not registered.
     """
-    chosen = registry.SELECTIONS[method.selection]
+    chosen = pieces_lib.resolve(registry.SELECTIONS, method.selection)
     if method.max_skips is None:
         return chosen
     return selections.limit_skips(chosen, method.max_skips)
@@ -116,19 +132,19 @@ def selection(method: methods.Method) -> types.Selection:
 def variant_inputs(
     method: methods.Method, stage: methods.Stage, epochs: int
 ) -> Callable:
-    """Builds the schedule of the auxiliary skip's factor and of the skips' dropout.
+    """Builds the schedules of the auxiliary skip's factor and of the skips' dropout.
 
-    The factor falls from 1 to 0, epoch by epoch. The rate is p (E - e - 1) / E while
-    logits are frozen, then p exp(-.2 (e - 10)) for P-DARTS' 25 epochs of which 10 are
-    frozen; for other numbers of epochs it falls as much.
+    The factor falls linearly from 1 to 0, epoch by epoch. The dropout rate at epoch e
+    is p (E - e - 1) / E while the logits are frozen, then p exp(-5 (e - frozen) / E):
+    for P-DARTS' 25 epochs, of which 10 are frozen, its own p exp(-.2 (e - 10)).
 
     Args:
-      method: gives the share of frozen epochs.
-      stage: gives p.
-      epochs: E of the stage.
+      method: has the auxiliary skip and the share of frozen epochs.
+      stage: has the first dropout rate p.
+      epochs: E, of the stage.
 
     Returns:
-      Clock -> FormInputs.
+      Clock -> VariantInputs.
 
     Source: arXiv:2009.01027, section 3.3; arXiv:1904.12760, its released code.
     """
@@ -149,22 +165,22 @@ def variant_inputs(
 
 
 def derive(
-    method: methods.Method, space: spaces.CellSpace, state: program_lib.State
+    pieces: search.Pieces, space: spaces.CellSpace, state: program_lib.State
 ) -> tuple[types.Encoding, types.Weights]:
-    """Derives the cells that a search came to.
+    """Derives the cells from the last state of a search.
 
     Args:
-      method: the method.
-      space: as ``space_of`` gives it.
-      state: of the last leg; of one search.
+      pieces: the pieces of the last segment.
+      space: the space that is searched, as ``space_of`` returns it.
+      state: the last state of the last segment; of one seed.
 
     Returns:
-      (encoding i32[G], final weights f32[C, E, O]).
+      (encoding i32[G], weights f32[C, E, O] that it is derived from). A search that
+      stopped early returns the encoding that it rolled back to.
     """
     inner = state.inner
-    relaxation = registry.RELAXATIONS[method.eval_relaxation]
-    weights = mixing.eval_weights(space, relaxation, inner.logits, inner.mask)
-    encoding = selection(method)(space, weights)
+    weights = pieces.weights_of(inner)
+    encoding = pieces.selection(space, weights)
     if inner.watched is not None:
         stopped = inner.watched.stopped
         encoding = jnp.where(stopped, inner.watched.answer, encoding)

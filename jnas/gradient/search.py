@@ -1,4 +1,4 @@
-"""The search by gradient: a supernet's parameters and its architecture, in turns."""
+"""Gradient-based search: a supernet's parameters and its architecture, in turns."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,20 +21,21 @@ METRICS = ("train_loss", "train_accuracy", "valid_accuracy", "valid_loss", "entr
 
 @dataclasses.dataclass(frozen=True)
 class Pieces:
-    """What a gradient search is put together from.
+    """The functions that a gradient search is composed of.
 
     Attributes:
-      params_optimizer: of the supernet's parameters.
-      logits_optimizer: of the architecture.
-      relaxation: logits to weights.
-      hypergradient: the rule of the architecture's gradient.
-      regularizers: penalties on the architecture.
-      perturbation: of the weights that the parameters are trained with.
-      eval_relaxation: the relaxation, without draws, that cells are derived from.
-      selection: derives a cell from its weights.
-      edge_weights: whether the edges that enter a node are weighed too.
-      logits_scale: deviation of the first logits.
-      frozen_epochs: at first, in which the parameters alone are trained.
+      params_optimizer: optimizer of the supernet's parameters.
+      logits_optimizer: optimizer of the architecture.
+      relaxation: turns logits into the weights of the two losses.
+      hypergradient: rule for the gradient of the architecture.
+      regularizers: penalties on the architecture, added to the validation loss.
+      perturbation: disturbs the weights in the training loss; None disables it.
+      weights_of: state -> the weights f32[C, E, O] that a cell is derived from: a
+        relaxation without draws, masks and edge weights applied. None is softmax.
+      selection: derives a cell from these weights.
+      edge_weights: whether the edges that enter a node have weights too.
+      logits_scale: standard deviation of the initial logits.
+      frozen_epochs: epochs at the start that train the parameters only.
       variant_inputs: Clock -> what the edge variant needs.
     """
 
@@ -44,7 +45,7 @@ class Pieces:
     hypergradient: types.Hypergradient = bilevel_lib.first_order
     regularizers: tuple[types.Regularizer, ...] = ()
     perturbation: types.Perturbation | None = None
-    eval_relaxation: types.Relaxation = relaxations.softmax
+    weights_of: Callable[[Any], types.Weights] | None = None
     selection: types.Selection = spaces.CellSpace.strongest
     edge_weights: bool = False
     logits_scale: float = 1e-3
@@ -58,12 +59,12 @@ class GradientState(NamedTuple):
     """What a gradient search carries.
 
     Attributes:
-      params: of the supernet.
-      logits: f32[C, E, O], or ArchParams where edges are weighed.
-      params_opt: state of the optimiser of params.
-      logits_opt: state of the optimiser of logits.
-      mask: bool[C, E, O], False for candidates that are out; None for no mask.
-      watched: what was seen at the ends of epochs; None where nobody looks.
+      params: parameters of the supernet.
+      logits: f32[C, E, O], or ArchParams where edges have weights.
+      params_opt: optimizer state of params.
+      logits_opt: optimizer state of logits.
+      mask: bool[C, E, O], False for removed candidates; None keeps all.
+      watched: results of the evaluations at ends of epochs; None without a watch.
     """
 
     params: types.Params
@@ -89,19 +90,26 @@ def gradient_search(
 ) -> program_lib.Program:
     """Builds the differentiable search as one program.
 
-    Both splits are augmented, as in the paper's code.
+    Each step draws a training batch and a validation batch, augments both, as in the
+    paper's code, and updates first the logits a, then the parameters w:
+
+      a <- a - update of d L_valid(w, a) / d a       (skipped in frozen epochs)
+      w <- w - update of d L_train(w, a) / d w
+
+    After each epoch the watch evaluates the supernet, then its hook may change the
+    state or end the search.
 
     Args:
-      supernet: of the space that is searched.
-      pieces: of the method.
-      augment: of the images.
+      supernet: network over the space that is searched.
+      pieces: the functions of the method.
+      augment: augmentation of the images.
       num_examples: sizes of the training and the validation split.
-      batch_size: B, of both.
+      batch_size: B, of both splits.
       num_epochs: passes over the training split.
-      masks: whether candidates may be taken out; all are in at first.
-      watch: looks for a collapse at the end of each epoch; None for nobody.
+      masks: whether candidates can be removed; the search starts with all of them.
+      watch: checks for collapse after each epoch; None disables it.
       num_seeds: S searches as one program, or None for one.
-      over_seeds: how they are run, as ``program.program`` says.
+      over_seeds: how they are mapped, as in ``program.program``.
 
     Returns:
       The program. Its state's ``inner`` is a GradientState; its metrics are METRICS.
@@ -109,14 +117,30 @@ def gradient_search(
     Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, algorithm 1. Differs: an
     epoch's last incomplete batch is left out.
     """
-    space = supernet.space
+    optimizer = _bilevel(supernet, pieces)
+    return program_lib.program(
+        _init(supernet, pieces, optimizer, masks, watch),
+        _step(supernet.space, pieces, optimizer, augment),
+        metrics=METRICS,
+        num_examples=num_examples,
+        batch_size=batch_size,
+        num_epochs=num_epochs,
+        num_seeds=num_seeds,
+        over_seeds=over_seeds,
+        at_epoch_end=_at_epoch_end(watch) if watch else None,
+        ended=(lambda state: state.watched.stopped) if watch else None,
+    )
+
+
+def _bilevel(supernet, pieces) -> types.Bilevel:
+    """Builds the optimizer of logits and parameters from the method's pieces."""
     train_loss, valid_loss = losses_lib.build_losses(
         supernet,
         pieces.relaxation,
         regularizers=pieces.regularizers,
         perturbation=pieces.perturbation,
     )
-    method = bilevel_lib.bilevel(
+    return bilevel_lib.bilevel(
         train_loss,
         valid_loss,
         params_optimizer=pieces.params_optimizer,
@@ -124,13 +148,25 @@ def gradient_search(
         hypergradient=pieces.hypergradient,
     )
 
+
+def _init(supernet, pieces, optimizer, masks, watch) -> Callable:
+    """Builds key -> GradientState before the first step."""
+
     def init(key):
         params_key, logits_key = jax.random.split(key)
-        arch = first_arch(logits_key, space, pieces)
-        inner = method.init(supernet.init(params_key), arch)
-        mask = jnp.ones(space.shape, bool) if masks else None
+        arch = first_arch(logits_key, supernet.space, pieces)
+        inner = optimizer.init(supernet.init(params_key), arch)
+        mask = jnp.ones(supernet.space.shape, bool) if masks else None
         state = GradientState(*inner, mask, None)
         return state._replace(watched=watch.begin(state)) if watch else state
+
+    return init
+
+
+def _step(space, pieces, optimizer, augment) -> Callable:
+    """Builds (key, Clock, state, one batch of each split) -> (state, METRICS)."""
+    weights_of = pieces.weights_of
+    weights_of = weights_of or mixing.build_weights_of(space, relaxations.softmax)
 
     def step(key, clock, state, pair):
         step_key, *image_keys = jax.random.split(key, 3)
@@ -148,36 +184,31 @@ def gradient_search(
         if pieces.frozen_epochs:
             frozen = clock.epoch < pieces.frozen_epochs
         inner = bilevel_lib.BilevelState(*state[:4])
-        inner, info = method.step(step_key, inner, train, valid, frozen=frozen)
+        inner, info = optimizer.step(step_key, inner, train, valid, frozen=frozen)
+        state = state._replace(**inner._asdict())
         values = (
             info.train_loss,
             info.train_metrics["accuracy"],
             info.valid_metrics["accuracy"],
             info.valid_loss,
-            _entropy(space, pieces, inner.logits, state.mask),
+            _entropy(weights_of, state),
         )
-        state = state._replace(**inner._asdict())
         return state, dict(zip(METRICS, values, strict=True))
 
-    def look(key, clock, state, splits):
-        look_key, answer_key = jax.random.split(key)
-        seen = watch.look(look_key, clock, state, splits[1])
-        state = state._replace(watched=seen)
-        state = watch.answer(answer_key, clock, state, splits[1])
+    return step
+
+
+def _at_epoch_end(watch) -> Callable:
+    """Builds the call between epochs: an evaluation, then the watch's hook."""
+
+    def at_epoch_end(key, clock, state, splits):
+        evaluate_key, hook_key = jax.random.split(key)
+        watched = watch.evaluate(evaluate_key, clock, state, splits[1])
+        state = state._replace(watched=watched)
+        state = watch.hook(hook_key, clock, state, splits[1])
         return state, state.watched.values
 
-    return program_lib.program(
-        init,
-        step,
-        metrics=METRICS,
-        num_examples=num_examples,
-        batch_size=batch_size,
-        num_epochs=num_epochs,
-        num_seeds=num_seeds,
-        over_seeds=over_seeds,
-        at_epoch_end=look if watch else None,
-        ended=(lambda state: state.watched.stopped) if watch else None,
-    )
+    return at_epoch_end
 
 
 def first_arch(key: types.Key, space: spaces.CellSpace, pieces: Pieces) -> types.Params:
@@ -186,10 +217,10 @@ def first_arch(key: types.Key, space: spaces.CellSpace, pieces: Pieces) -> types
     Args:
       key: consumed.
       space: the space of cells.
-      pieces: of the method.
+      pieces: the functions of the method.
 
     Returns:
-      Logits logits_scale N(0, 1) f32[C, E, O], or ArchParams of such.
+      Logits logits_scale * N(0, 1) f32[C, E, O], or ArchParams of such logits.
     """
     if not pieces.edge_weights:
         return pieces.logits_scale * jax.random.normal(key, space.shape)
@@ -200,10 +231,13 @@ def first_arch(key: types.Key, space: spaces.CellSpace, pieces: Pieces) -> types
     )
 
 
-def _entropy(space, pieces, arch, mask) -> types.Array:
-    """Mean over the edges that weigh anything."""
-    logits, _ = mixing.split(arch)
-    weights = mixing.eval_weights(space, pieces.eval_relaxation, logits, mask)
+def _entropy(weights_of, state) -> types.Array:
+    """Computes the mean entropy of the operations over edges that are not removed.
+
+    Edge weights are left out, and rows are divided by their sums.
+    """
+    operations, _ = mixing.split(state.logits)
+    weights = weights_of(state._replace(logits=operations))
     total = weights.sum(-1, keepdims=True)
     return relaxations.entropy(weights / jnp.where(total > 0, total, 1)) * (
         total.size / jnp.maximum((total > 0).sum(), 1)

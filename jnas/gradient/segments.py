@@ -1,7 +1,11 @@
-"""From a method's row of pieces to the programs that run it, one after another.
+"""Builds the programs that run a method, one after another.
 
-Most methods are one leg. P-DARTS and DrNAS go on in stages, DARTS-PT derives its cell
-in a leg of its own.
+Most methods are one segment. P-DARTS and DrNAS have one segment for each of their
+stages; DARTS-PT derives its cell in a segment after the search.
+
+  darts      [search]
+  pdarts     [search_1] -> [search_2] -> [search_3]
+  darts_pt   [search] -> [projection]
 """
 
 import dataclasses
@@ -14,7 +18,7 @@ import jax.numpy as jnp
 
 from jnas import networks, spaces, types
 from jnas.data import augment as augment_lib
-from jnas.gradient import methods, mixing, search
+from jnas.gradient import methods, search
 from jnas.gradient import resolve as resolve_lib
 from jnas.gradient.hooks import projection
 from jnas.gradient.hooks import rise as rise_lib
@@ -26,28 +30,30 @@ class Segment(NamedTuple):
     """One program of a search.
 
     Attributes:
-      name: of the leg.
+      name: name of the segment.
       program: its state's ``inner`` is a GradientState.
-      supernet: that it trains.
-      carry: (State of the leg before, fresh State) -> State that this one begins with.
+      supernet: the network that it trains.
+      pieces: the functions that it is composed of.
+      carry: (last State of the segment before, fresh State) -> first State of this one.
     """
 
     name: str
     program: program_lib.Program
     supernet: networks.Supernet
+    pieces: search.Pieces
     carry: Callable[[program_lib.State, program_lib.State], program_lib.State]
 
 
 class Setting(NamedTuple):
-    """Where a method is put to work.
+    """What a method is applied to.
 
     Attributes:
-      size: of the network; ``num_layers`` are the method's.
-      augment: of the images.
+      size: size of the supernet; a stage's depth_rate multiplies its ``num_layers``.
+      augment: augmentation of the images.
       num_examples: sizes of the training and the validation split.
       num_seeds: S searches as one program; None for one.
-      remat: whether cells are computed again for the gradient.
-      dtype: of the activations.
+      remat: whether the backward pass computes cells again instead of storing them.
+      dtype: dtype of the activations.
     """
 
     size: networks.Size
@@ -65,74 +71,52 @@ def build_segments(
 
     Args:
       method: the method.
-      space: that it searches, as ``space_of`` gives it.
-      setting: where.
+      space: the space that it searches, as ``space_of`` returns it.
+      setting: the network's size, the splits and the seeds.
 
     Raises:
       ValueError: sizes that do not fit.
     """
-    steps = max(1, setting.num_examples[0] // method.batch_size)
-    made, masks = [], len(method.stages) > 1 or bool(method.projection_epochs)
-    for number, stage in enumerate(method.stages):
-        epochs = max(1, round(method.epochs * stage.epochs_rate))
-        name = "search" if len(method.stages) == 1 else f"search_{number + 1}"
-        pieces = resolve_lib.resolve(
-            method,
-            steps_per_epoch=steps,
-            epochs=method.epochs if method.widens else epochs,
-        )
-        pieces = dataclasses.replace(
-            pieces,
-            frozen_epochs=round(method.frozen_rate * epochs),
-            variant_inputs=resolve_lib.variant_inputs(method, stage, epochs),
-        )
-        supernet = _supernet(method, stage, space, setting)
-        made.append(
-            Segment(
-                name,
-                _program(method, supernet, pieces, setting, epochs, masks, None),
-                supernet,
-                _over_seeds(_stage_carry(method, stage, space, pieces), setting),
-            )
-        )
+    built = [
+        _stage(method, number, space, setting) for number in range(len(method.stages))
+    ]
     if method.projection_epochs:
-        made.append(_projection(method, space, setting, made[-1].supernet, steps))
-    return made
+        built.append(_projection(method, space, setting, built[-1].supernet))
+    return built
 
 
-def _projection(method, space, setting, supernet, steps) -> Segment:
-    """The leg that derives a cell by perturbation."""
-    epochs = method.projection_epochs * projection.num_decisions(space)
-    slower = dataclasses.replace(method, learning_rate=method.learning_rate / 10)
-    pieces = resolve_lib.resolve(slower, steps_per_epoch=steps, epochs=epochs)
-    # as at the end of the search: the auxiliary skip has fallen to zero; no dropout
-    off = jnp.float32(0)
-    inputs = networks.VariantInputs(
-        off if method.auxiliary_skip else None,
-        off if method.stages[-1].skip_dropout else None,
+def _stage(method, number, space, setting) -> Segment:
+    """Builds the segment of one of the method's stages."""
+    stage, many = method.stages[number], len(method.stages) > 1
+    epochs = max(1, round(method.epochs * stage.epochs_rate))
+    pieces = resolve_lib.resolve(
+        method,
+        space,
+        steps_per_epoch=_steps_per_epoch(method, setting),
+        epochs=method.epochs if method.widens else epochs,
     )
-    pieces = dataclasses.replace(pieces, variant_inputs=lambda clock: inputs)
-    answer = projection.project(
-        supernet,
-        pieces.eval_relaxation,
-        augment=setting.augment,
-        batch_size=method.batch_size,
-        interval=method.projection_epochs,
-        variant_inputs=pieces.variant_inputs,
+    pieces = dataclasses.replace(
+        pieces,
+        frozen_epochs=round(method.frozen_rate * epochs),
+        variant_inputs=resolve_lib.variant_inputs(method, stage, epochs),
     )
+    supernet = _supernet(method, stage, space, setting)
+    watch = _watch(method, supernet, pieces, setting)
+    masks = many or bool(method.projection_epochs)
+    program = _program(method, supernet, pieces, setting, epochs, masks, watch)
+    carry = _stage_carry(method, stage, space, pieces)
+    if setting.num_seeds is not None:
+        carry = jax.vmap(carry)
+    name = f"search_{number + 1}" if many else "search"
+    return Segment(name, program, supernet, pieces, carry)
 
-    def carry(before, fresh):
-        old, new = jax.tree.map(jnp.copy, before.inner), fresh.inner
-        kept = new._replace(
-            params=old.params, logits=old.logits, logits_opt=old.logits_opt
-        )
-        return fresh._replace(inner=kept._replace(mask=old.mask))
 
-    program = _program(method, supernet, pieces, setting, epochs, True, answer)
-    return Segment("projection", program, supernet, carry)
+def _steps_per_epoch(method, setting) -> int:
+    return max(1, setting.num_examples[0] // method.batch_size)
 
 
 def _supernet(method, stage, space, setting) -> networks.Supernet:
+    """Builds the supernet of a stage, with the method's edge variant."""
     variant = networks.EdgeVariant(
         partial=method.partial if stage.partial == 1 else stage.partial,
         auxiliary_skip=method.auxiliary_skip,
@@ -146,25 +130,31 @@ def _supernet(method, stage, space, setting) -> networks.Supernet:
     )
 
 
-def _program(method, supernet, pieces, setting, epochs, masks, answer):
-    rise, projects = rise_lib.Rise(), answer is not None
-    if method.early_stopping and not projects:
-        answer = rise_lib.stop_early(rise)
-    if method.adaptive_decay and not projects:
-        answer = rise_lib.strengthen(rise)
-    watch = None
-    if method.watch_interval or answer:
-        watch = watch_lib.watch(
-            supernet,
-            pieces.eval_relaxation,
-            pieces.selection,
-            augment=setting.augment,
-            batch_size=method.batch_size,
-            variant_inputs=pieces.variant_inputs,
-            interval=method.watch_interval,
-            answer=answer,
-            snapshots=method.adaptive_decay and not projects,
-        )
+def _watch(method, supernet, pieces, setting, project=None) -> watch_lib.Watch | None:
+    """Builds the watch of a segment, whose hook is ``project`` or the method's own."""
+    rise, hook = rise_lib.Rise(), project
+    if method.early_stopping and not project:
+        hook = rise_lib.stop_early(rise)
+    if method.adaptive_decay and not project:
+        hook = rise_lib.strengthen(rise)
+    if not method.watch_interval and not hook:
+        return None
+    return watch_lib.watch(
+        supernet,
+        pieces.weights_of,
+        pieces.selection,
+        rise=rise,
+        augment=setting.augment,
+        batch_size=method.batch_size,
+        variant_inputs=pieces.variant_inputs,
+        interval=method.watch_interval,
+        hook=hook,
+        snapshots=method.adaptive_decay and not project,
+    )
+
+
+def _program(method, supernet, pieces, setting, epochs, masks, watch):
+    """Builds the program of a segment."""
     return search.gradient_search(
         supernet,
         pieces,
@@ -179,16 +169,16 @@ def _program(method, supernet, pieces, setting, epochs, masks, answer):
 
 
 def _stage_carry(method, stage, space, pieces) -> Callable:
-    """What a stage takes from the one before: fewer candidates, or all, made wider."""
+    """Builds what a stage keeps of the one before: its strongest candidates.
+
+    A method that widens also keeps the parameters, made wider, and the logits.
+    """
     count = max(1, round(space.shape[-1] * stage.candidates_rate))
 
     def carry(before, fresh):
-        # copies: a program donates the state that it begins with
+        # copies, as a program donates its first state
         old, new = jax.tree.map(jnp.copy, before.inner), fresh.inner
-        weights = mixing.eval_weights(
-            space, pieces.eval_relaxation, old.logits, old.mask
-        )
-        mask = strongest_candidates(weights, count)
+        mask = strongest_candidates(pieces.weights_of(old), count)
         if method.widens:
             widen = functools.partial(networks.widen, jax.random.fold_in(fresh.key, 1))
             new = new._replace(
@@ -203,11 +193,11 @@ def _stage_carry(method, stage, space, pieces) -> Callable:
 
 
 def strongest_candidates(weights: types.Weights, count: int) -> types.Array:
-    """Marks the candidates that weigh most on each edge; ties keep the lower one.
+    """Marks the candidates with the largest weights on each edge.
 
     Args:
       weights: f32[C, E, O].
-      count: how many are kept.
+      count: how many are kept; of equal weights, those of lower index.
 
     Returns:
       bool[C, E, O].
@@ -216,5 +206,34 @@ def strongest_candidates(weights: types.Weights, count: int) -> types.Array:
     return jnp.argsort(order, axis=-1) < count
 
 
-def _over_seeds(carry: Callable, setting: Setting) -> Callable:
-    return carry if setting.num_seeds is None else jax.vmap(carry)
+def _projection(method, space, setting, supernet) -> Segment:
+    """Builds the segment of DARTS-PT, at a tenth of the learning rate."""
+    epochs = method.projection_epochs * projection.num_decisions(space)
+    slower = dataclasses.replace(method, learning_rate=method.learning_rate / 10)
+    steps = _steps_per_epoch(method, setting)
+    pieces = resolve_lib.resolve(slower, space, steps_per_epoch=steps, epochs=epochs)
+    # as at the end of the search: the auxiliary skip has fallen to zero; no dropout
+    off = jnp.float32(0)
+    inputs = networks.VariantInputs(
+        off if method.auxiliary_skip else None,
+        off if method.stages[-1].skip_dropout else None,
+    )
+    pieces = dataclasses.replace(pieces, variant_inputs=lambda clock: inputs)
+    project = projection.project(
+        supernet,
+        pieces.weights_of,
+        augment=setting.augment,
+        batch_size=method.batch_size,
+        interval=method.projection_epochs,
+        variant_inputs=pieces.variant_inputs,
+    )
+    watch = _watch(method, supernet, pieces, setting, project)
+    program = _program(method, supernet, pieces, setting, epochs, True, watch)
+    return Segment("projection", program, supernet, pieces, _carry_all)
+
+
+def _carry_all(before, fresh) -> program_lib.State:
+    """Continues with parameters, logits and mask; the optimizer of w starts anew."""
+    old, new = jax.tree.map(jnp.copy, before.inner), fresh.inner
+    kept = new._replace(params=old.params, logits=old.logits, logits_opt=old.logits_opt)
+    return fresh._replace(inner=kept._replace(mask=old.mask))

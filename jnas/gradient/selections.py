@@ -1,8 +1,8 @@
-"""Selections: how a cell is derived from the weights that a gradient search ends with.
+"""Selections: how a cell is derived from the final weights of a gradient search.
 
 Each is ``(space, weights f32[C, E, O]) -> encoding i32[G]`` and may be jitted. The
-weights are those of the method's relaxation without draws, times those of the edges
-where a method weighs edges.
+weights are the eval weights: the method's relaxation without draws, masks applied,
+times the edge weights where a method has them.
 """
 
 import jax
@@ -15,10 +15,10 @@ SKIP = "skip_connect"
 
 @registry.SELECTIONS.register
 def strongest(space: spaces.CellSpace, weights: types.Weights) -> types.Encoding:
-    """Keeps the inputs of a node that weigh most, on each the operation that does.
+    """Keeps each node's inputs of largest weight, each with its largest operation.
 
     Args:
-      space: of the cell; where nodes choose inputs, ``none`` is never derived.
+      space: the space of cells; where nodes choose inputs, ``none`` is never derived.
       weights: f32[C, E, O].
 
     Returns:
@@ -33,22 +33,22 @@ def strongest(space: spaces.CellSpace, weights: types.Weights) -> types.Encoding
 def above_threshold(
     space: spaces.CellSpace, weights: types.Weights, *, threshold: float = 0.85
 ) -> types.Encoding:
-    """Keeps an edge's operation only if its own weight is above a threshold.
+    """Keeps an edge's operation only if its weight is above a threshold.
 
-    For weights that do not compete, as sigmoids. Where edges have ``none``, it stands
-    for the threshold.
+    It is meant for weights that do not compete, such as sigmoids. Where edges have the
+    candidate ``none``, its weight is replaced by the threshold.
 
     Args:
-      space: of the cell.
+      space: the space of cells.
       weights: f32[C, E, O].
-      threshold: of a weight.
+      threshold: smallest weight that is kept.
 
     Returns:
       i32[G].
 
     Source: Chu et al. 2020, arXiv:1911.12126, section 3 and its released code. Differs:
-    nodes that choose a fixed number of inputs keep that many, whatever they weigh; the
-    original drops those below the threshold, and nodes without input.
+    nodes that choose a fixed number of inputs keep that many, whatever their weights;
+    the original drops inputs below the threshold, and nodes without input.
     """
     is_none = space.where(spaces.NONE)
     return space.strongest(jnp.where(is_none, threshold, weights))
@@ -57,14 +57,14 @@ def above_threshold(
 def limit_skips(
     selection: types.Selection, max_skips: int, *, cell: int = 0
 ) -> types.Selection:
-    """Allows a cell a number of skip connections at most.
+    """Limits the number of skip connections in a cell.
 
-    As long as there are more, the one that weighs least is taken out and the cell is
-    derived again.
+    While the cell has more, the skip connection with the smallest weight is removed
+    and the cell is derived again.
 
     Args:
       selection: derives the cell.
-      max_skips: at least 0.
+      max_skips: largest number of skip connections, at least 0.
       cell: index of the cell; DARTS' normal cell is 0.
 
     Returns:
@@ -73,13 +73,11 @@ def limit_skips(
     Raises:
       ValueError: max_skips below 0.
 
-    Source: Chen et al. 2019, arXiv:1904.12760, section 3.3; two are what its authors
-    recommend.
+    Source: Chen et al. 2019, arXiv:1904.12760, section 3.3, which recommends two.
     """
     if max_skips < 0:
         raise ValueError(
-            f"max_skips must be at least 0, got {max_skips}. "
-            "Leave it out for any number."
+            f"max_skips must be at least 0, got {max_skips}. Leave it out for no limit."
         )
 
     def limited(space, weights):
@@ -91,14 +89,14 @@ def limit_skips(
 
         def remove(_, weights):
             skips = kept(weights)
-            # an edge with nothing else keeps the skip that was taken out
+            # an edge without other candidates keeps its removed skip
             left = skips & (weights[cell] > -jnp.inf)
             least = jnp.where(left, weights[cell], jnp.inf).argmin()
             out = jnp.arange(is_skip.size).reshape(is_skip.shape) == least
             out &= left & (skips.sum() > max_skips)
             return weights.at[cell].set(jnp.where(out, -jnp.inf, weights[cell]))
 
-        # once for each edge: a space may have nothing but skips to offer
+        # once for each edge: all candidates of a space may be skips
         weights = jax.lax.fori_loop(0, len(space.edges), remove, weights)
         return selection(space, weights)
 

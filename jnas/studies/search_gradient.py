@@ -104,7 +104,7 @@ def search_cells(
         phase = run.phase(prefix + segment.name, segment.program.num_steps, free=FREE)
         own_key = jax.random.fold_in(key, number) if number else key
         if phase.result is None:
-            derive = _derive(method, space, segment.program.num_seeds)
+            derive = _derive(segment, space)
             begin = _begin(segment.carry, before) if before else None
             state = _drive(phase, segment, own_key, splits, space, derive, begin)
             before = _kept(state)
@@ -134,15 +134,15 @@ def _left(phase, segment, key) -> Callable:
     return lambda: phase.left(jax.eval_shape(segment.program.init, key))
 
 
-def _derive(method, space, num_seeds) -> Callable:
+def _derive(segment, space) -> Callable:
     """Builds state -> (encodings i32[S, G], weights f32[S, C, E, O]), compiled."""
 
     @jax.jit
     def derive(state):
         def one(state):
-            return gradient.derive(method, space, state)
+            return gradient.derive(segment.pieces, space, state)
 
-        if num_seeds is not None:
+        if segment.program.num_seeds is not None:
             return jax.vmap(one)(state)
         return jax.tree.map(lambda a: a[None], one(state))
 

@@ -1,9 +1,9 @@
 """Bilevel optimisation: minimise L_valid(w*(a), a) over a, w* = argmin_w L_train(w, a).
 
-It knows nothing of architectures: ``params`` w and ``logits`` a are any pytrees, the
-two losses any functions ``(key, params, logits, batch) -> (loss, metrics)``, the
-optimisers any of Optax. A hypergradient is the rule that turns them into
-d L_valid / d a; importing this package registers all of them.
+Nothing here depends on architectures: ``params`` w and ``logits`` a are any pytrees,
+the two losses any functions ``(key, params, logits, batch) -> (loss, metrics)``, the
+optimizers any of Optax. A hypergradient is a rule that estimates d L_valid / d a;
+importing this package registers all of them.
 
 Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, equations 3 to 8.
 """

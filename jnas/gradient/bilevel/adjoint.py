@@ -1,4 +1,4 @@
-"""What the second-order rules share: the way back through an update and a gradient."""
+"""Shared by the second-order rules: derivatives through an update and a gradient."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +11,14 @@ from jnas import types
 
 
 def moving(opt_state: Any) -> tuple[list, Callable]:
-    """Returns an optimiser's floating leaves, and what puts others in their place.
+    """Splits an optimizer state into its floating-point leaves and the rest.
 
     Args:
-      opt_state: any state of an optimiser; counters and the like stay as they are.
+      opt_state: the state of any optimizer.
 
     Returns:
-      (its floating leaves, fn(leaves like these) -> state).
+      (its floating-point leaves, fn(such leaves) -> a state with these leaves and the
+      same counters).
     """
     leaves, treedef = jax.tree.flatten(opt_state)
     moves = [jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves]
@@ -38,19 +39,19 @@ def through_update(
     d_params: types.Params,
     d_state: list,
 ) -> tuple[types.Params, list, types.Params]:
-    """Takes gradients at the updated params and state back through the optimiser.
+    """Backpropagates gradients through one update of the optimizer.
 
     Args:
-      optimizer: of the params.
-      grads: what it was given.
+      optimizer: optimizer of the params.
+      grads: gradients that the update was computed from.
       opt_state: its state before the update.
-      params: before the update.
-      d_params: gradient at the params after it.
-      d_state: gradient at the floating leaves of the state after it.
+      params: params before the update.
+      d_params: cotangent of the params after the update.
+      d_state: cotangents of the state's floating-point leaves after the update.
 
     Returns:
-      Those of (grads, the state's floating leaves, params), with grads a variable of
-      its own: the loss's slope does not answer to params here.
+      Cotangents of (grads, the state's floating-point leaves, params). grads is an
+      independent variable here: its dependence on params is not differentiated.
     """
     state, put = moving(opt_state)
 
@@ -67,16 +68,17 @@ def second_derivatives(
     direction: types.Params,
     argnums: tuple[int, ...],
 ) -> tuple:
-    """Returns d/dw of the loss's gradients times a direction in the params w.
+    """Computes second derivatives of a loss along a direction in the params w.
 
-    Forward mode over reverse: about two gradients, and nothing is kept for a way back.
-    As second derivatives commute, this is also the gradient of direction' grad_w L.
+    d/dw (dL / d argument) times the direction. Forward over reverse mode: about two
+    gradients, and no residuals are stored. As second derivatives commute, this is also
+    the gradient of direction' grad_w L in the argument.
 
     Args:
       loss: (key, params, logits, batch) -> (loss f32[], metrics).
-      arguments: its key, params, logits and batch.
-      direction: like the params.
-      argnums: whose gradients: 1 for the Hessian in w, 2 for the mixed derivative.
+      arguments: (key, params, logits, batch) of the loss.
+      direction: a pytree like the params.
+      argnums: of the arguments: 1 for the Hessian in w, 2 for the mixed derivative.
 
     Returns:
       One pytree for each of argnums, like that argument.

@@ -1,4 +1,4 @@
-"""The second-order gradient as the DARTS paper computes it: by two probes.
+"""The second-order gradient of the DARTS paper, by finite differences.
 
 Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, equation 8 and appendix.
 """
@@ -21,32 +21,33 @@ def finite_difference(
     *,
     radius: float = 0.01,
 ) -> Callable:
-    """Takes the mixed second derivative of one unrolled step by a central difference.
+    """Estimates one unrolled step's mixed second derivative by a central difference.
 
-    w' is the optimiser's step from w, v = grad_w' L_valid(w', a), and u is v taken back
-    through the update to the gradient that the optimiser was given. With R = radius /
-    |u|, |u| the norm over all of w, and g = grad_a L_train,
+    w' is the optimizer's step from w, v = grad_w' L_valid(w', a), and u is v
+    backpropagated through the update to the gradient of L_train. With R = radius / |u|,
+    |u| the norm over all of w, and g = grad_a L_train,
 
       d_logits = grad_a L_valid(w', a) + [g(w + R u, a) - g(w - R u, a)] / (2 R).
 
-    This is the paper's form for any optimiser. Its update w - xi (mu m + grad + lam w)
-    takes v back to u = -xi v, so that R u = -e, e = radius v / |v|, and 1 / R =
-    xi |v| / radius: the difference is -xi [g(w + e, a) - g(w - e, a)] / (2 radius /
-    |v|), as published. Where u is zero the difference counts as zero.
+    This is the paper's estimate for any optimizer. For its update
+    w - xi (mu m + grad + lam w), u = -xi v, so that R u = -e with e = radius v / |v|,
+    and 1 / R = xi |v| / radius: the difference is -xi [g(w + e, a) - g(w - e, a)] /
+    (2 radius / |v|), as published. Where u is zero the difference is zero.
 
-    Where L_train is smooth the error falls as radius**2. Between the probes in a ReLU
-    network lie kinks of many units, and each adds a jump of g over 2 R: as radius
-    falls they grow fewer more slowly than their weight grows, and the error rises,
-    about as radius**-0.5, in float64 as in float32. ``unrolled`` has no such error.
+    Where L_train is smooth the error falls as radius**2. In a ReLU network, many units
+    have a kink between the two points, and each adds a jump of g divided by 2 R. As
+    radius falls, the number of kinks falls more slowly than 1 / R grows, so the error
+    grows, about as radius**-0.5, in float64 as in float32. ``unrolled`` has no such
+    error.
 
-    All gradients of L_train are taken with one key, so that the two probes see the
-    same draws and differ by w alone.
+    All gradients of L_train use one key, so that both points draw the same random
+    numbers and differ in w alone.
 
     Args:
       train_loss: (key, params, logits, batch) -> (loss f32[], metrics).
       valid_loss: likewise.
-      optimizer: of w; its state is read, never changed.
-      radius: distance of the probes from w, over all of w; above 0.
+      optimizer: optimizer of w; its state is not changed.
+      radius: norm of each point's distance from w, over all of w; above 0.
 
     Returns:
       fn(key, params, opt_state, logits, train, valid) -> ((loss, metrics), d_logits).
@@ -55,8 +56,8 @@ def finite_difference(
       ValueError: radius that is not above 0.
 
     Source: arXiv:1806.09055, equation 8, with epsilon = 0.01 / |v|. Differs: the
-    paper's code leaves clipping out of the unrolled step, where this one unrolls, and
-    goes back through, the step that is really taken.
+    paper's code omits clipping from the unrolled step; here the unrolled step, and its
+    derivative, are those of the step that training takes.
     """
     if not radius > 0:
         raise ValueError(
@@ -77,23 +78,30 @@ def finite_difference(
         direction, _, _ = adjoint.through_update(
             optimizer, grads, opt_state, params, d_params, d_state
         )
-        norm = optax.tree.norm(direction)
-        # of a zero direction no multiple is taken: the probes coincide
-        scale = radius / jnp.where(norm > 0, norm, 1)
-
-        def slope(sign):
-            def shift(leaf, along):
-                return (leaf + sign * scale * along).astype(leaf.dtype)
-
-            probe = jax.tree.map(shift, params, direction)
-            return probe_gradient(train_key, probe, logits, train)[0]
-
-        ahead, behind = slope(1), slope(-1)
+        mixed = _central_difference(
+            lambda params: probe_gradient(train_key, params, logits, train)[0],
+            params,
+            direction,
+            radius,
+        )
         return value, jax.tree.map(
-            lambda d, a, b: (d + (a - b) * (norm / (2 * radius))).astype(d.dtype),
-            d_logits,
-            ahead,
-            behind,
+            lambda d, m: (d + m).astype(d.dtype), d_logits, mixed
         )
 
     return hypergradient
+
+
+def _central_difference(gradient, params, direction, radius) -> types.Params:
+    """Computes [g(w + R u) - g(w - R u)] / (2 R), with R = radius / |u|."""
+    norm = optax.tree.norm(direction)
+    # a zero direction is not scaled: both points are w
+    scale = radius / jnp.where(norm > 0, norm, 1)
+
+    def at(sign):
+        def shift(leaf, along):
+            return (leaf + sign * scale * along).astype(leaf.dtype)
+
+        return gradient(jax.tree.map(shift, params, direction))
+
+    ahead, behind = at(1), at(-1)
+    return jax.tree.map(lambda a, b: (a - b) * (norm / (2 * radius)), ahead, behind)

@@ -1,13 +1,13 @@
-"""The implicit function theorem's gradient: how the solution w*(a) answers to a.
+"""Hypergradients by the implicit function theorem, which differentiates w*(a).
 
 Where grad_w L_train(w, a) = 0, d w* / d a = -H^-1 (d2 L_train / dw da), H the Hessian
-of L_train in w. The rules differ in what they put in the place of H^-1; both see H by
-its products alone, forward mode over the gradient.
+of L_train in w. The rules differ in their approximation of H^-1; both use only
+Hessian-vector products, forward mode over the gradient.
 
-The theorem asks for more than a network in training offers: w is no minimum, and H of
-one batch has negative eigenvalues, for which H^-1 v points the wrong way. Each rule
-says what becomes of these. Weight decay that stands in the optimiser, not in L_train,
-is not in H either; it would add its rate to every eigenvalue.
+The theorem's assumptions do not hold during training: w is not a minimum, and H of one
+batch has negative eigenvalues, along which H^-1 v has the wrong sign. Each rule states
+its effect on these. Weight decay that is part of the optimizer, not of L_train, is not
+part of H either; it would add its rate to every eigenvalue.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def _implicit(
     valid_gradient = jax.value_and_grad(valid_loss, argnums=(1, 2), has_aux=True)
 
     def hypergradient(key, params, opt_state, logits, train, valid):
-        del opt_state  # the solution does not depend on the way to it
+        del opt_state  # the solution does not depend on the optimizer
         valid_key, train_key = jax.random.split(key)
         value, (direction, d_logits) = valid_gradient(valid_key, params, logits, valid)
         arguments = train_key, params, logits, train
@@ -52,21 +52,21 @@ def neumann(
     num_terms: int = 5,
     step_size: float = 0.01,
 ) -> Callable:
-    """Takes H^-1 v as a partial sum: s sum_{j=0}^{K} (I - s H)^j v, s the step size.
+    """Approximates H^-1 v by s sum_{j=0}^{K} (I - s H)^j v, with step size s.
 
     Each term beyond the first costs a product with H, about two gradients. The sum is
-    what K + 1 steps of plain gradient descent of rate s would take back, were v and H
-    the same at each; num_terms = 0 is one such step. It tends to H^-1 v only where all
-    eigenvalues h of H lie in (0, 2 / s). It multiplies v's part along h by
-    (1 - (1 - s h)^(K+1)) / h: near (K + 1) s where h is small, finite for every h, and
-    growing with K where h < 0 or h > 2 / s. A small (K + 1) s is so the safer choice,
-    and the nearer to ``first_order``.
+    the backward pass through K + 1 steps of gradient descent at rate s, if v and H were
+    the same in each; num_terms = 0 is one such step. It converges to H^-1 v only if all
+    eigenvalues h of H lie in (0, 2 / s). It multiplies v's component along an
+    eigenvector by (1 - (1 - s h)^(K+1)) / h: close to (K + 1) s where h is small,
+    finite for every h, and growing with K where h < 0 or h > 2 / s. A small (K + 1) s
+    is therefore safer, and closer to ``first_order``.
 
     Args:
       train_loss: (key, params, logits, batch) -> (loss f32[], metrics).
       valid_loss: likewise.
-      optimizer: not used; the theorem knows no way to w*.
-      num_terms: K, products with H, at least 0.
+      optimizer: not used; the theorem does not depend on it.
+      num_terms: K, the number of products with H, at least 0.
       step_size: s, above 0 and below 2 over the largest eigenvalue of H.
 
     Returns:
@@ -76,18 +76,19 @@ def neumann(
       ValueError: num_terms below 0; step_size that is not above 0.
 
     Source: Lorraine, Vicol and Duvenaud 2020, arXiv:1911.02590, the Neumann series.
-    Differs: taken at the current w, in the middle of training. The paper names no
-    settings for a search; descent with momentum .9 at DARTS's rate of .025 is stable up
-    to eigenvalues of 2 (1 + .9) / .025 = 152, to which .01 leaves room.
+    Differs: computed at the current w, during training. The paper gives no settings for
+    a search; descent with momentum .9 at DARTS's rate of .025 is stable up to
+    eigenvalues of 2 (1 + .9) / .025 = 152, and .01 up to 200.
     """
     del optimizer
     if num_terms < 0:
         raise ValueError(
-            f"num_terms must be at least 0, got {num_terms}. 0 takes H^-1 as step_size."
+            f"num_terms must be at least 0, got {num_terms}. 0 takes step_size as H^-1."
         )
     if not step_size > 0:
         raise ValueError(
-            f"step_size must be above 0, got {step_size}. Use first_order for none."
+            f"step_size must be above 0, got {step_size}. Use first_order to "
+            "leave H out."
         )
 
     def solve(product, v):
@@ -111,22 +112,23 @@ def conjugate_gradient(
     num_iterations: int = 5,
     damping: float = 20.0,
 ) -> Callable:
-    """Takes H^-1 v as conjugate gradients' answer for (H + damping I)^-1 v.
+    """Approximates H^-1 v by conjugate gradients on (H + damping I) x = v.
 
     Each iteration costs a product with H, about two gradients, and the start one more.
     In exact arithmetic as many iterations as w has entries solve the system; fewer give
-    the best answer in the space of v, H v, H^2 v, ... if H + damping I is positive
-    definite. Where an eigenvalue h is below -damping it is not: the answer then follows
-    a saddle and can be large. Damping above |h| of the most negative one prevents that,
-    and caps at 1 / (damping + h) what directions of little curvature are multiplied by;
-    much damping gives v / damping, a short step of plain descent.
+    the best solution in the span of v, H v, H^2 v, ... if H + damping I is positive
+    definite. It is not if an eigenvalue h is below -damping; the solution then belongs
+    to a saddle point and can be large. Damping above |h| of the most negative
+    eigenvalue prevents that; directions of eigenvalue h are multiplied by
+    1 / (damping + h). Large damping gives v / damping, a short step of gradient
+    descent.
 
     Args:
       train_loss: (key, params, logits, batch) -> (loss f32[], metrics).
       valid_loss: likewise.
-      optimizer: not used; the theorem knows no way to w*.
-      num_iterations: at most so many, at least 1; it stops before where the residual
-        is at the dtype's rounding.
+      optimizer: not used; the theorem does not depend on it.
+      num_iterations: largest number of iterations, at least 1; the solver stops earlier
+        once the residual is at the dtype's rounding error.
       damping: added to every eigenvalue of H, at least 0.
 
     Returns:
@@ -137,20 +139,20 @@ def conjugate_gradient(
 
     Source: Pedregosa 2016, arXiv:1602.02355, algorithm 1; Rajeswaran et al. 2019,
     arXiv:1909.04630; 5 iterations are those of the latter's released code. Differs:
-    taken at the current w, in the middle of training, where that code's damping of 1 is
-    too little (DARTS's supernet of 4 features, 3 cells, one batch of 32: eigenvalues
+    computed at the current w, during training, where that code's damping of 1 is too
+    small (DARTS's supernet of 4 features, 3 cells, one batch of 32: eigenvalues
     from -11 to 19 at the start, from -2 to 12 after 30 steps).
     """
     del optimizer
     if num_iterations < 1:
         raise ValueError(
             f"num_iterations must be at least 1, got {num_iterations}. Use first_order "
-            "for none."
+            "to leave H out."
         )
     if not damping >= 0:
         raise ValueError(
-            f"damping must be at least 0, got {damping}. It makes up for negative "
-            "curvature."
+            f"damping must be at least 0, got {damping}. Raise it: it "
+            "compensates for negative curvature."
         )
 
     def solve(product, v):

@@ -1,8 +1,9 @@
-"""The alternating optimiser: a step of the logits, then a step of the params.
+"""The alternating optimizer: a step of the logits, then a step of the params.
 
 Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, algorithm 1.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,13 +14,13 @@ from jnas.gradient.bilevel.unrolled import first_order
 
 
 class BilevelState(NamedTuple):
-    """What a bilevel optimiser carries from step to step.
+    """What a bilevel optimizer carries from step to step.
 
     Attributes:
       params: the inner variables w.
       logits: the outer variables a.
-      params_opt: state of the optimiser of w.
-      logits_opt: state of the optimiser of a.
+      params_opt: optimizer state of w.
+      logits_opt: optimizer state of a.
     """
 
     params: types.Params
@@ -33,10 +34,10 @@ class BilevelInfo(NamedTuple):
 
     Attributes:
       train_loss: f32[], before the step's update of w.
-      valid_loss: f32[], at the w that the hypergradient took it; of a frozen step, at
-        the w before its update.
-      train_metrics: what train_loss returned beside the loss.
-      valid_metrics: what valid_loss returned beside the loss.
+      valid_loss: f32[], at the w that the hypergradient evaluated it at; in a frozen
+        step, at the w before its update.
+      train_metrics: the metrics of train_loss.
+      valid_metrics: the metrics of valid_loss.
     """
 
     train_loss: types.Array
@@ -53,23 +54,23 @@ def bilevel(
     logits_optimizer: optax.GradientTransformation,
     hypergradient: types.Hypergradient = first_order,
 ) -> types.Bilevel:
-    """Builds the alternating optimiser of DARTS.
+    """Builds the alternating optimizer of DARTS.
 
     Each step (1) moves the logits by the hypergradient on a training and a validation
     batch, then (2) moves the params by the gradient of L_train on the same training
     batch, at the new logits.
 
-    Where ``frozen`` is true, (1) is left out: logits and their optimiser's state stay
-    as they are, bit for bit, and L_valid is computed forward only. Both kinds of step
-    are one program, in which (2) stands once. Mapped by vmap over values of ``frozen``
-    that differ, both kinds of (1) are computed for all.
+    Where ``frozen`` is true, (1) is skipped: the logits and their optimizer state keep
+    their bits, and only the forward pass of L_valid is computed. Both kinds of step are
+    one program, which contains (2) once. Under vmap over different values of
+    ``frozen``, both kinds of (1) are computed for every value.
 
     Args:
       train_loss: (key, params, logits, batch) -> (loss f32[], metrics).
       valid_loss: likewise.
-      params_optimizer: of w.
-      logits_optimizer: of a.
-      hypergradient: the rule for d L_valid / d a.
+      params_optimizer: optimizer of w.
+      logits_optimizer: optimizer of a.
+      hypergradient: rule for d L_valid / d a.
 
     Returns:
       ``init(params, logits) -> BilevelState`` and ``step(key, state, train_batch,
@@ -77,10 +78,11 @@ def bilevel(
       may be traced, and None means never.
 
     Source: arXiv:1806.09055, algorithm 1. Differs: frozen, for methods that train w
-    alone at first.
+    alone at the start.
     """
     outer_gradient = hypergradient(train_loss, valid_loss, params_optimizer)
     inner_gradient = jax.value_and_grad(train_loss, argnums=1, has_aux=True)
+    outer_step = _outer_step(outer_gradient, valid_loss, logits_optimizer)
 
     def init(params, logits):
         return BilevelState(
@@ -90,28 +92,11 @@ def bilevel(
             logits_optimizer.init(logits),
         )
 
-    def search(key, state, train_batch, valid_batch):
-        reported, d_logits = outer_gradient(
-            key, state.params, state.params_opt, state.logits, train_batch, valid_batch
-        )
-        updates, logits_opt = logits_optimizer.update(
-            d_logits, state.logits_opt, state.logits
-        )
-        return reported, optax.apply_updates(state.logits, updates), logits_opt
-
-    def look(key, state, train_batch, valid_batch):
-        del train_batch
-        reported = valid_loss(key, state.params, state.logits, valid_batch)
-        return reported, state.logits, state.logits_opt
-
     def step(key, state, train_batch, valid_batch, *, frozen=None):
         outer_key, inner_key = jax.random.split(key)
-        given = outer_key, state, train_batch, valid_batch
-        if frozen is None:
-            reported, logits, logits_opt = search(*given)
-        else:
-            reported, logits, logits_opt = jax.lax.cond(frozen, look, search, *given)
-        valid, valid_metrics = reported
+        (valid, valid_metrics), logits, logits_opt = outer_step(
+            frozen, outer_key, state, train_batch, valid_batch
+        )
         (train, train_metrics), grads = inner_gradient(
             inner_key, state.params, logits, train_batch
         )
@@ -123,3 +108,26 @@ def bilevel(
         return BilevelState(params, logits, params_opt, logits_opt), info
 
     return types.Bilevel(init, step)
+
+
+def _outer_step(outer_gradient, valid_loss, optimizer) -> Callable:
+    """Builds the step of the logits: ((loss, metrics) of L_valid, logits, state)."""
+
+    def search(key, state, train_batch, valid_batch):
+        reported, d_logits = outer_gradient(
+            key, state.params, state.params_opt, state.logits, train_batch, valid_batch
+        )
+        updates, logits_opt = optimizer.update(d_logits, state.logits_opt, state.logits)
+        return reported, optax.apply_updates(state.logits, updates), logits_opt
+
+    def evaluate(key, state, train_batch, valid_batch):
+        del train_batch
+        reported = valid_loss(key, state.params, state.logits, valid_batch)
+        return reported, state.logits, state.logits_opt
+
+    def step(frozen, *given):
+        if frozen is None:
+            return search(*given)
+        return jax.lax.cond(frozen, evaluate, search, *given)
+
+    return step

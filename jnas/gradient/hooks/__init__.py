@@ -1,1 +1,1 @@
-"""What a search does between epochs: watches, decides by perturbation."""
+"""Calls at ends of epochs, which may change the state of a search or end it."""

@@ -1,36 +1,38 @@
-"""Deriving a cell by what a supernet loses: DARTS-PT.
+"""Derives a cell by the accuracy that a supernet loses: DARTS-PT.
 
 Edge after edge, in a random order, the candidate whose removal costs the most
-validation accuracy is kept and the others are taken out; then, node after node, the
-edges whose removal costs least. Between two decisions the supernet is tuned.
+validation accuracy is kept and the others are removed. Then, node after node, the
+edges whose removal costs the least are removed. Between two decisions the supernet is
+tuned.
 
 Source: Wang et al. 2021, arXiv:2108.04392, algorithm 1 and its released code.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jnas import networks, spaces, types
 from jnas.data import augment as augment_lib
-from jnas.data import batches
-from jnas.gradient import mixing
+from jnas.gradient.hooks import accuracy as accuracy_lib
 from jnas.training import devices as devices_lib
 
 
 def num_decisions(space: spaces.CellSpace) -> int:
-    """Returns how many decisions make a cell; all cells are decided side by side.
+    """Returns how many decisions derive a cell; all cells are decided side by side.
 
     Args:
-      space: of the cells.
+      space: the space of cells.
     """
     return len(space.edges) + len(_choosing_nodes(space))
 
 
 def project(
     supernet: networks.Supernet,
-    eval_relaxation: types.Relaxation,
+    weights_of: Callable[[Any], types.Weights],
     *,
     augment: augment_lib.Augment,
     batch_size: int,
@@ -39,124 +41,140 @@ def project(
     variant_inputs: Callable = lambda clock: networks.VariantInputs(),
     over_members: Callable | None = None,
 ) -> Callable:
-    """Builds the answer, at ends of epochs, that decides a cell.
+    """Builds the hook that derives a cell, one decision per cell at a time.
 
-    ``answer(key, clock, state, split) -> state`` narrows ``state.mask``: a decided edge
-    has one candidate left, a removed edge none. What is removed is left out of the sum,
-    and the other weights stay as they are.
+    ``hook(key, clock, state, split) -> state`` narrows ``state.mask``. A decided edge
+    has one candidate left, a removed edge none:
+
+      start     edges decided   nodes decided
+      1 1 1 1   0 0 1 0         0 0 1 0
+      1 1 1 1   0 1 0 0         0 0 0 0         one row an edge, two inputs of a node
+      1 1 1 1   0 0 1 0         0 0 1 0         that keeps two
+
+    The accuracy without a candidate is that of weights_of(state) with one entry set to
+    0; the other weights are not divided by their new sum.
 
     Args:
-      supernet: trained.
-      eval_relaxation: the relaxation that weighs the candidates, without draws.
-      augment: gives mean and deviation of the images.
+      supernet: the trained supernet.
+      weights_of: state -> the weights that a cell is derived from.
+      augment: mean and standard deviation that images are normalised with.
       batch_size: images of a forward pass.
       interval: epochs of tuning before each decision.
-      num_batches: of the validation split that judge; None for all that are whole.
+      num_batches: batches of the validation split that accuracies are computed on;
+        None for all whole batches.
       variant_inputs: Clock -> what the edge variant needs.
       over_members: (function, members with a leading axis) -> results likewise;
-        ``program.together``, a vmap, on accelerators, ``in_turn`` on CPU when None.
+        ``devices.together``, a vmap, on accelerators, ``in_turn`` on CPU when None.
 
     Source: arXiv:2108.04392. Differs: the supernet is tuned before the first decision
     too; ``none`` is not a candidate where nodes choose inputs.
     """
     space = supernet.space
     over_members = over_members or devices_lib.default_over_runs()
-    num_cells, num_edges, num_ops = space.shape
-    nodes = _choosing_nodes(space)
-    is_none = jnp.asarray(space.where(spaces.NONE)) & (space.num_kept is not None)
-    into = jnp.asarray([[t == n for _, t in space.edges] for n in nodes])
 
-    def accuracies(key, clock, state, split, members):
-        """f32[N]: accuracy with weights times each of members f32[N, C, E, O]."""
-        images, labels = split
-        rows = batches.spread(len(labels), batch_size, num_batches)
-        images, labels = augment_lib.normalise(images[rows], augment), labels[rows]
-        weights = mixing.eval_weights(space, eval_relaxation, state.logits, state.mask)
-        inputs = variant_inputs(clock)
-        if inputs.skip_dropout is not None:
-            inputs = inputs._replace(skip_dropout=jnp.float32(0))
+    def accuracies(clock, split, key, state, keep):
+        """Returns f32[N]: accuracies with weights times keep f32[N, C, E, O]."""
+        batches = accuracy_lib.fixed_batches(split, augment, batch_size, num_batches)
+        weights = weights_of(state)
+        inputs = accuracy_lib.without_dropout(variant_inputs(clock))
+        apply = functools.partial(supernet.apply, state.params)
 
         def member(keep):
-            def right(batch):
-                found = supernet.apply(
-                    state.params,
-                    batch[0],
-                    weights * keep,
-                    key=key,
-                    variant_inputs=inputs,
-                )
-                return (found.argmax(-1) == batch[1]).mean()
+            return accuracy_lib.accuracy(key, apply, batches, weights * keep, inputs)
 
-            return jax.lax.map(right, (images, labels)).mean()
-
-        return over_members(member, members)
-
-    def decide_edge(key, clock, state, split, cell):
-        undecided = state.mask[cell].sum(-1) > 1
-        edge = _one_of(key, undecided)
-        members = jnp.ones((num_ops, *space.shape))
-        members = members.at[jnp.arange(num_ops), cell, edge].set(1 - jnp.eye(num_ops))
-        found = accuracies(key, clock, state, split, members)
-        left = state.mask[cell, edge] & ~is_none[cell, edge]
-        best = jnp.where(left, found, jnp.inf).argmin()
-        row = jnp.where(undecided.any(), jnp.arange(num_ops) == best, left)
-        return state._replace(mask=state.mask.at[cell, edge].set(row))
-
-    def decide_node(key, clock, state, split, cell):
-        def inputs_left(state):
-            return (into & state.mask[cell].any(-1)).sum(-1)
-
-        node = _one_of(key, inputs_left(state) > space.num_kept)
-
-        def drop(state):
-            members = jnp.ones((num_edges, *space.shape))
-            members = members.at[jnp.arange(num_edges), cell].set(
-                (1 - jnp.eye(num_edges))[..., None]
-            )
-            found = accuracies(key, clock, state, split, members)
-            present = into[node] & state.mask[cell].any(-1)
-            # the last of equals goes, as in the released code
-            worst = jnp.where(present, found, -jnp.inf)[::-1].argmax()
-            mask = state.mask.at[cell, num_edges - 1 - worst].set(False)
-            return state._replace(mask=mask)
-
-        return jax.lax.while_loop(
-            lambda state: inputs_left(state)[node] > space.num_kept, drop, state
-        )
+        return over_members(member, keep)
 
     def decide(key, clock, state, split):
         number = (clock.epoch + 1) // interval
-        for cell in range(num_cells):
-            key, own = jax.random.split(key)
-            given = own, clock, state, split
-            if not nodes:
-                state = decide_edge(*given, cell)
-                continue
-            state = jax.lax.cond(
-                number <= num_edges,
-                lambda *given, cell=cell: decide_edge(*given, cell),
-                lambda *given, cell=cell: decide_node(*given, cell),
-                *given,
-            )
-        return state
+        return _decide(
+            space, functools.partial(accuracies, clock, split), key, number, state
+        )
 
-    def answer(key, clock, state, split):
+    def hook(key, clock, state, split):
         due = (clock.epoch + 1) % interval == 0
         return jax.lax.cond(
             due, decide, lambda *given: given[2], key, clock, state, split
         )
 
-    return answer
+    return hook
+
+
+def _decide(space, accuracies, key, number, state) -> Any:
+    """Makes decision ``number``, from 1, in each cell: edges first, then nodes."""
+    by_edge = functools.partial(_decide_edge, space, accuracies)
+    by_node = functools.partial(_decide_node, space, accuracies)
+    for cell in range(len(space.cells)):
+        key, own = jax.random.split(key)
+        if not _choosing_nodes(space):
+            state = by_edge(cell, own, state)
+            continue
+        state = jax.lax.cond(
+            number <= len(space.edges),
+            functools.partial(by_edge, cell),
+            functools.partial(by_node, cell),
+            own,
+            state,
+        )
+    return state
+
+
+def _decide_edge(space, accuracies, cell, key, state) -> Any:
+    """Keeps the candidate whose removal costs the most, on one undecided edge.
+
+    Member o of O has weights times 1, but 0 at [cell, edge, o]:
+
+      member 0: 0 1 1 1    member 1: 1 0 1 1    ...    (the row of the edge)
+    """
+    *_, num_ops = space.shape
+    is_none = jnp.asarray(space.where(spaces.NONE)) & (space.num_kept is not None)
+    undecided = state.mask[cell].sum(-1) > 1
+    edge = _one_of(key, undecided)
+    keep = jnp.ones((num_ops, *space.shape))
+    keep = keep.at[jnp.arange(num_ops), cell, edge].set(1 - jnp.eye(num_ops))
+    found = accuracies(key, state, keep)
+    left = state.mask[cell, edge] & ~is_none[cell, edge]
+    best = jnp.where(left, found, jnp.inf).argmin()
+    row = jnp.where(undecided.any(), jnp.arange(num_ops) == best, left)
+    return state._replace(mask=state.mask.at[cell, edge].set(row))
+
+
+def _decide_node(space, accuracies, cell, key, state) -> Any:
+    """Removes the edge whose removal costs the least, until a node has num_kept.
+
+    Member e of E has weights times 1, but 0 in all of [cell, e].
+    """
+    _, num_edges, _ = space.shape
+    nodes = _choosing_nodes(space)
+    into = jnp.asarray([[t == n for _, t in space.edges] for n in nodes])
+    keep = jnp.ones((num_edges, *space.shape))
+    keep = keep.at[jnp.arange(num_edges), cell].set((1 - jnp.eye(num_edges))[..., None])
+
+    def inputs_left(state):
+        return (into & state.mask[cell].any(-1)).sum(-1)
+
+    node = _one_of(key, inputs_left(state) > space.num_kept)
+
+    def drop(state):
+        found = accuracies(key, state, keep)
+        present = into[node] & state.mask[cell].any(-1)
+        # of equal accuracies the last edge is removed, as in the released code
+        worst = jnp.where(present, found, -jnp.inf)[::-1].argmax()
+        mask = state.mask.at[cell, num_edges - 1 - worst].set(False)
+        return state._replace(mask=mask)
+
+    return jax.lax.while_loop(
+        lambda state: inputs_left(state)[node] > space.num_kept, drop, state
+    )
 
 
 def _one_of(key: types.Key, open_: types.Array) -> types.Array:
-    """i32[]: one of those that are open, drawn uniformly; 0 where none is."""
+    """Draws i32[], the index of a True entry, uniformly; 0 where there is none."""
     noise = jax.random.uniform(key, open_.shape)
     return jnp.where(open_, noise, -1).argmax()
 
 
 def _choosing_nodes(space: spaces.CellSpace) -> list[int]:
-    """The nodes with more inputs than they keep."""
+    """Returns the nodes with more inputs than they keep."""
     if space.num_kept is None:
         return []
     first, last = space.num_inputs, space.num_inputs + space.num_nodes

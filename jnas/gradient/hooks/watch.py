@@ -1,12 +1,13 @@
-"""Watching a gradient search for collapse, at the end of its epochs.
+"""Watches a gradient search for collapse, at the ends of its epochs.
 
-A collapsing search fills its cell with skip connections. What tells it early: the
-largest eigenvalue of the validation loss's Hessian in the architecture rises, and the
-accuracy of the supernet falls when its weights become one-hot.
+A collapsing search fills its cell with skip connections. Two early signs are a growing
+largest eigenvalue of the validation loss's Hessian in the architecture, and a supernet
+that loses accuracy when its weights become one-hot.
 
 Source: Zela et al. 2020, arXiv:1909.09656, sections 4 and 5.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jnas import networks, types
+from jnas import networks, spaces, types
 from jnas.data import augment as augment_lib
-from jnas.data import batches
-from jnas.gradient import curvature, mixing
+from jnas.gradient import curvature
+from jnas.gradient.hooks import accuracy as accuracy_lib
 from jnas.gradient.hooks import rise as rise_lib
 
 WATCHED = (
@@ -31,17 +32,17 @@ COUNT = "count_"  # prefix of an operation's name
 
 
 class Watched(NamedTuple):
-    """What was seen.
+    """Results of the last K evaluations, the oldest first.
 
     Attributes:
-      values: name -> f32[], at the last look.
-      eigenvalues: f32[K] of the last K looks, the oldest first; NaN before the first.
-      epochs: i32[K] of these looks.
-      encodings: i32[K, G], the cells at these looks.
-      stopped: bool[], whether the search is to end.
-      answer: i32[G], the cell that a stopped search rolls back to.
-      snapshots: of the state at these looks, with a leading axis K; None where nothing
-        rolls back to them.
+      values: name -> f32[], of the last evaluation.
+      eigenvalues: f32[K]; NaN where there was no evaluation yet.
+      epochs: i32[K]; -1 where there was no evaluation yet.
+      encodings: i32[K, G], the cells derived at these epochs.
+      stopped: bool[], whether the search ends.
+      answer: i32[G], the cell that a stopped search returns.
+      snapshots: states at these epochs, with a leading axis K; None where no hook
+        restores them.
     """
 
     values: dict[str, types.Array]
@@ -54,146 +55,174 @@ class Watched(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """Who looks, and what follows from it.
+    """Evaluates a search at ends of epochs, then calls a hook.
 
     Attributes:
       begin: state -> Watched, before the first epoch.
-      look: (key, Clock, state, (images, labels)) -> Watched.
-      answer: (key, Clock, state, (images, labels)) -> state.
+      evaluate: (key, Clock, state, (images, labels)) -> Watched.
+      hook: (key, Clock, state, (images, labels)) -> state. It reads and may change
+        state.watched.
     """
 
     begin: Callable[[Any], Watched]
-    look: Callable[..., Watched]
-    answer: Callable[..., Any]
+    evaluate: Callable[..., Watched]
+    hook: Callable[..., Any]
 
 
 def watch(
     supernet: networks.Supernet,
-    eval_relaxation: types.Relaxation,
+    weights_of: Callable[[Any], types.Weights],
     selection: types.Selection,
     *,
+    rise: rise_lib.Rise,
     augment: augment_lib.Augment,
     batch_size: int,
     variant_inputs: Callable = lambda clock: networks.VariantInputs(),
     interval: int = 1,
     num_batches: int = 4,
     num_iterations: int = 10,
-    rise: rise_lib.Rise | None = None,
-    answer: Callable | None = None,
+    hook: Callable | None = None,
     snapshots: bool = False,
 ) -> Watch:
     """Builds the watch over a gradient search.
 
-    It looks at the same validation images each time, not augmented, with the weights
+    Every evaluation uses the same validation images, not augmented, and the weights
     that a cell is derived from: no sampling, no perturbation, no regularizer.
 
+      supernet_accuracy  = accuracy(weights),  weights = weights_of(state)
+      one_hot_accuracy   = accuracy(space.weights(selection(space, weights)))
+      discretization_gap = supernet_accuracy - one_hot_accuracy
+      eigenvalue         = largest of the Hessian d2 L_valid / d logits d logits
+      count_OPERATION    = its edges in the derived cells
+
     Args:
-      supernet: what is searched.
-      eval_relaxation: a relaxation that draws nothing.
-      selection: derives a cell.
-      augment: gives mean and deviation.
+      supernet: the network that is searched.
+      weights_of: state -> the weights that a cell is derived from.
+      selection: derives a cell from the weights.
+      rise: the rule that the hook decides by; Watched holds ``rise.length`` results.
+      augment: mean and standard deviation that images are normalised with.
       batch_size: images of a forward pass, and of the eigenvalue.
-      variant_inputs: Clock -> what the edge variant needs; dropout is left out.
-      interval: epochs from one look to the next, the last of the search being one where
-        it divides them; 0 for none, where answer needs none.
-      num_batches: for the accuracies, as far as there are images.
-      num_iterations: of Lanczos; 10 find the largest eigenvalue to a few percent.
-      rise: how many looks are remembered.
-      answer: to what was seen, as Watch has it; None for none.
-      snapshots: whether states are remembered.
+      variant_inputs: Clock -> what the edge variant needs; dropout is set to 0.
+      interval: epochs between two evaluations, counted from the start; 0 disables
+        evaluations, for a hook that needs none.
+      num_batches: batches of the accuracies, at most.
+      num_iterations: Lanczos iterations; 10 find the largest eigenvalue to a few
+        percent.
+      hook: called after each epoch, as Watch.hook; None disables it.
+      snapshots: whether Watched holds states too.
     """
     space = supernet.space
-    rise = rise or rise_lib.Rise()
-    names = tuple(COUNT + name for name in space.operations)
-    where = np.stack([space.where(name) for name in space.operations]) * 1.0
-
-    def outputs(params, images, weights, inputs, key):
-        inputs = inputs._replace(
-            skip_dropout=None if inputs.skip_dropout is None else jnp.float32(0)
-        )
-        return supernet.apply(params, images, weights, key=key, variant_inputs=inputs)
-
-    def eigenvalue(key, params, arch, mask, images, labels, inputs):
-        op_key, start_key = jax.random.split(key)
-
-        def loss(arch):
-            weights = mixing.eval_weights(space, eval_relaxation, arch, mask)
-            found = outputs(params, images, weights, inputs, op_key)
-            losses = optax.softmax_cross_entropy_with_integer_labels(found, labels)
-            return losses.mean()
-
-        return curvature.dominant_eigenvalue(
-            jax.grad(loss), arch, start_key, num_iterations=num_iterations
-        )
-
-    def accuracy(key, params, weights, images, labels, inputs):
-        def one(batch):
-            found = outputs(params, batch[0], weights, inputs, key)
-            return (found.argmax(-1) == batch[1]).mean()
-
-        return jax.lax.map(one, (images, labels)).mean()
 
     def begin(state):
-        size = rise.length
-        num_genes = len(space.sizes)
-        more = ("weight_decay",) if snapshots else ()
-        values = (*WATCHED, *names, *more)
-        return Watched(
-            {name: jnp.full((), jnp.nan, jnp.float32) for name in values},
-            jnp.full(size, jnp.nan, jnp.float32),
-            jnp.full(size, -1, jnp.int32),
-            jnp.zeros((size, num_genes), jnp.int32),
-            jnp.zeros((), bool),
-            jnp.zeros(num_genes, jnp.int32),
-            jax.tree.map(lambda a: jnp.stack([a] * size), state) if snapshots else None,
-        )
+        return _no_results(space, rise.length, state if snapshots else None)
 
-    def see(key, clock, state, split):
-        images, labels = split
-        rows = batches.spread(len(labels), batch_size, num_batches)
-        images, labels = augment_lib.normalise(images[rows], augment), labels[rows]
-        weights = mixing.eval_weights(space, eval_relaxation, state.logits, state.mask)
+    def evaluate(key, clock, state, split):
+        batches = accuracy_lib.fixed_batches(split, augment, batch_size, num_batches)
+        weights = weights_of(state)
         encoding = selection(space, weights)
         cell = space.weights(encoding)
-        inputs = variant_inputs(clock)
-        alone = inputs._replace(
-            auxiliary_skip=None if inputs.auxiliary_skip is None else jnp.float32(0)
+        inputs = accuracy_lib.without_dropout(variant_inputs(clock))
+        apply = functools.partial(supernet.apply, state.params)
+        largest = _eigenvalue(
+            key, apply, weights_of, state, batches, inputs, num_iterations
         )
-        largest = eigenvalue(
-            key, state.params, state.logits, state.mask, images[0], labels[0], inputs
-        )
-        before = accuracy(key, state.params, weights, images, labels, inputs)
-        after = accuracy(key, state.params, cell, images, labels, alone)
-        values = dict(
-            zip(WATCHED, (largest, before, after, before - after), strict=True)
-        )
-        counts = jnp.einsum("nceo,ceo->n", where, cell)
-        values |= dict(zip(names, counts, strict=True))
-        old = state.watched
+        before, after = _accuracies(key, apply, batches, weights, cell, inputs)
+        values = (largest, before, after, before - after)
+        values = dict(zip(WATCHED, values, strict=True)) | _counts(space, cell)
+        return _appended(state, clock, values, encoding)
 
-        def shift(past, new):
-            return jnp.concatenate([past[1:], jnp.asarray(new, past.dtype)[None]])
+    return Watch(begin, _every(interval, evaluate), hook or _no_hook)
 
-        kept = old.snapshots
-        if kept is not None:
-            now = state._replace(watched=None)
-            kept = jax.tree.map(shift, kept, now)
-        return old._replace(
-            values=old.values | values,
-            eigenvalues=shift(old.eigenvalues, largest),
-            epochs=shift(old.epochs, clock.epoch),
-            encodings=shift(old.encodings, encoding),
-            snapshots=kept,
-        )
 
-    def look(key, clock, state, split):
+def _eigenvalue(
+    key, apply, weights_of, state, batches, inputs, num_iterations
+) -> types.Array:
+    """Estimates the largest eigenvalue on the first batch, in the architecture."""
+    op_key, start_key = jax.random.split(key)
+    images, labels = (array[0] for array in batches)
+
+    def loss(arch):
+        weights = weights_of(state._replace(logits=arch))
+        outputs = apply(images, weights, key=op_key, variant_inputs=inputs)
+        losses = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
+        return losses.mean()
+
+    return curvature.dominant_eigenvalue(
+        jax.grad(loss), state.logits, start_key, num_iterations=num_iterations
+    )
+
+
+def _accuracies(key, apply, batches, weights, cell, inputs) -> tuple:
+    """Computes the accuracy of the supernet, and with a cell's one-hot weights."""
+    accuracy = functools.partial(accuracy_lib.accuracy, key, apply, batches)
+    alone = accuracy_lib.without_auxiliary_skip(inputs)
+    return accuracy(weights, inputs), accuracy(cell, alone)
+
+
+def _counts(space, cell) -> dict[str, types.Array]:
+    """Counts each operation in a cell's one-hot weights."""
+    where = np.stack([space.where(name) for name in space.operations]) * 1.0
+    counts = jnp.einsum("nceo,ceo->n", where, cell)
+    return dict(zip(_count_names(space), counts, strict=True))
+
+
+def _count_names(space: spaces.CellSpace) -> tuple[str, ...]:
+    return tuple(COUNT + name for name in space.operations)
+
+
+def _no_results(space, length, snapshot) -> Watched:
+    """Builds a Watched of ``length`` evaluations that have not happened yet."""
+    more = () if snapshot is None else ("weight_decay",)
+    names = (*WATCHED, *_count_names(space), *more)
+    num_genes = len(space.sizes)
+    return Watched(
+        {name: jnp.full((), jnp.nan, jnp.float32) for name in names},
+        jnp.full(length, jnp.nan, jnp.float32),
+        jnp.full(length, -1, jnp.int32),
+        jnp.zeros((length, num_genes), jnp.int32),
+        jnp.zeros((), bool),
+        jnp.zeros(num_genes, jnp.int32),
+        jax.tree.map(lambda a: jnp.stack([a] * length), snapshot),
+    )
+
+
+def _appended(state, clock, values, encoding) -> Watched:
+    """Appends an evaluation to state.watched and drops the oldest one.
+
+    [e1 e2 ... eK], e  ->  [e2 ... eK e]
+    """
+    old = state.watched
+
+    def shift(past, new):
+        return jnp.concatenate([past[1:], jnp.asarray(new, past.dtype)[None]])
+
+    kept = old.snapshots
+    if kept is not None:
+        kept = jax.tree.map(shift, kept, state._replace(watched=None))
+    return old._replace(
+        values=old.values | values,
+        eigenvalues=shift(old.eigenvalues, values["eigenvalue"]),
+        epochs=shift(old.epochs, clock.epoch),
+        encodings=shift(old.encodings, encoding),
+        snapshots=kept,
+    )
+
+
+def _every(interval, evaluate) -> Callable:
+    """Evaluates at every interval-th end of an epoch; 0 never does."""
+
+    def when_due(key, clock, state, split):
         if interval == 0:
             return state.watched
         if interval == 1:
-            return see(key, clock, state, split)
+            return evaluate(key, clock, state, split)
         due = (clock.epoch + 1) % interval == 0
         return jax.lax.cond(
-            due, see, lambda *given: given[2].watched, key, clock, state, split
+            due, evaluate, lambda *given: given[2].watched, key, clock, state, split
         )
 
-    return Watch(begin, look, answer or (lambda key, clock, state, split: state))
+    return when_due
+
+
+def _no_hook(key, clock, state, split):
+    return state
