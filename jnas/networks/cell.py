@@ -187,7 +187,7 @@ def derived_cell(
       norm: of everything inside it.
       normalise: whether pools are followed by a norm, as they are in a supernet.
     """
-    live = [(i, e) for i, e in enumerate(cell.edges) if e[2] != mixture_lib.NONE]
+    live = [(i, e) for i, e in enumerate(cell.edges) if e[2] != spaces.NONE]
     parts = {
         str(i): functional.operation(
             name,

@@ -25,6 +25,7 @@ class Functional(NamedTuple):
         module that draws random numbers.
       module: the abstract module, for reading its attributes.
       has_params: whether it has parameters.
+      has_stats: whether it keeps statistics.
       draws: whether it draws random numbers.
     """
 
@@ -32,6 +33,7 @@ class Functional(NamedTuple):
     apply: Callable[..., tuple[types.Array, types.Params]]
     module: nnx.Module
     has_params: bool
+    has_stats: bool
     draws: bool
 
 
@@ -101,6 +103,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Functional:
         apply,
         module,
         has_params=bool(jax.tree.leaves(params_like)),
+        has_stats=bool(jax.tree.leaves(stats_like)),
         draws=bool(jax.tree.leaves(streams_like)),
     )
 

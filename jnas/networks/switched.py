@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jnas import ops, spaces
-from jnas.networks import cell, functional, mixture
+from jnas.networks import cell, functional
 
 
 def switched_cell(
@@ -39,7 +39,7 @@ def switched_cell(
                 normalise=normalise,
             )
             for name in space.candidates_of(place.cell, i)
-            if name != mixture.NONE
+            if name != spaces.NONE
         }
         for i, (source, _) in enumerate(space.edges)
     ]

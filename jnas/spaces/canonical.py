@@ -18,8 +18,6 @@ from jnas.spaces import cell as cells
 from jnas.spaces import encoding as encodings
 from jnas.spaces import lookups
 
-IDENTITY = "skip_connect"
-
 Form = tuple  # of each cell: its operations, and the terms of each output
 
 
@@ -130,7 +128,7 @@ def _values(space: cells.CellSpace, cell) -> tuple[list, list]:
         if name == lookups.NONE or not value:
             continue
         # beside two inputs a cell may halve the image, where a skip has parameters
-        if name != IDENTITY or (space.num_inputs == 2 and source < 2):
+        if name != lookups.SKIP or (space.num_inputs == 2 and source < 2):
             operations.append((name, value))
             value = (len(operations) - 1,)
         states[target] = tuple(sorted(states[target] + value))

@@ -16,8 +16,6 @@ from jnas.spaces import drawing, genotype_text, published
 from jnas.spaces import genotype as genotypes
 from jnas.studies import keys
 
-SKIP = "skip_connect"
-
 
 def find(text: str, *, space: str, seed: int) -> genotypes.Genotype:
     """Reads a genotype from what a user wrote.
@@ -74,7 +72,9 @@ def found(
       weights: of ``named_weights``.
       seed: whose cell it is, of several searches side by side.
     """
-    skips = sum(op == SKIP for _, cell in genotype.cells for _, _, op in cell.edges)
+    skips = sum(
+        op == spaces.SKIP for _, cell in genotype.cells for _, _, op in cell.edges
+    )
     best = f"{score:.4g}, skips {skips} ({short(genotype)})"
     return metrics.Found(
         best,

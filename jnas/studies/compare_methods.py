@@ -203,7 +203,7 @@ def _judge(plan: Plan, found: search_gradient.Found, truth: np.ndarray, sample) 
         for weights in found.weights
     ]
     skips = [
-        sum(op == "skip_connect" for _, c in plan.space.genotype(e).cells
+        sum(op == spaces.SKIP for _, c in plan.space.genotype(e).cells
             for _, _, op in c.edges)
         for e in found.encodings
     ]  # fmt: skip
