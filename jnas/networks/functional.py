@@ -123,12 +123,14 @@ def operation(
 
     Raises:
       KeyError: no such operation.
+      ValueError: its output has another shape than its contract says.
     """
-    return _operation(registry.OPERATIONS[name], features, stride, norm, normalise)
+    make = registry.OPERATIONS[name]
+    return _operation(name, make, features, stride, norm, normalise)
 
 
 @functools.lru_cache(maxsize=256)
-def _operation(make, features, stride, norm, normalise) -> Functional:
+def _operation(name, make, features, stride, norm, normalise) -> Functional:
     """Builds one kind of candidate once, so that it is traced once a shape."""
 
     def build(rngs):
@@ -137,4 +139,33 @@ def _operation(make, features, stride, norm, normalise) -> Functional:
             return nnx.Sequential(op, norm(features, rngs=rngs))
         return op
 
-    return functional(build)
+    op = functional(build)
+    images = getattr(norm, "recorded", 0) or 2  # a recording norm knows its batch
+    _check_shape(name, op, (images, 8, 8, features), stride)
+    return op
+
+
+def _check_shape(name: str, op: Functional, shape: tuple, stride: int) -> None:
+    """Raises ValueError where an operation maps images to another shape."""
+    b, rows, columns, features = shape
+    wanted = b, -(-rows // stride), -(-columns // stride), features
+    key = jax.random.key(0)
+    params, stats = jax.eval_shape(op.init, key)
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    try:
+        found = jax.eval_shape(op.apply, params, stats, x, key=key)[0].shape
+    except (TypeError, ValueError) as error:
+        raise ValueError(_shape_rule(name, shape, wanted, stride, error)) from error
+    if found != wanted:
+        raise ValueError(_shape_rule(name, shape, wanted, stride, _f32(found)))
+
+
+def _shape_rule(name, shape, wanted, stride, found) -> str:
+    return (
+        f"operation {name!r} must map {_f32(shape)} to {_f32(wanted)} at stride "
+        f"{stride}, got {found}. Build it with the features and the stride it is given."
+    )
+
+
+def _f32(shape) -> str:
+    return f"f32[{', '.join(map(str, shape))}]"
