@@ -24,18 +24,17 @@ def normal(seed, shape):
     return jax.random.normal(jax.random.key(seed), shape, jnp.float64)
 
 
-def brute_force(x, w, strides, padding):
+def brute_force(x, w, stride, padding):
     """The definition, window by window, in numpy."""
     kh, kw = w.shape[:2]
     p, q = padding
     x = np.pad(x, ((0, 0), (p, p), (q, q), (0, 0)))
     rows, columns = (
-        (n - k) // s + 1
-        for n, k, s in zip(x.shape[1:3], (kh, kw), strides, strict=True)
+        (n - k) // s + 1 for n, k, s in zip(x.shape[1:3], (kh, kw), stride, strict=True)
     )
     out = np.zeros((len(x), rows, columns, w.shape[-1]), x.dtype)
     for i, j in np.ndindex(rows, columns):
-        r, c = i * strides[0], j * strides[1]
+        r, c = i * stride[0], j * stride[1]
         out[:, i, j] = np.einsum("buvi,uvio->bo", x[:, r : r + kh, c : c + kw], w)
     return out
 
@@ -50,12 +49,12 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("window", "strides", "padding"), CASES)
+@pytest.mark.parametrize(("window", "stride", "padding"), CASES)
 @pytest.mark.parametrize("size", [(7, 8), (2, 3)])
 @pytest.mark.parametrize("sets", [1, 2])
-def test_both_forms_are_the_definition(three, window, strides, padding, size, sets):
+def test_both_forms_are_the_definition(three, window, stride, padding, size, sets):
     """Values and both gradients to 1e-10; odd, even and tiny images, batch 1."""
-    how = dict(strides=strides, padding=padding)
+    how = dict(stride=stride, padding=padding)
     x = normal(0, (sets, 3 - sets, *size, 3))
     w = normal(1, (sets, *window, 3, 4))
     pairs = zip(np.asarray(x), np.asarray(w), strict=True)
@@ -71,11 +70,11 @@ def test_both_forms_are_the_definition(three, window, strides, padding, size, se
         np.testing.assert_allclose(np.vdot(gradient, argument), np.vdot(want, g))
 
 
-@pytest.mark.parametrize(("window", "strides", "padding"), CASES[1:3])
-def test_derivatives(window, strides, padding):
+@pytest.mark.parametrize(("window", "stride", "padding"), CASES[1:3])
+def test_derivatives(window, stride, padding):
     """Both modes, to the second order, by finite differences."""
     x, w = normal(0, (2, 4, 5, 2)), normal(1, (*window, 2, 2))
-    conv = functools.partial(dense.dense_conv, strides=strides, padding=padding)
+    conv = functools.partial(dense.dense_conv, stride=stride, padding=padding)
     test_util.check_grads(jax.jit(conv), (x, w), order=2, modes=("fwd", "rev"))
 
 

@@ -18,7 +18,7 @@ TABLE = tables.load("digits201")
 def test_its_columns():
     """Every cell, both budgets, three seeds, seconds and parameters."""
     assert TABLE.num_rows == SPACE.num_architectures and TABLE.sizes == SPACE.sizes
-    for part in make_table.PARTS:
+    for part in make_table.SPLITS:
         for epochs in make_table.TableSettings().budgets:
             seeds = [TABLE.column(f"{part}_{epochs}_seed{i}") for i in range(3)]
             mean = np.mean(seeds, 0)
@@ -74,7 +74,7 @@ def test_ten_rows_trained_again(again):
     """Each is within the seeds' noise; on the machine that made them, equal."""
     drawn, scores = again
     for b, epochs in enumerate(make_table.TableSettings().budgets):
-        for p, part in enumerate(make_table.PARTS):
+        for p, part in enumerate(make_table.SPLITS):
             name = f"{part}_{epochs}"
             seeds = np.stack([TABLE.column(f"{name}_seed{i}") for i in range(3)])
             # the table's own noise: deviation over seeds, pooled over all cells

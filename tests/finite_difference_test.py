@@ -66,8 +66,7 @@ def test_unrolled_against_central_differences(num_steps):
 
 def smooth_conv(features, stride, *, norm, rngs):
     """A 3x3 convolution, tanh and the norm it is given: no kinks."""
-    strides = (stride, stride)
-    conv = ops.Conv(features, features, (3, 3), strides=strides, rngs=rngs)
+    conv = ops.Conv(features, features, (3, 3), stride=stride, rngs=rngs)
     return ops.stack(conv, jnp.tanh, norm(features, rngs=rngs))
 
 

@@ -78,7 +78,7 @@ def test_both_forms_in_float32(three, kind, stride):
         w = normal(1, (1, 5, 5, 8), jnp.float32) / 5
     else:
         both = dense.ORDERED, dense.NATIVE
-        how = dict(strides=(stride, stride), padding=(1, 1))
+        how = dict(stride=(stride, stride), padding=(1, 1))
         w = normal(1, (1, 3, 3, 8, 8), jnp.float32) / 9
     fast, native = (three(form, x, w, g, **how) for form in both)
     np.testing.assert_allclose(fast[0], native[0], atol=1e-5)
@@ -119,7 +119,7 @@ def test_derivatives_of_every_window(stride):
     ("conv", "kernels"),
     [
         (functools.partial(windows.depthwise_conv, stride=2), (3, 3, 3, 2)),
-        (functools.partial(dense.dense_conv, strides=(2, 1)), (3, 3, 3, 2, 2)),
+        (functools.partial(dense.dense_conv, stride=(2, 1)), (3, 3, 3, 2, 2)),
     ],
 )
 def test_vmap_is_a_loop(conv, kernels, axes):
@@ -247,7 +247,7 @@ def test_nan_is_not_swallowed():
         forms.TAPS.conv(x[None], kernels, **how)[0],
         forms.NATIVE.conv(x[None], kernels, **how)[0],
         *(
-            form.conv(x[None], kernels[..., None], strides=(1, 1), padding=(1, 1))[0]
+            form.conv(x[None], kernels[..., None], stride=(1, 1), padding=(1, 1))[0]
             for form in (dense.ORDERED, dense.NATIVE)
         ),
     ):

@@ -134,7 +134,7 @@ class Method:
     )
     early_stopping: bool = option(
         False,
-        "Stop when the Hessian's largest eigenvalue rises; the cell is that from before.",
+        "Stop when the Hessian's largest eigenvalue rises, with the cell from before.",
         group="method",
     )
     adaptive_decay: bool = option(

@@ -10,8 +10,6 @@ import jax.numpy as jnp
 
 from jnas import registry, spaces, types
 
-SKIP = "skip_connect"
-
 
 @registry.SELECTIONS.register
 def strongest(space: spaces.CellSpace, weights: types.Weights) -> types.Encoding:
@@ -81,7 +79,7 @@ def limit_skips(
         )
 
     def limited(space, weights):
-        is_skip = space.where(SKIP)[cell]
+        is_skip = space.where(spaces.SKIP)[cell]
 
         def kept(weights):
             rows = space.weights(selection(space, weights))[cell]

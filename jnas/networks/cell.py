@@ -173,6 +173,35 @@ def supernet_cell(
     return Cell(place, preprocess, lambda key: (mixture.init(key), {}), apply, mixture)
 
 
+def apply_operation(
+    op: functional.Functional,
+    params: types.Params,
+    stats: types.Params,
+    x: types.Array,
+    context: Context,
+    key: types.Key | None,
+) -> tuple[types.Array, types.Params]:
+    """Applies an operation and, where it is not the identity, drop path.
+
+    Args:
+      op: the operation.
+      params: its parameters.
+      stats: its statistics.
+      x: f32[B, H, W, F].
+      context: of the forward pass.
+      key: consumed; None where nothing is random.
+
+    Returns:
+      (output f32[B, H / stride, W / stride, F], stats).
+    """
+    op_key, drop_key = (None, None) if key is None else jax.random.split(key)
+    y, stats = op.apply(params, stats, x, train=context.train, key=op_key)
+    dropped = context.drop_path_rate is not None
+    if dropped and not isinstance(op.module, ops.Identity):
+        y = ops.drop_path(drop_key, y, context.drop_path_rate)
+    return y, stats
+
+
 def derived_cell(
     cell: genotype_lib.Cell, place: Place, *, norm: ops.Norm, normalise: bool
 ) -> Cell:
@@ -187,7 +216,7 @@ def derived_cell(
       norm: of everything inside it.
       normalise: whether pools are followed by a norm, as they are in a supernet.
     """
-    live = [(i, e) for i, e in enumerate(cell.edges) if e[2] != mixture_lib.NONE]
+    live = [(i, e) for i, e in enumerate(cell.edges) if e[2] != spaces.NONE]
     parts = {
         str(i): functional.operation(
             name,
@@ -203,31 +232,32 @@ def derived_cell(
         states: list[Any] = [*inputs, *([None] * cell.num_nodes)]
         new_stats = {}
         for i, (source, target, _) in sorted(live, key=lambda item: item[1][1]):
-            if states[source] is None:
+            x, n = states[source], str(i)
+            if x is None:
                 continue
-            op, n = parts[str(i)], str(i)
-            op_key, drop_key = (
-                (None, None)
-                if key is None
-                else jax.random.split(jax.random.fold_in(key, i))
+            edge_key = None if key is None else jax.random.fold_in(key, i)
+            y, new_stats[n] = apply_operation(
+                parts[n], params[n], stats[n], x, context, edge_key
             )
-            y, new_stats[n] = op.apply(
-                params[n], stats[n], states[source], train=context.train, key=op_key
-            )
-            dropped = context.drop_path_rate is not None
-            if dropped and not isinstance(op.module, ops.Identity):
-                y = ops.drop_path(drop_key, y, context.drop_path_rate)
             states[target] = y if states[target] is None else states[target] + y
-        found = states[cell.num_inputs :]
-        b, h, w, f = inputs[-1].shape
-        size = (b, -(-h // 2), -(-w // 2), f) if place.reduction else (b, h, w, f)
-        zero = jnp.zeros(size, inputs[-1].dtype)
-        nodes = [zero if s is None else s for s in found]
+        zero = jnp.zeros(node_shape(inputs[-1], place), inputs[-1].dtype)
+        nodes = [zero if s is None else s for s in states[cell.num_inputs :]]
         # statistics of an operation that nothing reaches stay as they are
         return _joined(inputs, nodes, cell.concat), stats | new_stats
 
     preprocess = preprocessing(place, cell.num_inputs, norm)
     return Cell(place, preprocess, lambda key: init_all(key, parts), apply)
+
+
+def node_shape(last: types.Array, place: Place) -> tuple[int, int, int, int]:
+    """Returns the shape of a cell's nodes.
+
+    Args:
+      last: f32[B, H, W, F], the cell's last input.
+      place: where the cell stands.
+    """
+    b, h, w, f = last.shape
+    return (b, -(-h // 2), -(-w // 2), f) if place.reduction else (b, h, w, f)
 
 
 def residual_layer(in_features: int, features: int, *, norm: ops.Norm) -> Layer:
@@ -243,14 +273,14 @@ def residual_layer(in_features: int, features: int, *, norm: ops.Norm) -> Layer:
       norm: its normalisation.
     """
 
-    def conv(first, strides):
+    def conv(first, stride):
         return lambda rngs: ops.relu_conv_norm(
-            first, features, (3, 3), strides=strides, norm=norm, rngs=rngs
+            first, features, (3, 3), stride=stride, norm=norm, rngs=rngs
         )
 
     parts = {
-        "conv0": functional.functional(conv(in_features, (2, 2))),
-        "conv1": functional.functional(conv(features, (1, 1))),
+        "conv0": functional.functional(conv(in_features, 2)),
+        "conv1": functional.functional(conv(features, 1)),
         "shortcut": functional.functional(
             lambda rngs: ops.Conv(in_features, features, rngs=rngs)
         ),

@@ -1,23 +1,33 @@
-"""The walk over a segment's edges, forwards and backwards, each as one ``lax.scan``.
+"""The scan over a group's edges, forwards and backwards, each one ``lax.scan``.
 
-A single body is compiled, however many edges there are. Candidates without parameters
-(pools and their norm, skip) are the same tensor on every edge that leaves a source, so
-they are computed at its first edge and added to all of its targets at once.
+A single body is compiled, however many edges there are. Edges are sorted by source:
 
-The gradient is written by hand: it walks the edges backwards and computes each edge
-again, from the one state that the edge reads. All of these states lie in the result, so
-the result is all that is kept, and the gradient of the states is accumulated in place.
-Autodiff of the scan would keep every intermediate of every edge (493 MB against 50 for
-a cell of 16 features, 32x32 pixels, batch 16), and add whole buffers where one state
-changes. The walk backwards is plain JAX, so forward mode goes through it.
+    states      0    1  |  2    3           0 and 1 are the inputs, 2 and 3 the nodes
+    edge     first
+    0 -> 2    yes    add shared(0) to 2 and 3, stacked(0) to 2     |          ^
+    0 -> 3           add stacked(0) to 3                           |          |
+    1 -> 2    yes    add shared(1) to 2 and 3, stacked(1) to 2     | forward  | backward
+    1 -> 3           add stacked(1) to 3                           |          |
+    2 -> 3    yes    add shared(2) to 3, stacked(2) to 3           v          |
 
-Where ``skip_zeros`` is set, a candidate with parameters whose weight is zero is not
-computed. Its weight then enters the edge as a bare number, of value zero: its gradient
-is the sum of the target's, and does not know the candidate's output. So does that of
-every other candidate of weight zero, as in the code of GDAS.
+Downwards, every edge into a source comes before the edges that leave it, so a state is
+complete when it is read. Upwards, every edge that leaves a target comes before the
+edges that enter it, so its gradient is complete when it is read.
+
+The gradient is written by hand: the backward scan computes each edge again, from the
+one state that the edge reads. All of these states lie in the result, so the result is
+all that is kept (with the arguments), and the gradient of the states is accumulated in
+place. Autodiff of the scan would keep every intermediate of every edge (493 MB against
+50 for a cell of 16 features, 32x32 pixels, batch 16), and add whole buffers where one
+state changes. The backward scan is plain JAX, so forward mode goes through it.
+
+Where ``skip_zeros`` is set, a stacked candidate whose weight is zero is not computed.
+Its weight then enters the edge as a bare number, of value zero: its gradient is the sum
+of the target's, and does not depend on the candidate's output. So does that of every
+other candidate of weight zero, as in the code of GDAS.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -25,36 +35,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jnas import ops
-from jnas.networks import functional, partial
-
-
-class Edge(NamedTuple):
-    """One edge of a cell: its row in the weights, its two states, its candidates."""
-
-    index: int
-    source: int
-    target: int
-    candidates: tuple[str, ...]
-
-
-class Segment(NamedTuple):
-    """Consecutive edges with equal candidates and stride, run by one scan."""
-
-    name: str
-    edges: tuple[Edge, ...]
-    names: tuple[str, ...]  # of the columns of the weights
-    shared: dict[int, functional.Functional]  # candidate column -> no parameters
-    stacked: dict[int, functional.Functional]  # candidate column -> parameters
-    stride: int
-    partial: int = 1  # k: F / k features go through the candidates
-    bypass: int | None = None  # column of what goes past them
-    dropped: tuple[int, ...] = ()  # stacked columns under dropout
-    skip_zeros: bool = False
+from jnas.networks import edge_group
 
 
 class _Route(NamedTuple):
-    """A segment's edges as arrays, for a scan over them.
+    """A group's edges as arrays, for a scan over them.
 
     Attributes:
       row: of each edge in the weights.
@@ -69,25 +54,20 @@ class _Route(NamedTuple):
     first: np.ndarray
 
 
-def _route(segment: Segment, lead: int, num_inputs: int) -> _Route:
-    """Numbers the states of a segment whose buffer starts with ``lead`` inputs."""
+def _route(group: edge_group.EdgeGroup, lead: int, num_inputs: int) -> _Route:
+    """Numbers the states of a group whose buffer starts with ``lead`` inputs."""
     shift = num_inputs - lead
-    own = segment.edges[0].source >= num_inputs or lead
-    source = _ints(e.source - (shift if own else 0) for e in segment.edges)
+    own = group.edges[0].source >= num_inputs or lead
+    source = edge_group.ints(e.source - (shift if own else 0) for e in group.edges)
     return _Route(
-        _ints(e.index for e in segment.edges),
+        edge_group.ints(e.index for e in group.edges),
         source,
-        _ints(e.target - shift for e in segment.edges),
+        edge_group.ints(e.target - shift for e in group.edges),
         np.append(True, source[1:] != source[:-1]),
     )
 
 
-def _ints(values: Iterable[int]) -> np.ndarray:
-    """Makes i32, the same whether or not JAX computes in 64 bits."""
-    return np.array(list(values), np.int32)
-
-
-def walk(segment: Segment, lead: int, num_inputs: int) -> Callable:
+def build_scan(group: edge_group.EdgeGroup, lead: int, num_inputs: int) -> Callable:
     """Builds (params, weights, states, inputs, noise) -> states with the edges added.
 
     ``states`` starts with ``lead`` inputs of the cell (none where they have another
@@ -95,38 +75,123 @@ def walk(segment: Segment, lead: int, num_inputs: int) -> Callable:
     ``noise`` is (key, dropout rate f32[]), each None where nothing needs it.
 
     Args:
-      segment: the edges.
+      group: the edges.
       lead: num_inputs where inputs and nodes have one size, 0 elsewhere.
       num_inputs: of the cell.
 
     Returns:
       The function; states f32[lead + nodes, B, H, W, F], weights f32[E, O].
     """
-    route, names = _route(segment, lead, num_inputs), segment.names
-    past = [] if segment.bypass is None else [segment.bypass]
-    shared_columns = _ints([*segment.shared, *past])
-    num_sources = int(route.source.max()) + 1
-    every_edge = bool(segment.stacked) or segment.skip_zeros
+    scan = _EdgeScan(group, lead, num_inputs)
 
-    @jax.jit
-    def shared(x):
-        """The shared candidates' outputs at one source, and what goes past them."""
-        narrow = partial.narrow(x, segment.partial)
-        outputs = [op.apply({}, {}, narrow)[0] for op in segment.shared.values()]
-        outputs = [partial.widen(y, segment.partial) for y in outputs]
-        if past:
-            outputs.append(partial.bypass(x, segment.partial, segment.stride))
-        return tuple(outputs)
+    @jax.custom_vjp
+    def run(params, weights, states, inputs, noise):
+        return scan.forward(params, weights, states, inputs, noise)
 
-    def add_shared(states, fan_out, x):
-        """Adds fan_out f32[nodes, shared candidates] of the outputs to the nodes."""
+    def keep(params, weights, states, inputs, noise):
+        # not run: its rule would be in the way of a forward mode over this gradient
+        states = scan.forward(params, weights, states, inputs, noise)
+        return states, (params, weights, states, inputs, noise)
+
+    run.defvjp(keep, scan.backward)
+    return run
+
+
+class _EdgeScan:
+    """The two scans of ``build_scan``.
+
+    An edge adds to its target t, and the first edge of a source s to every node n:
+
+        states[t] += edge_output(params_e, row_e, states[s])
+        states[n] += sum_i fan_out[s, n, i] source_outputs(states[s])[i]
+
+    where fan_out f32[sources, nodes, shared columns] holds the weights of the shared
+    columns, zero where no edge leads from s to n.
+    """
+
+    def __init__(self, group, lead, num_inputs):
+        self.group, self.lead = group, lead
+        self.route = _route(group, lead, num_inputs)
+        self.columns = group.shared_columns
+        self.num_sources = int(self.route.source.max()) + 1
+        # traced once, for the forward scan, the backward scan and both levels
+        self.source_outputs = jax.jit(group.source_outputs)
+        self.edge_output = jax.jit(group.edge_output)
+
+    def forward(self, params, weights, states, inputs, noise):
+        """Adds every edge to its target."""
+
+        def body(states, edge):
+            at, params, row, fan_out, noise = edge
+            x = (states if inputs is None else inputs)[at.source]
+            if self.columns.size:
+                states = lax.cond(
+                    at.first,
+                    self._add_shared,
+                    lambda states, *_: states,
+                    states,
+                    fan_out,
+                    x,
+                )
+            if self.group.has_edge_outputs:
+                y = self.edge_output(params, row, x, noise)
+                states = states.at[at.target].add(y)
+            return states, None
+
+        num_nodes = len(states) - self.lead
+        return _scan(body, states, self._table(params, weights, num_nodes, noise))[0]
+
+    def backward(self, kept, d_states):
+        """Pulls the gradient of the states back to all arguments of the scan."""
+        params, weights, states, inputs, noise = kept
+        every = states if inputs is None else inputs
+
+        def body(carry, edge):
+            at = edge[0]
+            d_states, d_inputs = carry
+            d_edge, d_x = self._pull_edge(edge, every[at.source], d_states)
+            if inputs is None:
+                d_states = d_states.at[at.source].add(d_x)
+            else:
+                d_inputs = d_inputs.at[at.source].add(d_x)
+            return (d_states, d_inputs), d_edge
+
+        zeros = None if inputs is None else jnp.zeros_like(inputs)
+        edges = self._table(params, weights, len(states) - self.lead, noise)
+        (d_states, d_inputs), (d_params, d_rows, d_fan_outs) = _scan(
+            body, (d_states, zeros), edges, reverse=True
+        )
+        d_weights = self._d_weights(weights, d_rows, d_fan_outs)
+        return d_params, d_weights, d_states, d_inputs, (None, None)
+
+    def _table(self, params, weights, num_nodes, noise):
+        """Makes the scan's inputs: each edge's route, params, row, fan-out, noise."""
+        rows = weights[self.route.row]
+        shape = self.num_sources, num_nodes, len(self.columns)
+        at = self.route.source, self.route.target - self.lead
+        fan_out = jnp.zeros(shape, rows.dtype).at[at].set(rows[:, self.columns])
+        keys, rate = noise
+        if keys is not None:
+            keys = jax.random.split(keys, len(self.group.edges))
+        if rate is not None:
+            rate = jnp.broadcast_to(rate, len(self.group.edges))
+        return (
+            _Route(*map(jnp.asarray, self.route)),
+            params,
+            rows,
+            fan_out[self.route.source],
+            (keys, rate),
+        )
+
+    def _add_shared(self, states, fan_out, x):
+        """Adds the outputs at one source to the nodes; fan_out f32[nodes, columns]."""
         fan_out = fan_out.astype(x.dtype)[..., None, None, None, None]
-        total = sum(fan_out[:, i] * y for i, y in enumerate(shared(x)))
-        return states.at[lead:].add(total)
+        total = sum(fan_out[:, i] * y for i, y in enumerate(self.source_outputs(x)))
+        return states.at[self.lead :].add(total)
 
-    def pull_shared(d_nodes, fan_out, x):
-        """The gradients of ``add_shared`` in fan_out and x."""
-        outputs, pull = jax.vjp(shared, x)
+    def _pull_shared(self, d_nodes, fan_out, x):
+        """Returns the gradients of ``_add_shared`` with respect to fan_out and x."""
+        outputs, pull = jax.vjp(self.source_outputs, x)
         d_fan_out = jnp.array([[jnp.vdot(d, y) for y in outputs] for d in d_nodes])
         scale = fan_out.astype(x.dtype)
         d_outputs = (
@@ -135,136 +200,42 @@ def walk(segment: Segment, lead: int, num_inputs: int) -> Callable:
         )
         return d_fan_out, pull(tuple(d_outputs))[0]
 
-    def candidate(column, params, row, x, noise):
-        """One candidate's weighted output."""
-        key, rate = noise
-        ticket = None if key is None else jax.random.fold_in(key, column)
-        # an operation that only draws has an entry without leaves
-        own = params.get(names[column], {})
-        y, _ = segment.stacked[column].apply(own, {}, x, key=ticket)
-        if column in segment.dropped:
-            y = ops.dropout(ticket, y, rate)
-        return row[column].astype(x.dtype) * y.astype(x.dtype)
-
-    @jax.jit  # traced once, for the forward walk, the backward walk and both levels
-    def stacked(params, row, x, noise):
-        """What an edge adds to its target."""
-        narrow = partial.narrow(x, segment.partial)
-        b, h, w, f = narrow.shape
-        total = nothing = jnp.zeros(
-            (b, -(-h // segment.stride), -(-w // segment.stride), f), x.dtype
+    def _pull_edge(self, edge, x, d_states):
+        """Returns one edge's gradients: of (params, row, fan_out), and of x."""
+        at, params, row, fan_out, noise = edge
+        d_params, d_row, d_fan_out = jax.tree.map(
+            jnp.zeros_like, (params, row, fan_out)
         )
-        for column in segment.stacked:
-
-            def compute(params, row, narrow, noise, column=column):
-                return candidate(column, params, row, narrow, noise)
-
-            if segment.skip_zeros:
-                total += lax.cond(
-                    row[column] != 0,
-                    compute,
-                    lambda *_: nothing,
-                    *(params, row, narrow, noise),
-                )
-            else:
-                total += compute(params, row, narrow, noise)
-        if segment.skip_zeros:
-            total += jnp.where(row == 0, row, 0).sum().astype(x.dtype)
-        return partial.widen(total, segment.partial)
-
-    def table(params, weights, num_nodes, noise):
-        """The scan's inputs: each edge's number, params, row, fan-out and noise."""
-        rows = weights[route.row]
-        fan_out = jnp.zeros((num_sources, num_nodes, len(shared_columns)), rows.dtype)
-        at = route.source, route.target - lead
-        fan_out = fan_out.at[at].set(rows[:, shared_columns])
-        keys, rate = noise
-        if keys is not None:
-            keys = jax.random.split(keys, len(segment.edges))
-        if rate is not None:
-            rate = jnp.broadcast_to(rate, len(segment.edges))
-        return (
-            _Route(*map(jnp.asarray, route)),
-            params,
-            rows,
-            fan_out[route.source],
-            (keys, rate),
-        )
-
-    def forward(params, weights, states, inputs, noise):
-        def body(states, edge):
-            at, params, row, fan_out, noise = edge
-            x = (states if inputs is None else inputs)[at.source]
-            if shared_columns.size:
-                states = lax.cond(
-                    at.first,
-                    add_shared,
-                    lambda states, *_: states,
-                    states,
-                    fan_out,
-                    x,
-                )
-            if every_edge:
-                states = states.at[at.target].add(stacked(params, row, x, noise))
-            return states, None
-
-        return _scan(body, states, table(params, weights, len(states) - lead, noise))
-
-    def backward(kept, d_states):
-        params, weights, states, inputs, noise = kept
-        every = states if inputs is None else inputs
-
-        def body(carry, edge):
-            at, params, row, fan_out, noise = edge
-            d_states, d_inputs = carry
-            x, d_x = every[at.source], 0
-            d_params, d_row, d_fan_out = jax.tree.map(
-                jnp.zeros_like, (params, row, fan_out)
+        d_x = 0
+        if self.group.has_edge_outputs:
+            _, pull = jax.vjp(
+                lambda *args: self.edge_output(*args, noise), params, row, x
             )
-            if every_edge:
-                _, pull = jax.vjp(lambda *a: stacked(*a, noise), params, row, x)
-                d_params, d_row, d_x = pull(d_states[at.target])
-            if shared_columns.size:
+            d_params, d_row, d_x = pull(d_states[at.target])
+        if self.columns.size:
 
-                def first(d_nodes):
-                    d_fan_out, more = pull_shared(d_nodes, fan_out, x)
-                    return d_fan_out.astype(fan_out.dtype), d_x + more
+            def first(d_nodes):
+                d_fan_out, more = self._pull_shared(d_nodes, fan_out, x)
+                return d_fan_out.astype(fan_out.dtype), d_x + more
 
-                def later(d_nodes):
-                    return d_fan_out, d_x + jnp.zeros_like(x)
+            def later(d_nodes):
+                return d_fan_out, d_x + jnp.zeros_like(x)
 
-                d_fan_out, d_x = lax.cond(at.first, first, later, d_states[lead:])
-            if inputs is None:
-                d_states = d_states.at[at.source].add(d_x)
-            else:
-                d_inputs = d_inputs.at[at.source].add(d_x)
-            return (d_states, d_inputs), (d_params, d_row, d_fan_out)
+            d_nodes = d_states[self.lead :]
+            d_fan_out, d_x = lax.cond(at.first, first, later, d_nodes)
+        return (d_params, d_row, d_fan_out), d_x
 
-        zeros = None if inputs is None else jnp.zeros_like(inputs)
-        edges = table(params, weights, len(states) - lead, noise)
-        (d_states, d_inputs), (d_params, d_rows, d_fan_outs) = _scan(
-            body, (d_states, zeros), edges, reverse=True
-        )
-        d_fan_out = jnp.zeros((num_sources, *d_fan_outs.shape[1:]), d_rows.dtype)
+    def _d_weights(self, weights, d_rows, d_fan_outs):
+        """Adds up the weights' gradients: of the edges' rows and of the fan-outs."""
+        route = self.route
+        d_fan_out = jnp.zeros((self.num_sources, *d_fan_outs.shape[1:]), d_rows.dtype)
         d_fan_out = d_fan_out.at[route.source].add(d_fan_outs)
-        columns = d_fan_out[route.source, route.target - lead]
-        if segment.skip_zeros:
-            columns = jnp.where(weights[route.row][:, shared_columns] == 0, 0, columns)
-        d_rows = d_rows.at[:, shared_columns].add(columns)
-        d_weights = jnp.zeros_like(weights).at[route.row].add(d_rows)
-        return d_params, d_weights, d_states, d_inputs, (None, None)
-
-    @jax.custom_vjp
-    def run(params, weights, states, inputs, noise):
-        return forward(params, weights, states, inputs, noise)[0]
-
-    def keep(params, weights, states, inputs, noise):
-        # not run: its rule would be in the way of a forward mode over this gradient
-        states, _ = forward(params, weights, states, inputs, noise)
-        return states, (params, weights, states, inputs, noise)
-
-    run.defvjp(keep, backward)
-    return run
+        d_columns = d_fan_out[route.source, route.target - self.lead]
+        if self.group.skip_zeros:
+            zero = weights[route.row][:, self.columns] == 0
+            d_columns = jnp.where(zero, 0, d_columns)
+        d_rows = d_rows.at[:, self.columns].add(d_columns)
+        return jnp.zeros_like(weights).at[route.row].add(d_rows)
 
 
 def _scan(body: Callable, carry, table, *, reverse: bool = False) -> tuple:

@@ -25,6 +25,7 @@ class Functional(NamedTuple):
         module that draws random numbers.
       module: the abstract module, for reading its attributes.
       has_params: whether it has parameters.
+      has_stats: whether it keeps statistics.
       draws: whether it draws random numbers.
     """
 
@@ -32,6 +33,7 @@ class Functional(NamedTuple):
     apply: Callable[..., tuple[types.Array, types.Params]]
     module: nnx.Module
     has_params: bool
+    has_stats: bool
     draws: bool
 
 
@@ -101,6 +103,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Functional:
         apply,
         module,
         has_params=bool(jax.tree.leaves(params_like)),
+        has_stats=bool(jax.tree.leaves(stats_like)),
         draws=bool(jax.tree.leaves(streams_like)),
     )
 
@@ -120,12 +123,14 @@ def operation(
 
     Raises:
       KeyError: no such operation.
+      ValueError: its output has another shape than its contract says.
     """
-    return _operation(registry.OPERATIONS[name], features, stride, norm, normalise)
+    make = registry.OPERATIONS[name]
+    return _operation(name, make, features, stride, norm, normalise)
 
 
 @functools.lru_cache(maxsize=256)
-def _operation(make, features, stride, norm, normalise) -> Functional:
+def _operation(name, make, features, stride, norm, normalise) -> Functional:
     """Builds one kind of candidate once, so that it is traced once a shape."""
 
     def build(rngs):
@@ -134,4 +139,33 @@ def _operation(make, features, stride, norm, normalise) -> Functional:
             return nnx.Sequential(op, norm(features, rngs=rngs))
         return op
 
-    return functional(build)
+    op = functional(build)
+    images = getattr(norm, "recorded", 0) or 2  # a recording norm knows its batch
+    _check_shape(name, op, (images, 8, 8, features), stride)
+    return op
+
+
+def _check_shape(name: str, op: Functional, shape: tuple, stride: int) -> None:
+    """Raises ValueError where an operation maps images to another shape."""
+    b, rows, columns, features = shape
+    wanted = b, -(-rows // stride), -(-columns // stride), features
+    key = jax.random.key(0)
+    params, stats = jax.eval_shape(op.init, key)
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    try:
+        found = jax.eval_shape(op.apply, params, stats, x, key=key)[0].shape
+    except (TypeError, ValueError) as error:
+        raise ValueError(_shape_rule(name, shape, wanted, stride, error)) from error
+    if found != wanted:
+        raise ValueError(_shape_rule(name, shape, wanted, stride, _f32(found)))
+
+
+def _shape_rule(name, shape, wanted, stride, found) -> str:
+    return (
+        f"operation {name!r} must map {_f32(shape)} to {_f32(wanted)} at stride "
+        f"{stride}, got {found}. Build it with the features and the stride it is given."
+    )
+
+
+def _f32(shape) -> str:
+    return f"f32[{', '.join(map(str, shape))}]"

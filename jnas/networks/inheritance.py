@@ -5,7 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from jnas import types
+from jnas import spaces, types
 from jnas.networks import mixture as mixture_lib
 from jnas.networks import network
 from jnas.networks import skeleton as skeleton_lib
@@ -51,7 +51,7 @@ def inherit(
             return {
                 str(i): mixture_lib.edge_params(mixture, nodes, *edge)
                 for i, edge in enumerate(cells[place.cell].edges)
-                if edge[2] != mixture_lib.NONE
+                if edge[2] != spaces.NONE
             }
 
         nodes = [cut(nodes, mixture) for mixture, _, nodes in parts]

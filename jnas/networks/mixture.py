@@ -1,9 +1,9 @@
 """All candidates of all edges of one cell: where the supernet spends its time.
 
-Edges are taken by source node, sources in order, which is a topological order: when an
-edge is reached, every edge into its source has been added. Parameters are stacked over
-edges, one array per operation, and each run of consecutive edges with equal candidates
-is one segment, for which ``networks/edge_scan.py`` builds the scan.
+Edges are sorted by source, which is a topological order: every edge into a source comes
+before the edges that leave it. Consecutive edges with equal candidates and stride are
+one group, for which ``networks/edge_scan.py`` builds the scan; their parameters are
+stacked, one array for each parameter of each operation.
 """
 
 import dataclasses
@@ -15,12 +15,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jnas import types
-from jnas.networks import edge_scan, functional
-from jnas.networks.edge_scan import Edge as Edge
+from jnas import spaces, types
+from jnas.networks import edge_group, edge_scan, functional
+from jnas.networks.edge_group import Edge as Edge
 
-NONE = "none"  # adds nothing; takes part in the softmax alone
-SKIP = "skip_connect"
 AUXILIARY = "auxiliary_skip"  # parameters of the skip that no logit moves
 
 
@@ -76,14 +74,14 @@ class Mixture(NamedTuple):
 
     Attributes:
       init: key -> params.
-      apply: (params, inputs, weights f32[E, O], key, FormInputs) -> nodes
+      apply: (params, inputs, weights f32[E, O], key, VariantInputs) -> nodes
         f32[num_nodes, ...]; inputs are f32[num_inputs, B, H, W, F].
-      segments: how the edges are grouped.
+      groups: how the edges are grouped.
     """
 
     init: Callable
     apply: Callable
-    segments: tuple
+    groups: tuple[edge_group.EdgeGroup, ...]
 
 
 def mixture(
@@ -121,38 +119,38 @@ def mixture(
             f"{features}. Choose another number of either."
         )
     build = _builder(features // variant.partial, norm, normalise)
-    segments = _segments(edges, num_inputs, stride, build, variant)
+    groups = _groups(edges, num_inputs, stride, build, variant)
 
     def init(key):
-        keys = jax.random.split(key, len(segments))
-        return {
-            s.name: _init_segment(k, s) for k, s in zip(keys, segments, strict=True)
-        }
+        keys = jax.random.split(key, len(groups))
+        return {g.name: _init_group(k, g) for k, g in zip(keys, groups, strict=True)}
 
+    apply = _apply(groups, num_inputs, num_nodes, stride, variant)
+    return Mixture(init, apply, groups)
+
+
+def _apply(groups, num_inputs, num_nodes, stride, variant) -> Callable:
+    """Builds ``Mixture.apply``: the groups' scans, one after another."""
     # At stride 1 all states have one shape and live in one buffer.
     lead = num_inputs if stride == 1 else 0
-    runs = [edge_scan.walk(s, lead, num_inputs) for s in segments]
+    scans = [edge_scan.build_scan(group, lead, num_inputs) for group in groups]
 
     def apply(params, inputs, weights, key=None, extra=NOTHING):
         weights = _extended(weights, variant, extra)
         shape = (num_nodes, *_strided(inputs.shape[1:], stride))
         nodes = jnp.zeros(shape, inputs.dtype)
         states = jnp.concatenate([inputs, nodes]) if lead else nodes
-        for number, (segment, run) in enumerate(zip(segments, runs, strict=True)):
-            apart = segment.edges[0].source < num_inputs and not lead
-            states = run(
-                params[segment.name],
-                weights,
-                states,
-                inputs if apart else None,
-                (
-                    None if key is None else jax.random.fold_in(key, number),
-                    extra.skip_dropout if segment.dropped else None,
-                ),
+        for number, (group, scan) in enumerate(zip(groups, scans, strict=True)):
+            apart = group.edges[0].source < num_inputs and not lead
+            noise = (
+                None if key is None else jax.random.fold_in(key, number),
+                extra.skip_dropout if group.dropped else None,
             )
+            own = params[group.name]
+            states = scan(own, weights, states, inputs if apart else None, noise)
         return states[lead:]
 
-    return Mixture(init, apply, segments)
+    return apply
 
 
 def _strided(shape: tuple, stride: int) -> tuple:
@@ -181,7 +179,7 @@ def _builder(features, norm, normalise) -> Callable:
     """Returns (name, stride) -> the operation."""
 
     def build(name, stride):
-        name = SKIP if name == AUXILIARY else name
+        name = spaces.SKIP if name == AUXILIARY else name
         return functional.operation(
             name, features, stride, norm=norm, normalise=normalise
         )
@@ -189,64 +187,69 @@ def _builder(features, norm, normalise) -> Callable:
     return build
 
 
-def _segments(edges, num_inputs, stride, build, variant):
+def _groups(edges, num_inputs, stride, build, variant):
+    """Groups consecutive edges with equal candidates and stride."""
     by_source = sorted(edges, key=lambda e: (e.source, e.target))
 
     def kind(edge):
         return edge.candidates, stride if edge.source < num_inputs else 1
 
-    segments = []
-    for (candidates, step), group in itertools.groupby(by_source, kind):
-        names = _columns(candidates, variant)
-        bypass = len(candidates) if variant.partial > 1 else None
-        ops = {
-            column: build(name, step)
-            for column, name in enumerate(names)
-            if name != NONE and column != bypass
-        }
-        for column, op in ops.items():
-            _check_pure(names[column], op)
-        dropped = tuple(
-            column
-            for column, name in enumerate(names)
-            if variant.skip_dropout and name == SKIP and not ops[column].has_params
-        )
-        stacked = {
-            c: op for c, op in ops.items() if op.has_params or op.draws or c in dropped
-        }
-        segment = edge_scan.Segment(
-            f"edges_{len(segments)}",
-            tuple(group),
-            names,
-            {c: op for c, op in ops.items() if c not in stacked},
-            stacked,
-            step,
-            variant.partial,
-            bypass,
-            dropped,
-            variant.skip_zeros,
-        )
-        segments.append(segment)
-    return tuple(segments)
+    return tuple(
+        _group(f"edges_{number}", tuple(group), step, build, variant)
+        for number, ((_, step), group) in enumerate(itertools.groupby(by_source, kind))
+    )
+
+
+def _group(name, edges, stride, build, variant) -> edge_group.EdgeGroup:
+    """Builds the candidates of one group and sorts them into shared and stacked."""
+    candidates = edges[0].candidates
+    names = _columns(candidates, variant)
+    bypass = len(candidates) if variant.partial > 1 else None
+    ops = {
+        column: build(candidate, stride)
+        for column, candidate in enumerate(names)
+        if candidate != spaces.NONE and column != bypass
+    }
+    for column, op in ops.items():
+        _check_pure(names[column], op)
+    dropped = tuple(
+        column
+        for column, op in ops.items()
+        if variant.skip_dropout and names[column] == spaces.SKIP and not op.has_params
+    )
+    stacked = {
+        c: op for c, op in ops.items() if op.has_params or op.draws or c in dropped
+    }
+    return edge_group.EdgeGroup(
+        name,
+        edges,
+        names,
+        shared={c: op for c, op in ops.items() if c not in stacked},
+        stacked=stacked,
+        stride=stride,
+        partial=variant.partial,
+        bypass=bypass,
+        dropped=dropped,
+        skip_zeros=variant.skip_zeros,
+    )
 
 
 def _check_pure(name: str, op: functional.Functional) -> None:
-    _, stats = jax.eval_shape(op.init, jax.random.key(0))
-    if jax.tree.leaves(stats):
+    if op.has_stats:
         raise ValueError(
             f"operation {name!r} must keep no statistics in a supernet, got some. "
             "Normalise with the norm it is given."
         )
 
 
-def _init_segment(key, segment):
-    names = segment.names
-    keys = jax.random.split(key, max(1, len(segment.stacked)))
+def _init_group(key, group):
+    names = group.names
+    keys = jax.random.split(key, max(1, len(group.stacked)))
     return {
         names[column]: jax.vmap(lambda k, op=op: op.init(k)[0])(
-            jax.random.split(k, len(segment.edges))
+            jax.random.split(k, len(group.edges))
         )
-        for k, (column, op) in zip(keys, segment.stacked.items(), strict=False)
+        for k, (column, op) in zip(keys, group.stacked.items(), strict=False)
     }
 
 
@@ -268,9 +271,9 @@ def edge_params(
     Raises:
       KeyError: no such edge.
     """
-    for segment in mixture.segments:
-        for row, edge in enumerate(segment.edges):
+    for group in mixture.groups:
+        for row, edge in enumerate(group.edges):
             if (edge.source, edge.target) == (source, target):
-                stacked = params[segment.name].get(name, {})
+                stacked = params[group.name].get(name, {})
                 return jax.tree.map(operator.itemgetter(row), stacked)
     raise KeyError(f"edge must be one of the cell's, got {(source, target)}.")

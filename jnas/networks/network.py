@@ -96,13 +96,7 @@ def supernet(
     groups = layers_lib.groups(
         plan, skeleton_lib.stage_of, build, ops.STEM, width, remat
     )
-    stem = layers_lib.stem(space.num_inputs, size, ops.STEM)
-    classifier = heads.classifier(
-        groups[-1].out_features,
-        size.num_classes,
-        layers_lib.head_norm(space.num_inputs, norm),
-    )
-    core = layers_lib.chain(stem, groups, classifier, None, dtype)
+    core = _core(groups, space.num_inputs, size, norm, ops.STEM, dtype=dtype)
 
     def init(key):
         return core.init(key)[0]
@@ -161,18 +155,8 @@ def derived(
             "auxiliary must be False for cells of one input, got True. "
             "NAS-Bench-201's network has no auxiliary head."
         )
-    at = 2 * size.num_layers // 3
-    head = None
-    if auxiliary:
-        features = next(g.out_features for g in groups if g.last == at)
-        head = at, heads.auxiliary(features, size.num_classes, norm)
-    classifier = heads.classifier(
-        groups[-1].out_features,
-        size.num_classes,
-        layers_lib.head_norm(num_inputs, norm),
-    )
-    stem = layers_lib.stem(num_inputs, size, stem_norm)
-    core = layers_lib.chain(stem, groups, classifier, head, dtype)
+    head = _auxiliary(groups, size, norm) if auxiliary else None
+    core = _core(groups, num_inputs, size, norm, stem_norm, head=head, dtype=dtype)
 
     def apply(params, stats, x, *, train, key=None, drop_path_rate=None):
         context = cell.Context(drop_path_rate=drop_path_rate, train=train)
@@ -214,18 +198,7 @@ def switched(
     width = len(space.concat)
     plan = skeleton_lib.plan(space.num_inputs, len(space.cells), width, size)
     groups = layers_lib.groups(plan, None, build, stem_norm, width, False)
-    classifier = heads.classifier(
-        groups[-1].out_features,
-        size.num_classes,
-        layers_lib.head_norm(space.num_inputs, norm),
-    )
-    core = layers_lib.chain(
-        layers_lib.stem(space.num_inputs, size, stem_norm),
-        groups,
-        classifier,
-        None,
-        None,
-    )
+    core = _core(groups, space.num_inputs, size, norm, stem_norm)
 
     def network(weights):
         weights = spaces.prune(space, weights)
@@ -280,3 +253,21 @@ def one_shot(
 
 def _default(given: bool | None, num_inputs: int) -> bool:
     return num_inputs == 2 if given is None else given
+
+
+def _core(groups, num_inputs, size, norm, stem_norm, *, head=None, dtype=None):
+    """Puts a stem, groups of layers and a classifier together."""
+    classifier = heads.classifier(
+        groups[-1].out_features,
+        size.num_classes,
+        layers_lib.head_norm(num_inputs, norm),
+    )
+    stem = layers_lib.stem(num_inputs, size, stem_norm)
+    return layers_lib.chain(stem, groups, classifier, head, dtype)
+
+
+def _auxiliary(groups, size, norm) -> tuple:
+    """Builds (number of the layer that it reads, auxiliary head)."""
+    at = 2 * size.num_layers // 3
+    features = next(g.out_features for g in groups if g.last == at)
+    return at, heads.auxiliary(features, size.num_classes, norm)

@@ -1,12 +1,25 @@
 """Cells in a row: one program, however many cells.
 
 Cells of equal places are one ``lax.scan``. So are all cells of a supernet's stage: they
-have the same inner nodes and differ in their preprocessing alone, for the first reads
-what lies before the stage, and the second of the first stage reads the stem, which has
-fewer features than a cell's output. The first cell's inputs are then preprocessed
-before the scan, the later ones' inside; the stem and the kernels that read it are
-widened by zeros, which changes no value.
+have the same inner nodes and differ in their preprocessing alone.
+
+    before the stage                 in the scan
+    states ---> preprocessing 0 ---> inputs 0 --> nodes 0 --+
+                                                            | states
+                +-------------------------------------------+
+                +-> preprocessing 1 -> inputs 1 -> nodes 1 -+
+                                                            | states
+                +-------------------------------------------+
+                +-> preprocessing 2 -> ...
+
+The first cell reads the states before the stage, which may have another size, so its
+inputs are preprocessed before the scan; the scan's first step takes them as they are.
+The second cell of the first stage also reads the stem, which has fewer features than a
+cell's output: the stem and the kernels that read it are widened by zeros, which changes
+no value.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,100 +49,147 @@ def stage(
       The layer. Its params are ``cell_00``, ``cell_01``, ... (the preprocessing of
       each) and ``nodes``, stacked over the cells where there are several.
     """
-    first, count = cells[0], len(cells)
-    alike = all(c.place == first.place for c in cells)
-    names = [f"cell_{i:02d}" for i in range(count)]
-    parts = [{f"preprocess{i}": p for i, p in enumerate(c.preprocess)} for c in cells]
-    shared = parts[0] if alike else dict(zip(parts[0], inner.preprocess, strict=True))
-    _, width = inner.place.in_features
+    own = tuple(_named(c.preprocess) for c in cells)
+    equal = all(c.place == cells[0].place for c in cells)
+    built = _Stage(
+        cells=tuple(cells),
+        names=tuple(f"cell_{i:02d}" for i in range(len(cells))),
+        own=own,
+        shared=own[0] if equal else _named(inner.preprocess),
+        equal=equal,
+        width=inner.place.in_features[1],
+        out_features=out_features,
+        remat=remat,
+    )
+    return cell_lib.Layer(built.init, built.single if len(cells) == 1 else built.row)
 
-    def init(key):
+
+class _Stage(NamedTuple):
+    """The functions of ``stage``.
+
+    Attributes:
+      cells: first to last.
+      names: keys of their preprocessing in params and stats.
+      own: name -> part, the preprocessing of each cell.
+      shared: name -> part, the preprocessing inside the scan.
+      equal: whether all cells have the first's place, and so its preprocessing.
+      width: F of the states that the scan carries.
+      out_features: F of a cell's output.
+      remat: whether cells are computed again for the gradient.
+    """
+
+    cells: tuple
+    names: tuple
+    own: tuple
+    shared: dict
+    equal: bool
+    width: int
+    out_features: int
+    remat: bool
+
+    def init(self, key):
+        """Initialises (params, stats) of all cells."""
+        first, count = self.cells[0], len(self.cells)
         nodes_key, *keys = jax.random.split(key, count + 1)
-        made = [cell_lib.init_all(k, p) for k, p in zip(keys, parts, strict=True)]
+        made = [cell_lib.init_all(k, p) for k, p in zip(keys, self.own, strict=True)]
         params, stats = (
-            {n: m[i] for n, m in zip(names, made, strict=True) if m[i]}
+            {n: m[i] for n, m in zip(self.names, made, strict=True) if m[i]}
             for i in range(2)
         )
-        nodes = (
+        params["nodes"], stats["nodes"] = (
             first.init(nodes_key)
             if count == 1
             else jax.vmap(first.init)(jax.random.split(nodes_key, count))
         )
-        params["nodes"], stats["nodes"] = nodes
         return params, stats
 
-    def preprocess(parts, params, stats, states, context):
-        if not parts:
-            return (states[1],), {}
-        inputs, new_stats = [], {}
-        for (name, part), state in zip(parts.items(), states, strict=True):
-            y, new_stats[name] = part.apply(
-                params[name], stats[name], state, train=context.train
-            )
-            inputs.append(y)
-        return tuple(inputs), new_stats
+    def single(self, params, stats, states, context, key):
+        """Applies a stage of one cell."""
 
-    def first_inputs(params, stats, states, context):
-        own = params.get(names[0], {}), stats.get(names[0], {})
-        return preprocess(parts[0], *own, states, context)
+        def run(params, stats, states):
+            inputs, own = self._first_inputs(params, stats, states, context)
+            nodes = params["nodes"], stats["nodes"]
+            out, new_nodes = self.cells[0].apply(*nodes, inputs, context, key)
+            new_stats = {"nodes": new_nodes} | ({self.names[0]: own} if own else {})
+            return (states[1] if self.own[0] else out, out), new_stats
 
-    def one(params, stats, states, context, key):
-        """The whole of a single cell."""
-        inputs, own = first_inputs(params, stats, states, context)
-        nodes = params["nodes"], stats["nodes"]
-        out, new_nodes = first.apply(*nodes, inputs, context, key)
-        new_stats = {"nodes": new_nodes} | ({names[0]: own} if own else {})
-        return (states[1] if parts[0] else out, out), new_stats
+        return (jax.checkpoint(run) if self.remat else run)(params, stats, states)
 
-    def row(params, stats, states, context, key):
-        """All cells, by a scan."""
+    def row(self, params, stats, states, context, key):
+        """Applies all cells by a scan."""
+        count = len(self.cells)
         nodes = params["nodes"], stats["nodes"]
         keys = None if key is None else jax.random.split(key, count)
-        given, before, own = None, states, {}
-        later = names if parts[0] else []
-        if not alike:
-            given, own = first_inputs(params, stats, states, context)
-            before = (_widened(states[1], width),) * 2
-            later = [names[1], *names[1:]]  # the first of them is not read
-        like = jax.eval_shape(lambda: cell_lib.init_all(jax.random.key(0), shared))
-        outer = tuple(
-            _stacked([t[n] for n in later], shapes)
-            for t, shapes in zip((params, stats), like, strict=True)
-        )
+        given, carry, own = None, states, {}
+        if not self.equal:
+            given, own = self._first_inputs(params, stats, states, context)
+            carry = (_widened(states[1], self.width),) * 2
 
-        def body(states, each):
-            number, (own_params, own_stats), nodes, key = each
+        def body(states, step):
+            return self._step(given, context, states, *step)
 
-            def inside(states):
-                return preprocess(shared, own_params, own_stats, states, context)
-
-            if alike:
-                inputs, own = inside(states)
-            else:
-                inputs, own = jax.lax.cond(
-                    number == 0, lambda _: (given, own_stats), inside, states
-                )
-            out, new_nodes = first.apply(*nodes, inputs, context, key)
-            out = _widened(out, before[1].shape[-1])
-            return (states[1] if shared else out, out), (own, new_nodes)
-
-        table = jnp.arange(count), outer, nodes, keys
+        steps = self._stacked_preprocessing(params, stats), nodes, keys
         states, (owns, new_nodes) = jax.lax.scan(
-            jax.checkpoint(body) if remat else body, before, table
+            jax.checkpoint(body) if self.remat else body,
+            carry,
+            (jnp.arange(count), *steps),
         )
-        states = tuple(state[..., :out_features] for state in states)
+        states = tuple(state[..., : self.out_features] for state in states)
         new_stats = {"nodes": new_nodes}
-        for i, name in enumerate(names if parts[0] else []):
+        for i, name in enumerate(self.names if self.own[0] else []):
             new_stats[name] = jax.tree.map(lambda leaf, i=i: leaf[i], owns)
-        return states, new_stats | ({} if alike else {names[0]: own})
+        return states, new_stats | ({} if self.equal else {self.names[0]: own})
 
-    def single(params, stats, states, context, key):
-        def run(params, stats, states):
-            return one(params, stats, states, context, key)
+    def _first_inputs(self, params, stats, states, context):
+        """Preprocesses the inputs of the first cell."""
+        name = self.names[0]
+        own = params.get(name, {}), stats.get(name, {})
+        return _preprocess(self.own[0], *own, states, context)
 
-        return (jax.checkpoint(run) if remat else run)(params, stats, states)
+    def _stacked_preprocessing(self, params, stats) -> tuple:
+        """Stacks (params, stats) of the preprocessing inside the scan over cells."""
+        names = self.names if self.own[0] else []
+        if not self.equal:
+            names = [names[1], *names[1:]]  # the first of them is not read
+        like = jax.eval_shape(lambda: cell_lib.init_all(jax.random.key(0), self.shared))
+        return tuple(
+            _stacked([tree[n] for n in names], shapes)
+            for tree, shapes in zip((params, stats), like, strict=True)
+        )
 
-    return cell_lib.Layer(init, single if count == 1 else row)
+    def _step(self, given, context, states, number, own, nodes, key):
+        """Applies one cell; ``given`` are the first's inputs where cells differ."""
+        own_params, own_stats = own
+
+        def inside(states):
+            return _preprocess(self.shared, own_params, own_stats, states, context)
+
+        if self.equal:
+            inputs, new_own = inside(states)
+        else:
+            inputs, new_own = jax.lax.cond(
+                number == 0, lambda _: (given, own_stats), inside, states
+            )
+        out, new_nodes = self.cells[0].apply(*nodes, inputs, context, key)
+        out = _widened(out, states[1].shape[-1])
+        return (states[1] if self.shared else out, out), (new_own, new_nodes)
+
+
+def _named(preprocess: tuple) -> dict:
+    return {f"preprocess{i}": part for i, part in enumerate(preprocess)}
+
+
+def _preprocess(parts, params, stats, states, context) -> tuple:
+    """Brings each state to the cell's features and size; returns inputs and stats."""
+    if not parts:
+        return (states[1],), {}
+    inputs, new_stats = [], {}
+    for (name, part), state in zip(parts.items(), states, strict=True):
+        y, new_stats[name] = part.apply(
+            params[name], stats[name], state, train=context.train
+        )
+        inputs.append(y)
+    return tuple(inputs), new_stats
 
 
 def _widened(x: types.Array, features: int) -> types.Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jnas import ops, spaces
-from jnas.networks import cell, functional, mixture
+from jnas.networks import cell, functional
 
 
 def switched_cell(
@@ -28,20 +28,9 @@ def switched_cell(
       norm: of everything inside it; may keep statistics.
       normalise: whether pools are followed by a norm.
     """
-    stride = 2 if place.reduction else 1
     edges = [
-        {
-            name: functional.operation(
-                name,
-                place.features,
-                stride if source < space.num_inputs else 1,
-                norm=norm,
-                normalise=normalise,
-            )
-            for name in space.candidates_of(place.cell, i)
-            if name != mixture.NONE
-        }
-        for i, (source, _) in enumerate(space.edges)
+        _candidates(space, place, i, norm=norm, normalise=normalise)
+        for i in range(len(space.edges))
     ]
 
     def init(key):
@@ -52,24 +41,18 @@ def switched_cell(
     def apply(params, stats, inputs, context, key):
         rows = context.weights[place.cell]
         chosen = jnp.where((rows != 0).any(-1), rows.argmax(-1) + 1, 0)
-        b, h, w, f = inputs[-1].shape
-        size = b, -(-h // stride), -(-w // stride), f
-        nodes = [jnp.zeros(size, inputs[-1].dtype)] * space.num_nodes
+        shape = cell.node_shape(inputs[-1], place)
+        nodes = [jnp.zeros(shape, inputs[-1].dtype)] * space.num_nodes
         states, new_stats = [*inputs, *nodes], {}
         for i, (source, target) in enumerate(space.edges):
-            names = space.candidates_of(place.cell, i)
-            branches = [_nothing(size)]
-            for name in names:
-                op = edges[i].get(name)
-                branches.append(_branch(name, op, context) if op else branches[0])
-            ticket = None if key is None else jax.random.fold_in(key, i)
+            edge_key = None if key is None else jax.random.fold_in(key, i)
             y, new_stats[str(i)] = lax.switch(
                 chosen[i],
-                branches,
+                _branches(space.candidates_of(place.cell, i), edges[i], shape, context),
                 params[str(i)],
                 stats[str(i)],
                 states[source],
-                ticket,
+                edge_key,
             )
             states[target] = states[target] + y
         return jnp.concatenate([states[i] for i in space.concat], -1), new_stats
@@ -78,23 +61,39 @@ def switched_cell(
     return cell.Cell(place, preprocess, init, apply)
 
 
-def _nothing(size: tuple[int, ...]):
+def _candidates(space, place, edge, *, norm, normalise) -> dict:
+    """Builds the operations of one edge, by name."""
+    source, _ = space.edges[edge]
+    stride = 2 if place.reduction and source < space.num_inputs else 1
+    return {
+        name: functional.operation(
+            name, place.features, stride, norm=norm, normalise=normalise
+        )
+        for name in space.candidates_of(place.cell, edge)
+        if name != spaces.NONE
+    }
+
+
+def _branches(names, operations, shape, context) -> list:
+    """Lists an edge's branches: no operation, then one for each candidate."""
+    nothing = _nothing(shape)
+    return [nothing] + [
+        _branch(name, operations[name], context) if name in operations else nothing
+        for name in names
+    ]
+
+
+def _nothing(shape: tuple[int, ...]):
     def branch(params, stats, x, key):
         del params, key  # no operation
-        return jnp.zeros(size, x.dtype), stats
+        return jnp.zeros(shape, x.dtype), stats
 
     return branch
 
 
 def _branch(name: str, op: functional.Functional, context: cell.Context):
-    drops = context.drop_path_rate is not None
-    drops = drops and not isinstance(op.module, ops.Identity)
-
     def branch(params, stats, x, key):
-        op_key, drop_key = (None, None) if key is None else jax.random.split(key)
-        y, new = op.apply(params[name], stats[name], x, train=context.train, key=op_key)
-        if drops:
-            y = ops.drop_path(drop_key, y, context.drop_path_rate)
+        y, new = cell.apply_operation(op, params[name], stats[name], x, context, key)
         return y.astype(x.dtype), stats | {name: new}
 
     return branch

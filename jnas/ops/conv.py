@@ -15,6 +15,7 @@ from flax import nnx
 from jnas import registry, types
 from jnas.ops.activation import activation
 from jnas.ops.kernels import dense, windows
+from jnas.ops.kernels import stride as stride_lib
 
 TORCH_UNIFORM = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -28,13 +29,14 @@ def torch_bias(rngs: nnx.Rngs, fan_in: int, features: int) -> types.Array:
 class Conv(nnx.Module):
     """A dense convolution, padded symmetrically by half its kernel."""
 
+    @stride_lib.refuse_strides
     def __init__(
         self,
         in_features: int,
         out_features: int,
         kernel: tuple[int, int] = (1, 1),
         *,
-        strides: tuple[int, int] = (1, 1),
+        stride: stride_lib.Stride = 1,
         padding: tuple[int, int] | None = None,
         use_bias: bool = False,
         rngs: nnx.Rngs,
@@ -45,7 +47,7 @@ class Conv(nnx.Module):
           in_features: F of the input.
           out_features: F of the output.
           kernel: rows and columns of the window.
-          strides: steps over rows and columns, in pixels.
+          stride: step in pixels, one number or a pair for rows and columns.
           padding: zeros on each side of rows and columns; half the kernel when None.
           use_bias: whether a bias is added.
           rngs: source of the initial values.
@@ -58,29 +60,44 @@ class Conv(nnx.Module):
             )
         else:
             self.bias = None
-        self.strides = strides
+        self.stride = stride_lib.pair(stride)
         self.padding = tuple(k // 2 for k in kernel) if padding is None else padding
 
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f32[B, H, W, in] to f32[B, h, w, out]."""
         kernel = self.kernel[...].astype(x.dtype)
         if kernel.shape[:2] == (1, 1):
-            x = x[:, :: self.strides[0], :: self.strides[1]]
+            x = x[:, :: self.stride[0], :: self.stride[1]]
             # two axes: of four, XLA on CPU transposes the image for the gradient
             flat = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
             out = flat.reshape(*x.shape[:-1], -1)
         else:
-            out = dense.dense_conv(
-                x, kernel, strides=self.strides, padding=self.padding
-            )
+            out = dense.dense_conv(x, kernel, stride=self.stride, padding=self.padding)
         return out if self.bias is None else out + self.bias[...].astype(x.dtype)
 
 
 class DepthwiseConv(nnx.Module):
     """A k by k convolution of each feature by itself."""
 
-    def __init__(self, features, kernel, *, stride=1, dilation=1, rngs):
-        """Makes the kernel f32[k, k, features]; stride and dilation in pixels."""
+    @stride_lib.refuse_strides
+    def __init__(
+        self,
+        features: int,
+        kernel: int,
+        *,
+        stride: stride_lib.Stride = 1,
+        dilation: int = 1,
+        rngs: nnx.Rngs,
+    ):
+        """Makes the kernel f32[k, k, features].
+
+        Args:
+          features: F of input and output.
+          kernel: k.
+          stride: step in pixels, one number or a pair for rows and columns.
+          dilation: step between the taps of one window, in pixels.
+          rngs: source of the initial values.
+        """
         # fan_in of one feature's window is k * k
         flat = TORCH_UNIFORM(rngs.params(), (kernel * kernel, features))
         self.kernel = nnx.Param(flat.reshape(kernel, kernel, features))
@@ -100,22 +117,23 @@ def stack(*layers: Callable) -> nnx.Module:
     return nnx.Sequential(*layers)
 
 
+@stride_lib.refuse_strides
 def relu_conv_norm(
     in_features: int,
     out_features: int,
     kernel: tuple[int, int] = (1, 1),
     *,
-    strides: tuple[int, int] = (1, 1),
+    stride: stride_lib.Stride = 1,
     use_bias: bool = False,
     norm: Callable,
     rngs: nnx.Rngs,
 ) -> nnx.Module:
-    """Builds ReLU, convolution, norm."""
+    """Builds ReLU, convolution, norm; the arguments are those of ``Conv``."""
     conv = Conv(
         in_features,
         out_features,
         kernel,
-        strides=strides,
+        stride=stride,
         use_bias=use_bias,
         rngs=rngs,
     )
@@ -138,8 +156,8 @@ class FactorizedReduce(nnx.Module):
                 f"{out_features}. Choose an even number."
             )
         half = out_features // 2
-        self.even = Conv(in_features, half, strides=(2, 2), rngs=rngs)
-        self.odd = Conv(in_features, half, strides=(2, 2), rngs=rngs)
+        self.even = Conv(in_features, half, stride=2, rngs=rngs)
+        self.odd = Conv(in_features, half, stride=2, rngs=rngs)
         self.activation = activation(norm)
         self.norm = norm(out_features, rngs=rngs)
 
@@ -214,8 +232,8 @@ def conv_7x1_1x7(features, stride, *, norm, rngs):
     """Builds ReLU, a 1x7 convolution, a 7x1 convolution, norm."""
     return stack(
         activation(norm),
-        Conv(features, features, (1, 7), strides=(1, stride), rngs=rngs),
-        Conv(features, features, (7, 1), strides=(stride, 1), rngs=rngs),
+        Conv(features, features, (1, 7), stride=(1, stride), rngs=rngs),
+        Conv(features, features, (7, 1), stride=(stride, 1), rngs=rngs),
         norm(features, rngs=rngs),
     )
 
@@ -226,7 +244,7 @@ def _nor_conv(features, stride, kernel, *, norm, rngs):
         features,
         features,
         (kernel, kernel),
-        strides=(stride, stride),
+        stride=stride,
         use_bias=not getattr(norm, "affine", True),
         norm=norm,
         rngs=rngs,

@@ -31,7 +31,7 @@ def drive(
       program: the program to run.
       key: PRNG key of the program.
       splits: (images, labels) of each split, on the device.
-      describe: (state, metrics of the call) -> the best architecture so far, for display.
+      describe: (state, metrics of the call) -> the best architecture so far.
       begin: initial state -> the state to start from; None starts from the initial
         one. Not called when the phase is resumed.
       warn: an epoch's metrics -> a warning for the user, or None; only the first

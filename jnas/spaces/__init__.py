@@ -3,11 +3,12 @@
 from jnas.spaces import encoding, zoo
 from jnas.spaces.canonical import canonical, prune, representatives
 from jnas.spaces.cell import CellSpace
-from jnas.spaces.lookups import NONE
+from jnas.spaces.lookups import NONE, SKIP
 from jnas.spaces.policy import gene_logits
 
 __all__ = [
     "NONE",
+    "SKIP",
     "CellSpace",
     "canonical",
     "encoding",

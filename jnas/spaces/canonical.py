@@ -19,8 +19,6 @@ from jnas.spaces import cell as cells
 from jnas.spaces import encoding as encodings
 from jnas.spaces import lookups
 
-IDENTITY = "skip_connect"
-
 Form = tuple  # for each cell: its operations, and the terms of each output
 
 
@@ -132,7 +130,7 @@ def _values(space: cells.CellSpace, cell) -> tuple[list, list]:
         if name == lookups.NONE or not value:
             continue
         # a cell with two inputs may halve the image, and then a skip has parameters
-        if name != IDENTITY or (space.num_inputs == 2 and source < 2):
+        if name != lookups.SKIP or (space.num_inputs == 2 and source < 2):
             operations.append((name, value))
             value = (len(operations) - 1,)
         states[target] = tuple(sorted(states[target] + value))

@@ -9,6 +9,7 @@ import dataclasses
 import html
 
 from jnas.spaces import genotype as genotypes
+from jnas.spaces import lookups
 
 _ROW = 30  # height of an edge's row
 _BOX = 34  # width of a state
@@ -124,7 +125,7 @@ def _cell(
         edges = sorted(edge for edge in cell.edges if edge[1] == target)
         for i, (source, _, operation) in enumerate(edges):
             y = box.y + (i - (len(edges) - 1) / 2) * _ROW
-            dashed = " jnas-none" if operation == "none" else ""
+            dashed = " jnas-none" if operation == lookups.NONE else ""
             style = f"jnas-{source % _COLOURS}{dashed}"
             line = _line(states[source], box, y, label_width)
             lines.append(f'<path class="jnas-line {style}" d="{line}"/>')

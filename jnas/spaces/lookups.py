@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-NONE = "none"
+NONE = "none"  # adds nothing; takes part in the softmax alone
+SKIP = "skip_connect"  # the identity
 
 Edges = tuple[tuple[int, int], ...]  # (from, to) of each edge of a cell
 Candidates = tuple[tuple[tuple[str, ...], ...], ...]  # [C][E] tuples of names

@@ -18,8 +18,6 @@ from jnas.spaces import drawing, genotype_text, published
 from jnas.spaces import genotype as genotypes
 from jnas.studies import keys
 
-SKIP = "skip_connect"
-
 
 @dataclasses.dataclass(frozen=True)
 class GenotypeSettings:
@@ -87,7 +85,9 @@ def found(
       weights: mixing weights, from ``named_weights``.
       seed: index of the search it comes from, of several side by side.
     """
-    skips = sum(op == SKIP for _, cell in genotype.cells for _, _, op in cell.edges)
+    skips = sum(
+        op == spaces.SKIP for _, cell in genotype.cells for _, _, op in cell.edges
+    )
     best = f"{score:.4g}, skips {skips} ({short(genotype)})"
     return metrics.Found(
         best,

@@ -15,7 +15,7 @@ from jnas.discrete.tables import choice
 from jnas.gradient import methods
 from jnas.run import workdir
 from jnas.settings import option
-from jnas.studies import cells, closing, keys, search_gradient
+from jnas.studies import closing, keys, search_gradient
 
 ALL = "all"
 SAMPLE = 1000  # cells that a method's ranking is judged on
@@ -214,7 +214,7 @@ def _judge(plan: Plan, found: search_gradient.Found, truth: np.ndarray, sample) 
         for weights in found.weights
     ]
     skips = [
-        sum(op == cells.SKIP for _, c in plan.space.genotype(e).cells
+        sum(op == spaces.SKIP for _, c in plan.space.genotype(e).cells
             for _, _, op in c.edges)
         for e in found.encodings
     ]  # fmt: skip

@@ -19,7 +19,7 @@ from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
 from jnas.studies import cells, keys, setup
 
-SKIPS = gradient.COUNT + cells.SKIP
+SKIPS = gradient.COUNT + spaces.SKIP
 FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoch
 
 

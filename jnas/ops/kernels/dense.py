@@ -14,7 +14,7 @@ The trilinear form (``primitives.py``) is
     T(x, w, g) = sum_sbijuvio  g[s, b, i, j, o] w[s, u, v, i, o] x[s, b, ri + u - p,
                                cj + v - q, i]
 
-with strides (r, c), margins (p, q) and zeros outside.
+with stride (r, c), margins (p, q) and zeros outside.
 """
 
 import functools
@@ -23,13 +23,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from jnas import types
+from jnas.ops.kernels import stride as stride_lib
 from jnas.ops.kernels import trilinear
 
 
-def _plain(x, w, strides, padding, **dilations):
+def _plain(x, w, stride, padding, **dilations):
     """One convolution in the order of axes that every backend likes."""
     return lax.conv_general_dilated(
-        x, w, strides, padding, dimension_numbers=trilinear.DIMENSIONS, **dilations
+        x, w, stride, padding, dimension_numbers=trilinear.DIMENSIONS, **dilations
     )
 
 
@@ -40,43 +41,43 @@ def _each_set(function, *args):
     return lax.map(lambda each: function(*each), args)
 
 
-def _one(x, w, *, strides, padding):
+def _one(x, w, *, stride, padding):
     """The convolution of one set."""
-    return _plain(x, w, strides, [(margin, margin) for margin in padding])
+    return _plain(x, w, stride, [(margin, margin) for margin in padding])
 
 
-def _conv(x, w, *, strides, padding):
-    return _each_set(functools.partial(_one, strides=strides, padding=padding), x, w)
+def _conv(x, w, *, stride, padding):
+    return _each_set(functools.partial(_one, stride=stride, padding=padding), x, w)
 
 
-def _input_gradient(g, w, *, size, strides, padding):
-    """The convolution of g, spread by the strides, with the kernel turned by half."""
+def _input_gradient(g, w, *, size, stride, padding):
+    """The convolution of g, spread by the stride, with the kernel turned by half."""
     margins = [
         (k - 1 - p, n + p - (m - 1) * s - 1)
         for k, p, n, m, s in zip(
-            w.shape[1:3], padding, size, g.shape[2:4], strides, strict=True
+            w.shape[1:3], padding, size, g.shape[2:4], stride, strict=True
         )
     ]
 
     def one(g, w):
         turned = jnp.flip(w, (0, 1)).swapaxes(2, 3)
-        return _plain(g, turned, (1, 1), margins, lhs_dilation=strides)
+        return _plain(g, turned, (1, 1), margins, lhs_dilation=stride)
 
     return _each_set(one, g, w)
 
 
-def _kernel_gradient(x, g, *, window, strides, padding):
+def _kernel_gradient(x, g, *, window, stride, padding):
     """The convolution whose features are the images and whose kernel is g."""
     margins = [
         (p, (m - 1) * s + k - p - n)
         for k, p, n, m, s in zip(
-            window, padding, x.shape[2:4], g.shape[2:4], strides, strict=True
+            window, padding, x.shape[2:4], g.shape[2:4], stride, strict=True
         )
     ]
 
     def one(x, g):
         x, g = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
-        out = _plain(x, g, (1, 1), margins, rhs_dilation=strides)
+        out = _plain(x, g, (1, 1), margins, rhs_dilation=stride)
         return out.transpose(1, 2, 0, 3)
 
     return _each_set(one, x, g)
@@ -90,10 +91,10 @@ NATIVE = trilinear.native_form(_one, _kernel_shape)
 ORDERED = trilinear.Form(_conv, _input_gradient, _kernel_gradient)
 
 
-def _shape(x, w, *, strides, padding):
+def _shape(x, w, *, stride, padding):
     sizes = (
         (n + 2 * p - k) // s + 1
-        for n, p, k, s in zip(x[2:4], padding, w[1:3], strides, strict=True)
+        for n, p, k, s in zip(x[2:4], padding, w[1:3], stride, strict=True)
     )
     return *x[:2], *sizes, w[-1]
 
@@ -107,11 +108,12 @@ DENSE = trilinear.trilinear(
 )
 
 
+@stride_lib.refuse_strides
 def dense_conv(
     x: types.Array,
     kernel: types.Array,
     *,
-    strides: tuple[int, int] = (1, 1),
+    stride: stride_lib.Stride = 1,
     padding: tuple[int, int] | None = None,
 ) -> types.Array:
     """Convolves all features with all features, padded symmetrically.
@@ -119,7 +121,7 @@ def dense_conv(
     Args:
       x: f[B, H, W, I].
       kernel: f[kh, kw, I, O].
-      strides: steps over rows and columns, in pixels.
+      stride: step in pixels, one number or a pair for rows and columns.
       padding: zeros on each side of rows and columns; half the kernel when None.
 
     Returns:
@@ -127,5 +129,5 @@ def dense_conv(
     """
     if padding is None:
         padding = tuple(k // 2 for k in kernel.shape[:2])
-    how = dict(strides=tuple(strides), padding=tuple(padding))
+    how = dict(stride=stride_lib.pair(stride), padding=tuple(padding))
     return DENSE.conv.bind(x[None], kernel[None], **how)[0]

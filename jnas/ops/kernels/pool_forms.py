@@ -30,7 +30,7 @@ def largest(
       f[B, h, w, F], NaN where the window holds one, and the element's number in its
       window, i8[B, h, w, F], the first of equal ones.
     """
-    size = [forms.out_size(n, stride) for n in x.shape[1:3]]
+    size = forms.out_sizes(x.shape[1:3], stride)
     padded = forms.pad(x, window // 2, -jnp.inf)
     value = forms.tap(padded, 0, 0, size, stride)
     winner = jnp.zeros(value.shape, jnp.int8)

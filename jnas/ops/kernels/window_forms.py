@@ -3,11 +3,12 @@
 A depthwise convolution is the trilinear form
 
     T(x, w, g) = sum_sbijfuv  g[s, b, i, j, f] w[s, u, v, f]
-                              x[s, b, ti + d(u - k//2), tj + d(v - k//2), f]
+                              x[s, b, ri + d(u - k//2), cj + d(v - k//2), f]
 
 of images x f[S, B, H, W, F], kernels w f[S, k, k, F] and output gradients g
-f[S, B, h, w, F], with stride t, dilation d and zeros outside; s counts sets of kernels.
-A ``Form`` computes its three derivatives; ``windows.py`` makes primitives of them.
+f[S, B, h, w, F], with stride (r, c), dilation d and zeros outside; s counts sets of
+kernels. A ``Form`` computes its three derivatives; ``windows.py`` makes primitives of
+them.
 
 * ``NATIVE``: XLA's convolution with one group per feature, and its derivatives.
 * ``TAPS``: on CPU, XLA runs a grouped convolution through a naive loop: measured at
@@ -33,12 +34,15 @@ import numpy as np
 from jax import lax
 
 from jnas import types
+from jnas.ops.kernels import stride as stride_lib
 from jnas.ops.kernels import trilinear
 
 
-def out_size(size: int, stride: int) -> int:
-    """Returns ceil(size / stride), the rows or columns after a strided window."""
-    return -(-size // stride)
+def out_sizes(size: tuple[int, int], stride: stride_lib.Stride) -> list[int]:
+    """Returns ceil(size / stride), the rows and columns after a strided window."""
+    return [
+        -(-n // step) for n, step in zip(size, stride_lib.pair(stride), strict=True)
+    ]
 
 
 def pad(x: types.Array, margin: int, value: float = 0.0) -> types.Array:
@@ -48,7 +52,11 @@ def pad(x: types.Array, margin: int, value: float = 0.0) -> types.Array:
 
 
 def tap(
-    padded: types.Array, row: int, column: int, size: tuple[int, int], stride: int
+    padded: types.Array,
+    row: int,
+    column: int,
+    size: tuple[int, int],
+    stride: stride_lib.Stride,
 ) -> types.Array:
     """Cuts out what one element of a window sees at every position.
 
@@ -63,21 +71,26 @@ def tap(
       f[..., *size, F].
     """
     lead, features = padded.ndim - 3, padded.shape[-1]
-    rows, columns = ((n - 1) * stride + 1 for n in size)
+    steps = stride_lib.pair(stride)
+    rows, columns = ((n - 1) * s + 1 for n, s in zip(size, steps, strict=True))
     begin = (0,) * lead + (row, column, 0)
     end = (*padded.shape[:lead], row + rows, column + columns, features)
-    return lax.slice(padded, begin, end, (1,) * lead + (stride, stride, 1))
+    return lax.slice(padded, begin, end, (1,) * lead + (*steps, 1))
 
 
 def spread(
-    g: types.Array, size: tuple[int, int], stride: int, value: float = 0.0
+    g: types.Array,
+    size: tuple[int, int],
+    stride: stride_lib.Stride,
+    value: float = 0.0,
 ) -> types.Array:
     """Puts f[..., h, w, F] back on the grid of ``size`` pixels that it was cut from."""
-    if stride == 1:
+    steps = stride_lib.pair(stride)
+    if steps == (1, 1):
         return g
     gaps = [
-        (0, n - (m - 1) * stride - 1, stride - 1)
-        for n, m in zip(size, g.shape[-3:-1], strict=True)
+        (0, n - (m - 1) * step - 1, step - 1)
+        for n, m, step in zip(size, g.shape[-3:-1], steps, strict=True)
     ]
     lead = [(0, 0, 0)] * (g.ndim - 3)
     return lax.pad(g, jnp.asarray(value, g.dtype), [*lead, *gaps, (0, 0, 0)])
@@ -85,7 +98,7 @@ def spread(
 
 def _slide(x, elements, *, stride, dilation):
     """Slides a window whose elements are f[S, F], row by row, over f[S, B, H, W, F]."""
-    k, size = math.isqrt(len(elements)), [out_size(n, stride) for n in x.shape[2:4]]
+    k, size = math.isqrt(len(elements)), out_sizes(x.shape[2:4], stride)
     padded = pad(x, dilation * (k // 2))
     shape, total = (*x.shape[:2], *size, x.shape[-1]), 0
     places = itertools.product(range(0, k * dilation, dilation), repeat=2)
@@ -152,7 +165,7 @@ def _conv_native(x, w, *, stride, dilation):
     return lax.conv_general_dilated(
         x,
         w[:, :, None, :],
-        window_strides=(stride, stride),
+        window_strides=stride_lib.pair(stride),
         padding=((margin, margin), (margin, margin)),
         rhs_dilation=(dilation, dilation),
         dimension_numbers=trilinear.DIMENSIONS,

@@ -23,12 +23,13 @@ from jax.interpreters import ad, batching
 
 from jnas import types
 from jnas.ops.kernels import pool_forms as pools
+from jnas.ops.kernels import stride as stride_lib
 from jnas.ops.kernels import trilinear
 from jnas.ops.kernels import window_forms as forms
 
 
 def _conv_shape(x, w, *, stride, dilation):
-    return *x[:2], *(forms.out_size(n, stride) for n in x[2:4]), x[-1]
+    return *x[:2], *forms.out_sizes(x[2:4], stride), x[-1]
 
 
 DEPTHWISE = trilinear.trilinear(
@@ -40,25 +41,30 @@ DEPTHWISE = trilinear.trilinear(
 )
 
 
+@stride_lib.refuse_strides
 def depthwise_conv(
-    x: types.Array, kernel: types.Array, *, stride: int = 1, dilation: int = 1
+    x: types.Array,
+    kernel: types.Array,
+    *,
+    stride: stride_lib.Stride = 1,
+    dilation: int = 1,
 ) -> types.Array:
     """Convolves each feature with its own k by k kernel, padded symmetrically.
 
-    out[b, i, j, f] = sum_uv kernel[u, v, f] x[b, si + d(u - k//2), sj + d(v - k//2), f]
-    with zeros outside. Differs from Flax's "SAME", which at stride 2 pads even sizes
-    on one side only.
+    out[b, i, j, f] = sum_uv kernel[u, v, f] x[b, ri + d(u - k//2), cj + d(v - k//2), f]
+    with stride (r, c), dilation d and zeros outside. Differs from Flax's "SAME", which
+    at stride 2 pads even sizes on one side only.
 
     Args:
       x: f32[B, H, W, F].
       kernel: f32[k, k, F], k odd.
-      stride: step between windows, in pixels.
+      stride: step in pixels, one number or a pair for rows and columns.
       dilation: step between the taps of one window, in pixels.
 
     Returns:
-      f32[B, ceil(H / stride), ceil(W / stride), F].
+      f32[B, ceil(H / r), ceil(W / c), F].
     """
-    how = dict(stride=stride, dilation=dilation)
+    how = dict(stride=stride_lib.pair(stride), dilation=dilation)
     return DEPTHWISE.conv.bind(x[None], kernel[None], **how)[0]
 
 
