@@ -17,6 +17,8 @@ from jnas.bench import steps as steps_lib
 from jnas.gradient import bilevel
 from jnas.training import timing
 
+pytestmark = pytest.mark.usefixtures("compiled_anew")
+
 ROOT = pathlib.Path(__file__).parent.parent
 SIZES = {"features": 2, "layers": 1, "batch_size": 2, "image_size": 4}
 FLAGS = [f"--{name}={value}" for name, value in SIZES.items()]

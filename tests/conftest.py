@@ -1,9 +1,14 @@
-"""What tests share: quick compiling, a cache folder, and a form's derivatives."""
+"""What tests share: quick compiling, kept programs, folders, and small memory."""
 
+import ctypes
 import gc
 import importlib.metadata
 import os
+import pathlib
+import resource
+import sys
 
+import psutil
 import pytest
 
 # Nearly all of the suite's time is compiling, and this takes half of it away. It stands
@@ -15,6 +20,83 @@ if _VERSION < (0, 11):  # newer ones end the process where they do not know a fl
     QUICK += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", QUICK)
 
+KEPT = pathlib.Path(__file__).parent.parent / ".jax_test_cache"
+MAX_KEPT_BYTES = 1 << 30
+MAX_BYTES = 1 << 30  # resident, of a worker between two tests
+PEAKS = pytest.StashKey[dict]()
+
+
+def pytest_configure(config):
+    """Keeps programs in processes that run tests, which a controller does not."""
+    config.stash[PEAKS] = {}
+    if _worker(config) or config.getoption("dist", "no") == "no":
+        keep_programs(_worker(config) in ("", "gw0"))
+
+
+def _worker(config) -> str:
+    """Returns the name of a worker, or "" in any other process."""
+    return getattr(config, "workerinput", {}).get("workerid", "")
+
+
+def keep_programs(prunes):
+    """Keeps every compiled program for the next run of the tests.
+
+    JAX finds an entry by the program, jaxlib's version, XLA's flags and the CPU, and it
+    is the very binary that was compiled: results are the same bit for bit.
+
+    Args:
+      prunes: whether this process takes out what was used longest ago.
+    """
+    # jaxlib logs two errors, which are none, for each kept program that it loads on a
+    # CPU with AVX-512 (see jnas/run/compile_cache.py); processes that tests start speak
+    with pytest.MonkeyPatch.context() as patch:
+        if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+            patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+        import jax  # late: the flags above come before it
+        from jax._src import lru_cache
+
+    if jax.config.jax_compilation_cache_dir:
+        return
+    KEPT.mkdir(exist_ok=True)
+    if prunes:
+        prune(KEPT, MAX_KEPT_BYTES)
+    jax.config.update("jax_compilation_cache_dir", str(KEPT))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+    def put(self, key, value):
+        # JAX writes an entry in place: another worker could read half of it, and what
+        # a killed process left would be warned of ever after
+        path = pathlib.Path(str(self.path), f"{key}-cache")
+        beside = path.with_name(f".{key}.{os.getpid()}")
+        beside.write_bytes(value)
+        beside.replace(path)
+
+    lru_cache.LRUCache.put = put
+
+
+def prune(folder, max_bytes):
+    """Removes the files that were used longest ago, until the rest is small enough."""
+    found = [(path, path.stat()) for path in folder.iterdir() if path.is_file()]
+    found.sort(key=lambda pair: -max(pair[1].st_atime, pair[1].st_mtime))
+    for path, stat in found:
+        max_bytes -= stat.st_size
+        if max_bytes < 0:
+            path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def compiled_anew():
+    """Turns the kept programs off: a loaded one has no figures of its compilation."""
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_enable_compilation_cache", before)
+    compilation_cache.reset_cache()
+
 
 def pytest_collection_finish():
     """Collects garbage less often: tracing makes much, and took half as long again."""
@@ -23,15 +105,70 @@ def pytest_collection_finish():
     gc.set_threshold(100_000, 50, 100)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """Drops programs where a worker has grown; glibc keeps what it is not asked for."""
+    if psutil.Process().memory_info().rss < MAX_BYTES:
+        return
+    import jax
+
+    jax.clear_caches()
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    """Notes what this process took."""
+    config = session.config
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    started = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = sum(u.ru_utime + u.ru_stime for u in (own, started))
+    peak = own.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["peak"] = peak, seconds
+    elif not config.stash[PEAKS]:
+        config.stash[PEAKS]["tests"] = peak, seconds
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Hears what a worker took."""
+    peak = getattr(node, "workeroutput", {}).get("peak")
+    if peak:
+        node.config.stash[PEAKS][node.gateway.id] = peak
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Says what each worker took."""
+    for name, (peak, seconds) in sorted(config.stash[PEAKS].items()):
+        terminalreporter.write_line(
+            f"{name}: {peak / 1e9:.2f} GB at most, {seconds:.0f} s of CPU"
+        )
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_cache_folder(tmp_path_factory):
     """Gives launchers a cache folder of the tests' own, the same for all workers."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv("XDG_CACHE_HOME", str(shared_folder(tmp_path_factory) / "cache"))
         yield
+        if "forks" in sys.modules:
+            sys.modules["forks"].stop()
+
+
+@pytest.fixture(scope="session")
+def common_folder(tmp_path_factory):
+    """Gives a folder that all workers share."""
+    return shared_folder(tmp_path_factory)
+
+
+def shared_folder(tmp_path_factory):
+    """Returns the folder of this run of the tests, the same in all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from jax import lax, test_util
 
 from jnas.ops.kernels import dense
 
+pytestmark = pytest.mark.optimised
+
 
 @pytest.fixture(autouse=True)
 def float64():

@@ -70,6 +70,7 @@ def again(users_environment):
     return drawn, np.array(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.slow
 def test_ten_rows_trained_again(again):
     """Each is within the seeds' noise; on the machine that made them, equal."""
     drawn, scores = again

@@ -25,6 +25,7 @@ from jnas.endurance import (
 )
 from jnas.run import checkpoint, files
 
+pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parent.parent
 STAND_IN = """
 import hashlib, json, os, pathlib, random, shutil, signal, sys, time
@@ -226,6 +227,7 @@ def test_races(tmp_path):
     assert row["longest_refusal"] < races.LIMIT
 
 
+@pytest.mark.usefixtures("compiled_anew")
 def test_soak(tmp_path):
     """A discrete search's loop compiles nothing and opens nothing once it is warm."""
     row = soak.soak("discrete", tmp_path, num_steps=120, checkpoint_steps=20)

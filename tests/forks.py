@@ -1,6 +1,13 @@
-"""Launchers by the dozen: each line in a fork of one process that imported all."""
+"""Launchers by the dozen: each line in a fork of one process that imported all.
 
+The process starts with the first line and serves all tests of a worker. A fork has what
+a process of its own has but the seconds of importing: its folder, environment, flags,
+XLA's client and exit status.
+"""
+
+import functools
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -9,33 +16,47 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).parent.parent
 LIMIT = 20  # seconds, then the line counts as hung
 DRIVER = """
-import json, os, pathlib, runpy, signal, sys
+import json, os, runpy, signal, sys, traceback
 from jnas import run, search
-from jnas.run import benchmark_discrete, compare_methods, method_flags
+from jnas.bench import discrete
+from jnas.studies import compare_methods, flags
 
-folder, lines = pathlib.Path(sys.argv[1]), json.load(sys.stdin)
-answers = []
-for name, *flags in lines:
+def become(name, arguments, cwd, environment, limit, out):
+    signal.alarm(limit)
+    for target, source in enumerate((os.open(os.devnull, os.O_RDONLY), *out)):
+        os.dup2(source, target)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [os.path.join(sys.path[0], name + ".py"), *arguments]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        status = 0
+    except SystemExit as end:
+        status = end.code or 0
+        if not isinstance(status, int):
+            print(status, file=sys.stderr)
+            status = 1
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush(), sys.stderr.flush()
+    os._exit(status)  # taking the interpreter down would cost more than the line
+
+sys.path[0] = sys.argv[1]
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+for request in sys.stdin:
+    (name, *arguments), *rest = json.loads(request)
     out = [os.memfd_create("out"), os.memfd_create("err")]
     child = os.fork()
     if not child:
-        signal.alarm(%d)
-        os.dup2(out[0], 1), os.dup2(out[1], 2)
-        sys.argv = [str(folder / f"{name}.py"), *flags]
-        sys.path[0] = str(folder)
-        try:
-            runpy.run_path(sys.argv[0], run_name="__main__")
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(status)  # taking the interpreter down would cost more than the line
+        become(name, arguments, *rest, out)
     _, status, used = os.wait4(child, 0)
     status, seconds = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
     texts = [os.pread(fd, 1 << 20, 0).decode("utf-8", "replace") for fd in out]
-    answers.append([status, *texts, seconds])
+    print(json.dumps([status, *texts, seconds]), file=answers, flush=True)
     os.close(out[0]), os.close(out[1])
-print(json.dumps(answers))
 """
 
 
@@ -55,6 +76,49 @@ class Answer(NamedTuple):
     seconds: float
 
 
+@functools.cache
+def _process():
+    """Starts the process that forks; it ends when its standard input does."""
+    # one launcher finds what another compiled, however small
+    kept = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(ROOT / "experiments")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | kept,
+    )
+
+
+def stop():
+    """Ends the process that forks, if there is one."""
+    if _process.cache_info().currsize:
+        _process().communicate()
+        _process.cache_clear()
+
+
+def launch(name, *flags, cwd=ROOT, env=None, limit=LIMIT):
+    """Runs a launcher in a fork.
+
+    Args:
+      name: of the launcher.
+      *flags: of it.
+      cwd: where.
+      env: its environment; this process's by default.
+      limit: seconds of wall time, after which it counts as hung.
+
+    Returns:
+      An Answer.
+    """
+    process, env = _process(), dict(os.environ if env is None else env)
+    request = [[name, *flags], str(cwd), env, limit]
+    process.stdin.write(json.dumps(request) + "\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    assert answer, f"the process that forks ended with {process.wait()}"
+    return Answer(*json.loads(answer))
+
+
 def run(lines, cwd):
     """Runs command lines (launcher, *flags) one after another.
 
@@ -65,16 +129,7 @@ def run(lines, cwd):
     Returns:
       An Answer for each.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER % LIMIT, str(ROOT / "experiments")],
-        input=json.dumps(lines),
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [Answer(*answer) for answer in json.loads(done.stdout)]
+    return [launch(*line, cwd=cwd) for line in lines]
 
 
 def faults(table, cwd):

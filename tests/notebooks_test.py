@@ -30,6 +30,7 @@ def test_there_are_notebooks():
     assert len(NOTEBOOKS) == 3
 
 
+@pytest.mark.slow
 @each
 def test_runs(path, tmp_path, users_environment, capsys):
     """Every cell runs in a fresh kernel, in time and without a warning of ours.

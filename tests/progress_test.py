@@ -8,6 +8,7 @@ import pty
 import re
 import struct
 import termios
+import threading
 import time
 
 import pytest
@@ -15,18 +16,29 @@ import pytest
 from jnas.run import progress
 
 
-class Timed(io.StringIO):
-    """A stream that remembers when each line came."""
+class Clock:
+    """A clock that is moved by hand, and waits until the thread has looked at it."""
 
-    def __init__(self):
-        """Starts the clock."""
-        super().__init__()
-        self.began, self.times = time.monotonic(), []
+    def __init__(self, patch):
+        """Takes the place of the module's clock, which is read each millisecond."""
+        self.now, self._looks = 100.0, threading.Semaphore(0)
+        patch.setattr(progress, "time", self)
+        patch.setattr(progress, "_TICK", 1e-3)
 
-    def write(self, text):
-        """Notes the time."""
-        self.times.append(time.monotonic() - self.began)
-        return super().write(text)
+    def monotonic(self):
+        """Returns the time."""
+        if threading.current_thread().name == "jnas-progress":
+            self._looks.release()
+        return self.now
+
+    def advance(self, seconds):
+        """Goes on by eighths of a second; the thread sees each."""
+        for _ in range(round(seconds * 8)):
+            self.now += 0.125
+            while self._looks.acquire(blocking=False):
+                pass
+            for _ in range(3):  # a look may have begun before, and printing looks twice
+                assert self._looks.acquire(timeout=60)
 
 
 @pytest.fixture
@@ -37,20 +49,22 @@ def quick(monkeypatch):
     monkeypatch.setattr(progress, "_SILENT", 1.0)
 
 
-def test_elsewhere_plain_lines_few_but_never_silent(quick):
+def test_elsewhere_plain_lines_few_but_never_silent(monkeypatch):
     """The first at once, no carriage returns; then by the clock, whoever is busy."""
-    stream = Timed()
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    monkeypatch.setattr(progress, "_QUIET", 0.5)
+    monkeypatch.setattr(progress, "_SILENT", 1.0)
     shown = progress.Progress(stream)
     shown.phase("search", 100, activity="compiling")
-    assert stream.times and stream.times[0] < 0.5
-    time.sleep(2.3)  # as while XLA compiles: nobody calls update
-    silent = len(stream.times)
-    assert silent == 3  # at 0, 1 and 2 s
+    assert stream.getvalue().count("\n") == 1
+    clock.advance(2.25)  # as while XLA compiles: nobody calls update
+    assert stream.getvalue().count("\n") == 3  # at 0, 1 and 2 s
     for step in range(1, 51):
         shown.update(step, {"loss": 1.0 / step}, "conv")
-        time.sleep(0.02)
+        clock.advance(0.125)
     shown.close()
-    assert 1 <= len(stream.times) - silent <= 3  # 1 s of updates, one line in 0.5 s
+    # from 2.5 to 8.5 s, a line each 0.5 s
+    assert stream.getvalue().count("\n") == 3 + 13
     lines = stream.getvalue().split("\n")
     assert "\r" not in stream.getvalue() and "\x1b" not in stream.getvalue()
     assert lines[0] == "search 0/100 | compiling | 0:00 elapsed"
@@ -94,7 +108,7 @@ def test_a_terminal_has_one_line_rewritten_within_its_width():
 
 def test_nothing_before_a_phase_nor_after_its_end(quick):
     """A launcher that only prints a finished run's result stays quiet."""
-    stream = Timed()
+    stream = io.StringIO()
     shown = progress.Progress(stream)
     time.sleep(0.1)
     assert stream.getvalue() == ""

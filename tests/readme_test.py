@@ -1,5 +1,7 @@
 """What the README shows is run, every block of it."""
 
+import contextlib
+import fcntl
 import importlib.util
 import json
 import os
@@ -8,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 
@@ -37,63 +40,118 @@ shown = name + " --methods" if "--methods=all" in words else name
 os.execv(sys.executable, [sys.executable, *words, *smaller.get(shown, "").split()])
 """
 NOTED = """#!/bin/sh
-echo "$(basename "$0") $*" >> {folder}/noted
+echo "$(basename "$0") $*" >> "$NOTED"
 """
 
 
+BASH = [block for language, block in BLOCKS if language == "bash"]
+
+
+class Shown(NamedTuple):
+    """What became of a block.
+
+    Attributes:
+      status: exit status of bash.
+      out: standard output.
+      err: standard error.
+      noted: lines of ``pip`` and ``pytest``.
+    """
+
+    status: int
+    out: str
+    err: str
+    noted: list[str]
+
+
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory):
-    """Gives block -> what bash printed, in one folder, as a reader would type it.
+def reader(common_folder):
+    """A folder and an environment in which a reader types; the same for all workers.
 
     ``python`` is this one, its lines made smaller; ``pip`` and ``pytest`` are noted:
     what they do is what ``.ci/run`` does.
     """
-    folder = tmp_path_factory.mktemp("reader")
+    folder = common_folder / "reader"
     programs = folder / "bin"
-    programs.mkdir()
-    scripts = {"pip": NOTED, "pytest": NOTED, "python": PYTHON}
-    for name, text in scripts.items():
-        filled = text.format(python=sys.executable, smaller=SMALLER, folder=folder)
-        (programs / name).write_text(filled)
-        (programs / name).chmod(0o755)
-    (folder / "experiments").symlink_to(ROOT / "experiments")
-    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
-
-    def run(block):
-        return subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block],
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            env=environment,
-            check=False,
-        )
-
-    run.folder = folder
-    return run
+    with exclusively(common_folder / "reader.lock"):
+        if not programs.exists():
+            programs.mkdir(parents=True)
+            (folder / "experiments").symlink_to(ROOT / "experiments")
+            for name, text in {"pip": NOTED, "pytest": NOTED, "python": PYTHON}.items():
+                (programs / name).write_text(
+                    text.format(python=sys.executable, smaller=SMALLER)
+                )
+                (programs / name).chmod(0o755)
+    return folder, os.environ | {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # blocks find each other's
+    }
 
 
-def test_every_bash_block_runs(shell):
-    """In their order, for later ones read what earlier ones wrote."""
-    printed = {}
-    for language, block in BLOCKS:
-        if language == "bash":
-            done = shell(block)
-            assert done.returncode == 0, f"{block}\n{done.stderr[-2000:]}"
-            printed[block] = done.stdout
-    folder = shell.folder
-    noted = (folder / "noted").read_text().splitlines()
-    assert noted == ["pip install -e .", "pip install -e .[dev]", "pytest "]
-    asked = {
+@contextlib.contextmanager
+def exclusively(path):
+    """Holds a lock among workers."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def show(reader, number):
+    """Runs a bash block, once for all workers, after those that it reads from."""
+    folder, environment = reader
+    told = folder / f"block{number}.json"
+    for needed in range(number):
+        if workdirs(BASH[needed]) & set(re.findall(r"runs/\w+", BASH[number])):
+            show(reader, needed)
+    with exclusively(told.with_suffix(".lock")):
+        if not told.exists():
+            noted = told.with_suffix(".noted")
+            noted.touch()
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", BASH[number]],
+                capture_output=True,
+                text=True,
+                cwd=folder,
+                env=environment | {"NOTED": str(noted)},
+                check=False,
+            )
+            lines = noted.read_text().splitlines()
+            shown = Shown(done.returncode, done.stdout, done.stderr, lines)
+            told.write_text(json.dumps(shown))
+    return Shown(*json.loads(told.read_text()))
+
+
+def workdirs(block):
+    """Returns the folders that a block's commands write to."""
+    return {
         word.removeprefix("--workdir=")
-        for block in printed
         for word in shlex.split(block.replace("\\\n", " "))
         if word.startswith("--workdir=")
     }
-    for name in asked:
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(BASH)))
+def test_every_bash_block_runs(number, reader):
+    """Each after those that wrote what it reads; what it makes is there."""
+    block, shown, folder = BASH[number], show(reader, number), reader[0]
+    assert shown.status == 0, f"{block}\n{shown.err[-2000:]}"
+    assert shown.noted == {
+        0: ["pip install -e ."],
+        2: ["pip install -e .[dev]", "pytest "],
+    }.get(number, [])
+    for name in workdirs(block):
         assert json.loads((folder / name / "result.json").read_text())
-    assert (folder / "runs" / "report.html").stat().st_size > 500_000
-    compare_tables(next(text for b, text in printed.items() if "--controllers" in b))
+    if "report.py" in block:
+        assert (folder / "runs" / "report.html").stat().st_size > 500_000
+    if "--controllers" in block:
+        compare_tables(shown.out)
+
+
+def test_what_is_asked_of_bash_blocks_is_in_one():
+    """A report and a comparison of controllers are shown, and blocks that need none."""
+    assert sum("report.py" in block for block in BASH) == 1
+    assert sum("--controllers" in block for block in BASH) == 1
+    assert sum(bool(workdirs(block)) for block in BASH) >= 7
 
 
 def compare_tables(text):
@@ -107,6 +165,7 @@ def compare_tables(text):
             assert abs(mean - wanted) < 0.03 and abs(sd - wanted_sd) < 0.03, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [b for name, b in BLOCKS if name == "python"])
 def test_every_python_block_runs(block, tmp_path, monkeypatch):
     """By itself, in an empty folder."""
@@ -134,7 +193,7 @@ def test_readme_has_its_two_lines():
     )
     assert "pip install -e '.[dev]' && pytest" in README
     assert (
-        "pip install --quiet -e '.[dev]' && pytest"
+        "pip install --quiet -e '.[dev]' && pytest\n"
         in (ROOT / ".ci" / "run").read_text()
     )
 

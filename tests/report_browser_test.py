@@ -9,6 +9,8 @@ import pytest
 
 from jnas import report
 
+pytestmark = pytest.mark.slow
+
 ARGS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-first-run",

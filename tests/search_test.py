@@ -14,6 +14,7 @@ from jnas.discrete import controllers, objectives, search
 from jnas.gradient import bilevel, relaxations
 from jnas.training import devices, optimizers, program, scratch
 
+pytestmark = pytest.mark.optimised
 SHAPE = networks.Size(2, 1, 3, channels=1)
 
 

@@ -10,6 +10,7 @@ from jnas import data, registry, run, spaces
 from jnas import gradient as gradient_lib
 from jnas.studies import search_gradient
 
+pytestmark = pytest.mark.optimised
 SPACE = spaces.CellSpace(
     "mini", ("cell",), 1, 2, ("none", "skip_connect", "nor_conv_1x1"), None, (2,)
 )

@@ -9,6 +9,8 @@ import pytest
 
 from jnas.training import timing
 
+pytestmark = pytest.mark.usefixtures("compiled_anew")
+
 
 def test_compile_timed_counts_bytes_and_keeps_the_donation():
     """float32[1024]: one argument of 4 KiB, two results of 4 and 4 KiB."""

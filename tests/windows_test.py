@@ -14,6 +14,7 @@ from jax import lax, test_util
 from jnas.ops.kernels import dense, pool_forms, windows
 from jnas.ops.kernels import window_forms as forms
 
+pytestmark = pytest.mark.optimised
 SIZES = ((8, 8), (7, 8), (5, 5), (1, 3))
 
 

@@ -154,7 +154,7 @@ def drive(
         shared, _ = program_lib.run(
             program,
             state.shared,
-            search.source.parts,
+            search.source.splits,
             first=done,
             suggest_steps=phase.suggest_steps,
             observe=observe,
