@@ -190,6 +190,7 @@ def test_an_epoch_takes_each_example_once():
     [
         (dict(num_epochs=0), "num_epochs must be at least 1, got 0"),
         (dict(num_seeds=-1), "num_seeds must be at least 1, got -1"),
+        (dict(num_seeds=0), "num_seeds must be at least 1, got 0"),
         (dict(batch_size=25), "batch_size must be from 1 to the 24 examples"),
     ],
 )

@@ -1,5 +1,6 @@
 """The loop of a discrete search: ask, score, tell."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,35 @@ class History(NamedTuple):
 
     encodings: types.Array
     scores: types.Scores
+
+
+def one_round(
+    controller: types.Controller,
+    evaluate: Callable[[Any, types.Array], tuple[types.Scores, Any]],
+    ask_key: types.Key,
+    score_key: Any,
+    state: Any,
+) -> tuple[Any, History, Any]:
+    """Asks a controller for encodings, scores them and tells it the scores.
+
+    Every discrete search of jnas takes its rounds from here. A score of NaN counts as
+    -inf.
+
+    Args:
+      controller: proposes P encodings.
+      evaluate: (score_key, encodings i32[P, G]) -> (scores f32[P, M], anything else).
+      ask_key: PRNG key of the proposals.
+      score_key: PRNG key or keys of the evaluation.
+      state: state of the controller.
+
+    Returns:
+      (state of the controller, History of this round, what else evaluate returned).
+    """
+    encodings = controller.ask(ask_key, state)
+    scores, more = evaluate(score_key, encodings)
+    scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
+    state = controller.tell(state, encodings, scores)
+    return state, History(encodings, scores), more
 
 
 def discrete_search(
@@ -42,15 +72,20 @@ def discrete_search(
     """
     init_key, rounds_key = jax.random.split(key)
 
-    def one_round(state, keys):
-        encodings = controller.ask(keys[0], state)
-        scores = objective(keys[1], encodings)
-        scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
-        state = controller.tell(state, encodings, scores)
-        return state, History(encodings, scores)
+    def body(state, keys):
+        return one_round(controller, scored(objective), *keys, state)[:2]
 
     keys = jax.random.split(rounds_key, (num_rounds, 2))
-    return jax.lax.scan(one_round, controller.init(init_key), keys)
+    return jax.lax.scan(body, controller.init(init_key), keys)
+
+
+def scored(objective: types.Objective) -> Callable:
+    """Returns an objective in the form that ``one_round`` takes.
+
+    Args:
+      objective: (key, encodings i32[P, G]) -> scores f32[P, M].
+    """
+    return lambda key, encodings: (objective(key, encodings), None)
 
 
 def best(history: History, metric: int = 0) -> tuple[types.Encoding, types.Array]:

@@ -8,6 +8,7 @@ import optax
 
 from jnas import networks, spaces, types
 from jnas.data import augment as augment_lib
+from jnas.discrete import search
 from jnas.training import program as program_lib
 from jnas.training import scratch
 
@@ -82,30 +83,42 @@ def shared_training(
         right = (outputs.argmax(-1) == labels).mean()
         return scratch.cross_entropy(outputs, labels), right
 
-    def step(key, clock, state, splits):
-        del clock  # the optimiser counts steps itself
-        ask_key, image_key, train_key, valid_key = jax.random.split(key, 4)
-        (images, labels), (valid_images, valid_labels) = splits
-        images = augment_lib.augment(image_key, images, augment)
-        encodings = controller.ask(ask_key, state.controller)
+    def train(state, encodings, key, images, labels):
+        """Moves the weights by the mean gradient over the encodings."""
 
         def gradient(encoding):
             return jax.value_and_grad(loss, has_aux=True)(
-                state.params, encoding, train_key, images, labels
+                state.params, encoding, key, images, labels
             )
 
         (losses, right), grads = jax.lax.map(gradient, encodings)
         grads = jax.tree.map(lambda g: g.mean(0), grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        valid_images = augment_lib.normalise(valid_images, augment)
+        return params, opt_state, (losses.mean(), right.mean())
 
-        def accuracy(encoding):
-            return loss(params, encoding, valid_key, valid_images, valid_labels)[1]
+    def step(key, clock, state, splits):
+        del clock  # the optimiser counts steps itself
+        ask_key, *other_keys = jax.random.split(key, 4)
 
-        scores = jax.lax.map(accuracy, encodings)
-        controller_state = controller.tell(state.controller, encodings, scores[:, None])
-        values = losses.mean(), right.mean(), scores.mean()
+        def train_and_score(keys, encodings):
+            image_key, train_key, valid_key = keys
+            (images, labels), (valid_images, valid_labels) = splits
+            images = augment_lib.augment(image_key, images, augment)
+            params, opt_state, values = train(
+                state, encodings, train_key, images, labels
+            )
+            valid_images = augment_lib.normalise(valid_images, augment)
+
+            def accuracy(encoding):
+                return loss(params, encoding, valid_key, valid_images, valid_labels)[1]
+
+            scores = jax.lax.map(accuracy, encodings)
+            return scores[:, None], (params, opt_state, (*values, scores.mean()))
+
+        controller_state, _, (params, opt_state, values) = search.one_round(
+            controller, train_and_score, ask_key, other_keys, state.controller
+        )
         return (
             SharedState(params, opt_state, controller_state),
             dict(zip(METRICS, values, strict=True)),

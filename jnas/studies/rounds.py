@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import spaces, types
+from jnas.discrete import search as search_lib
 from jnas.run import drive as drive_lib
 from jnas.run import files
 from jnas.run import phase as phase_lib
@@ -20,12 +21,12 @@ _MOST_EVALUATIONS = 5000  # that are written, evenly spread
 
 
 class SearchState(NamedTuple):
-    """What a discrete search carries.
+    """State of a discrete search.
 
     Attributes:
-      shared: the state of the program that trains shared weights, or ().
-      controller: the controller's state.
-      encodings: i32[R, P, G], zeros in rounds to come.
+      shared: state of the program that trains shared weights, or ().
+      controller: state of the controller.
+      encodings: i32[R, P, G], zeros in rounds that have not run.
       scores: f32[R, P, M]; NaN counts as -inf.
     """
 
@@ -36,13 +37,13 @@ class SearchState(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where scores come from.
+    """Source of the scores.
 
     Attributes:
-      parts: images and labels for the program.
+      splits: (images, labels) of each split that the program takes.
       objective: shared parameters -> types.Objective.
-      program: that trains shared weights, or None.
-      jittable: whether the objective is.
+      program: program that trains shared weights, or None.
+      jittable: whether the objective can be compiled.
     """
 
     splits: tuple
@@ -52,14 +53,14 @@ class Source(NamedTuple):
 
 
 class Search(NamedTuple):
-    """A search whose rounds are steps.
+    """A search whose rounds are the steps of a phase.
 
     Attributes:
-      controller: proposes.
-      source: scores.
-      num_evaluations: of the search, in whole rounds.
-      num_metrics: M.
-      key: of the whole search.
+      controller: proposes encodings.
+      source: scores encodings.
+      num_evaluations: number of evaluations, in whole rounds.
+      num_metrics: number M of metrics.
+      key: PRNG key of the whole search.
     """
 
     controller: types.Controller
@@ -96,17 +97,21 @@ class Search(NamedTuple):
         """Asks, scores and tells; a function of the key, the number and the state."""
         ask_key, score_key = jax.random.split(jax.random.fold_in(self.key, number))
         params = state.shared.inner.params if self.source.program else ()
-        encodings = self.controller.ask(ask_key, state.controller)
-        scores = self.source.objective(params)(score_key, encodings)
-        scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
+        controller, found, _ = search_lib.one_round(
+            self.controller,
+            search_lib.scored(self.source.objective(params)),
+            ask_key,
+            score_key,
+            state.controller,
+        )
         return state._replace(
-            controller=self.controller.tell(state.controller, encodings, scores),
-            encodings=state.encodings.at[number].set(encodings),
-            scores=state.scores.at[number].set(scores),
+            controller=controller,
+            encodings=state.encodings.at[number].set(found.encodings),
+            scores=state.scores.at[number].set(found.scores),
         )
 
     def advance(self) -> Callable:
-        """Builds (first, stop, state) -> state, compiled where the objective may be."""
+        """Builds (first, stop, state) -> state, compiled if the objective can be."""
         if self.source.jittable:
             return jax.jit(
                 lambda first, stop, state: jax.lax.fori_loop(
@@ -128,9 +133,9 @@ def drive(
     """Runs what is left of the phase: the source's program, then the rounds.
 
     Args:
-      phase: told after every call.
-      search: what runs.
-      space: of the cells, to show the best so far.
+      phase: its ``observe`` is called after every compiled call.
+      search: the search.
+      space: the space of cells, for displaying the best so far.
 
     Returns:
       The state at the end.

@@ -118,7 +118,11 @@ def program(
       ValueError: num_epochs or num_seeds is below 1, or a split is smaller than a
         batch.
     """
-    for name, value in dict(num_epochs=num_epochs, num_seeds=num_seeds or 1).items():
+    counts = {
+        "num_epochs": num_epochs,
+        "num_seeds": 1 if num_seeds is None else num_seeds,
+    }
+    for name, value in counts.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}. Raise it.")
     over_seeds = over_seeds or devices.divided
