@@ -258,7 +258,7 @@ def test_a_parser_that_fails_otherwise_is_told_of(tmp_path, monkeypatch):
     def reader(text, *, operations):
         return {}[len(text)]
 
-    monkeypatch.setattr(parser.genotypes, "from_json", reader)
+    monkeypatch.setattr(parser.genotype_text, "from_json", reader)
     row = parser.search(20, tmp_path, seed=0)
     assert row["survived"] < row["tried"] and "KeyError" in row["wrong"][0]
 
