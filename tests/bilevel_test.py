@@ -1,4 +1,4 @@
-"""Tests of bilevel optimisation: the paper's toy, the step, the optimisers."""
+"""Tests of bilevel optimisation: the paper's toy, the step, the optimizers."""
 
 import functools
 
@@ -64,7 +64,7 @@ def test_unrolled_gradient_of_the_toy_for_every_w():
 
 
 def test_a_step_moves_the_logits_first():
-    """The weight step sees the new logits and the same training batch."""
+    """The weight step uses the new logits and the same training batch."""
     method = bilevel.bilevel(
         toy_train,
         toy_valid,

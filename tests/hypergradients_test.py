@@ -51,7 +51,7 @@ def quadratic_losses(problem, noise=lambda key: 0.0):
 
 
 def start(dtype=jnp.float64):
-    """Returns optimiser, params w, a state with a full momentum buffer, logits a."""
+    """Returns optimizer, params w, a state with a full momentum buffer, logits a."""
     optimizer = optimizers.momentum_sgd(
         RATE, momentum=MOMENTUM, weight_decay=DECAY, clip_norm=None
     )

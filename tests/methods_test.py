@@ -27,7 +27,7 @@ def setting(**changes):
     return made._replace(**changes)
 
 
-def parts():
+def splits():
     """Random images for both levels."""
     return tuple(
         (jax.random.uniform(jax.random.key(i), (8, 4, 4, 1)), jnp.arange(8) % 2)
@@ -47,7 +47,7 @@ def short(name, **changes):
 
 
 def run_all(method, space=SPACE, **changes):
-    """Runs a method's legs; returns those and the states that they ended in."""
+    """Runs a method's segments; returns them and their last states."""
     gradient.check(method, space)
     space = gradient.space_of(method, space)
     made, states = gradient.build_segments(method, space, setting(**changes)), []
@@ -55,7 +55,7 @@ def run_all(method, space=SPACE, **changes):
         state = segment.program.init(jax.random.key(number))
         if states:
             state = segment.carry(states[-1], state)
-        states.append(program.run(segment.program, state, parts())[0])
+        states.append(program.run(segment.program, state, splits())[0])
         states[-1] = jax.tree.map(jnp.copy, states[-1])
     return made, states
 
@@ -160,7 +160,7 @@ def test_frozen_logits_stay():
     made = gradient.build_segments(method, SPACE, setting())
     start = made[0].program.init(jax.random.key(0))
     begin = jax.tree.map(jnp.copy, start.inner)
-    state, _ = program.run(made[0].program, start, parts())
+    state, _ = program.run(made[0].program, start, splits())
     assert type(state.inner.logits).__name__ == "ArchParams"
     jax.tree.map(np.testing.assert_array_equal, begin.logits, state.inner.logits)
     moved = jax.tree.map(
@@ -206,7 +206,7 @@ def test_seeds_are_searches_of_their_own():
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(changes, error, message):
-    """Names and numbers are checked at the door."""
+    """Names and numbers are checked before anything runs."""
     with pytest.raises(error, match=message):
         gradient.check(dataclasses.replace(methods.darts(), **changes), SPACE)
 

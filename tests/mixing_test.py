@@ -156,15 +156,15 @@ def test_eval_weights_are_products(edges, mask):
 
 def test_eval_weights_are_those_of_progress_one():
     """And of one key, in each call."""
-    seen = []
+    calls = []
 
     def relaxation(key, logits, progress):
-        seen.append((float(progress), jax.random.key_data(key).tolist()))
+        calls.append((float(progress), jax.random.key_data(key).tolist()))
         return logits
 
     for _ in range(2):
         mixing.eval_weights(TINY, relaxation, jnp.zeros(TINY.shape))
-    assert seen[0] == seen[1] and seen[0][0] == 1
+    assert calls[0] == calls[1] and calls[0][0] == 1
 
 
 # The losses: a supernet of one line, whose cross-entropy has its gradients by hand.

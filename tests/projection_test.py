@@ -138,7 +138,7 @@ def edges_by_loop(space, accuracy, logits, mask, cell, node):
 
 
 def follow_edge(space, accuracy, logits, before, after, cell):
-    """Checks one decision of an edge; returns the mask that the next cell sees."""
+    """Checks one decision of an edge; returns the mask for the next cell."""
     changed = np.flatnonzero((before[cell] != after[cell]).any(-1))
     assert len(changed) == 1
     (edge,) = changed
@@ -258,11 +258,11 @@ def test_one_key_gives_one_order():
 @pytest.mark.parametrize(("size", "num_batches"), [(31, None), (31, 2), (5, None)])
 def test_the_images_that_judge(size, num_batches):
     """Whole batches of 8 from all over, or all of a split that is smaller than one."""
-    space, seen = SPACES["tiny"], []
+    space, shapes = SPACES["tiny"], []
     net = stand_in(space)
 
     def apply(params, x, weights, **given):
-        seen.append(x.shape)
+        shapes.append(x.shape)
         return net.apply(params, x, weights, **given)
 
     split, state = images_of(size), begun(space)
@@ -281,11 +281,11 @@ def test_the_images_that_judge(size, num_batches):
             after,
             cell,
         )
-    assert {shape[0] for shape in seen} == {min(8, size)}
+    assert {shape[0] for shape in shapes} == {min(8, size)}
 
 
 def test_members_together_are_members_in_turn():
-    """Either form makes the same decisions."""
+    """Either mapping makes the same decisions."""
     space = SPACES["tiny"]
     masks = []
     for variant in (devices.together, devices.in_turn):

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.optimised
 SHAPE = networks.Size(2, 1, 3, channels=1)
 
 
-def parts(*sizes):
-    """Makes parts of images uint8[N, 6, 6, 1] whose brightness is their class."""
+def splits(*sizes):
+    """Makes splits of images uint8[N, 6, 6, 1] whose brightness is their class."""
     made = []
     for seed, size in enumerate(sizes):
         labels = np.arange(size) % 3
@@ -48,7 +48,7 @@ def run_all(prog, cut=None, key=0):
     """Runs a program in calls of at most ``cut`` steps; returns state and metrics."""
     steps = (lambda: cut) if cut else None
     state = prog.init(jax.random.key(key))
-    return program.run(prog, state, parts(24, 16), suggest_steps=steps)
+    return program.run(prog, state, splits(24, 16), suggest_steps=steps)
 
 
 def same(a, b):
@@ -86,13 +86,13 @@ def test_a_search_learns_and_moves_its_logits():
 
 @pytest.mark.parametrize("over_seeds", [devices.together, devices.in_turn])
 def test_seeds_side_by_side_are_seeds_one_by_one(over_seeds):
-    """Either form gives each seed's own numbers, in float64 to 1e-9."""
+    """Either mapping gives each seed's own numbers, in float64 to 1e-9."""
     with jax.enable_x64(True):
         many, metrics = run_all(gradient_program(2, over_seeds))
         assert metrics["train_loss"].shape == (2,)
         prog = gradient_program()
         for s, key in enumerate(jax.random.split(jax.random.key(0), 2)):
-            alone, _ = program.run(prog, prog.init(key), parts(24, 16))
+            alone, _ = program.run(prog, prog.init(key), splits(24, 16))
             mine = jax.tree.map(operator.itemgetter(s), many.inner.logits)
             np.testing.assert_allclose(mine, alone.inner.logits, atol=1e-9)
 
@@ -161,7 +161,7 @@ def test_unrolled_gradient_of_a_supernet():
 
 
 def test_an_epoch_takes_each_example_once():
-    """Orders are permutations, differ by epoch and part, and parts turn."""
+    """Orders are permutations, differ by epoch and split, and splits repeat."""
 
     def step(key, clock, state, picked):
         (x, _), (z, _) = picked
@@ -181,7 +181,7 @@ def test_an_epoch_takes_each_example_once():
     both = (numbered, labels), (numbered[:8], labels[:8])
     state, metrics = program.run(prog, prog.init(jax.random.key(0)), both)
     np.testing.assert_array_equal(state.inner, np.ones((2, 24)))
-    # the second part is one batch, seen at every step: 0 + 1 + ... + 7
+    # the second split is one batch, used at every step: 0 + 1 + ... + 7
     assert float(metrics["sum"]) == 28
 
 
@@ -215,9 +215,9 @@ def test_training_learns_and_is_evaluated_once_per_image():
         num_epochs=20,
         drop_path_rate=0.1,
     )
-    state, metrics = program.run(prog, prog.init(jax.random.key(0)), parts(24))
+    state, metrics = program.run(prog, prog.init(jax.random.key(0)), splits(24))
     assert float(metrics["train_accuracy"]) > 0.7
-    (x, y) = parts(23)[0]
+    (x, y) = splits(23)[0]
     accuracy = functools.partial(
         scratch.evaluate, jax.random.key(0), net, augment=settings, batch_size=5
     )
@@ -267,7 +267,7 @@ def test_one_shot_objective_is_the_supernet():
     space = spaces.zoo.tiny()
     net = networks.supernet(space, SHAPE)
     params = program.once(net.init)(jax.random.key(0))
-    (x, y) = parts(12)[0]
+    (x, y) = splits(12)[0]
     x = data.normalise(x, data.Augment((0.5,), (0.25,)))
     objective = objectives.one_shot_accuracy(space, net, params, x, y)
     keys = jax.random.split(jax.random.key(1), 2)

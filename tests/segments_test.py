@@ -1,4 +1,4 @@
-"""Tests of a search by gradient as phases of a run: broken off between and in them."""
+"""Tests of a gradient search as phases of a run, interrupted between and in them."""
 
 import dataclasses
 import functools
@@ -36,13 +36,13 @@ def settings(**changes):
 
 
 def search(folder, **changes):
-    """Searches in a workdir; the same folder again goes on."""
+    """Searches in a workdir; the same folder again resumes."""
     with run.open_run(folder, checkpoint_seconds=0.0) as r:
         return search_gradient.search_cells(r, images(), SPACE, settings(**changes))
 
 
-def test_a_search_goes_on_between_its_stages_and_inside_them(tmp_path, monkeypatch):
-    """Broken off before stage 2, and again inside it: the same weights to the bit."""
+def test_a_search_resumes_between_its_stages_and_inside_them(tmp_path, monkeypatch):
+    """Interrupted before stage 2, and again inside it: the same weights to the bit."""
     # compiled once: a process of its own for each start would do the same
     monkeypatch.setattr(
         gradient_lib, "build_segments", functools.lru_cache(gradient_lib.build_segments)
@@ -77,6 +77,6 @@ def test_a_search_goes_on_between_its_stages_and_inside_them(tmp_path, monkeypat
     assert again.genotype == whole.genotype
     for name in ("train_loss", "valid_loss"):
         assert again.result[name] == whole.result[name]
-    # finished phases are skipped, and what they found is read back
+    # finished phases are skipped, and their results are read back
     third = search(tmp_path / "cut")
     np.testing.assert_array_equal(third.encodings, whole.encodings)

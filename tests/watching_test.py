@@ -279,10 +279,10 @@ def rule(eigenvalues, epochs, *, window=5, delay=4, factor=1.3, first_epoch=10):
     """
     averages = []
     for now in range(len(eigenvalues)):
-        seen = eigenvalues[: now + 1]
-        if len(seen) < -(-window // 2):
+        known = eigenvalues[: now + 1]
+        if len(known) < -(-window // 2):
             continue
-        last = seen[-window:]
+        last = known[-window:]
         averages.append(sum(last) / len(last))
         if len(averages) <= delay:
             continue
@@ -438,6 +438,9 @@ def test_a_watch_holds_what_its_rule_needs():
     assert not state.watched.stopped  # 4.5 / 3.5 is 1.29
 
 
+# Adaptive weight decay rolls back.
+
+
 @pytest.mark.parametrize("lacks", ["carried_decay", "schedule", "snapshots"])
 def test_adaptive_decay_says_what_it_needs(lacks):
     """An optimizer without the decay or the schedule, a watch without snapshots."""
@@ -456,9 +459,6 @@ def test_adaptive_decay_says_what_it_needs(lacks):
     state = state._replace(watched=watch.begin(state))
     with pytest.raises(ValueError, match="strengthen must be given a carried_decay"):
         watch.hook(jax.random.key(0), clock_of(0), state, NOTHING)
-
-
-# Adaptive weight decay goes back.
 
 
 def rolled(num_epochs, rate):
@@ -499,7 +499,7 @@ def rolled(num_epochs, rate):
 
 
 def opt_numbers(state):
-    """(decay rate, trace, count) of the parameters' optimiser."""
+    """(decay rate, trace, count) of the parameters' optimizer."""
     names = ("decay_rate", "trace", "count")
     return [np.asarray(optax.tree.get(state.params_opt, name)) for name in names]
 
@@ -508,7 +508,7 @@ def test_a_rise_goes_back_with_a_stronger_decay():
     """Evaluation 18 restores evaluation 12, with ten times the decay, and forgets."""
     for epoch, before, after in rolled(25, 1e-3):
         rate, trace, count = opt_numbers(after)
-        assert count == epoch + 100  # the learning rate goes on
+        assert count == epoch + 100  # the schedule continues
         if epoch == 18:
             np.testing.assert_array_equal(after.params, np.full(3, 12.0))
             np.testing.assert_array_equal(after.logits, LOGITS[12])
