@@ -1,4 +1,4 @@
-"""The front door of every launcher: flags, and errors in one line."""
+"""What every launcher shares: the flags of a run, and errors in one line."""
 
 import contextlib
 import math
@@ -19,7 +19,7 @@ flags.disclaim_key_flags()  # what is defined here is the launcher's, also for -
 MAX_DEVICES = 1024
 _MAX_INTEGER = 2**31 - 1  # what a compiled program counts with
 _USER_ERRORS = (ValueError, TypeError, KeyError, OSError)  # RunError is a ValueError
-_NOT_THE_QUESTION = (  # they do not decide a result
+_BESIDE_THE_RESULT = (  # flags that do not decide a result
     "workdir",
     "debug",
     "cache",
@@ -62,7 +62,7 @@ def define_run_flags() -> None:
     flags.DEFINE_boolean(
         "allow_changed", False, "Resume a run although its flags or plug-ins changed."
     )
-    for name in ("seed", *_NOT_THE_QUESTION, "plugins"):
+    for name in ("seed", *_BESIDE_THE_RESULT, "plugins"):
         launch_help.describe(name, "run")
 
 
@@ -112,10 +112,10 @@ def from_flags(
 
 
 def run_flags() -> dict[str, Any]:
-    """Returns the launcher's own flags for run.json, without those beside the question.
+    """Returns the launcher's own flags that decide a result, for run.json.
 
-    These are workdir, seed, debug, and how checkpoints and compiled programs are kept.
-    Those of absl and of other packages are left out too.
+    Left out are workdir, seed, debug, the flags of checkpoints and of the compilation
+    cache, and flags of absl and other packages.
     """
     modules = flags.FLAGS.flags_by_module_dict()
     return {
@@ -123,21 +123,21 @@ def run_flags() -> dict[str, Any]:
         for module, defined in sorted(modules.items())
         if module == sys.argv[0] or module.partition(".")[0] in ("jnas", "experiments")
         for flag in defined
-        if flag.name not in (*_NOT_THE_QUESTION, "seed")
+        if flag.name not in (*_BESIDE_THE_RESULT, "seed")
     }
 
 
 def launch(main: Callable[[], Any], argv: Sequence[str] | None = None) -> None:
     """Runs a launcher's main, then exits.
 
-    Wrong flags: one line, exit status 2. An error of the user's making from main: one
-    line, status 1; with --debug its traceback. A signal: one line, status 143 or 130.
-    A workdir that cannot be used is refused first, then files named by --plugins are
-    loaded, then comes main; --nocache compiles anew.
+    Wrong flags print one line and exit with status 2. An error that the user caused
+    prints one line (with --debug its traceback) and exits with status 1; a signal prints
+    one line and exits with status 143 or 130. The workdir is checked first, then the
+    files of --plugins are loaded, then main is called.
 
     Args:
       main: called without arguments once the flags are parsed.
-      argv: the command line; ``sys.argv`` when None.
+      argv: command line; ``sys.argv`` when None.
     """
     app.run(lambda _: _guard(main), argv=argv, flags_parser=_parse)
 
@@ -212,7 +212,7 @@ def _help(argv: Sequence[str]) -> None:
 
 
 def _check_numbers() -> None:
-    """Refuses what absl lets pass: NaN, infinity, and integers beyond 32 bits."""
+    """Refuses numbers that absl accepts: NaN, infinity, and integers beyond 32 bits."""
     for name in _own_names():
         value = flags.FLAGS[name].value
         rule = ""
@@ -230,7 +230,7 @@ def _refuse(line: str) -> None:
 
 
 def _own_names() -> list[str]:
-    names = ["workdir", "seed", *run_flags(), *_NOT_THE_QUESTION]
+    names = ["workdir", "seed", *run_flags(), *_BESIDE_THE_RESULT]
     return [name for name in names if name in flags.FLAGS]
 
 

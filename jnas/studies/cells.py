@@ -31,7 +31,7 @@ class GenotypeSettings:
 
 
 def find(text: str, *, space: str, seed: int) -> genotypes.Genotype:
-    """Reads a genotype from what a user wrote.
+    """Finds the genotype that a user names.
 
     Args:
       text: a JSON file, a published name, a NAS-Bench-201 string, or "random".

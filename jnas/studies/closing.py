@@ -1,4 +1,4 @@
-"""The files that every experiment about one cell ends with."""
+"""The files that are written at the end of a run."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ def close(
 
     Args:
       run: the open run.
-      genotype: its cell.
-      result: its final figures.
+      genotype: the found cell.
+      result: final figures of the run.
       tables: title -> table, for the report.
     """
     text, svg = genotype_text.to_json(genotype), drawing.draw(genotype)
@@ -39,12 +39,12 @@ def finish(
 ) -> None:
     """Writes report.html and result.json, and ends the run.
 
-    In this order, for a run with a result.json is never gone on with: one that is
-    killed here writes its page when it is started again.
+    In this order, because a run with a result.json is finished and never resumed: a run
+    that is killed here writes its report when it is resumed.
 
     Args:
       run: the open run.
-      result: its final figures.
+      result: final figures of the run.
       tables: title -> table, for the report.
     """
     ended = run.record | {"status": "finished", "ended": record.now()}

@@ -32,9 +32,7 @@ class CompareSettings:
         f"{' and '.join(DEFAULT)}. Random search is added.",
         pieces=registry.CONTROLLERS,
     )
-    objective: str = option(
-        "table:digits201", "Table that scores cells: table:NAME or table:FILE."
-    )
+    objective: str = setup.table_option()
     num_runs: int = option(500, "Number of runs of each controller.", least=2)
     budget_evaluations: int | None = option(
         None, "Evaluations of each run; give this or --budget_seconds.", least=1
@@ -45,15 +43,8 @@ class CompareSettings:
         "--budget_evaluations.",
         least=0,
     )
-    signal: tuple[str, ...] = option(
-        ("valid_12",),
-        "Metrics that are searched on, comma-separated. The first chooses a run's "
-        "answer; controllers of several objectives see all. A - in front negates one.",
-    )
-    report: tuple[str, ...] = option(
-        ("valid_12", "test_12"),
-        "Metrics that are reported, comma-separated; the last one is judged.",
-    )
+    signal: tuple[str, ...] = setup.signal_option()
+    report: tuple[str, ...] = setup.report_option()
     __post_init__ = settings_lib.check
 
 
@@ -61,12 +52,12 @@ class Plan(NamedTuple):
     """A comparison that can be run.
 
     Attributes:
-      settings: of the comparison.
+      settings: settings of the comparison.
       table: the benchmark.
       controllers: name -> controller, random search first.
-      objective: signal, report and, where they are a budget, seconds.
-      num_evaluations: T, that any run can pay for.
-      budget: in evaluations or seconds.
+      objective: scores signal, report and, if they are the budget, seconds.
+      num_evaluations: number T of evaluations that any run can afford.
+      budget: budget of a run, in evaluations or seconds.
     """
 
     settings: CompareSettings
@@ -81,7 +72,7 @@ def prepare(settings: CompareSettings) -> Plan:
     """Looks everything up, before anything runs.
 
     Args:
-      settings: what is compared.
+      settings: settings of the comparison.
 
     Raises:
       ValueError: no budget or two, an unknown metric, or seconds that the table lacks.
@@ -131,7 +122,7 @@ def compare(run: workdir.Run, plan: Plan) -> tuple[dict, str]:
 
     Args:
       run: the open run, finished here; its seed is that of all runs.
-      plan: what is compared.
+      plan: the comparison, from ``prepare``.
 
     Returns:
       (result, text): controller -> metric -> mean, sd and n, with ``evaluations``

@@ -15,7 +15,7 @@ from jnas.discrete.tables import choice
 from jnas.gradient import methods
 from jnas.run import workdir
 from jnas.settings import option
-from jnas.studies import closing, keys, search_gradient
+from jnas.studies import closing, keys, search_gradient, setup
 
 ALL = "all"
 SAMPLE = 1000  # cells that a method's ranking is judged on
@@ -32,9 +32,7 @@ class MethodsSettings:
         "or all.",
         group="method",
     )
-    objective: str = option(
-        "table:digits201", "Table that scores cells: table:NAME or table:FILE."
-    )
+    objective: str = setup.table_option()
     num_seeds: int = option(8, "Number of searches of each method.", least=2)
     epochs: int = option(
         25, "Epochs of each search, all stages together.", group="schedule", least=1
@@ -56,15 +54,8 @@ class MethodsSettings:
         "rows as a search trains images.",
         least=1,
     )
-    signal: tuple[str, ...] = option(
-        ("valid_12",),
-        "Metrics that are searched on, comma-separated. The first chooses a run's "
-        "answer; controllers of several objectives see all. A - in front negates one.",
-    )
-    report: tuple[str, ...] = option(
-        ("valid_12", "test_12"),
-        "Metrics that are reported, comma-separated; the last one is judged.",
-    )
+    signal: tuple[str, ...] = setup.signal_option()
+    report: tuple[str, ...] = setup.report_option()
     __post_init__ = settings_lib.check
 
 
@@ -72,11 +63,11 @@ class Plan(NamedTuple):
     """A comparison that can be run.
 
     Attributes:
-      settings: what was asked.
-      space: of cells.
+      settings: settings of the comparison.
+      space: space that is searched.
       table: the benchmark.
-      methods: name -> method, with the comparison's budget.
-      dataset: that is searched on.
+      methods: name -> method, with the comparison's sizes and epochs.
+      dataset: data set that is searched on.
     """
 
     settings: MethodsSettings
@@ -117,7 +108,7 @@ def prepare(
 
 
 def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Method:
-    """Gives a method the comparison's size; what is counted in epochs is scaled."""
+    """Gives a method the comparison's sizes, and scales numbers counted in epochs."""
     rises = method.early_stopping or method.adaptive_decay
     tuning = round(method.projection_epochs * settings.epochs / method.epochs)
     return dataclasses.replace(
@@ -152,7 +143,7 @@ def compare_methods(run: workdir.Run, plan: Plan) -> tuple[dict[str, Any], str]:
 
     Args:
       run: the open run, finished here; its seed is that of all searches.
-      plan: what is compared.
+      plan: the comparison, from ``prepare``.
 
     Returns:
       (result, text): method -> figures, and the printed table.

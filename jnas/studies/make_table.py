@@ -1,4 +1,4 @@
-"""Making a benchmark: every cell of a small space trained from scratch, as a phase."""
+"""A benchmark table: every cell of a small space trained from scratch, as a phase."""
 
 import dataclasses
 import time
@@ -77,7 +77,7 @@ def trainer(
     *,
     seed: int,
 ) -> Callable[[int, int, Any], tuple[np.ndarray, np.ndarray]]:
-    """Builds (number, trial, device) -> what one training of a cell gives.
+    """Builds (number, trial, device) -> accuracies and seconds of one training.
 
     Args:
       dataset: its training images are split in two; images are not augmented.
@@ -166,7 +166,7 @@ def train_all(
 
 
 def _fill(phase, train, numbers: np.ndarray, done: int, state: dict) -> None:
-    """Trains what is left, some on each device at a time, seed after seed."""
+    """Trains the remaining cells, some on each device at a time, seed after seed."""
     devices = jax.local_devices()
     with futures.ThreadPoolExecutor(len(devices)) as pool:
         for device in devices:

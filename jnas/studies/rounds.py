@@ -17,7 +17,7 @@ from jnas.studies import cells
 from jnas.training import program as program_lib
 
 FREE = ("shared.sums", "controller", "scores")  # a score may be -inf
-_MOST_EVALUATIONS = 5000  # that are written, evenly spread
+_MOST_EVALUATIONS = 5000  # written to evaluations.jsonl, evenly spread
 
 
 class SearchState(NamedTuple):
@@ -94,7 +94,7 @@ class Search(NamedTuple):
         )
 
     def one_round(self, number: types.Array, state: SearchState) -> SearchState:
-        """Asks, scores and tells; a function of the key, the number and the state."""
+        """Runs one round; a function of the key, the round's number and the state."""
         ask_key, score_key = jax.random.split(jax.random.fold_in(self.key, number))
         params = state.shared.inner.params if self.source.program else ()
         controller, found, _ = search_lib.one_round(
@@ -130,7 +130,7 @@ class Search(NamedTuple):
 def drive(
     phase: phase_lib.Phase, search: Search, space: spaces.CellSpace
 ) -> SearchState:
-    """Runs what is left of the phase: the source's program, then the rounds.
+    """Runs the rest of the phase: first the source's program, then the rounds.
 
     Args:
       phase: its ``observe`` is called after every compiled call.
@@ -181,15 +181,15 @@ def drive(
 def evaluations(
     state: SearchState, names: list[str], space: spaces.CellSpace
 ) -> list[dict[str, Any]]:
-    """Returns what was evaluated: number, cell in short, and scores by name.
+    """Returns the evaluations: number, short form of the cell, and scores by name.
 
-    A cell that was proposed more than once stands for its first time; of very many,
-    every n-th stands.
+    A cell that was proposed more than once is listed once, at its first evaluation; of
+    more than 5,000 cells every n-th is listed.
 
     Args:
-      state: at the end.
-      names: of the M metrics.
-      space: of the cells.
+      state: state at the end of the search.
+      names: names of the M metrics.
+      space: the space of cells.
     """
     scores = np.asarray(state.scores).reshape(-1, state.scores.shape[-1])
     encodings = np.asarray(state.encodings).reshape(len(scores), -1)
@@ -211,9 +211,9 @@ def result(
     """Returns the best cell's metrics by name, ``evaluations`` and its ``genotype``.
 
     Args:
-      state: at the end.
-      names: of the M metrics; the first is the signal.
-      space: of the cells.
+      state: state at the end of the search.
+      names: names of the M metrics; the first is the signal.
+      space: the space of cells.
     """
     scores = np.asarray(state.scores).reshape(-1, state.scores.shape[-1])
     best = int(scores[:, 0].argmax())

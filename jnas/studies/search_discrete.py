@@ -76,13 +76,8 @@ class DiscreteSettings:
         group="search",
         pieces=registry.CONTROLLERS,
     )
-    signal: tuple[str, ...] = option(
-        ("valid_12",),
-        "Metrics of a table that are searched on, comma-separated; the first chooses.",
-    )
-    report: tuple[str, ...] = option(
-        ("valid_12", "test_12"), "Metrics of a table that are reported."
-    )
+    signal: tuple[str, ...] = setup.signal_option()
+    report: tuple[str, ...] = setup.report_option()
     __post_init__ = settings_lib.check
 
 
@@ -120,7 +115,7 @@ def search_cells(
     dataset: data_lib.Dataset | None = None,
     table: tables.Table | None = None,
 ) -> tuple[genotypes.Genotype, dict[str, Any]]:
-    """Searches a space by asking and telling, as the phase ``search``.
+    """Searches a space with a controller, as the phase ``search``.
 
     With the objective ``supernet`` its first steps train the shared weights. The test
     split of the data set is not touched.

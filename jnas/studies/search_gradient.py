@@ -150,7 +150,7 @@ def _derive(segment, space) -> Callable:
 
 
 def _drive(phase, segment, key, splits, space, derive, begin):
-    """Runs a segment as a phase, and ends the phase with what it found."""
+    """Runs a segment as a phase, and ends the phase with the found cells."""
     state, metrics = drive_lib.drive(
         phase,
         segment.program,

@@ -41,6 +41,32 @@ class SpaceSettings:
     __post_init__ = settings_lib.check
 
 
+def table_option() -> Any:
+    """Makes the settings field of the table that cells are looked up in."""
+    return option(
+        "table:digits201", "Table that scores cells: table:NAME or table:FILE."
+    )
+
+
+def signal_option() -> Any:
+    """Makes the settings field of the metrics of a table that are searched on."""
+    return option(
+        ("valid_12",),
+        "Metrics of the table that are searched on, comma-separated. The first chooses "
+        "the best cell; controllers of several objectives see all. A - in front "
+        "negates one.",
+    )
+
+
+def report_option() -> Any:
+    """Makes the settings field of the metrics of a table that are reported."""
+    return option(
+        ("valid_12", "test_12"),
+        "Metrics of the table that are reported, comma-separated; a comparison judges "
+        "by the last one.",
+    )
+
+
 class NetworkSettings(Protocol):
     """Settings that hold the size of a network."""
 
