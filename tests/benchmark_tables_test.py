@@ -266,7 +266,7 @@ def test_csv_as_spreadsheets_write_it(tmp_path):
         (lambda a: a | {"op_names": a["op_names"][[0, 0, 2, 3, 4]]}, "name"),
         (lambda a: a | {"edges": a["edges"][:, 0]}, "have edges"),
         (lambda a: a | {"x": np.float32(1)}, "have 15625 x"),
-        (lambda a: a | {"x": np.zeros((15_625, 2))}, "name it *_seeds"),
+        (lambda a: a | {"x": np.zeros((15_625, 2))}, ", or name it \\*_seeds"),
         (lambda a: a | {"x": np.full(15_625, "a")}, "have numbers in x"),
     ],
 )
