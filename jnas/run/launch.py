@@ -131,9 +131,9 @@ def launch(main: Callable[[], Any], argv: Sequence[str] | None = None) -> None:
     """Runs a launcher's main, then exits.
 
     Wrong flags print one line and exit with status 2. An error that the user caused
-    prints one line (with --debug its traceback) and exits with status 1; a signal prints
-    one line and exits with status 143 or 130. The workdir is checked first, then the
-    files of --plugins are loaded, then main is called.
+    prints one line (with --debug its traceback) and exits with status 1, a signal one
+    line with status 143 or 130. The workdir is checked first, then the files of
+    --plugins are loaded, then main is called.
 
     Args:
       main: called without arguments once the flags are parsed.
