@@ -85,9 +85,9 @@ def test_only_the_first_code_cell_installs_and_only_where_jnas_is_missing(path):
     installing = [number for number, text in enumerate(code) if "pip" in text]
     assert installing == [0]
     *first, guard, command = code[0].splitlines()
-    assert any(line.startswith("REPOSITORY = ") for line in first)
+    assert 'SOURCE = ".."' in first and "://" not in "".join(first)
     assert guard == 'if importlib.util.find_spec("jnas") is None:'
-    assert command == "    %pip install --quiet {REPOSITORY}"
+    assert command == "    %pip install --quiet {SOURCE}"
 
 
 @each
