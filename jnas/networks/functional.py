@@ -141,12 +141,24 @@ def _operation(name, make, features, stride, norm, normalise) -> Functional:
 
     op = functional(build)
     images = getattr(norm, "recorded", 0) or 2  # a recording norm knows its batch
-    _check_shape(name, op, (images, 8, 8, features), stride)
+    check_shape(name, op, (images, 8, 8, features), stride)
     return op
 
 
-def _check_shape(name: str, op: Functional, shape: tuple, stride: int) -> None:
-    """Raises ValueError where an operation maps images to another shape."""
+def check_shape(
+    name: str, op: Functional, shape: tuple[int, int, int, int], stride: int
+) -> None:
+    """Checks the shape of an operation's output, without computing it.
+
+    Args:
+      name: of the operation.
+      op: the operation.
+      shape: B, H, W, F of its input.
+      stride: 1 or 2, in pixels.
+
+    Raises:
+      ValueError: the shape is not [B, ceil(H / stride), ceil(W / stride), F].
+    """
     b, rows, columns, features = shape
     wanted = b, -(-rows // stride), -(-columns // stride), features
     key = jax.random.key(0)
@@ -155,7 +167,9 @@ def _check_shape(name: str, op: Functional, shape: tuple, stride: int) -> None:
     try:
         found = jax.eval_shape(op.apply, params, stats, x, key=key)[0].shape
     except (TypeError, ValueError) as error:
-        raise ValueError(_shape_rule(name, shape, wanted, stride, error)) from error
+        first = str(error).partition("\n")[0].rstrip(".")
+        text = f"{type(error).__name__}: {first}"
+        raise ValueError(_shape_rule(name, shape, wanted, stride, text)) from error
     if found != wanted:
         raise ValueError(_shape_rule(name, shape, wanted, stride, _f32(found)))
 

@@ -9,6 +9,7 @@ from jnas.discrete.objectives.cost import latency as latency
 from jnas.discrete.objectives.proxies import grad_norm as grad_norm
 from jnas.discrete.objectives.proxies import jacobian_covariance as jacobian_covariance
 from jnas.discrete.objectives.proxies import naswot as naswot
+from jnas.discrete.objectives.proxies import proxy as proxy
 from jnas.discrete.objectives.proxies import snip as snip
 from jnas.discrete.objectives.proxies import synflow as synflow
 from jnas.discrete.objectives.scratch import scratch as scratch

@@ -126,7 +126,11 @@ def dense_conv(
 
     Returns:
       f[B, (H + 2 p - kh) // r + 1, (W + 2 q - kw) // c + 1, O].
+
+    Raises:
+      ValueError: x has not the kernel's features.
     """
+    trilinear.check_features(x, kernel.shape[2])
     if padding is None:
         padding = tuple(k // 2 for k in kernel.shape[:2])
     how = dict(stride=stride_lib.pair(stride), padding=tuple(padding))

@@ -22,6 +22,8 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
+from jnas import types
+
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")  # of images, kernels and results
 
 
@@ -38,6 +40,15 @@ class Form(NamedTuple):
     conv: Callable
     input_gradient: Callable
     kernel_gradient: Callable
+
+
+def check_features(x: types.Array, features: int) -> None:
+    """Raises ValueError where images have not the features of a kernel."""
+    if x.shape[-1] != features:
+        raise ValueError(
+            f"x must have the {features} features of the kernel, got {x.shape[-1]}. "
+            "Build the kernel for as many."
+        )
 
 
 def native_form(conv: Callable, kernel: Callable) -> Form:

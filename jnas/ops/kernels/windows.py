@@ -63,7 +63,11 @@ def depthwise_conv(
 
     Returns:
       f32[B, ceil(H / r), ceil(W / c), F].
+
+    Raises:
+      ValueError: x has not the kernel's features.
     """
+    trilinear.check_features(x, kernel.shape[2])
     how = dict(stride=stride_lib.pair(stride), dilation=dilation)
     return DEPTHWISE.conv.bind(x[None], kernel[None], **how)[0]
 
