@@ -1,4 +1,4 @@
-"""The narrow face between Flax NNX and the rest: a module as two pure functions.
+"""The interface between Flax NNX and the rest: a module as two pure functions.
 
 A module is split once, under eval_shape, and merged inside each call with
 ``copy=True``; parameters and statistics are plain nested dicts of arrays. Stacking them
@@ -86,7 +86,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Functional:
         _, params, _, stats = _split(build(nnx.Rngs(key)))
         return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 
-    @functools.partial(jax.jit, static_argnames="train")  # traced once a shape
+    @functools.partial(jax.jit, static_argnames="train")  # traced once per shape
     def apply(params, stats, x, *, train=True, key=None):
         merged = nnx.merge(
             training if train else evaluation,
@@ -131,7 +131,7 @@ def operation(
 
 @functools.lru_cache(maxsize=256)
 def _operation(name, make, features, stride, norm, normalise) -> Functional:
-    """Builds one kind of candidate once, so that it is traced once a shape."""
+    """Builds one kind of candidate once, so that it is traced once per shape."""
 
     def build(rngs):
         op = make(features, stride, norm=norm, rngs=rngs)

@@ -1,4 +1,4 @@
-"""What a discrete search maximises."""
+"""Objectives: the scores that a discrete search maximises."""
 
 from jnas.discrete.objectives.combine import averaged as averaged
 from jnas.discrete.objectives.combine import beside as beside

@@ -38,7 +38,7 @@ def proxy(
       *data: what the score reads: images f32[B, H, W, F], normalised, and labels
         i32[B], or the shape of one image.
       norm: of every network.
-      over_members: as ``objectives.scratch`` has it.
+      over_members: as in ``objectives.scratch``.
 
     Returns:
       (key, encodings i32[P, G]) -> scores f32[P, 1].

@@ -143,6 +143,20 @@ def trilinear(
         )
     )
 
+    made = Trilinear(conv, input_gradient, kernel_gradient)
+    _declare_derivatives(made)
+    for each in made:
+        maps_images = each is not kernel_gradient
+        batching.primitive_batchers[each] = functools.partial(
+            _batch_sets, each, maps_images
+        )
+    return made
+
+
+def _declare_derivatives(made: Trilinear) -> None:
+    """Declares each primitive's derivatives, which are the two others."""
+    conv, input_gradient, kernel_gradient = made
+
     def to_conv(x, w, size=None, window=None, **how):
         return conv.bind(x, w, **how)
 
@@ -168,13 +182,6 @@ def trilinear(
         lambda ct, x, g, **how: to_input(g, ct, x, **how),
         lambda ct, x, g, **how: to_conv(x, ct, **how),
     )
-    made = Trilinear(conv, input_gradient, kernel_gradient)
-    for each in made:
-        maps_images = each is not kernel_gradient
-        batching.primitive_batchers[each] = functools.partial(
-            _batch_sets, each, maps_images
-        )
-    return made
 
 
 def _batch_sets(primitive, maps_images, args, dims, **how):
