@@ -1,5 +1,7 @@
 """The contracts of jnas/testing.py over the registries: a new entry is covered here."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -83,15 +85,76 @@ def test_wrong_operations_are_caught():
     try:
         registry.OPERATIONS.register(flat)
         registry.OPERATIONS.register(leaky)
-        with pytest.raises(AssertionError, match="flat must map"):
+        with pytest.raises(AssertionError, match="'flat' must map"):
             testing.check_operation("flat")
         with pytest.raises(AssertionError, match="leaky must keep no statistics"):
             testing.check_operation("leaky")
         space = spaces.zoo.tiny().with_operations(("none", "leaky", "skip_connect"))
         with pytest.raises(ValueError, match="'leaky' must keep no statistics"):
-            networks.supernet(space, networks.Size(2, 1, 3))
+            networks.supernet(space, networks.Size(2, 3, 3))
     finally:
         registry.OPERATIONS._entries = saved
+
+
+def wide(features, stride, *, norm, rngs):
+    """A convolution with one feature too many."""
+    return ops.Conv(features, features + 1, stride=stride, rngs=rngs)
+
+
+def unstrided(features, stride, *, norm, rngs):
+    """A convolution that ignores the stride."""
+    return ops.Conv(features, features, rngs=rngs)
+
+
+def narrow(features, stride, *, norm, rngs):
+    """A convolution that cannot read its input."""
+    return ops.Conv(features + 1, features, (3, 3), stride=stride, rngs=rngs)
+
+
+def rule(name, stride, f, got):
+    """The message for f features; got is the end that is known."""
+    side = 8 // stride
+    return (
+        f"operation {name!r} must map f32[2, 8, 8, {f}] to f32[2, {side}, {side}, {f}] "
+        f"at stride {stride}, got {got}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "stride", "features", "got"),
+    [
+        (wide, 1, 4, "f32[2, 8, 8, {more}]."),
+        (unstrided, 2, 8, "f32[2, 8, 8, {f}]."),
+        (narrow, 1, 4, "ValueError: x must have the {more} features of the kernel, "),
+    ],
+)
+def test_an_operation_of_the_wrong_shape_is_named(
+    monkeypatch, make, stride, features, got
+):
+    """Before any network is built: in a supernet, a derived network and the check.
+
+    Features double where a cell has stride 2.
+    """
+
+    def message(f):
+        return rule(make.__name__, stride, f, got.format(f=f, more=f + 1))
+
+    name, size = make.__name__, networks.Size(4, 3, 3)
+    entries = registry.OPERATIONS._entries | {name: make}
+    monkeypatch.setattr(registry.OPERATIONS, "_entries", entries)
+    space = spaces.zoo.tiny().with_operations((name,))
+    genotype = space.genotype([0] * len(space.sizes))
+    for build in (
+        lambda: networks.supernet(space, size),
+        lambda: networks.switched(space, size),
+        lambda: networks.derived(genotype, size),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message(features))) as caught:
+            build()
+        advice = "Build it with the features and the stride it is given."
+        assert str(caught.value).endswith(advice)
+    with pytest.raises(AssertionError, match=re.escape(message(4))):
+        testing.check_operation(name)
 
 
 def wrong_pieces():

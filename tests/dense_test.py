@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import lax, test_util
 
+from jnas import ops
 from jnas.ops.kernels import dense
 
 pytestmark = pytest.mark.optimised
@@ -101,3 +103,37 @@ def test_no_naive_convolution_inside_a_loop_on_cpu():
     ]
     assert labels
     assert all(label.startswith("b01f_01io->b01f") for label in labels)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda **how: ops.Conv(2, 2, rngs=nnx.Rngs(0), **how),
+        lambda **how: ops.DepthwiseConv(2, 3, rngs=nnx.Rngs(0), **how),
+        lambda **how: ops.relu_conv_norm(2, 2, norm=ops.STEM, rngs=nnx.Rngs(0), **how),
+        lambda **how: ops.dense_conv(jnp.ones((1, 4, 4, 2)), jnp.ones((3,) * 4), **how),
+        lambda **how: ops.depthwise_conv(
+            jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2)), **how
+        ),
+    ],
+)
+def test_strides_is_refused(call):
+    """One spelling: the other is named, with what to write."""
+    with pytest.raises(TypeError) as caught:
+        call(strides=(2, 2))
+    assert str(caught.value) == (
+        "stride must be the argument's name, got strides. Write stride=(2, 2)."
+    )
+
+
+@pytest.mark.parametrize("stride", [2, [2, 2], np.int64(2)])
+def test_a_stride_is_a_number_or_a_pair(stride):
+    """One number is the pair of twice that number, for both convolutions."""
+    x = normal(0, (1, 5, 6, 2))
+    for conv, shape in (
+        (ops.dense_conv, (3, 3, 2, 2)),
+        (ops.depthwise_conv, (3, 3, 2)),
+    ):
+        kernel = normal(1, shape)
+        want = conv(x, kernel, stride=(2, 2))
+        np.testing.assert_array_equal(conv(x, kernel, stride=stride), want)

@@ -33,18 +33,19 @@ def normal(seed, shape, dtype=jnp.float64):
 def brute_force(x, w, stride, dilation):
     """The definition, pixel by pixel, in numpy."""
     k, (_, height, width, _) = w.shape[0], x.shape
-    h, v = -(-height // stride), -(-width // stride)
+    r, c = (stride, stride) if isinstance(stride, int) else stride
+    h, v = -(-height // r), -(-width // c)
     out = np.zeros((x.shape[0], h, v, x.shape[-1]), x.dtype)
     for i, j, a, b in np.ndindex(h, v, k, k):
-        row = stride * i + dilation * (a - k // 2)
-        column = stride * j + dilation * (b - k // 2)
+        row = r * i + dilation * (a - k // 2)
+        column = c * j + dilation * (b - k // 2)
         if 0 <= row < height and 0 <= column < width:
             out[:, i, j] += w[a, b] * x[:, row, column]
     return out
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, (1, 2), (3, 1)])
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_both_forms_are_the_definition(three, kernel, stride, dilation):
     """Convolution, input gradient, kernel gradient: one trilinear form, to 1e-10.

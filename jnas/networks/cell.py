@@ -1,8 +1,8 @@
 """One cell of a network, and the residual layer, as pure functions.
 
-A cell is two steps: its preprocessing brings the outputs of the two layers before it to
-its own features and size, its inner nodes are computed from what comes out. Cells of a
-stage share the program of the second; ``networks/stage.py`` puts them in a row.
+A cell has two steps: preprocessing brings the outputs of the two preceding layers to
+the cell's features and size; the inner nodes are computed from the result. The cells of
+a stage share the program of the second step (``networks/stage.py``).
 """
 
 import functools
@@ -19,13 +19,13 @@ from jnas.spaces import genotype as genotype_lib
 
 
 class Context(NamedTuple):
-    """What every layer of one forward pass is given.
+    """The inputs of one forward pass that every layer receives.
 
     Attributes:
       weights: f32[C, E, O] mixing weights; None in a derived network.
-      drop_path_rate: f32[] probability; None for no drop path.
+      drop_path_rate: f32[] probability; None disables drop path.
       train: whether batch statistics are used and updated.
-      variant_inputs: of a supernet's edge variant.
+      variant_inputs: of the supernet's edge variant.
     """
 
     weights: types.Weights | None = None
@@ -40,7 +40,7 @@ class Layer(NamedTuple):
     Attributes:
       init: key -> (params, stats).
       apply: (params, stats, states, context, key) -> (states, stats), where states
-        are the outputs f32[B, H, W, F] of the two layers before.
+        are the outputs f32[B, H, W, F] of the two preceding layers.
     """
 
     init: Callable
@@ -48,15 +48,15 @@ class Layer(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where in the network a cell stands; layers of equal places share one program.
+    """The position of a cell in the network; cells of equal places share a program.
 
     Attributes:
       cell: index of the cell's type among the space's cells.
       features: F of its states.
-      in_features: F of the outputs of the two layers before.
+      in_features: F of the outputs of the two preceding layers.
       reduction: whether edges from its inputs halve the image.
-      after_reduction: whether the layer before halved it, so that input 0 is twice
-        as large as input 1.
+      after_reduction: whether the preceding layer halved the image, so that input 0
+        is twice as large as input 1.
     """
 
     cell: int
@@ -70,9 +70,9 @@ class Cell(NamedTuple):
     """One cell as pure functions.
 
     Attributes:
-      place: where it stands.
-      preprocess: one part for each input, none where a cell reads its one input as
-        it is.
+      place: its position.
+      preprocess: one module for each input; empty where a cell reads its one input
+        as it is.
       init: key -> (params, stats) of the inner nodes.
       apply: (params, stats, inputs, context, key) -> (output f32[B, H, W, F], stats),
         where inputs are the preprocessed f32[B, H, W, F].
@@ -93,8 +93,8 @@ def preprocessing(
     """Builds the functions that bring each input to a cell's features and size.
 
     Args:
-      place: where the cell stands.
-      num_inputs: of the cell; one input is read as it is.
+      place: the cell's position.
+      num_inputs: of the cell; a single input is read as it is.
       norm: of everything inside it.
     """
     if num_inputs == 1:
@@ -112,15 +112,15 @@ def preprocessing(
     return functional.functional(first), functional.functional(second)
 
 
-def init_all(key: types.Key, parts: dict[str, functional.Functional]) -> tuple:
-    """Initialises named parts; returns their params and stats by name.
+def init_all(key: types.Key, modules: dict[str, functional.Functional]) -> tuple:
+    """Initialises modules; returns their params and stats by name.
 
     Args:
       key: consumed.
-      parts: name -> part.
+      modules: name -> module.
     """
-    keys = jax.random.split(key, max(1, len(parts)))
-    made = {n: p.init(k) for k, (n, p) in zip(keys, parts.items(), strict=False)}
+    keys = jax.random.split(key, max(1, len(modules)))
+    made = {n: p.init(k) for k, (n, p) in zip(keys, modules.items(), strict=False)}
     return {n: m[0] for n, m in made.items()}, {n: m[1] for n, m in made.items()}
 
 
@@ -142,7 +142,7 @@ def supernet_cell(
 
     Args:
       space: the space of cells.
-      place: where the cell stands.
+      place: the cell's position.
       norm: of everything inside it.
       normalise: whether pools are followed by a norm.
       variant: how candidates are combined.
@@ -207,17 +207,17 @@ def derived_cell(
 ) -> Cell:
     """Builds a cell that computes its own operations only.
 
-    A node that no edge reaches is zero. Drop path falls on every operation but the
+    A node that no edge enters is zero. Drop path applies to every operation except the
     identity.
 
     Args:
       cell: its edges.
-      place: where it stands.
+      place: its position.
       norm: of everything inside it.
       normalise: whether pools are followed by a norm, as they are in a supernet.
     """
     live = [(i, e) for i, e in enumerate(cell.edges) if e[2] != spaces.NONE]
-    parts = {
+    modules = {
         str(i): functional.operation(
             name,
             place.features,
@@ -237,7 +237,7 @@ def derived_cell(
                 continue
             edge_key = None if key is None else jax.random.fold_in(key, i)
             y, new_stats[n] = apply_operation(
-                parts[n], params[n], stats[n], x, context, edge_key
+                modules[n], params[n], stats[n], x, context, edge_key
             )
             states[target] = y if states[target] is None else states[target] + y
         zero = jnp.zeros(node_shape(inputs[-1], place), inputs[-1].dtype)
@@ -246,7 +246,7 @@ def derived_cell(
         return _joined(inputs, nodes, cell.concat), stats | new_stats
 
     preprocess = preprocessing(place, cell.num_inputs, norm)
-    return Cell(place, preprocess, lambda key: init_all(key, parts), apply)
+    return Cell(place, preprocess, lambda key: init_all(key, modules), apply)
 
 
 def node_shape(last: types.Array, place: Place) -> tuple[int, int, int, int]:
@@ -254,7 +254,7 @@ def node_shape(last: types.Array, place: Place) -> tuple[int, int, int, int]:
 
     Args:
       last: f32[B, H, W, F], the cell's last input.
-      place: where the cell stands.
+      place: the cell's position.
     """
     b, h, w, f = last.shape
     return (b, -(-h // 2), -(-w // 2), f) if place.reduction else (b, h, w, f)
@@ -278,7 +278,7 @@ def residual_layer(in_features: int, features: int, *, norm: ops.Norm) -> Layer:
             first, features, (3, 3), stride=stride, norm=norm, rngs=rngs
         )
 
-    parts = {
+    modules = {
         "conv0": functional.functional(conv(in_features, 2)),
         "conv1": functional.functional(conv(features, 1)),
         "shortcut": functional.functional(
@@ -291,7 +291,7 @@ def residual_layer(in_features: int, features: int, *, norm: ops.Norm) -> Layer:
         x, new_stats = states[1], {}
 
         def run(name, x):
-            y, new_stats[name] = parts[name].apply(
+            y, new_stats[name] = modules[name].apply(
                 params[name], stats[name], x, train=context.train
             )
             return y
@@ -302,4 +302,4 @@ def residual_layer(in_features: int, features: int, *, norm: ops.Norm) -> Layer:
         out = run("shortcut", pooled) + main
         return (out, out), new_stats
 
-    return Layer(lambda key: init_all(key, parts), apply)
+    return Layer(lambda key: init_all(key, modules), apply)

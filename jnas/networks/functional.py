@@ -1,4 +1,4 @@
-"""The narrow face between Flax NNX and the rest: a module as two pure functions.
+"""The interface between Flax NNX and the rest: a module as two pure functions.
 
 A module is split once, under eval_shape, and merged inside each call with
 ``copy=True``; parameters and statistics are plain nested dicts of arrays. Stacking them
@@ -86,7 +86,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Functional:
         _, params, _, stats = _split(build(nnx.Rngs(key)))
         return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 
-    @functools.partial(jax.jit, static_argnames="train")  # traced once a shape
+    @functools.partial(jax.jit, static_argnames="train")  # traced once per shape
     def apply(params, stats, x, *, train=True, key=None):
         merged = nnx.merge(
             training if train else evaluation,
@@ -131,7 +131,7 @@ def operation(
 
 @functools.lru_cache(maxsize=256)
 def _operation(name, make, features, stride, norm, normalise) -> Functional:
-    """Builds one kind of candidate once, so that it is traced once a shape."""
+    """Builds one kind of candidate once, so that it is traced once per shape."""
 
     def build(rngs):
         op = make(features, stride, norm=norm, rngs=rngs)
@@ -141,12 +141,24 @@ def _operation(name, make, features, stride, norm, normalise) -> Functional:
 
     op = functional(build)
     images = getattr(norm, "recorded", 0) or 2  # a recording norm knows its batch
-    _check_shape(name, op, (images, 8, 8, features), stride)
+    check_shape(name, op, (images, 8, 8, features), stride)
     return op
 
 
-def _check_shape(name: str, op: Functional, shape: tuple, stride: int) -> None:
-    """Raises ValueError where an operation maps images to another shape."""
+def check_shape(
+    name: str, op: Functional, shape: tuple[int, int, int, int], stride: int
+) -> None:
+    """Checks the shape of an operation's output, without computing it.
+
+    Args:
+      name: of the operation.
+      op: the operation.
+      shape: B, H, W, F of its input.
+      stride: 1 or 2, in pixels.
+
+    Raises:
+      ValueError: the shape is not [B, ceil(H / stride), ceil(W / stride), F].
+    """
     b, rows, columns, features = shape
     wanted = b, -(-rows // stride), -(-columns // stride), features
     key = jax.random.key(0)
@@ -155,7 +167,9 @@ def _check_shape(name: str, op: Functional, shape: tuple, stride: int) -> None:
     try:
         found = jax.eval_shape(op.apply, params, stats, x, key=key)[0].shape
     except (TypeError, ValueError) as error:
-        raise ValueError(_shape_rule(name, shape, wanted, stride, error)) from error
+        first = str(error).partition("\n")[0].rstrip(".")
+        text = f"{type(error).__name__}: {first}"
+        raise ValueError(_shape_rule(name, shape, wanted, stride, text)) from error
     if found != wanted:
         raise ValueError(_shape_rule(name, shape, wanted, stride, _f32(found)))
 

@@ -1,4 +1,4 @@
-"""What follows the cells: the classifier, and the auxiliary head of training."""
+"""The heads: the classifier, and the auxiliary head used in training."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def classifier(
     Args:
       in_features: F of the last cell's output.
       num_classes: outputs.
-      norm: a norm and ReLU before the pooling, as in NAS-Bench-201; None for none.
+      norm: a norm and ReLU before the pooling, as in NAS-Bench-201; None omits both.
 
     Returns:
       f32[B, H, W, F] -> f32[B, num_classes].

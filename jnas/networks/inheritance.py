@@ -1,4 +1,4 @@
-"""A found network that starts with what the supernet has learnt."""
+"""A derived network that starts from the supernet's trained parameters."""
 
 import itertools
 
@@ -18,7 +18,7 @@ def inherit(
     genotype: genotype_lib.Genotype,
     size: skeleton_lib.Size,
 ) -> types.Params:
-    """Cuts the parameters of one genotype's network out of a supernet's.
+    """Takes the parameters of one genotype's network from a supernet's.
 
     ``derived(genotype, size, norm=SEARCH, stem_norm=STEM, normalise_pools=...)`` with
     them computes what the supernet computes with the genotype's one-hot weights.
@@ -41,10 +41,10 @@ def inherit(
     number = 0
     for place, run in itertools.groupby(plan):
         count = len(list(run))
-        parts = list(itertools.islice(layers, count))
+        own_layers = list(itertools.islice(layers, count))
         name, number = f"layers_{number:02d}", number + count
         if isinstance(place, int):
-            own[name] = parts[0][1]
+            own[name] = own_layers[0][1]
             continue
 
         def cut(nodes, mixture, place=place):
@@ -54,8 +54,8 @@ def inherit(
                 if edge[2] != spaces.NONE
             }
 
-        nodes = [cut(nodes, mixture) for mixture, _, nodes in parts]
-        own[name] = {f"cell_{i:02d}": p for i, (_, p, _) in enumerate(parts) if p}
+        nodes = [cut(nodes, mixture) for mixture, _, nodes in own_layers]
+        own[name] = {f"cell_{i:02d}": p for i, (_, p, _) in enumerate(own_layers) if p}
         own[name]["nodes"] = (
             nodes[0] if count == 1 else jax.tree.map(lambda *a: jnp.stack(a), *nodes)
         )
@@ -65,9 +65,8 @@ def inherit(
 def widen(key: types.Key, params: types.Params, like: types.Params) -> types.Params:
     """Makes parameters wider, by copies of features drawn at random.
 
-    The features that are there stay where they are. All axes that grow from one length
-    to another get copies of the same features, so that an operation's layers fit each
-    other.
+    Existing features keep their positions. All axes that grow from one length to
+    another get copies of the same features, so that an operation's layers match.
 
     Args:
       key: consumed.
@@ -95,9 +94,9 @@ def widen(key: types.Key, params: types.Params, like: types.Params) -> types.Par
 
 
 def _each_layer(supernet: network.Supernet, params: types.Params) -> list:
-    """Takes a supernet's stages apart: (mixture, preprocessing, nodes) of each layer.
+    """Lists (mixture, params of the preprocessing, of the nodes) of each layer.
 
-    Of a residual layer the second is the whole.
+    A residual layer is (None, its params, None).
     """
     layers = []
     for name, count, mixture in supernet.layers:

@@ -1,6 +1,6 @@
-"""How a network is put together: a stem, groups of layers, heads.
+"""A network's assembly from a stem, groups of layers and heads.
 
-The builders of ``networks/network.py`` say what stands in it.
+The builders of ``networks/network.py`` choose them.
 """
 
 import dataclasses
@@ -66,7 +66,7 @@ def groups(
 
     Args:
       plan: of ``networks.plan``.
-      alike: place -> what equal layers share; None for the place itself.
+      alike: place -> what the layers of a group share; None compares places.
       build: place -> cell.Cell.
       norm: of residual layers.
       width: states in a cell's output, one number or one for each kind.
@@ -102,7 +102,7 @@ def chain(stem, groups, classifier, auxiliary, dtype) -> cell.Layer:
       groups: the layers, first to last.
       classifier: features -> outputs.
       auxiliary: (layer's number, head), or None.
-      dtype: of the activations; None for that of the images.
+      dtype: of the activations; None keeps that of the images.
 
     Returns:
       A Layer of (params, stats, images, context, key) -> ((outputs, auxiliary
@@ -130,9 +130,9 @@ def chain(stem, groups, classifier, auxiliary, dtype) -> cell.Layer:
 
         states = (run("stem", x if dtype is None else x.astype(dtype)),) * 2
         for i, group in enumerate(groups):
-            ticket = None if key is None else jax.random.fold_in(key, i)
+            group_key = None if key is None else jax.random.fold_in(key, i)
             states, new_stats[group.name] = group.layer.apply(
-                params[group.name], stats[group.name], states, context, ticket
+                params[group.name], stats[group.name], states, context, group_key
             )
             if auxiliary and context.train and group.last == auxiliary[0]:
                 extra = run("auxiliary", states[1])

@@ -32,10 +32,10 @@ class EdgeVariant:
         arXiv:1907.05737).
       auxiliary_skip: whether each edge also adds a skip that no logit weighs (DARTS-,
         arXiv:2009.01027); ``apply`` then takes its factor.
-      skip_dropout: whether dropout falls on ``skip_connect`` where it is the identity
+      skip_dropout: whether dropout applies to ``skip_connect`` where it is the identity
         (P-DARTS, arXiv:1904.12760); ``apply`` then takes its rate.
-      skip_zeros: whether candidates of weight zero are left out of the computation,
-        and what ``networks/edge_scan.py`` says of their gradient.
+      skip_zeros: whether candidates of weight zero are not computed;
+        ``networks/edge_scan.py`` explains their gradient.
     """
 
     partial: int = 1
@@ -55,7 +55,7 @@ PLAIN = EdgeVariant()
 
 
 class VariantInputs(NamedTuple):
-    """What an edge variant is given in each pass.
+    """The inputs of an edge variant in one forward pass.
 
     Attributes:
       auxiliary_skip: f32[] factor of the auxiliary skip.
@@ -256,7 +256,7 @@ def _init_group(key, group):
 def edge_params(
     mixture: Mixture, params: types.Params, source: int, target: int, name: str
 ) -> types.Params:
-    """Cuts one candidate's parameters on one edge out of a mixture's.
+    """Takes one candidate's parameters on one edge from a mixture's.
 
     Args:
       mixture: the mixture.

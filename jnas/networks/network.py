@@ -1,7 +1,7 @@
 """The networks: a stem, layers of cells, heads; as supernet or of one genotype.
 
-``networks/skeleton.py`` says where the layers stand, ``networks/stage.py`` what runs as
-one program.
+``networks/skeleton.py`` defines the order of the layers, ``networks/stage.py`` which
+cells run as one program.
 """
 
 from collections.abc import Callable
@@ -69,20 +69,20 @@ def supernet(
       space: its cells.
       size: its size.
       norm: inside the cells; without statistics.
-      normalise_pools: whether a norm follows each pool; None means as the papers do,
-        for cells of two inputs (DARTS) but not for cells of one (NAS-Bench-201).
-      remat: whether each cell is computed again for the gradient, so that between
-        cells nothing but their outputs is kept.
-      dtype: of the activations, None for that of the images; parameters, statistics
-        and outputs stay as they are.
+      normalise_pools: whether a norm follows each pool; None follows the papers: True
+        for cells of two inputs (DARTS), False for cells of one (NAS-Bench-201).
+      remat: whether each cell is computed again for the gradient, so that only the
+        cells' outputs are kept.
+      dtype: of the activations; None keeps that of the images. Parameters, statistics
+        and outputs keep theirs.
       variant: how the candidates of an edge are combined.
 
     Returns:
       The supernet, a pure function of its parameters.
 
     Raises:
-      ValueError: a candidate keeps statistics; an odd number of features, or one that
-        ``variant.partial`` does not divide.
+      ValueError: a candidate keeps statistics or gives the wrong shape; an odd number
+        of features, or one that ``variant.partial`` does not divide.
     """
     normalise = _default(normalise_pools, space.num_inputs)
 
@@ -133,11 +133,11 @@ def derived(
       stem_norm: of the stem and of the residual layers.
       normalise_pools: whether a norm follows each pool, as inside a DARTS supernet.
       remat: whether each cell is computed again for the gradient.
-      dtype: of the activations, None for that of the images; parameters, statistics
-        and outputs stay as they are.
+      dtype: of the activations; None keeps that of the images. Parameters, statistics
+        and outputs keep theirs.
 
     Raises:
-      ValueError: an auxiliary head on a network that has no place for one.
+      ValueError: an auxiliary head for cells of one input.
     """
     cells = [c for _, c in genotype.cells]
     num_inputs = cells[0].num_inputs
@@ -222,13 +222,14 @@ def one_shot(
     """Builds the supernet whose weights are one-hot: it computes the chosen candidates.
 
     The same function as ``supernet`` at one-hot weights, with parameters by edge and
-    candidate instead of stacked; several times faster where cells are taken in turn.
+    candidate instead of stacked; several times faster where cells are computed one
+    after another.
 
     Args:
       space: its cells.
       size: its size.
       norm: inside the cells; without statistics.
-      normalise_pools: as ``supernet`` has it.
+      normalise_pools: as in ``supernet``.
 
     Returns:
       The supernet; its ``layers`` are empty, and nothing inherits from it.

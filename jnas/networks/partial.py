@@ -1,8 +1,8 @@
-"""Partial channels: the first F / k features go through the candidates, the rest past.
+"""Partial channels: F / k features go through the candidates, the rest bypass them.
 
-What comes out is shuffled, so that the next edges' candidates see all features in turn.
-The shuffle is one permutation of a node's features, the same for each edge that enters
-it; it is taken while an edge writes, as a padding between features.
+The result is shuffled, so that the next edges' candidates see all features in turn. The
+shuffle is one permutation of a node's features, the same for each edge that enters it;
+each edge applies it to its output, as a padding between features.
 
 Source: Xu et al. 2020, arXiv:1907.05737, section 3.2 and its released code.
 """
@@ -27,7 +27,7 @@ def narrow(x: types.Array, partial: int) -> types.Array:
 
 
 def widen(y: types.Array, partial: int) -> types.Array:
-    """Puts the candidates' output where the shuffle takes it; zeros elsewhere.
+    """Puts the candidates' output at its places after the shuffle; zeros elsewhere.
 
     Args:
       y: f32[..., F / k].
@@ -43,7 +43,7 @@ def widen(y: types.Array, partial: int) -> types.Array:
 
 
 def bypass(x: types.Array, partial: int, stride: int) -> types.Array:
-    """Takes the other features past the candidates, to where the shuffle takes them.
+    """Puts the features that bypass the candidates at their places after the shuffle.
 
     Args:
       x: f32[B, H, W, F].

@@ -1,8 +1,8 @@
-"""Where the layers of a network stand: the two skeletons, as a list of places.
+"""The order of a network's layers: the two skeletons, each a list of places.
 
-Cells of two inputs stand as in DARTS: reductions at a third and two thirds of the
-layers, where features double. Cells of one input stand as in NAS-Bench-201: three
-stages of equal cells with a residual block between stages.
+Cells of two inputs follow DARTS: reductions at a third and two thirds of the layers,
+where features double. Cells of one input follow NAS-Bench-201: three stages of equal
+cells with a residual block between stages.
 
 Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055; Dong and Yang 2020,
 arXiv:2001.00326.
@@ -82,7 +82,7 @@ def plan(num_inputs: int, num_cells: int, width: int | list, size: Size) -> list
 
 
 def stage_of(place: cell.Place | int) -> tuple | int:
-    """Returns what the cells of a stage have in common; a residual layer stands alone.
+    """Returns what a stage's cells have in common; a residual layer is one by itself.
 
     Args:
       place: one of a plan.

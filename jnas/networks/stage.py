@@ -39,8 +39,8 @@ def stage(
 
     Args:
       cells: at least one.
-      inner: a cell that stands between two of them, whose preprocessing all but the
-        first share; it reads states that are wide enough for what any of them reads.
+      inner: a cell between two of them, whose preprocessing all but the first share;
+        it reads states that are wide enough for what any of them reads.
       out_features: F of a cell's output.
       remat: whether each cell's inner values are computed again for the gradient,
         instead of being kept.
@@ -70,8 +70,8 @@ class _Stage(NamedTuple):
     Attributes:
       cells: first to last.
       names: keys of their preprocessing in params and stats.
-      own: name -> part, the preprocessing of each cell.
-      shared: name -> part, the preprocessing inside the scan.
+      own: name -> module, the preprocessing of each cell.
+      shared: name -> module, the preprocessing inside the scan.
       equal: whether all cells have the first's place, and so its preprocessing.
       width: F of the states that the scan carries.
       out_features: F of a cell's output.
@@ -176,16 +176,16 @@ class _Stage(NamedTuple):
 
 
 def _named(preprocess: tuple) -> dict:
-    return {f"preprocess{i}": part for i, part in enumerate(preprocess)}
+    return {f"preprocess{i}": module for i, module in enumerate(preprocess)}
 
 
-def _preprocess(parts, params, stats, states, context) -> tuple:
+def _preprocess(modules, params, stats, states, context) -> tuple:
     """Brings each state to the cell's features and size; returns inputs and stats."""
-    if not parts:
+    if not modules:
         return (states[1],), {}
     inputs, new_stats = [], {}
-    for (name, part), state in zip(parts.items(), states, strict=True):
-        y, new_stats[name] = part.apply(
+    for (name, module), state in zip(modules.items(), states, strict=True):
+        y, new_stats[name] = module.apply(
             params[name], stats[name], state, train=context.train
         )
         inputs.append(y)

@@ -1,9 +1,9 @@
-"""A cell that computes one candidate of each edge, named by its weights at run time.
+"""A cell that computes one candidate of each edge, chosen by its weights at run time.
 
 Its parameters are those of every candidate; a conditional on each edge runs the chosen
-one. One compiled program so trains any cell of a space, and costs what the cell costs,
-as long as cells are taken in turn: under ``vmap`` a conditional becomes a selection,
-which computes every branch.
+one. So one compiled program trains any cell of a space at the cost of that cell, as
+long as cells are computed one after another: under ``vmap`` a conditional becomes a
+selection, which computes every branch.
 """
 
 import jax
@@ -17,14 +17,14 @@ from jnas.networks import cell, functional
 def switched_cell(
     space: spaces.CellSpace, place: cell.Place, *, norm: ops.Norm, normalise: bool
 ) -> cell.Cell:
-    """Builds a cell whose edges compute the candidate that their weights name.
+    """Builds a cell whose edges compute the candidate that their weights choose.
 
-    A row of zeros, or one on ``none``, is no edge. Drop path falls on every operation
-    but the identity.
+    A row of zeros, or one on ``none``, is no edge. Drop path applies to every operation
+    except the identity.
 
     Args:
       space: the space of cells.
-      place: where the cell stands.
+      place: the cell's position.
       norm: of everything inside it; may keep statistics.
       normalise: whether pools are followed by a norm.
     """

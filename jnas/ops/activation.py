@@ -25,7 +25,7 @@ class RecordingRelu(nnx.Module):
     """ReLU that keeps the agreement of a batch's images as a statistic."""
 
     def __init__(self, batch_size: int):
-        """Makes it for batches of so many images."""
+        """Makes it for batches of batch_size images."""
         self.agreement = Agreement(jnp.zeros((batch_size, batch_size)))
 
     def __call__(self, x: types.Array) -> types.Array:

@@ -1,4 +1,4 @@
-"""Drop path and dropout: paths of single examples, or single values, are left out."""
+"""Drop path and dropout: paths of single examples, or single values, are zeroed."""
 
 import jax
 import jax.numpy as jnp

@@ -21,7 +21,7 @@ EPSILON = 1e-5
 
 
 def standardise(x: types.Array) -> types.Array:
-    """Takes each feature's batch mean off and divides by its deviation.
+    """Subtracts each feature's batch mean and divides by its standard deviation.
 
     y = (x - mean) / sqrt(variance + 1e-5), over batch, rows and columns. The derivative
     is written out: dy = r dx - mean(r dx) - y mean(y r dx), r the inverse deviation. It
@@ -93,7 +93,7 @@ class RunningNorm(nnx.BatchNorm):
 
 
 class NoNorm(nnx.Module):
-    """Stands where a norm would, and does nothing."""
+    """The identity, in place of a norm."""
 
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f[B, H, W, F] to itself."""
@@ -108,7 +108,7 @@ class Norm:
       affine: whether it has a trained scale and bias.
       running: whether it keeps running statistics for evaluation.
       active: whether it normalises at all.
-      recorded: images of a batch whose activations are compared; 0 for no record.
+      recorded: images of a batch whose activations are compared; 0 disables that.
     """
 
     affine: bool

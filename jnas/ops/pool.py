@@ -1,8 +1,8 @@
 """The pooling candidates.
 
-Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055. Padding counts in neither. Inside
-a DARTS mixture each is followed by a norm without scale; ``normalise_in_mixture`` tells
-the network so. In the derived network it is not.
+Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055. Neither counts padding. Inside
+a DARTS mixture each is followed by a norm without scale, which ``normalise_in_mixture``
+asks the network for; in the derived network there is none.
 """
 
 from collections.abc import Callable

@@ -13,7 +13,7 @@ from jnas.ops import conv
 
 
 class Zero(nnx.Module):
-    """Gives zeros; an edge with it is no edge."""
+    """Returns zeros; an edge with it is no edge."""
 
     def __init__(self, stride: int):
         """Makes the operation; stride in pixels."""
@@ -25,7 +25,7 @@ class Zero(nnx.Module):
 
 
 class Identity(nnx.Module):
-    """Gives its input back; drop path leaves it alone."""
+    """Returns its input; drop path does not apply to it."""
 
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f32[B, H, W, F] to itself."""
@@ -33,7 +33,7 @@ class Identity(nnx.Module):
 
 
 class Noise(nnx.Module):
-    """Gives standard normal noise, whatever its input."""
+    """Returns standard normal noise, whatever its input."""
 
     def __init__(self, stride: int, *, rngs: nnx.Rngs):
         """Makes the operation; it keeps a random stream of its own."""

@@ -1,4 +1,4 @@
-"""What a discrete search maximises."""
+"""Objectives: the scores that a discrete search maximises."""
 
 from jnas.discrete.objectives.combine import averaged as averaged
 from jnas.discrete.objectives.combine import beside as beside
@@ -9,6 +9,7 @@ from jnas.discrete.objectives.cost import latency as latency
 from jnas.discrete.objectives.proxies import grad_norm as grad_norm
 from jnas.discrete.objectives.proxies import jacobian_covariance as jacobian_covariance
 from jnas.discrete.objectives.proxies import naswot as naswot
+from jnas.discrete.objectives.proxies import proxy as proxy
 from jnas.discrete.objectives.proxies import snip as snip
 from jnas.discrete.objectives.proxies import synflow as synflow
 from jnas.discrete.objectives.scratch import scratch as scratch

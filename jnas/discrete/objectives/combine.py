@@ -45,7 +45,7 @@ def constrained(
 ) -> types.Objective:
     """Builds the objective whose first column is -inf where a cost score is too low.
 
-    For a controller of one signal; NSGA-II takes the margin itself, ``beside``.
+    For a controller of one signal; for NSGA-II make the cost a column by ``beside``.
 
     Args:
       objective: its first column is changed, the others stay.

@@ -1,4 +1,4 @@
-"""What a network costs: counted, or measured on this machine."""
+"""The cost of a network: counted, or measured on this machine."""
 
 import statistics
 import time
@@ -57,16 +57,15 @@ def latency(
 ) -> types.Objective:
     """Builds the objective -seconds of one evaluation batch, measured here.
 
-    Each genotype's own network is compiled and timed on the host, once: its answer is
-    remembered. The median of the repeats is taken. Not jittable, and says so by its
-    attribute ``jittable``.
+    Each genotype's own network is compiled and timed on the host, once: the result, the
+    median of the repeats, is cached. Not jittable: its attribute ``jittable`` is False.
 
     Args:
       space: of the encodings.
       size: of every network.
       image_shape: rows, columns and channels of one image.
       batch_size: B.
-      num_repeats: timed calls, after two that are not.
+      num_repeats: timed calls, after two untimed ones.
 
     Returns:
       (key, encodings i32[P, G]) -> scores f32[P, 1].

@@ -7,6 +7,7 @@ linear kernels; norms go by the batch.
 Source: Abdelfattah et al. 2021, arXiv:2101.08134, for the set; each has its own.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -19,7 +20,29 @@ from jnas.training import devices as devices_lib
 BATCH = ops.Norm(affine=True, running=False)
 
 
-def _objective(score, space, size, norm, over_members) -> types.Objective:
+def proxy(
+    score: Callable,
+    space: spaces.CellSpace,
+    size: networks.Size,
+    *data: types.Array | tuple[int, ...],
+    norm: ops.Norm = BATCH,
+    over_members: Callable | None = None,
+) -> types.Objective:
+    """Builds the objective that scores networks before any training.
+
+    Args:
+      score: (params, apply, *data) -> f32[], where apply(params, images) gives
+        (outputs f32[B, num_classes], statistics).
+      space: of the encodings.
+      size: of every network.
+      *data: what the score reads: images f32[B, H, W, F], normalised, and labels
+        i32[B], or the shape of one image.
+      norm: of every network.
+      over_members: as in ``objectives.scratch``.
+
+    Returns:
+      (key, encodings i32[P, G]) -> scores f32[P, 1].
+    """
     build = networks.switched(space, size, norm=norm, stem_norm=norm)
     over_members = over_members or devices_lib.default_over_runs()
 
@@ -35,13 +58,32 @@ def _objective(score, space, size, norm, over_members) -> types.Objective:
             )
             return outputs[0], stats_after
 
-        return score(params, apply)[None]
+        return score(params, apply, *data)[None]
 
     def objective(key, encodings):
         keys = jax.random.split(key, len(encodings))
         return over_members(member, (keys, encodings))
 
     return objective
+
+
+def _builder(norm: Callable[..., ops.Norm] = lambda *data: BATCH) -> Callable:
+    """Makes (space, size, *data, over_members=None) -> objective of a score.
+
+    Args:
+      norm: the score's data -> the norm of every network.
+    """
+
+    def of(score):
+        @functools.wraps(score)
+        def build(space, size, *data, over_members=None):
+            own = norm(*data)
+            return proxy(score, space, size, *data, norm=own, over_members=over_members)
+
+        del build.__wrapped__  # whose arguments are the score's
+        return build
+
+    return of
 
 
 def _kernels(tree: types.Params) -> list[types.Array]:
@@ -53,182 +95,94 @@ def _kernels(tree: types.Params) -> list[types.Array]:
     ]
 
 
-def _loss_grads(params, apply, images, labels):
+def _loss_grads(params, apply, images, labels) -> list[types.Array]:
+    """The kernels' gradients of the mean cross-entropy."""
+
     def loss(params):
         outputs, _ = apply(params, images)
         losses = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
         return losses.mean()
 
-    return jax.grad(loss)(params)
+    return _kernels(jax.grad(loss)(params))
 
 
-def grad_norm(
-    space: spaces.CellSpace,
-    size: networks.Size,
-    images: types.Array,
-    labels: types.Array,
-    *,
-    over_members: Callable | None = None,
-) -> types.Objective:
+@_builder()
+def grad_norm(params, apply, images, labels):
     """Builds the objective sqrt(sum of squared gradients of the loss).
 
-    Args:
-      space: of the encodings.
-      size: of every network.
-      images: f32[B, H, W, F], normalised.
-      labels: i32[B].
-      over_members: as ``objectives.scratch`` has it.
-
-    Returns:
-      (key, encodings i32[P, G]) -> scores f32[P, 1].
+    Takes space, size, images f32[B, H, W, F], normalised, and labels i32[B].
 
     Source: Abdelfattah et al. 2021, arXiv:2101.08134, section 3.1. Differs: their code
     adds up the norms of layers.
     """
-
-    def score(params, apply):
-        grads = _kernels(_loss_grads(params, apply, images, labels))
-        return jnp.sqrt(sum((g * g).sum() for g in grads))
-
-    return _objective(score, space, size, BATCH, over_members)
+    grads = _loss_grads(params, apply, images, labels)
+    return jnp.sqrt(sum((g * g).sum() for g in grads))
 
 
-def snip(
-    space: spaces.CellSpace,
-    size: networks.Size,
-    images: types.Array,
-    labels: types.Array,
-    *,
-    over_members: Callable | None = None,
-) -> types.Objective:
+@_builder()
+def snip(params, apply, images, labels):
     """Builds the objective sum |gradient of the loss * kernel|.
 
-    Args:
-      space: of the encodings.
-      size: of every network.
-      images: f32[B, H, W, F], normalised.
-      labels: i32[B].
-      over_members: as ``objectives.scratch`` has it.
-
-    Returns:
-      (key, encodings i32[P, G]) -> scores f32[P, 1].
+    Takes space, size, images f32[B, H, W, F], normalised, and labels i32[B].
 
     Source: Lee, Ajanthan and Torr 2019, arXiv:1810.02340; summed over the network as
     in arXiv:2101.08134, section 3.2.
     """
-
-    def score(params, apply):
-        grads = _kernels(_loss_grads(params, apply, images, labels))
-        pairs = zip(grads, _kernels(params), strict=True)
-        return sum(jnp.abs(g * w).sum() for g, w in pairs)
-
-    return _objective(score, space, size, BATCH, over_members)
+    grads = _loss_grads(params, apply, images, labels)
+    pairs = zip(grads, _kernels(params), strict=True)
+    return sum(jnp.abs(g * w).sum() for g, w in pairs)
 
 
-def synflow(
-    space: spaces.CellSpace,
-    size: networks.Size,
-    image_shape: tuple[int, int, int],
-    *,
-    over_members: Callable | None = None,
-) -> types.Objective:
+@_builder(lambda *data: ops.Norm(affine=True, running=False, active=False))
+def synflow(params, apply, image_shape):
     """Builds the objective log sum kernel * dR / dkernel, with R of absolute values.
 
     R is the sum of the outputs for an image of ones, in a network without norms whose
     parameters are all made positive. No data is read. The logarithm keeps the order;
     a network of very many layers may still overflow float32, and scores infinity.
-
-    Args:
-      space: of the encodings.
-      size: of every network.
-      image_shape: rows, columns and channels of one image.
-      over_members: as ``objectives.scratch`` has it.
-
-    Returns:
-      (key, encodings i32[P, G]) -> scores f32[P, 1].
+    Takes space, size and the rows, columns and channels of one image.
 
     Source: Tanaka et al. 2020, arXiv:2006.05467, equation 2; arXiv:2101.08134.
     """
     ones = jnp.ones((1, *image_shape))
-
-    def score(params, apply):
-        positive = jax.tree.map(jnp.abs, params)
-        grads = jax.grad(lambda p: apply(p, ones)[0].sum())(positive)
-        pairs = zip(_kernels(grads), _kernels(positive), strict=True)
-        return jnp.log(sum((g * w).sum() for g, w in pairs))
-
-    norm = ops.Norm(affine=True, running=False, active=False)
-    return _objective(score, space, size, norm, over_members)
+    positive = jax.tree.map(jnp.abs, params)
+    grads = jax.grad(lambda p: apply(p, ones)[0].sum())(positive)
+    pairs = zip(_kernels(grads), _kernels(positive), strict=True)
+    return jnp.log(sum((g * w).sum() for g, w in pairs))
 
 
-def jacobian_covariance(
-    space: spaces.CellSpace,
-    size: networks.Size,
-    images: types.Array,
-    *,
-    over_members: Callable | None = None,
-) -> types.Objective:
+@_builder()
+def jacobian_covariance(params, apply, images):
     """Builds the objective -sum(log(v + k) + 1 / (v + k)), k = 1e-5.
 
     v are the eigenvalues of the correlation matrix [B, B] of the rows of the Jacobian:
-    for each image, the gradient of the sum of its outputs in its own pixels.
-
-    Args:
-      space: of the encodings.
-      size: of every network.
-      images: f32[B, H, W, F], normalised; B at least 2.
-      over_members: as ``objectives.scratch`` has it.
-
-    Returns:
-      (key, encodings i32[P, G]) -> scores f32[P, 1].
+    for each image, the gradient of the sum of its outputs with respect to its pixels.
+    Takes space, size and images f32[B, H, W, F], normalised; B at least 2.
 
     Source: Mellor et al. 2020, arXiv:2006.04647, version 1, equation 4.
     """
-
-    def score(params, apply):
-        rows = jax.grad(lambda x: apply(params, x)[0].sum())(images)
-        rows = rows.reshape(len(images), -1)
-        rows = rows - rows.mean(1, keepdims=True)
-        length = jnp.sqrt((rows * rows).sum(1, keepdims=True))
-        rows = rows / jnp.where(length > 0, length, 1)
-        values = jnp.linalg.eigvalsh(rows @ rows.T)
-        values = jnp.maximum(values, 0) + 1e-5  # rounding makes zeros negative
-        return -(jnp.log(values) + 1 / values).sum()
-
-    return _objective(score, space, size, BATCH, over_members)
+    rows = jax.grad(lambda x: apply(params, x)[0].sum())(images)
+    rows = rows.reshape(len(images), -1)
+    rows = rows - rows.mean(1, keepdims=True)
+    length = jnp.sqrt((rows * rows).sum(1, keepdims=True))
+    rows = rows / jnp.where(length > 0, length, 1)
+    values = jnp.linalg.eigvalsh(rows @ rows.T)
+    values = jnp.maximum(values, 0) + 1e-5  # rounding makes zeros negative
+    return -(jnp.log(values) + 1 / values).sum()
 
 
-def naswot(
-    space: spaces.CellSpace,
-    size: networks.Size,
-    images: types.Array,
-    *,
-    over_members: Callable | None = None,
-) -> types.Objective:
+@_builder(lambda images: ops.Norm(affine=True, running=False, recorded=len(images)))
+def naswot(params, apply, images):
     """Builds the objective log |det K|, K how alike two images activate the network.
 
     K[i, j] is the number of ReLU units that are on for both images, or off for both.
-    Operations that do not take their ReLU from ``ops.activation`` are not seen.
-
-    Args:
-      space: of the encodings.
-      size: of every network.
-      images: f32[B, H, W, F], normalised.
-      over_members: as ``objectives.scratch`` has it.
-
-    Returns:
-      (key, encodings i32[P, G]) -> scores f32[P, 1]; -inf where two images are alike
-      in every unit.
+    Operations that do not take their ReLU from ``ops.activation`` are not counted. The
+    score is -inf where two images are alike in every unit. Takes space, size and
+    images f32[B, H, W, F], normalised.
 
     Source: Mellor et al. 2021, arXiv:2006.04647, equation 2.
     """
-    batch_size = len(images)
-
-    def score(params, apply):
-        _, stats = apply(params, images)
-        kernels = jax.tree.leaves(stats)
-        total = sum(k.reshape(-1, batch_size, batch_size).sum(0) for k in kernels)
-        return jnp.linalg.slogdet(total)[1]
-
-    norm = ops.Norm(affine=True, running=False, recorded=batch_size)
-    return _objective(score, space, size, norm, over_members)
+    _, stats = apply(params, images)
+    kernels = jax.tree.leaves(stats)
+    total = sum(k.reshape(-1, *[len(images)] * 2).sum(0) for k in kernels)
+    return jnp.linalg.slogdet(total)[1]

@@ -36,9 +36,9 @@ def scratch(
     Args:
       space: of the encodings.
       size: of every network.
-      train: images [N, H, W, F], as the data set holds them, and labels i32[N].
-      held_out: what is measured, likewise: the validation part, which is the signal;
-        any more, such as a test part, are reported.
+      train: images [N, H, W, F], as in the data set, and labels i32[N].
+      held_out: the splits that are measured, likewise: the validation split, which is
+        the signal; any more, such as a test split, are reported.
       augment: of the training images.
       num_epochs: passes over them.
       batch_size: B.
@@ -51,25 +51,16 @@ def scratch(
 
     Returns:
       (key, encodings i32[P, G]) -> scores f32[P, M], fractions, one for each held-out
-      part. Member i draws from the i-th key that is split from key.
+      split. Member i draws from the i-th key that is split from key.
 
     Source: Dong and Yang 2020, arXiv:2001.00326, section 2.3 (the hyper-parameters).
     """
     build = networks.switched(space, size)
     steps = batches.num_batches(len(train[1]), batch_size)
-    optimizer = optimizers.momentum_sgd(
-        optimizers.cosine_by_epoch(
-            start=learning_rate, end=0.0, num_epochs=num_epochs, steps_per_epoch=steps
-        ),
-        weight_decay=weight_decay,
-        clip_norm=None,
-        nesterov=True,
-    )
+    optimizer = _optimizer(learning_rate, weight_decay, num_epochs, steps)
     over_members = over_members or devices_lib.default_over_runs()
-
-    # one pass over all that is held out, so that it is compiled once
-    images, labels = (jnp.concatenate(part) for part in zip(*held_out, strict=True))
-    ends = np.cumsum([len(part[1]) for part in held_out])
+    how = dict(augment=augment, batch_size=batch_size)
+    measure = _accuracies(held_out, how)
 
     def score(member):
         key, encoding = member
@@ -78,34 +69,55 @@ def scratch(
         program = scratch_lib.training(
             network,
             optimizer=optimizer,
-            augment=augment,
             num_examples=len(train[1]),
-            batch_size=batch_size,
             num_epochs=num_epochs,
             drop_path_rate=0.0,
+            **how,
         )
-
-        def epoch(number, state):
-            first = number * program.steps_per_epoch
-            stop = first + program.steps_per_epoch
-            return program.advance(state, first, stop, (train,))[0]
-
-        state = jax.lax.fori_loop(0, num_epochs, epoch, program.init(train_key))
-        params, stats, _ = state.inner
-        found = scratch_lib.predict(
-            test_key,
-            network,
-            params,
-            stats,
-            images,
-            augment=augment,
-            batch_size=batch_size,
-        )
-        right = jnp.split(found == labels, ends[:-1])
-        return jnp.stack([part.mean() for part in right])
+        state = _trained(program, train_key, train, num_epochs)
+        return measure(test_key, network, state.params, state.stats)
 
     def objective(key, encodings):
         keys = jax.random.split(key, len(encodings))
         return over_members(score, (keys, encodings))
 
     return objective
+
+
+def _optimizer(learning_rate, weight_decay, num_epochs, steps_per_epoch):
+    return optimizers.momentum_sgd(
+        optimizers.cosine_by_epoch(
+            start=learning_rate,
+            end=0.0,
+            num_epochs=num_epochs,
+            steps_per_epoch=steps_per_epoch,
+        ),
+        weight_decay=weight_decay,
+        clip_norm=None,
+        nesterov=True,
+    )
+
+
+def _trained(program, key, train, num_epochs) -> scratch_lib.TrainState:
+    """Trains one network for all epochs."""
+
+    def epoch(number, state):
+        first = number * program.steps_per_epoch
+        stop = first + program.steps_per_epoch
+        return program.advance(state, first, stop, (train,))[0]
+
+    return jax.lax.fori_loop(0, num_epochs, epoch, program.init(key)).inner
+
+
+def _accuracies(held_out: Sequence[types.Batch], how: dict) -> Callable:
+    """Builds (key, network, params, stats) -> f32[M], the accuracy on each split."""
+    # one pass over all splits, so that it is compiled once
+    images, labels = (jnp.concatenate(arrays) for arrays in zip(*held_out, strict=True))
+    ends = np.cumsum([len(split[1]) for split in held_out])
+
+    def measure(key, network, params, stats):
+        found = scratch_lib.predict(key, network, params, stats, images, **how)
+        right = jnp.split(found == labels, ends[:-1])
+        return jnp.stack([split.mean() for split in right])
+
+    return measure

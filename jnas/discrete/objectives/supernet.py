@@ -35,7 +35,7 @@ def one_shot_accuracy(
       (key, encodings i32[P, G]) -> scores f32[P, 1], fractions.
 
     Source: Guo et al. 2020, arXiv:1904.00420, section 3.2. Differs: statistics are
-    those of the scored batch; there they are measured anew on training images.
+    those of the scored batch; there they are measured again on training images.
     """
     over_members = over_members or devices_lib.default_over_runs()
 

@@ -1,4 +1,4 @@
-"""Looking up what a benchmark measured."""
+"""Scores that a benchmark measured, read from its table."""
 
 from collections.abc import Sequence
 

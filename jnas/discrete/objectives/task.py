@@ -1,5 +1,7 @@
-"""Objectives by name, for launchers: each is built from the task at hand."""
+"""Objectives by name, for launchers: each is built from a ``Task``."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import jax.numpy as jnp
 from jnas import networks, registry, spaces, types
 from jnas.data import augment as augment_lib
 from jnas.discrete.objectives import proxies
-from jnas.discrete.objectives.cost import latency as measured_latency
+from jnas.discrete.objectives.cost import latency
 
 PROXY_IMAGES = 64
 
@@ -16,7 +18,7 @@ class Task(NamedTuple):
     """What an objective of ``registry.OBJECTIVES`` is built from.
 
     Attributes:
-      space: of the encodings.
+      space: the space of the encodings.
       size: of the networks.
       train: images [N, H, W, F], as the data set holds them, and labels i32[N].
       valid: likewise.
@@ -30,42 +32,36 @@ class Task(NamedTuple):
     augment: augment_lib.Augment
 
     def batch(self) -> types.Batch:
-        """The first 64 training images f32[B, H, W, F], normalised, and labels."""
-        images, labels = (jnp.asarray(part[:PROXY_IMAGES]) for part in self.train)
+        """Returns 64 training images f32[B, H, W, F], normalised, and their labels."""
+        images, labels = (jnp.asarray(array[:PROXY_IMAGES]) for array in self.train)
         return augment_lib.normalise(images, self.augment), labels
 
+    def images(self) -> tuple[types.Array]:
+        """Returns the images of ``batch`` alone."""
+        return self.batch()[:1]
 
-@registry.OBJECTIVES.register
-def grad_norm(task: Task) -> types.Objective:
-    """Builds the gradient norm of an untrained network on one training batch."""
-    return proxies.grad_norm(task.space, task.size, *task.batch())
-
-
-@registry.OBJECTIVES.register
-def snip(task: Task) -> types.Objective:
-    """Builds SNIP of an untrained network on one training batch."""
-    return proxies.snip(task.space, task.size, *task.batch())
+    def image_shape(self) -> tuple[tuple[int, int, int]]:
+        """Returns the rows, columns and channels of one image."""
+        return (self.train[0].shape[1:],)
 
 
-@registry.OBJECTIVES.register
-def synflow(task: Task) -> types.Objective:
-    """Builds synaptic flow, which reads no data."""
-    return proxies.synflow(task.space, task.size, task.train[0].shape[1:])
+def _of_task(build: Callable, data: Callable) -> Callable:
+    """Makes Task -> objective of (space, size, *data) -> objective."""
+
+    @functools.wraps(build)
+    def of_task(task):
+        return build(task.space, task.size, *data(task))
+
+    del of_task.__wrapped__  # whose arguments are others
+    return of_task
 
 
-@registry.OBJECTIVES.register
-def jacobian_covariance(task: Task) -> types.Objective:
-    """Builds the covariance of Jacobians on one training batch."""
-    return proxies.jacobian_covariance(task.space, task.size, task.batch()[0])
-
-
-@registry.OBJECTIVES.register
-def naswot(task: Task) -> types.Objective:
-    """Builds the agreement of activations on one training batch."""
-    return proxies.naswot(task.space, task.size, task.batch()[0])
-
-
-@registry.OBJECTIVES.register
-def latency(task: Task) -> types.Objective:
-    """Builds the measured seconds of one image, negated; not jittable."""
-    return measured_latency(task.space, task.size, task.train[0].shape[1:])
+for _build, _data in (
+    (proxies.grad_norm, Task.batch),
+    (proxies.snip, Task.batch),
+    (proxies.synflow, Task.image_shape),
+    (proxies.jacobian_covariance, Task.images),
+    (proxies.naswot, Task.images),
+    (latency, Task.image_shape),
+):
+    registry.OBJECTIVES.register(_of_task(_build, _data))

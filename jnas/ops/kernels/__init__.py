@@ -1,1 +1,1 @@
-"""Convolutions and pooling as primitives of our own, with every derivative."""
+"""Convolutions and pooling as JAX primitives, with every derivative."""

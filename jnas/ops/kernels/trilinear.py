@@ -22,6 +22,8 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
+from jnas import types
+
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")  # of images, kernels and results
 
 
@@ -38,6 +40,15 @@ class Form(NamedTuple):
     conv: Callable
     input_gradient: Callable
     kernel_gradient: Callable
+
+
+def check_features(x: types.Array, features: int) -> None:
+    """Raises ValueError where images have not the features of a kernel."""
+    if x.shape[-1] != features:
+        raise ValueError(
+            f"x must have the {features} features of the kernel, got {x.shape[-1]}. "
+            "Build the kernel for as many."
+        )
 
 
 def native_form(conv: Callable, kernel: Callable) -> Form:
@@ -132,6 +143,20 @@ def trilinear(
         )
     )
 
+    made = Trilinear(conv, input_gradient, kernel_gradient)
+    _declare_derivatives(made)
+    for each in made:
+        maps_images = each is not kernel_gradient
+        batching.primitive_batchers[each] = functools.partial(
+            _batch_sets, each, maps_images
+        )
+    return made
+
+
+def _declare_derivatives(made: Trilinear) -> None:
+    """Declares each primitive's derivatives, which are the two others."""
+    conv, input_gradient, kernel_gradient = made
+
     def to_conv(x, w, size=None, window=None, **how):
         return conv.bind(x, w, **how)
 
@@ -157,13 +182,6 @@ def trilinear(
         lambda ct, x, g, **how: to_input(g, ct, x, **how),
         lambda ct, x, g, **how: to_conv(x, ct, **how),
     )
-    made = Trilinear(conv, input_gradient, kernel_gradient)
-    for each in made:
-        maps_images = each is not kernel_gradient
-        batching.primitive_batchers[each] = functools.partial(
-            _batch_sets, each, maps_images
-        )
-    return made
 
 
 def _batch_sets(primitive, maps_images, args, dims, **how):

@@ -19,7 +19,7 @@ them.
   - The kernels are multiplied by the identity first. In a scan over edges they are a
     dynamic slice; XLA fuses it into the loop, which then is not vectorised (1.5 ms
     against 0.25 for 3x3), but it does not fuse a product.
-  - The input gradient is the same loop with the kernel turned by half a turn.
+  - The input gradient is the same loop with the kernel turned by 180 degrees.
   - The kernel gradient is one reduction with k * k results, so that x and g are read
     once and not k * k times (2.5 ms against 8.4 ms for 5x5), and its code is
     compiled once (0.3 s against 1.8 s).

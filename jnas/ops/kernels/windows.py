@@ -2,7 +2,7 @@
 
 Everything in jnas that slides a window over each feature by itself goes through here.
 The backend chooses the form (``window_forms.py``, ``pool_forms.py``) when a program is
-lowered: native on accelerators, taps on CPU (``primitives.py``). The derivatives of a
+lowered: native on accelerators, taps on CPU (``trilinear.py``). The derivatives of a
 convolution are the three primitives of its trilinear form, those of a pooling pairs of
 linear primitives, each the transpose of the other. So nothing but the arguments is kept
 for a gradient, where autodiff through shifted slices would keep k * k copies. ``vmap``
@@ -63,7 +63,11 @@ def depthwise_conv(
 
     Returns:
       f32[B, ceil(H / r), ceil(W / c), F].
+
+    Raises:
+      ValueError: x has not the kernel's features.
     """
+    trilinear.check_features(x, kernel.shape[2])
     how = dict(stride=stride_lib.pair(stride), dilation=dilation)
     return DEPTHWISE.conv.bind(x[None], kernel[None], **how)[0]
 
