@@ -118,92 +118,141 @@ def program(
       ValueError: num_epochs or num_seeds is below 1, or a split is smaller than a
         batch.
     """
-    counts = {
-        "num_epochs": num_epochs,
-        "num_seeds": 1 if num_seeds is None else num_seeds,
-    }
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}. Raise it.")
-    over_seeds = over_seeds or devices.divided
-    sizes = [batches.num_batches(n, batch_size) for n in num_examples]
-    steps_per_epoch = sizes[0]
-    num_steps = num_epochs * steps_per_epoch
-    if num_steps >= 2**31:
+    _check_counts(num_epochs=num_epochs, num_seeds=num_seeds)
+    run = _Epochs(
+        init, step, at_epoch_end, metrics, num_examples, batch_size, num_epochs
+    )
+    if run.num_steps >= 2**31:
         raise ValueError(
             f"num_epochs must give fewer than 2**31 steps, got {num_epochs} of "
-            f"{steps_per_epoch}. Lower it."
+            f"{run.steps_per_epoch}. Lower it."
         )
-
-    def start(key):
-        init_key, run_key = jax.random.split(key)
-        sums = {name: jnp.zeros(()) for name in metrics}
-        return State(run_key, init(init_key), sums, jnp.int32(0))
-
-    def orders(key, epoch):
-        return [
-            batches.order(jax.random.fold_in(key, part), epoch, n, batch_size)
-            for part, n in enumerate(num_examples)
-        ]
-
-    def advance(state, first, stop, splits):
-        order_key, step_key, _ = jax.random.split(state.key, 3)
-        rows = orders(order_key, first // steps_per_epoch)
-
-        def body(number, carry):
-            inner, sums, broken = carry
-            place = number % steps_per_epoch
-            picked = tuple(
-                batches.take(x, y, order[place % size])
-                for (x, y), order, size in zip(splits, rows, sizes, strict=True)
-            )
-            key = jax.random.fold_in(step_key, number)
-            clock = Clock(number // steps_per_epoch, number / num_steps)
-            inner, new = step(key, clock, inner, picked)
-            healthy = jnp.isfinite(jnp.stack([new[name] for name in metrics])).all()
-            broken = jnp.where(healthy | (broken > 0), broken, number + 1)
-            return inner, {name: sums[name] + new[name] for name in metrics}, broken
-
-        begins = first % steps_per_epoch == 0
-        sums = {n: jnp.where(begins, 0.0, s) for n, s in state.sums.items()}
-        carry = state.inner, sums, state.broken
-        inner, sums, broken = jax.lax.fori_loop(first, stop, body, carry)
-        done = (stop - 1) % steps_per_epoch + 1
-        means = {n: s / done for n, s in sums.items()}
-        return State(state.key, inner, sums, broken), means
-
-    def between(state, epoch, splits):
-        progress = (epoch + 1) / num_epochs
-        _, _, between_key = jax.random.split(state.key, 3)
-        key = jax.random.fold_in(between_key, epoch)
-        inner, new = at_epoch_end(key, Clock(epoch, progress), state.inner, splits)
-        return state._replace(inner=inner), new
-
+    start, advance, between = run.start, run.advance, run.between
     if num_seeds is not None:
-        one_start, one_advance, one_between = start, advance, between
-
-        def advance(state, first, stop, splits):
-            def one(state):
-                return one_advance(state, first, stop, splits)
-
-            return over_seeds(one, state)
-
-        def between(state, epoch, splits):
-            return over_seeds(lambda state: one_between(state, epoch, splits), state)
-
-        def start(key):
-            return jax.vmap(one_start)(jax.random.split(key, num_seeds))
-
+        mapped = _over_seeds(run, num_seeds, over_seeds or devices.divided)
+        start, advance, between = mapped
     return Program(
         once(start),
         jax.jit(advance, donate_argnums=0),
-        num_steps,
-        steps_per_epoch,
+        run.num_steps,
+        run.steps_per_epoch,
         metrics,
         num_seeds,
         jax.jit(between, donate_argnums=0) if at_epoch_end else None,
         (lambda state: ended(state.inner)) if ended else None,
     )
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}. Raise it.")
+
+
+class _Epochs(NamedTuple):
+    """The steps of one run, epoch after epoch, as pure functions.
+
+    Step n is step n mod E of epoch n div E, with E steps per epoch. A split is visited
+    in an order that depends on the run's key, the split and the epoch alone; a split of
+    fewer batches starts again within the epoch:
+
+        epoch             0                1
+        split 0    b3 b0 b2 b1      b1 b3 b0 b2
+        split 1    b1 b0 b1 b0      b0 b1 b0 b1
+    """
+
+    init: Callable
+    step: Callable
+    at_epoch_end: Callable | None
+    metrics: tuple[str, ...]
+    num_examples: tuple[int, ...]
+    batch_size: int
+    num_epochs: int
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of batches of each split."""
+        return [batches.num_batches(n, self.batch_size) for n in self.num_examples]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches of the first split."""
+        return self.sizes[0]
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps of the whole run."""
+        return self.num_epochs * self.steps_per_epoch
+
+    def start(self, key):
+        """Returns the state before the first step."""
+        init_key, run_key = jax.random.split(key)
+        sums = {name: jnp.zeros(()) for name in self.metrics}
+        return State(run_key, self.init(init_key), sums, jnp.int32(0))
+
+    def advance(self, state, first, stop, splits):
+        """Runs the steps from first up to stop, which lie in one epoch."""
+        order_key, step_key, _ = jax.random.split(state.key, 3)
+        orders = self.orders(order_key, first // self.steps_per_epoch)
+        begins = first % self.steps_per_epoch == 0
+        sums = {n: jnp.where(begins, 0.0, s) for n, s in state.sums.items()}
+        carry = state.inner, sums, state.broken
+        body = self.body(step_key, orders, splits)
+        inner, sums, broken = jax.lax.fori_loop(first, stop, body, carry)
+        done = (stop - 1) % self.steps_per_epoch + 1
+        means = {n: s / done for n, s in sums.items()}
+        return State(state.key, inner, sums, broken), means
+
+    def orders(self, key, epoch):
+        """Returns the rows of every batch of an epoch, for each split."""
+        return [
+            batches.order(jax.random.fold_in(key, split), epoch, n, self.batch_size)
+            for split, n in enumerate(self.num_examples)
+        ]
+
+    def body(self, step_key, orders, splits):
+        """Builds (step's number, carry) -> carry."""
+
+        def body(number, carry):
+            inner, sums, broken = carry
+            place = number % self.steps_per_epoch
+            picked = tuple(
+                batches.take(x, y, order[place % size])
+                for (x, y), order, size in zip(splits, orders, self.sizes, strict=True)
+            )
+            key = jax.random.fold_in(step_key, number)
+            clock = Clock(number // self.steps_per_epoch, number / self.num_steps)
+            inner, new = self.step(key, clock, inner, picked)
+            values = jnp.stack([new[name] for name in self.metrics])
+            healthy = jnp.isfinite(values).all()
+            broken = jnp.where(healthy | (broken > 0), broken, number + 1)
+            return inner, {n: sums[n] + new[n] for n in self.metrics}, broken
+
+        return body
+
+    def between(self, state, epoch, splits):
+        """Calls at_epoch_end after an epoch."""
+        progress = (epoch + 1) / self.num_epochs
+        _, _, between_key = jax.random.split(state.key, 3)
+        key = jax.random.fold_in(between_key, epoch)
+        clock = Clock(epoch, progress)
+        inner, new = self.at_epoch_end(key, clock, state.inner, splits)
+        return state._replace(inner=inner), new
+
+
+def _over_seeds(run: _Epochs, num_seeds: int, over_seeds: Callable) -> tuple:
+    """Maps start, advance and between of a run over states with a leading axis S."""
+
+    def start(key):
+        return jax.vmap(run.start)(jax.random.split(key, num_seeds))
+
+    def advance(state, first, stop, splits):
+        return over_seeds(lambda one: run.advance(one, first, stop, splits), state)
+
+    def between(state, epoch, splits):
+        return over_seeds(lambda one: run.between(one, epoch, splits), state)
+
+    return start, advance, between
 
 
 def once(function: Callable) -> Callable:
