@@ -22,8 +22,10 @@ os.environ.setdefault("XLA_FLAGS", QUICK)
 
 KEPT = pathlib.Path(__file__).parent.parent / ".jax_test_cache"
 MAX_KEPT_BYTES = 1 << 30
-MAX_BYTES = 1 << 30  # resident, of a worker between two tests
+MAX_BYTES = 800 << 20  # resident, of a worker between two tests
+GROWTH = 200 << 20  # since programs were dropped: what stays is not theirs
 PEAKS = pytest.StashKey[dict]()
+FLOOR = pytest.StashKey[int]()
 
 
 def pytest_configure(config):
@@ -106,10 +108,26 @@ def pytest_collection_finish():
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown():
-    """Drops programs where a worker has grown; glibc keeps what it is not asked for."""
-    if psutil.Process().memory_info().rss < MAX_BYTES:
-        return
+def pytest_runtest_teardown(item):
+    """Drops programs where a worker has grown."""
+    if resident() > max(MAX_BYTES, item.config.stash.get(FLOOR, 0) + GROWTH):
+        drop_programs()
+        item.config.stash[FLOOR] = resident()
+
+
+@pytest.fixture
+def few_programs():
+    """Drops programs before a test that takes a gigabyte by itself."""
+    drop_programs()
+
+
+def resident():
+    """Returns the bytes of memory of this process."""
+    return psutil.Process().memory_info().rss
+
+
+def drop_programs():
+    """Drops compiled programs; glibc gives back only what it is asked for."""
     import jax
 
     jax.clear_caches()

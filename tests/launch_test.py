@@ -41,7 +41,15 @@ for arguments in json.loads(sys.argv[1]):
     if not child:
         os.dup2(out[0], 1), os.dup2(out[1], 2)
         sys.argv[1:] = arguments
-        run.launch(main)
+        try:
+            run.launch(main)
+        except SystemExit as end:
+            status = end.code or 0
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            status = 1
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(status)  # taking the interpreter down would cost more than the line
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     answers.append([code, *(os.pread(fd, 1 << 20, 0).decode() for fd in out)])
 print(json.dumps(answers))

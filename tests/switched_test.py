@@ -104,6 +104,7 @@ def close(got, want):
     )
 
 
+@pytest.mark.usefixtures("few_programs")
 @pytest.mark.parametrize("space", SHAPES, ids=lambda space: space.name)
 def test_switched_is_the_derived_network(space):
     """Outputs, gradients and statistics of random cells, by one compiled program.
