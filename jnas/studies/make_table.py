@@ -28,12 +28,8 @@ class TableSettings:
     The fields carry their own help text.
     """
 
-    features: int = option(8, "Features of the first cells.", group="network")
-    layers: int = option(
-        1,
-        "Number of cells; for cells of one input, of a stage of the network.",
-        group="network",
-    )
+    features: int = setup.features_option(8)
+    layers: int = setup.layers_option(1)
     batch_size: int = option(40, "Images in a batch.", group="schedule")
     epochs: int = option(12, "Epochs of the full budget.", group="schedule", least=1)
     short_epochs: int = option(

@@ -47,12 +47,8 @@ class DiscreteSettings:
     num_evaluations: int = option(
         200, "Number of evaluated cells, in whole rounds.", least=1
     )
-    features: int = option(16, "Features of the first cells.", group="network")
-    layers: int = option(
-        5,
-        "Number of cells; for cells of one input, of a stage of the network.",
-        group="network",
-    )
+    features: int = setup.features_option(16)
+    layers: int = setup.layers_option(5)
     batch_size: int = option(64, "Images in a batch.", group="schedule")
     epochs: int = option(
         50,

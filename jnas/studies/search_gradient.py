@@ -39,17 +39,8 @@ class SearchSettings:
         group="search",
         least=1,
     )
-    remat: bool = option(
-        False,
-        "Recompute each cell's activations for the gradient, to save memory.",
-        group="network",
-    )
-    dtype: str = option(
-        "float32",
-        "Type of the activations.",
-        group="network",
-        among=("float32", "bfloat16"),
-    )
+    remat: bool = setup.remat_option()
+    dtype: str = setup.dtype_option()
     __post_init__ = settings_lib.check
 
 

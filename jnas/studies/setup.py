@@ -41,6 +41,39 @@ class SpaceSettings:
     __post_init__ = settings_lib.check
 
 
+def features_option(default: int) -> Any:
+    """Makes the settings field of a network's features."""
+    return option(default, "Features of the first cells.", group="network")
+
+
+def layers_option(default: int) -> Any:
+    """Makes the settings field of a network's number of cells."""
+    return option(
+        default,
+        "Number of cells; for cells of one input, of a stage of the network.",
+        group="network",
+    )
+
+
+def remat_option() -> Any:
+    """Makes the settings field of rematerialisation."""
+    return option(
+        False,
+        "Recompute each cell's activations for the gradient, to save memory.",
+        group="network",
+    )
+
+
+def dtype_option() -> Any:
+    """Makes the settings field of the activations' type."""
+    return option(
+        "float32",
+        "Type of the activations.",
+        group="network",
+        among=("float32", "bfloat16"),
+    )
+
+
 def table_option() -> Any:
     """Makes the settings field of the table that cells are looked up in."""
     return option(

@@ -25,12 +25,8 @@ class RetrainSettings:
     The fields carry their own help text.
     """
 
-    features: int = option(36, "Features of the first cells.", group="network")
-    layers: int = option(
-        20,
-        "Number of cells; for cells of one input, of a stage of the network.",
-        group="network",
-    )
+    features: int = setup.features_option(36)
+    layers: int = setup.layers_option(20)
     batch_size: int = option(96, "Images in a batch.", group="schedule")
     epochs: int = option(
         600, "Passes over all training images.", group="schedule", least=1
@@ -54,17 +50,8 @@ class RetrainSettings:
         "Side in pixels of the square that cutout blanks; without it half the rows.",
         group="data",
     )
-    remat: bool = option(
-        False,
-        "Recompute each cell's activations for the gradient, to save memory.",
-        group="network",
-    )
-    dtype: str = option(
-        "float32",
-        "Type of the activations.",
-        group="network",
-        among=("float32", "bfloat16"),
-    )
+    remat: bool = setup.remat_option()
+    dtype: str = setup.dtype_option()
     __post_init__ = settings_lib.check
 
 
