@@ -295,10 +295,12 @@ def test_a_run_of_0_1_is_compared_by_flags(tmp_path):
     record = json.loads((folder / "run.json").read_text())
     del record["settings"], record["plugins"]
     (folder / "run.json").write_text(json.dumps(record))
-    begin(folder, flags={"epochs": 3, "operations": []}, settings={"epochs": 3})
+    new = {"epochs": 3, "operations": [], "shrink": 1}
+    how = {"settings": {"epochs": 3}, "default_flags": ["shrink"]}
+    begin(folder, flags=new, **how)
     (folder / "run.json").write_text(json.dumps(record))
-    with pytest.raises(files.RunError, match="epochs: 3 -> 4"):
-        begin(folder, flags={"epochs": 4}, settings={"epochs": 4})
+    with pytest.raises(files.RunError, match="epochs: 3 -> 4; shrink: None -> 2"):
+        begin(folder, flags={"epochs": 4, "shrink": 2}, settings={"epochs": 4})
 
 
 def test_a_changed_plug_in_is_noticed(tmp_path):

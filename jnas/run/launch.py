@@ -102,6 +102,9 @@ def from_flags(
         values.workdir,
         seed=values.seed,
         flags=run_flags(),
+        default_flags=[
+            name for name in run_flags() if flags.FLAGS[name].using_default_value
+        ],
         settings=settings,
         plugins=values.plugins,
         data_digest=data_digest,

@@ -52,7 +52,9 @@ class Record:
         Settings are compared where both processes have some, flags otherwise.
 
         Args:
-          asked: ``seed``, ``flags``, ``settings``, ``data_digest`` and ``plugins``.
+          asked: ``seed``, ``flags``, ``settings``, ``data_digest``, ``plugins``, and
+            ``default_flags``, the flags that were not given: a run of an earlier
+            release may not have known them.
           allow_changed: whether changes are recorded as ``changes`` instead of refused;
             seed and data may never change.
 
@@ -62,7 +64,9 @@ class Record:
         asked, fixed = files.plain(asked), ("seed", "data_digest")
         old, new = self.content.get("settings"), asked.get("settings")
         if not old or not new:
-            old, new = self.content.get("flags") or {}, asked["flags"]
+            old, new = self.content.get("flags") or {}, dict(asked["flags"])
+            for name in set(asked.get("default_flags", ())) - set(old):
+                del new[name]
         changes = _changes(_flat(old), _flat(new))
         changes += _changed_plugins(self.content.get("plugins"), asked.get("plugins"))
         for_good = _changes(
@@ -89,7 +93,7 @@ class Record:
         self.content = {
             "status": "running",
             "command": shlex.join(["python", *sys.orig_argv[1:]]),
-            **files.plain(asked),
+            **{k: v for k, v in files.plain(asked).items() if k != "default_flags"},
             "versions": versions(),
             "device": device(),
             "git_commit": git_commit(),

@@ -21,6 +21,7 @@ def open_run(
     *,
     seed: int = 0,
     flags: Mapping[str, Any] | None = None,
+    default_flags: Collection[str] = (),
     settings: Mapping[str, Any] | None = None,
     plugins: Sequence[str | os.PathLike] = (),
     data_digest: str | None = None,
@@ -36,6 +37,7 @@ def open_run(
         ``..`` in it is resolved first, so that no folder on the way is made.
       seed: seed of the run.
       flags: command-line flags that decide the result; JSON values.
+      default_flags: names of the flags that were not given.
       settings: resolved settings of the run, with every number of every piece; JSON
         values. With them, a run is compared by settings, not by flags.
       plugins: paths of the plug-in files that were loaded; ``run.json`` keeps their
@@ -64,6 +66,7 @@ def open_run(
         asked = {
             "seed": seed,
             "flags": flags or {},
+            "default_flags": list(default_flags),
             "settings": settings or {},
             "data_digest": data_digest,
             "plugins": record_lib.read_plugins(plugins),
