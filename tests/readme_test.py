@@ -156,7 +156,7 @@ def test_what_is_asked_of_bash_blocks_is_in_one():
 
 def compare_tables(text):
     """Holds the table of controllers against what its command printed."""
-    section = README.split("### Controllers, judged on a table")[1].split("\n### ")[0]
+    section = README.split("### Controllers compared on a table")[1].split("\n### ")[0]
     printed, shown = rows_of(text), rows_of(section)
     assert list(printed) == list(shown) and "random_search" in shown
     for name, pairs in shown.items():
