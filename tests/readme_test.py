@@ -224,5 +224,6 @@ def rows_of(text):
 
 def test_the_comparison_of_methods_names_them_all():
     """Its table, which takes half an hour to make, has a row for each method."""
-    section = README.split("### Methods compared with ground truth")[1].split("\n### ")[0]
+    heading = "### Methods compared with ground truth"
+    section = README.split(heading)[1].split("\n### ")[0]
     assert list(rows_of(section)) == [*registry.METHODS, "random_search"]
