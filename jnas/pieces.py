@@ -249,4 +249,4 @@ def _advice(registry, function, option) -> str:
     others = [name for name, piece in registry.items() if option in options(piece)]
     if guess or own or not others:
         return guess or f"Its options: {', '.join(own) or 'none'}."
-    return f"It has no options; {', '.join(others)} has this one."
+    return f"It has none; choose one that has it: {', '.join(others)}."

@@ -115,7 +115,7 @@ def test_options_and_stages_reach_the_method(gradient_flags):
         ("no stages", "stages must be a JSON list of objects, got '3'"),
         (
             "bad option",
-            "'start' for relaxation softmax. It has no options; gumbel_soft",
+            "'start' for relaxation softmax. It has none; choose one that ha",
         ),
         ("bad slot", "got 'relaxations.start'. Did you mean 'relaxation'?"),
         ("no seeds", "--num_seeds must be a positive integer, got '0'"),

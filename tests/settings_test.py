@@ -182,7 +182,7 @@ def test_wrong_options_are_refused(texts, words):
 def test_a_piece_without_the_option_names_those_that_have_it():
     """An advice that can be followed."""
     with pytest.raises(
-        ValueError, match="no options; gumbel_softmax, straight_through"
+        ValueError, match="has none; choose one that has it: gumbel_softmax, "
     ):
         apply(["relaxation.start=5"])
 

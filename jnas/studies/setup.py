@@ -203,8 +203,8 @@ def controller(
             name = pieces.name_of(registry.CONTROLLERS, piece)
             raise ValueError(
                 f"num_proposals must be left out for controller {name}, which has no "
-                f"such option, got {num_proposals}. Set one of {', '.join(known)}, as "
-                "in --options=controller.population_size=20."
+                f"such option, got {num_proposals}. Its options, set by "
+                f"--options=controller.<option>=<value>: {', '.join(known) or 'none'}."
             )
         given["num_proposals"] = num_proposals
     return build(sizes, **given)
