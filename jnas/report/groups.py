@@ -30,8 +30,18 @@ class Group(NamedTuple):
 
 
 def launcher(run: Mapping[str, Any]) -> str:
-    """Returns the name of a run's launcher: its command's script, without the .py."""
+    """Returns the name of a run's launcher: its script without the .py, or command.
+
+    Example:
+      >>> [launcher({"command": command}) for command in (
+      ...     "python experiments/search.py --seed=1", "jnas search --seed=1",
+      ...     "python experiments search --plugins=a.py", "python -m notebook")]
+      ['search', 'search', 'search', 'run']
+    """
     words = str(run.get("command") or "").split()
+    before = [*words, *[""] * 3]
+    if before[0] == "jnas" or pathlib.PurePosixPath(before[1]).name == "experiments":
+        return before[1 if before[0] == "jnas" else 2] or "run"
     names = [pathlib.PurePosixPath(word).stem for word in words if word.endswith(".py")]
     return names[0] if names else "run"
 

@@ -9,7 +9,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -92,7 +92,7 @@ class Record:
         starts = [*self.content.get("starts", []), *([earlier] if earlier else [])]
         self.content = {
             "status": "running",
-            "command": shlex.join(["python", *sys.orig_argv[1:]]),
+            "command": command(sys.orig_argv),
             **{k: v for k, v in files.plain(asked).items() if k != "default_flags"},
             "versions": versions(),
             "device": device(),
@@ -116,6 +116,23 @@ class Record:
         if error:
             self.content["error"] = error
         files.write_json(self._path, self.content)
+
+
+def command(argv: Sequence[str]) -> str:
+    """Returns a process's command as a user writes it.
+
+    Args:
+      argv: as ``sys.orig_argv``, the interpreter first.
+
+    Example:
+      >>> command(["/usr/bin/python3", "/usr/bin/jnas", "search", "--seed=2"])
+      'jnas search --seed=2'
+      >>> command(["/usr/bin/python3", "experiments/search.py", "--seed=2"])
+      'python experiments/search.py --seed=2'
+    """
+    if len(argv) > 1 and pathlib.PurePath(argv[1]).name == "jnas":
+        return shlex.join(["jnas", *argv[2:]])
+    return shlex.join(["python", *argv[1:]])
 
 
 def read_plugins(paths: Iterable[str | os.PathLike]) -> list[dict[str, str]]:
