@@ -1,4 +1,4 @@
-"""Edges that one scan can run, and what one of them computes.
+r"""Edges that one scan can run, and what one of them computes.
 
     state of the source, f32[B, H, W, F]
       |                \
