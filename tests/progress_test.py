@@ -17,7 +17,7 @@ from jnas.run import progress
 
 
 class Clock:
-    """A clock that is moved by hand, and waits until the thread has looked at it."""
+    """A clock that is moved by hand, and waits until the thread has read it."""
 
     def __init__(self, patch):
         """Takes the place of the module's clock, which is read each millisecond."""

@@ -56,10 +56,10 @@ class Finalized:  # Python drops what is raised in here, as in JAX's finalizers
         print("ready", flush=True)  # here, or the signal could come before
         time.sleep(60)
 
-if sys.argv[2] != "dropped":
-    print("ready", flush=True)
 if sys.argv[2] == "dropped":
     Finalized()
+else:
+    print("ready", flush=True)
 if sys.argv[2] == "blocked":
     import hashlib  # a call in C that runs no handler: it stands for a compile
     hashlib.pbkdf2_hmac("sha256", b"", b"", 200_000_000)
