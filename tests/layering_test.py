@@ -12,7 +12,7 @@ import jnas
 
 ROOT = pathlib.Path(jnas.__file__).parent
 FLOORS = [
-    {"types", "registry", "pieces", "settings"},
+    {"types", "registry", "pieces", "settings", "directions"},
     {"spaces", "ops", "data"},
     {"networks", "report"},
     {"training", "testing"},
