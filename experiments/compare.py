@@ -37,8 +37,8 @@ run.define_device_flag()
 def main():
     """Runs every search, prints and writes."""
     run.use_devices()
-    act, plan, digest, rows = prepare(*FLAGS.read())
-    with FLAGS.open_run(digest, plan.settings, rows=rows) as r:
+    act, plan, source, rows = prepare(*FLAGS.read())
+    with FLAGS.open_run(source, plan.settings, rows=rows) as r:
         result = r.finished
         if result is None:
             result, text = act(r, plan)
@@ -52,14 +52,14 @@ def prepare(controllers, methods, data_settings, space_settings):
     """Looks up controllers or methods, the table and the images."""
     if not methods.methods:
         plan = compare_controllers.prepare(controllers)
-        return compare_controllers.compare, plan, plan.table.digest, {}
+        return compare_controllers.compare, plan, plan.table, {}
     if controllers.controllers:
         raise ValueError(
             "methods must be given without controllers, got both. Compare one kind."
         )
     space, dataset = setup.space(space_settings), setup.dataset(data_settings)
     plan = compare_methods.prepare(methods, space, dataset)
-    return compare_methods.compare_methods, plan, dataset.digest, plan.methods
+    return compare_methods.compare_methods, plan, dataset, plan.methods
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def main():
     data_settings, space_settings, settings = FLAGS.read()
     space = setup.space(space_settings)
     dataset = setup.dataset(data_settings)
-    with FLAGS.open_run(dataset.digest) as r:
+    with FLAGS.open_run(dataset) as r:
         if r.finished is not None:
             print(f"{r.workdir} is finished: {r.finished}")
             return

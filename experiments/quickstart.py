@@ -60,9 +60,9 @@ def main():
         auxiliary=False,
         cutout=0,
     )
-    with FLAGS.open_run(dataset.digest, search) as r:
+    with FLAGS.open_run(dataset, search) as r:
         if r.finished is not None:
-            print(f"{r.workdir} is finished: {r.finished}")
+            print(closing.finished(r))
             return
         searched = search_gradient.search_cells(r, dataset, space, search)
         found = searched.genotype
@@ -74,10 +74,10 @@ def main():
             )
             for name, cell in trained.items()
         }
-        close(r, found, searched.result, results)
+        close(r, found, searched.result, results, data_settings)
 
 
-def close(r, cell, searched, results):
+def close(r, cell, searched, results, data_settings):
     """Prints the closing table and writes the files of the run."""
     random = [results[name]["test_accuracy"] for name in results if name != "found"]
     mean, spread = statistics.mean(random), statistics.stdev(random)
@@ -90,8 +90,16 @@ def close(r, cell, searched, results):
     table = report.Table(("cell", "test accuracy", "parameters", "seconds"), rows)
     found = results["found"]
     better = found["test_accuracy"] > mean
-    verdict = "beats" if better else "does NOT beat"
+    beats = "beats" if better else "does NOT beat"
+    verdict = (
+        f"The found cell {beats} the mean of {len(random)} random cells: "
+        f"{found['test_accuracy']:.4f} to {mean:.4f} ± {spread:.4f}."
+    )
+    command = closing.retrain_command(r, data_settings)
     result = found | {
+        "verdict": verdict,
+        "warnings": searched["warnings"],
+        "next": command,
         "valid_accuracy": searched["valid_accuracy"],
         "search_seconds": searched["seconds"],
         "random_test_accuracy_mean": round(mean, 6),
@@ -104,8 +112,7 @@ def close(r, cell, searched, results):
     }
     title = "Found and random cells, trained alike"
     closing.close(r, cell, result, tables={title: table})
-    print(report.markdown(table))
-    print(f"The found cell {verdict} the random cells' mean. {r.workdir}/report.html")
+    print(closing.text(r.workdir, result))
 
 
 if __name__ == "__main__":

@@ -28,13 +28,13 @@ def main():
     if cell.cells[0][1].num_inputs == 1:  # their network has no place for a head
         settings = dataclasses.replace(settings, auxiliary=False)
     dataset = setup.dataset(data_settings)
-    with FLAGS.open_run(dataset.digest, settings) as r:
+    with FLAGS.open_run(dataset, settings, extendable=("epochs",)) as r:
         if r.finished is not None:
-            print(f"{r.workdir} is finished: {r.finished}")
+            print(closing.finished(r))
             return
         result = train_scratch.retrain_cell(r, "retrain", cell, dataset, settings)
         closing.close(r, cell, result)
-        print(result)
+        print(closing.text(r.workdir, result))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ as one program and keeps the best of them.
 """
 
 from jnas import gradient, run
-from jnas.studies import cells, closing, flags, search_gradient, setup
+from jnas.studies import closing, flags, search_gradient, setup
 
 FLAGS = flags.define(
     setup.DataSettings, setup.SpaceSettings, search_gradient.SearchSettings
@@ -27,15 +27,13 @@ def main():
     space = setup.space(space_settings)
     gradient.check(settings.method, space)
     dataset = setup.dataset(data_settings)
-    with FLAGS.open_run(dataset.digest) as r:
+    with FLAGS.open_run(dataset) as r:
         if r.finished is not None:
-            print(f"{r.workdir} is finished: {r.finished}")
+            print(closing.finished(r))
             return
         found = search_gradient.search_cells(r, dataset, space, settings)
-        names = ("genotype", "genotypes")
-        figures = {k: v for k, v in found.result.items() if k not in names}
-        closing.close(r, found.genotype, figures)
-        print(f"{cells.short(found.genotype)}\n{figures}\n{r.workdir}/genotype.json")
+        result = search_gradient.close(r, found, dataset, settings, data_settings)
+        print(closing.text(r.workdir, result))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ cell that was found.
 """
 
 from jnas import run
-from jnas.studies import cells, closing, flags, search_discrete, setup
+from jnas.studies import closing, flags, search_discrete, setup
 
 FLAGS = flags.define(
     setup.DataSettings,
@@ -29,16 +29,17 @@ def main():
     table, dataset = search_discrete.check(settings), None
     if table is None:
         dataset = setup.dataset(data_settings)
-    with FLAGS.open_run((table or dataset).digest) as r:
+    with FLAGS.open_run(table or dataset) as r:
         if r.finished is not None:
-            print(f"{r.workdir} is finished: {r.finished}")
+            print(closing.finished(r))
             return
-        found, result = search_discrete.search_cells(
+        found = search_discrete.search_cells(
             r, space, settings, dataset=dataset, table=table
         )
-        figures = {k: v for k, v in result.items() if k != "genotype"}
-        closing.close(r, found, figures)
-        print(f"{cells.short(found)}\n{figures}\n{r.workdir}/genotype.json")
+        result = search_discrete.close(
+            r, found, settings, data_settings, dataset=dataset
+        )
+        print(closing.text(r.workdir, result))
 
 
 if __name__ == "__main__":

@@ -86,6 +86,19 @@ def _is_union(hint: Any) -> bool:
     return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
+def changed(one: Any) -> dict[str, Any]:
+    """Returns the fields of settings that differ from their defaults.
+
+    Args:
+      one: settings, an instance of a dataclass.
+    """
+    return {
+        field.name: getattr(one, field.name)
+        for field in dataclasses.fields(one)
+        if getattr(one, field.name) != field.default
+    }
+
+
 def check(settings: Any) -> None:
     """Checks every field of a settings dataclass against its range and choices.
 

@@ -218,6 +218,17 @@ class Method:
 DARTS = "Liu et al. 2019, arXiv:1806.09055"
 
 
+def row_of(method: Method) -> Method:
+    """Returns the registered method of the same paper, with that paper's numbers.
+
+    Args:
+      method: a registered method, some of whose fields may have been replaced; itself
+        where its paper has no registered method.
+    """
+    rows = (build() for build in registry.METHODS.values())
+    return next((row for row in rows if row.source == method.source), method)
+
+
 @registry.METHODS.register
 def darts() -> Method:
     """Returns first-order DARTS. Source: arXiv:1806.09055, xi = 0."""

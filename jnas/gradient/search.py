@@ -129,7 +129,16 @@ def gradient_search(
         over_seeds=over_seeds,
         at_epoch_end=_at_epoch_end(watch) if watch else None,
         ended=(lambda state: state.watched.stopped) if watch else None,
+        between="watch",
+        costs=_costs(pieces.frozen_epochs, num_epochs),
     )
+
+
+def _costs(frozen: int, num_epochs: int) -> tuple[tuple[int, float], ...]:
+    """Returns (epochs, time of a step): the logits' update adds a gradient."""
+    if not 0 < frozen < num_epochs:
+        return ()
+    return (frozen, 1.0), (num_epochs - frozen, 1.7)
 
 
 def _bilevel(supernet, pieces) -> types.Bilevel:

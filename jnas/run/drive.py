@@ -7,6 +7,7 @@ import numpy as np
 
 from jnas import types
 from jnas.run import metrics as metrics_lib
+from jnas.run import pace
 from jnas.run import phase as phase_lib
 from jnas.training import program as program_lib
 
@@ -21,7 +22,8 @@ def drive(
     *,
     describe: Callable[[program_lib.State, dict], metrics_lib.Found] | None = None,
     begin: Callable[[program_lib.State], program_lib.State] | None = None,
-    warn: Callable[[dict], str | None] | None = None,
+    warn: Callable[[int, program_lib.State, dict], str | None] | None = None,
+    after: tuple[str, ...] = (),
 ) -> tuple[program_lib.State, dict[str, float]]:
     """Runs a program as a phase: from its checkpoint if there is one, to its end.
 
@@ -34,25 +36,27 @@ def drive(
       describe: (state, metrics of the call) -> the best architecture so far.
       begin: initial state -> the state to start from; None starts from the initial
         one. Not called when the phase is resumed.
-      warn: an epoch's metrics -> a warning for the user, or None; only the first
-        warning is shown.
+      warn: (finished steps, state, an epoch's metrics) -> a warning for the user, or
+        None.
+      after: names of what the caller computes after the last step, for the time left.
 
     Returns:
       The last state, and the last epoch's metrics; over several seeds, their means and
       standard deviations.
     """
+    phase.expect(plan(program, after))
+    phase.must_keep(steps_per_epoch=program.steps_per_epoch)
     restored = phase.restore(jax.eval_shape(program.init, key))
     first, state = restored or (0, program.init(key))
     if begin and not restored:
         state = begin(state)
-    warnings = []
 
     def observe(step, state, metrics, epoch_ended):
+        phase.begins("cell" if describe else "")
         found = describe(state, metrics) if describe else metrics_lib.NOTHING
         values = _available(program, _over_seeds(program, metrics))
-        text = warn(values) if warn and epoch_ended and not warnings else None
+        text = warn(step, state, values) if warn and epoch_ended else None
         if text:
-            warnings.append(text)
             phase.say(text)
         phase.observe(
             step,
@@ -71,10 +75,22 @@ def drive(
         first=first,
         suggest_steps=phase.suggest_steps,
         observe=observe,
+        begins=phase.begins,
     )
     means = {n: s / program.steps_per_epoch for n, s in state.sums.items()}
     values = _over_seeds(program, means)
     return state, {name: float(value) for name, value in values.items()}
+
+
+def plan(program: program_lib.Program, after: tuple[str, ...] = ()) -> pace.Plan:
+    """Returns what a phase that runs a program consists of.
+
+    Args:
+      program: the program.
+      after: names of what comes after its last step.
+    """
+    events = {program.between: program.steps_per_epoch} if program.at_epoch_end else {}
+    return pace.Plan(tuple(pace.Span(*cost) for cost in program.costs), events, after)
 
 
 def first_broken(state: program_lib.State) -> int | None:

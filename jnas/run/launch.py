@@ -60,7 +60,10 @@ def define_run_flags() -> None:
         lower_bound=1,
     )
     flags.DEFINE_boolean(
-        "allow_changed", False, "Resume a run although its flags or plug-ins changed."
+        "allow_changed",
+        False,
+        "Resume a run although its flags or plug-ins changed; extends a finished "
+        "training if --epochs was raised.",
     )
     for name in ("seed", *_BESIDE_THE_RESULT, "plugins"):
         launch_help.describe(name, "run")
@@ -86,13 +89,19 @@ def use_devices() -> None:
 
 
 def from_flags(
-    data_digest: str | None = None, *, settings: Mapping[str, Any] | None = None
+    data_digest: str | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    extendable: Sequence[str] = (),
 ) -> workdir.Run:
     """Opens the run that the flags of ``define_run_flags`` name.
 
     Args:
       data_digest: digest of the data set.
       settings: resolved settings of the run, JSON values.
+      data: what ``run.json`` tells about the data set, JSON values.
+      extendable: settings that --allow_changed may raise in a finished run.
 
     Returns:
       The run, to be used in a ``with`` statement; see ``workdir.open_run``.
@@ -108,6 +117,8 @@ def from_flags(
         settings=settings,
         plugins=values.plugins,
         data_digest=data_digest,
+        data=data,
+        extendable=extendable,
         checkpoint_seconds=values.checkpoint_seconds,
         checkpoint_steps=values.checkpoint_steps,
         allow_changed=values.allow_changed,

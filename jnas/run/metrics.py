@@ -2,9 +2,10 @@
 
 import io
 import json
+import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,25 +16,34 @@ from jnas.run import files
 
 NAME, WEIGHTS = "metrics.jsonl", "weights.jsonl"
 _FLUSH_SECONDS = 5.0  # between flushes of TensorBoard's file
-_OWN = ("step", "phase", "best")
+_OWN = ("step", "phase", "best", "cell")
 
 
 class Found(NamedTuple):
-    """The best architecture of a search so far, for display.
+    """The architecture that a search has come to, for display.
 
     Attributes:
-      best: short text of the best cell.
-      text: full text of the best cell; equal texts mean equal cells.
-      picture: () -> the best cell as the bytes of a PNG file.
+      score: its score, higher is better; None where there is none to compare by.
+      best: text of the score.
+      cell: short text of the cell.
+      text: full text of the cell; equal texts mean equal cells.
+      picture: () -> the cell as the bytes of a PNG file.
       weights: cell -> edge -> operation -> mixing weight.
       seed: number of the seed that has these weights, of several seeds in one program.
     """
 
-    best: str | None = None
+    score: float | None = None
+    best: str = ""
+    cell: str = ""
     text: str | None = None
     picture: Callable[[], bytes] | None = None
     weights: Mapping[str, Any] | None = None
     seed: int | None = None
+
+    def better_than(self, best: Sequence) -> bool:
+        """Returns whether the score is finite and above the first of ``best``."""
+        known = self.score is not None and math.isfinite(self.score)
+        return known and (not best or self.score > best[0])
 
 
 NOTHING = Found()
@@ -46,7 +56,8 @@ def scalars(metrics: Mapping[str, Any]) -> dict[str, float | int]:
       metrics: name -> number or array of size one.
 
     Raises:
-      ValueError: a metric is no number, or has a reserved name: step, phase or best.
+      ValueError: a metric is no number, or has a reserved name: step, phase, best,
+        cell.
     """
     values = {}
     fetched = jax.device_get(dict(metrics))  # device_get sorts by name
@@ -152,6 +163,8 @@ class Metrics:
         phase: str,
         values: Mapping[str, float | int],
         found: Found = NOTHING,
+        *,
+        best: Sequence = (),
     ) -> None:
         """Writes a line, flushed, and the same values for TensorBoard.
 
@@ -159,10 +172,15 @@ class Metrics:
           step: the global step.
           phase: the phase's name.
           values: metrics as from ``scalars``.
-          found: the best architecture so far.
+          found: the architecture that the search has come to.
+          best: the best score so far, its text and its cell; or nothing.
         """
         line = {"step": step, "phase": phase, **files.plain(values)}
-        self._lines.write(line if found.best is None else {**line, "best": found.best})
+        if found.cell:
+            line |= {"cell": found.cell}
+        if best:
+            line |= {"best": best[1]}
+        self._lines.write(line)
         if found.weights is not None:
             weights = {"step": step, "phase": phase, "weights": found.weights}
             more = {} if found.seed is None else {"seed": found.seed}

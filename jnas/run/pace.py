@@ -1,7 +1,12 @@
-"""Measures the speed of a loop, to choose how many steps a call should run."""
+"""Measures the speed of a loop: how many steps a call should run, and the time left."""
 
 import time
 from collections import deque
+from collections.abc import Mapping
+from typing import NamedTuple
+
+STEPS = "steps"  # the activity that runs a phase's own steps
+_KEPT = 0.97  # weight of older calls at each new one: about the last 30 count
 
 
 class Pace:
@@ -29,3 +34,147 @@ class Pace:
         if not self._suggested / 2 < fitting < self._suggested * 2:
             self._suggested = fitting
         return self._suggested
+
+
+class Span(NamedTuple):
+    """Consecutive steps of one speed.
+
+    Attributes:
+      num_steps: number of steps.
+      cost: seconds of a step in units of another span's, until it is measured.
+      activity: what runs them.
+    """
+
+    num_steps: int
+    cost: float = 1.0
+    activity: str = STEPS
+
+
+class Plan(NamedTuple):
+    """What a phase runs, as far as it is known before it runs.
+
+    Attributes:
+      spans: its steps, in order; () means steps of one speed.
+      events: activity -> number of steps between two of them.
+      after: activities after the last step.
+    """
+
+    spans: tuple[Span, ...] = ()
+    events: Mapping[str, int] = {}
+    after: tuple[str, ...] = ()
+
+
+class _Mean:
+    """A mean in which newer values count more."""
+
+    def __init__(self):
+        self.total = self.count = 0.0
+
+    def add(self, total: float, count: float = 1.0) -> None:
+        """Adds ``count`` values whose sum is ``total``."""
+        self.total = _KEPT * self.total + total
+        self.count = _KEPT * self.count + count
+
+    @property
+    def value(self) -> float | None:
+        """The mean; None before any value."""
+        return self.total / self.count if self.count else None
+
+
+class Forecast:
+    """Predicts how long the rest of a phase takes.
+
+    The first time of each activity also compiles. It is left out of the means, and is
+    the guess of what the first time of another activity will take.
+    """
+
+    def __init__(self, num_steps: int, step: int, plan: Plan):
+        """Begins at a step.
+
+        Args:
+          num_steps: number of steps of the phase.
+          step: number of finished steps.
+          plan: what runs.
+        """
+        self._spans = plan.spans or (Span(num_steps),)
+        self._plan, self._step, self._num_steps = plan, step, num_steps
+        self._rates = [_Mean() for _ in self._spans]
+        self._means: dict[str, _Mean] = {}
+        self._first: dict[str, float] = {}
+        self._now, self._since = "", time.monotonic()
+        self._spent: dict[str, float] = {}  # since the last ``observe``
+        self._timed = False
+
+    def begins(self, activity: str) -> bool:
+        """Records that an activity begins, and the one before has ended.
+
+        Args:
+          activity: STEPS, an event of the plan, or another short name; "" for none.
+
+        Returns:
+          Whether it is the first time, which compiles.
+        """
+        now = time.monotonic()
+        seconds, name = now - self._since, self._now
+        if name and name not in self._first:
+            self._first[name] = seconds
+        elif name in self._plan.events:
+            self._means.setdefault(name, _Mean()).add(seconds)
+        else:  # steps, and what is done between them
+            self._spent[name] = self._spent.get(name, 0.0) + seconds
+        self._now, self._since = activity, now
+        return bool(activity) and activity not in self._first
+
+    def observe(self, step: int) -> None:
+        """Records that the phase has come to a step."""
+        self.begins("")
+        span = self._span_of(self._step)
+        name = self._spans[span].activity
+        if name in self._spent or (self._timed and name not in self._first):
+            self._rates[span].add(sum(self._spent.values()), step - self._step)
+        self._spent, self._step, self._timed = {}, step, True
+
+    def rate(self) -> float | None:
+        """Returns steps per second at present; None before a call is timed."""
+        value = self._rates[self._span_of(max(0, self._step - 1))].value
+        return 1 / max(value, 1e-9) if value is not None else None
+
+    def left(self) -> float | None:
+        """Returns the seconds until the end of the phase; None before a call is timed.
+
+        They count from the last ``begins`` or ``observe``.
+        """
+        known = [i for i, rate in enumerate(self._rates) if rate.value is not None]
+        if not known:
+            return None
+        unit = self._rates[known[-1]].value / self._spans[known[-1]].cost
+        seconds, begin = 0.0, 0
+        for span, rate in zip(self._spans, self._rates, strict=True):
+            end = begin + span.num_steps
+            remaining = max(0, end - max(begin, self._step))
+            value = span.cost * unit if rate.value is None else rate.value
+            seconds, begin = seconds + remaining * value, end
+            if remaining and span.activity not in self._first:
+                seconds += self._first.get(STEPS, 0.0)
+        return seconds + self._left_of_events()
+
+    def _left_of_events(self) -> float:
+        compiled = self._first.get(STEPS, 0.0)
+        seconds = 0.0
+        for name, every in self._plan.events.items():
+            count = self._num_steps // every - self._step // every
+            count += self._now == name  # under way, at the step it belongs to
+            if name in self._means:
+                seconds += count * self._means[name].value
+            elif name not in self._first:
+                seconds += compiled if count else 0.0
+        new = [name for name in self._plan.after if name not in self._first]
+        return seconds + compiled * len(new) / 3  # evaluations have no gradient
+
+    def _span_of(self, step: int) -> int:
+        end = 0
+        for number, span in enumerate(self._spans):
+            end += span.num_steps
+            if step < end:
+                return number
+        return len(self._spans) - 1

@@ -19,6 +19,7 @@ class Books(NamedTuple):
       progress: displays the progress line.
       signals: reports signals such as SIGTERM.
       results: phase -> its result, for the finished phases.
+      ended: phase -> number of its steps, for the finished phases.
       latest: the checkpoint from which the run resumes; None for a new run.
       checkpoint_seconds: largest number of seconds between two checkpoints.
       checkpoint_steps: largest number of steps between two checkpoints; None disables
@@ -30,6 +31,7 @@ class Books(NamedTuple):
     progress: progress_lib.Progress
     signals: signals_lib.Signals
     results: dict[str, dict[str, Any]]
+    ended: dict[str, int]
     latest: checkpoint.Sound | None
     checkpoint_seconds: float
     checkpoint_steps: int | None = None
@@ -59,12 +61,17 @@ class Phase:
         self._free = free
         self.num_steps = num_steps
         self.start = start
-        self.result: dict[str, Any] | None = books.results.get(name)
         self._books = books
         note = books.latest.note if books.latest else {}
+        self._extends = self._check_ended(note)
+        self.result: dict[str, Any] | None = books.results.get(name)
         self._resumes = self.result is None and note.get("phase") == name
         self._restored = not self._resumes
         self._step = note["phase_step"] if self._resumes else 0
+        self._check_saved()
+        self._kept = note.get("kept", {}) if self._resumes else {}
+        self._best = tuple(note.get("best") or ()) if self._resumes else ()
+        self._forecast = pace.Forecast(num_steps, self._step, pace.Plan())
         self._saved_step = self._step if self._resumes else None
         self._next_save = self._step + (books.checkpoint_steps or num_steps)
         self._state: Any = None
@@ -75,6 +82,46 @@ class Phase:
             books.progress.phase(name, num_steps, step=self._step, activity="compiling")
         else:
             books.progress.say(f"{name}: finished in an earlier process")
+
+    def expect(self, plan: pace.Plan) -> None:
+        """Tells what the phase will run, for the time left that is displayed.
+
+        Args:
+          plan: spans of steps, events between them, and what comes after.
+        """
+        self._forecast = pace.Forecast(self.num_steps, self._step, plan)
+
+    def begins(self, activity: str) -> None:
+        """Displays an activity until the next one, or ``observe``, and times it.
+
+        The first time of each it is displayed as compiling.
+
+        Args:
+          activity: short name, such as "watch"; ``pace.STEPS`` for the phase's steps.
+        """
+        first = self._forecast.begins(activity)
+        text = "" if activity == pace.STEPS else activity
+        if first:
+            text = f"compiling ({activity})" if text else "compiling"
+        left = self._forecast.left()
+        self._books.progress.activity(text, left=left, compiles=first)
+
+    def must_keep(self, **facts: Any) -> None:
+        """Refuses to resume a phase in which other facts hold than when it was saved.
+
+        Args:
+          **facts: JSON values that the saved state depends on.
+
+        Raises:
+          RunError: one differs.
+        """
+        for name, value in facts.items():
+            if self._kept.get(name, value) != value:
+                raise files.RunError(
+                    f"{name} must be those of the run, {self._kept[name]}, got {value}."
+                    " Keep the batch size and the splits, or use a new --workdir."
+                )
+        self._kept = {**self._kept, **facts}
 
     @property
     def seconds(self) -> float:
@@ -100,8 +147,9 @@ class Phase:
             return None
         state = self._books.checkpoints.load(self._books.latest.step, abstract)
         self._state = state
+        how = "extends what was finished" if self._extends else "resumes"
         self._books.progress.say(
-            f"{self.name}: resumes from step {self._step} of {self.num_steps}"
+            f"{self.name}: {how} from step {self._step} of {self.num_steps}"
         )
         return self._step, state
 
@@ -165,13 +213,21 @@ class Phase:
         values = metrics_lib.scalars(metrics)
         books.signals.deferred = True
         self._pace.observe(step - self._step)
+        self._forecast.observe(step)
         self._step, self._state = step, state
         bad = finite.bad_metrics(values, finite_metrics)
         if bad:
             self._stop_diverged(bad, broken_step or step)
-        write = books.metrics.write if record else books.metrics.show
-        write(self.start + step, self.name, values, found)
-        books.progress.update(step, values, found.best)
+        if record and found.better_than(self._best):
+            self._best = found.score, found.best, found.cell
+        where = self.start + step, self.name, values, found
+        if record:
+            books.metrics.write(*where, best=self._best)
+        else:
+            books.metrics.show(*where)
+        _, best, cell = self._best or (0.0, "", "")
+        left, rate = self._forecast.left(), self._forecast.rate()
+        books.progress.update(step, values, left=left, rate=rate, best=best, cell=cell)
         signum = books.signals.pending()
         late = time.monotonic() - self._saved_at >= books.checkpoint_seconds
         if signum or late or step >= self._next_save or step == self.num_steps:
@@ -211,6 +267,7 @@ class Phase:
         books.signals.deferred = True
         self.result = files.plain(dict(result))
         books.results[self.name] = self.result
+        books.ended[self.name] = self.num_steps
         self._save_end()
         shown = [f"{k} {v:.4g}" for k, v in self.result.items() if _is_number(v)]
         took = progress_lib.clock(self.seconds)
@@ -220,6 +277,29 @@ class Phase:
         signum = books.signals.pending()
         if signum:
             self._interrupt(signum)
+
+    def _check_ended(self, note: Mapping[str, Any]) -> bool:
+        """Returns whether a finished phase is extended; its result is then dropped.
+
+        Only the newest phase of a run can be, and only by further steps.
+        """
+        results, before = self._books.results, self._books.ended.get(self.name)
+        if self.name not in results or before in (None, self.num_steps):
+            return False
+        if note.get("phase") != self.name or before > self.num_steps:
+            raise files.RunError(
+                f"{self.name} must have {before} steps, with which it finished, got "
+                f"{self.num_steps}. Undo the change, or use a new --workdir."
+            )
+        del results[self.name], self._books.ended[self.name]
+        return True
+
+    def _check_saved(self) -> None:
+        if self._step > self.num_steps:
+            raise files.RunError(
+                f"{self.name} must have at least the {self._step} steps that are "
+                f"saved, got {self.num_steps}. Raise --epochs, or use a new --workdir."
+            )
 
     def _check(self, step: int) -> None:
         if self.result is not None or not self._restored:
@@ -273,7 +353,9 @@ class Phase:
         stepless = self._step == 0 and step in checkpoints.steps()
         if self._saved_step == self._step or stepless:
             self._books.metrics.sync()
-            checkpoints.amend(step, results=self._books.results)
+            checkpoints.amend(
+                step, results=self._books.results, ended=self._books.ended
+            )
         else:
             self._save()
 
@@ -283,6 +365,9 @@ class Phase:
             "phase_step": self._step,
             "seconds": round(self.seconds, 3),
             "results": self._books.results,
+            "ended": self._books.ended,
+            "kept": self._kept,
+            "best": self._best or None,
             "metrics_lines": self._books.metrics.num_lines,
         }
 

@@ -4,20 +4,21 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, TextIO
 
 _TICK = 0.25  # seconds between two updates of the thread
-_QUIET, _SILENT = 5.0, 10.0  # not a terminal: shortest and longest time between lines
+_FIRST, _EVERY = 10.0, 60.0  # not a terminal: time to a phase's second line, then each
+_MOST_METRICS = 3
 
 
 class Progress:
-    """Prints phase, step, metrics, rate, time left and best cell on standard error.
+    """Prints phase, step, metrics, rate, time left and best score on standard error.
 
     A thread prints the line, so that it is updated while XLA compiles or a compiled
-    call runs. A terminal has one line that is rewritten; elsewhere plain lines are
-    written, every 5 to 10 seconds. ``update`` only stores values.
+    call runs. A terminal has one line that is rewritten; elsewhere short lines are
+    written, one a minute, and the best cell in a line of its own when it changed.
+    ``update`` only stores values.
     """
 
     def __init__(self, stream: TextIO | None = None):
@@ -30,9 +31,7 @@ class Progress:
         self._tty = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._lock = threading.RLock()
         self._stop = threading.Event()
-        self._name = ""
-        self._printed = 0.0
-        self._dirty = False
+        self._name, self._next = "", 0.0
         self._thread = threading.Thread(
             target=self._run, name="jnas-progress", daemon=True
         )
@@ -51,35 +50,53 @@ class Progress:
         """
         with self._lock:
             self._name, self._total, self._step = name, total, step
-            self._activity = activity
-            self._began = time.monotonic()
-            self._marks: deque[tuple[float, int]] = deque(maxlen=20)
+            self._activity, self._compiles = activity, False
+            self._began = self._marked = time.monotonic()
+            self._next = self._began + _FIRST
             self._metrics: Mapping[str, Any] = {}
-            self._best: str | None = None
+            self._best = self._cell = self._shown_cell = ""
+            self._left: float | None = None
+            self._rate: float | None = None
             self._show()
 
-    def activity(self, text: str) -> None:
-        """Displays an activity, such as "compiling"; "" removes it."""
+    def activity(
+        self, text: str, *, left: float | None = None, compiles: bool = False
+    ) -> None:
+        """Displays an activity, such as "compiling (watch)"; "" removes it.
+
+        Args:
+          text: the activity.
+          left: seconds until the end of the phase, from now on.
+          compiles: whether the activity is no progress, so that the time left stays.
+        """
         with self._lock:
-            self._activity = text
-            self._show()
+            self._activity, self._compiles = text, compiles
+            self._left, self._marked = left, time.monotonic()
 
     def update(
-        self, step: int, metrics: Mapping[str, Any], best: str | None = None
+        self,
+        step: int,
+        metrics: Mapping[str, Any],
+        *,
+        left: float | None = None,
+        rate: float | None = None,
+        best: str = "",
+        cell: str = "",
     ) -> None:
         """Stores the progress of the phase, for the next line.
 
         Args:
           step: number of finished steps of the phase.
           metrics: name -> number; the first three are displayed.
-          best: short text of the best cell so far; None keeps the last.
+          left: seconds until the end of the phase; None is not displayed.
+          rate: steps per second; None is not displayed.
+          best: best score so far.
+          cell: short text of the best cell so far.
         """
         with self._lock:
-            self._step, self._metrics = step, metrics
-            self._best = best or self._best
-            self._activity = ""
-            self._marks.append((time.monotonic(), step))
-            self._dirty = True
+            self._step, self._metrics, self._rate = step, metrics, rate
+            self._best, self._cell = best, cell
+            self.activity("", left=left)
 
     def say(self, text: str) -> None:
         """Prints a line above the progress line."""
@@ -104,41 +121,41 @@ class Progress:
     def _run(self) -> None:
         while not self._stop.wait(_TICK):
             with self._lock:
-                age = time.monotonic() - self._printed
-                due = self._tty or age >= (_QUIET if self._dirty else _SILENT)
+                due = self._tty or time.monotonic() >= self._next
                 if self._name and due:
                     self._show()
+                    self._next = self._printed + _EVERY
 
     def _show(self) -> None:
+        self._printed = time.monotonic()
         line = self._line()
         if self._tty:
-            line = f"\r{line[: self._width() - 1]}\x1b[K"
-        self._write(line if self._tty else line + "\n")
-        self._printed, self._dirty = time.monotonic(), False
+            cell = [self._cell] if self._cell else []
+            line = " | ".join([line, *cell])[: self._width() - 1]
+            self._write(f"\r{line}\x1b[K")
+            return
+        if self._cell != self._shown_cell:
+            self._write(f"{self._name}: best cell so far: {self._cell}\n")
+            self._shown_cell = self._cell
+        self._write(line + "\n")
 
     def _line(self) -> str:
         now = time.monotonic()
-        parts = [f"{self._name} {self._step}/{self._total}"]
+        share = 100 * self._step // max(self._total, 1)
+        parts = [f"{self._name} {self._step}/{self._total} ({share} %)"]
         if self._activity:
             parts.append(self._activity)
-        shown = list(self._metrics.items())[:3]
+        shown = list(self._metrics.items())[:_MOST_METRICS]
         parts += [f"{name} {value:.4g}" for name, value in shown]
-        rate = self._rate()
-        if rate:
-            parts.append(f"{rate:.3g} steps/s")
-            left = (self._total - self._step) / rate - (now - self._marks[-1][0])
-            parts.append(f"{clock(max(0.0, left))} left")
+        if self._rate:
+            parts.append(f"{self._rate:.3g} steps/s")
+        if self._left is not None:
+            passed = 0.0 if self._compiles else now - self._marked
+            parts.append(f"{clock(max(0.0, self._left - passed))} left")
         parts.append(f"{clock(now - self._began)} elapsed")
         if self._best:
             parts.append(f"best {self._best}")
         return " | ".join(parts)
-
-    def _rate(self) -> float:
-        """Returns steps per second over the last calls, without the first."""
-        if len(self._marks) < 2:
-            return 0.0
-        (began, first), (ended, last) = self._marks[0], self._marks[-1]
-        return (last - first) / max(ended - began, 1e-9)
 
     def _width(self) -> int:
         try:

@@ -9,7 +9,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -61,30 +61,84 @@ class Record:
         Raises:
           RunError: one or more differ; each is listed, old and new.
         """
-        asked, fixed = files.plain(asked), ("seed", "data_digest")
+        changes = self._compare(asked)
+        if changes and not allow_changed:
+            raise files.RunError(
+                f"flags must be those of the run in {str(self._path.parent)!r}, got "
+                f"{'; '.join(changes)}. Undo the change, resume all the same with "
+                "--allow_changed, or use a new --workdir."
+            )
+        self.changes = changes
+
+    def check_finished(
+        self,
+        asked: Mapping[str, Any],
+        *,
+        allow_changed: bool = False,
+        extendable: Collection[str] = (),
+    ) -> bool:
+        """Refuses to change a finished run, unless it can be extended.
+
+        Args:
+          asked: as for ``check_same``.
+          allow_changed: whether the user asked for a change.
+          extendable: names of the settings that a finished run may have raised.
+
+        Returns:
+          Whether the run is extended.
+
+        Raises:
+          RunError: something else changed, or was not raised.
+        """
+        changes = self._compare(asked)
+        if not changes:
+            return False
+        old, new = self._settings(asked)
+        raised = [n for n in extendable if _is_raised(old.get(n), new.get(n))]
+        only = len(changes) == len(raised) > 0
+        if only and allow_changed:
+            self.changes = changes
+            return True
+        todo = "Undo the change to see its result, or use a new --workdir."
+        if only:
+            todo = f"Add --allow_changed to extend it. {todo}"
+        elif extendable:
+            todo = f"Only raising {', '.join(extendable)} extends it. {todo}"
+        elif allow_changed:
+            todo = (
+                "Its schedules and its result are those of its own settings, so it "
+                f"cannot resume with others. {todo}"
+            )
+        raise files.RunError(
+            f"flags must be those of the run in {str(self._path.parent)!r}, which is "
+            f"finished, got {'; '.join(changes)}. {todo}"
+        )
+
+    def _settings(self, asked: Mapping[str, Any]) -> tuple[dict, dict]:
+        """Returns the settings of the run and those asked for, or else the flags."""
+        asked = files.plain(asked)
         old, new = self.content.get("settings"), asked.get("settings")
         if not old or not new:
             old, new = self.content.get("flags") or {}, dict(asked["flags"])
             for name in set(asked.get("default_flags", ())) - set(old):
                 del new[name]
-        changes = _changes(_flat(old), _flat(new))
+        return _flat(old), _flat(new)
+
+    def _compare(self, asked: Mapping[str, Any]) -> list[str]:
+        """Lists what changed; refuses another seed and other data."""
+        changes = _changes(*self._settings(asked))
+        asked, fixed = files.plain(asked), ("seed", "data_digest")
         changes += _changed_plugins(self.content.get("plugins"), asked.get("plugins"))
         for_good = _changes(
             {k: self.content.get(k) for k in fixed}, {k: asked[k] for k in fixed}
         )
-        where = str(self._path.parent)
         if for_good:
+            where = str(self._path.parent)
             raise files.RunError(
                 f"seed and data must be those of the run in {where!r}, got "
                 f"{'; '.join([*for_good, *changes])}. Use a new --workdir."
             )
-        if changes and not allow_changed:
-            raise files.RunError(
-                f"flags must be those of the run in {where!r}, got "
-                f"{'; '.join(changes)}. Undo the change, resume all the same with "
-                "--allow_changed, or use a new --workdir."
-            )
-        self.changes = changes
+        return changes
 
     def begin(self, asked: Mapping[str, Any]) -> None:
         """Records a start; the start before moves to the list ``starts``."""
@@ -187,6 +241,10 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for name in names
         if _given(old.get(name)) != _given(new.get(name))
     ]
+
+
+def _is_raised(old: Any, new: Any) -> bool:
+    return all(type(n) in (int, float) for n in (old, new)) and new > old
 
 
 def _given(value: Any) -> Any:

@@ -28,6 +28,8 @@ def open_run(
     checkpoint_seconds: float = 60.0,
     checkpoint_steps: int | None = None,
     allow_changed: bool = False,
+    extendable: Collection[str] = (),
+    data: Mapping[str, Any] | None = None,
     keep: int = 2,
 ) -> "Run":
     """Opens a workdir for one process, to start, resume or read a run.
@@ -47,6 +49,9 @@ def open_run(
       checkpoint_steps: largest number of steps between two checkpoints inside a phase.
       allow_changed: whether a run may be resumed with other flags, settings or
         plug-ins than it was started with; seed and data may never change.
+      extendable: names of the settings that ``allow_changed`` may raise in a finished
+        run, which then resumes from its last state.
+      data: what ``run.json`` tells about the data set; JSON values.
       keep: number of checkpoints that are kept, at least 2.
 
     Returns:
@@ -71,8 +76,11 @@ def open_run(
             "data_digest": data_digest,
             "plugins": record_lib.read_plugins(plugins),
         }
+        if data is not None:
+            asked["data"] = data
         intervals = checkpoint_seconds, checkpoint_steps
-        return Run(folder, holder, asked, intervals, allow_changed, keep)
+        allowed = allow_changed, extendable
+        return Run(folder, holder, asked, intervals, allowed, keep)
     except BaseException:
         holder.release()
         raise
@@ -94,7 +102,7 @@ class Run:
         holder: lock.Lock,
         asked: Mapping[str, Any],
         intervals: tuple[float, int | None],
-        allow_changed: bool,
+        allowed: tuple[bool, Collection[str]],
         keep: int,
     ):
         """Finds out where the run is; see ``open_run``."""
@@ -110,8 +118,15 @@ class Run:
         self.finished = files.read_json(result) if result.exists() else None
         self._status = "finished" if self.finished is not None else "interrupted"
         self._phases: list[phase_lib.Phase] = []
-        if self.finished is not None or checkpoints.steps():
-            allow = allow_changed and self.finished is None
+        allow, extendable = allowed
+        if self.finished is not None:
+            extends = self._record.check_finished(
+                asked, allow_changed=allow, extendable=extendable
+            )
+            if extends:
+                result.unlink()  # first: without it the run is resumed from here
+                self.finished, self._status = None, "interrupted"
+        elif checkpoints.steps():
             self._record.check_same(asked, allow_changed=allow)
         self._books = None
         if self.finished is None:
@@ -135,6 +150,7 @@ class Run:
                 last_words=lambda: self._record.end("interrupted")
             ),
             results=dict(latest.note["results"]) if latest else {},
+            ended=dict(latest.note.get("ended", {})) if latest else {},
             latest=latest,
             checkpoint_seconds=intervals[0],
             checkpoint_steps=intervals[1],

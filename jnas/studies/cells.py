@@ -74,23 +74,26 @@ def found(
     genotype: genotypes.Genotype,
     score: float,
     *,
+    shown: str = "",
     weights: Mapping[str, Any] | None = None,
     seed: int | None = None,
 ) -> metrics.Found:
-    """Describes the best cell so far: score, skip connections and operations.
+    """Describes the cell that a search has come to: score, skips and operations.
 
     Args:
-      genotype: the best cell.
-      score: score of the cell.
+      genotype: the cell.
+      score: its score, higher is better.
+      shown: text of the score; without it the number.
       weights: mixing weights, from ``named_weights``.
       seed: index of the search it comes from, of several side by side.
     """
     skips = sum(
         op == spaces.SKIP for _, cell in genotype.cells for _, _, op in cell.edges
     )
-    best = f"{score:.4g}, skips {skips} ({short(genotype)})"
     return metrics.Found(
-        best,
+        score,
+        shown or f"{score:.4g}",
+        f"skips {skips} ({short(genotype)})",
         genotype_text.to_json(genotype),
         functools.partial(drawing.to_png, genotype),
         weights,

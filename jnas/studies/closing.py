@@ -1,13 +1,21 @@
-"""The files that are written at the end of a run."""
+"""What a run ends with: its files, and a table, a verdict and the next command."""
 
 import dataclasses
-from collections.abc import Mapping
+import json
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jnas import report
+from jnas import directions, networks, report
+from jnas import settings as settings_lib
 from jnas.run import files, record, workdir
 from jnas.spaces import drawing, genotype_text
 from jnas.spaces import genotype as genotypes
+from jnas.studies import cells
+
+_COUNTS = ("parameters", "macs", "seconds")
+_SEED_FILE = "genotype_seed_{}.json"
 
 
 def close(
@@ -29,6 +37,53 @@ def close(
     run.write_text("genotype.json", text)
     run.write_text("cell.svg", svg)
     finish(run, result, tables=tables)
+
+
+def close_search(
+    run: workdir.Run,
+    found: Sequence[genotypes.Genotype],
+    result: Mapping[str, Any],
+    *,
+    size: networks.Size | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    best: int = 0,
+    next_command: str = "",
+) -> dict[str, Any]:
+    """Ends a search: each seed's genotype, its cost, the verdict and the next command.
+
+    Args:
+      run: the open run.
+      found: the cell of each seed.
+      result: final figures, with ``verdict`` and ``warnings``, and ``seeds`` where
+        there are several.
+      size: of the networks that are counted; None counts none.
+      image_shape: rows, columns and channels of one image.
+      best: number of the seed whose cell is the run's.
+      next_command: command that uses the cell.
+
+    Returns:
+      The content of result.json.
+    """
+    counted = [_counts(one, size, image_shape) if size else {} for one in found]
+    result = {**result, **counted[best], "next": next_command}
+    if "seeds" in result:
+        several = zip(result["seeds"], counted, found, strict=True)
+        result["seeds"] = [
+            {**one, **counts, "genotype": json.loads(genotype_text.to_json(cell))}
+            for one, counts, cell in several
+        ]
+    if len(found) > 1:
+        for number, cell in enumerate(found):
+            name = _SEED_FILE.format(number)
+            run.write_text(name, genotype_text.to_json(cell))
+    close(run, found[best], result)
+    return files.plain(result)
+
+
+def _counts(genotype, size, image_shape) -> dict[str, int]:
+    """Counts a cell's network without its auxiliary head."""
+    found = networks.measure(networks.derived(genotype, size), image_shape)
+    return {name: found[name] for name in ("parameters", "macs")}
 
 
 def finish(
@@ -55,3 +110,103 @@ def finish(
     with files.writing(path):
         report.write_report(path, [page], tables=tables)
     run.finish(result)
+
+
+def text(folder: pathlib.Path, result: Mapping[str, Any]) -> str:
+    """Returns what a user reads at the end of a run, from its result alone.
+
+    Args:
+      folder: run folder.
+      result: content of result.json.
+    """
+    lines = [report.markdown(table(result))]
+    genotype = folder / "genotype.json"
+    if genotype.exists():
+        cell = genotype_text.load(genotype)
+        lines.append(f"cell: {cells.short(cell)}\n      {genotype}")
+    lines += filter(None, [result.get("verdict")])
+    lines += [f"warning: {one}." for one in result.get("warnings") or ()]
+    lines.append(f"report: {folder / 'report.html'}")
+    if result.get("next"):
+        lines.append(f"next: {result['next']}")
+    return "\n".join(lines)
+
+
+def finished(run: workdir.Run) -> str:
+    """Returns what a finished run says when its command is run again.
+
+    Args:
+      run: the run.
+    """
+    found = text(run.workdir, run.finished)
+    return f"{run.workdir} is finished; use a new --workdir for another run.\n{found}"
+
+
+def table(result: Mapping[str, Any]) -> report.Table:
+    """Returns the closing table: a row a cell or seed, its accuracies and its cost.
+
+    Args:
+      result: content of result.json.
+    """
+    rows = result.get("cells") or result.get("seeds") or ()
+    if len(rows) < 2:
+        rows = [{"name": "found", **result}]
+    wanted = result.get("directions") or {}
+    names = [
+        name
+        for name in dict.fromkeys(name for row in rows for name in row)
+        if name in wanted or name in _COUNTS or _is_judged(name)
+    ]
+    names.sort(key=_place)
+    header = [
+        directions.Metric(n, wanted[n]).label if n in wanted else n for n in names
+    ]
+    return report.Table(
+        ("cell", *header),
+        [[_named(row), *(row.get(name) for name in names)] for row in rows],
+    )
+
+
+def _is_judged(name: str) -> bool:
+    return name.endswith("_accuracy") and not name.startswith("train_")
+
+
+def _place(name: str) -> int:
+    """Accuracies and other metrics first, then the counts."""
+    return _COUNTS.index(name) + 1 if name in _COUNTS else 0
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return str(row.get("name", f"seed {row.get('seed')}"))
+
+
+def retrain_command(run: workdir.Run, *settings: Any, **numbers: Any) -> str:
+    """Returns the command that trains the found cell from scratch.
+
+    Args:
+      run: the open run.
+      *settings: of data and images; their flags are those of the training too.
+      **numbers: flag -> value, of the numbers that the user of the search set.
+    """
+    command = str(run.record.get("command", ""))
+    launcher = "jnas retrain"
+    if not command.startswith("jnas "):
+        launcher = "python experiments/retrain.py"
+    folder = run.workdir
+    given = {
+        "workdir": f"{folder}_retrain",
+        "genotype": folder / "genotype.json",
+        **{k: v for one in settings for k, v in settings_lib.changed(one).items()},
+        **numbers,
+    }
+    plugins = [one["path"] for one in run.record.get("plugins") or ()]
+    if plugins:
+        given["plugins"] = ",".join(plugins)
+    return " ".join([launcher, *map(_flag, given.items())])
+
+
+def _flag(item: tuple[str, Any]) -> str:
+    name, value = item
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no{name}"
+    return f"--{name}={shlex.quote(str(value))}"

@@ -6,7 +6,7 @@ range and choices of a flag come from the dataclass field.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -60,13 +60,19 @@ class Flags(NamedTuple):
         return tuple(made)
 
     def open_run(
-        self, data_digest: str | None, *used: Any, **more: Mapping[str, Any]
+        self,
+        source: Any,
+        *used: Any,
+        extendable: Sequence[str] = (),
+        **more: Mapping[str, Any],
     ) -> run.Run:
         """Opens the run of the flags, which keeps the settings in ``run.json``.
 
         Args:
-          data_digest: digest of the data set or table.
+          source: the data set or table; it has a ``digest``, and a ``summary`` if
+            ``run.json`` is to describe it.
           *used: settings that the launcher changed or added after ``read``.
+          extendable: settings that --allow_changed may raise in a finished run.
           **more: name -> settings of several methods, by name.
         """
         made = {type(one): one for one in (*self.read(), *used)}
@@ -77,7 +83,13 @@ class Flags(NamedTuple):
             name: {key: settings.to_json(one) for key, one in several.items()}
             for name, several in more.items()
         }
-        return run.from_flags(data_digest, settings=whole)
+        summary = getattr(source, "summary", None)
+        return run.from_flags(
+            source.digest,
+            settings=whole,
+            data=summary() if summary else None,
+            extendable=extendable,
+        )
 
 
 def define(*classes: type, **defaults: Any) -> Flags:

@@ -1,5 +1,6 @@
 """The rounds of a discrete search as the steps of a phase."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,17 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import spaces, types
+from jnas import directions, spaces, types
 from jnas.discrete import search as search_lib
+from jnas.discrete.controllers import fronts
 from jnas.run import drive as drive_lib
-from jnas.run import files
+from jnas.run import files, pace
 from jnas.run import phase as phase_lib
 from jnas.spaces import genotype_text
 from jnas.studies import cells
 from jnas.training import program as program_lib
 
 FREE = ("shared.sums", "controller", "scores")  # a score may be -inf
-_MOST_EVALUATIONS = 5000  # written to evaluations.jsonl, evenly spread
+FRONT_FORMAT, FRONT_VERSION = "jnas.front", 1
 
 
 class SearchState(NamedTuple):
@@ -27,7 +29,7 @@ class SearchState(NamedTuple):
       shared: state of the program that trains shared weights, or ().
       controller: state of the controller.
       encodings: i32[R, P, G], zeros in rounds that have not run.
-      scores: f32[R, P, M]; NaN counts as -inf.
+      scores: f32[R, P, M], higher is better; NaN counts as -inf.
     """
 
     shared: Any
@@ -44,12 +46,14 @@ class Source(NamedTuple):
       objective: shared parameters -> types.Objective.
       program: program that trains shared weights, or None.
       jittable: whether the objective can be compiled.
+      round_cost: time of a round in steps of the program, until it is measured.
     """
 
     splits: tuple
     objective: Callable
     program: program_lib.Program | None = None
     jittable: bool = True
+    round_cost: float = 1.0
 
 
 class Search(NamedTuple):
@@ -59,14 +63,14 @@ class Search(NamedTuple):
       controller: proposes encodings.
       source: scores encodings.
       num_evaluations: number of evaluations, in whole rounds.
-      num_metrics: number M of metrics.
+      metrics: name and direction of each of the M metrics; the first selects the best.
       key: PRNG key of the whole search.
     """
 
     controller: types.Controller
     source: Source
     num_evaluations: int
-    num_metrics: int
+    metrics: tuple[directions.Metric, ...]
     key: types.Key
 
     @property
@@ -89,7 +93,7 @@ class Search(NamedTuple):
             self.controller.init(controller_key),
             jnp.zeros((self.num_rounds, *rows), jnp.int32),
             jnp.full(
-                (self.num_rounds, rows[0], self.num_metrics), -jnp.inf, jnp.float32
+                (self.num_rounds, rows[0], len(self.metrics)), -jnp.inf, jnp.float32
             ),
         )
 
@@ -132,6 +136,8 @@ def drive(
 ) -> SearchState:
     """Runs the rest of the phase: first the source's program, then the rounds.
 
+    The best evaluation so far is displayed with the metric itself, not its score.
+
     Args:
       phase: its ``observe`` is called after every compiled call.
       search: the search.
@@ -140,9 +146,12 @@ def drive(
     Returns:
       The state at the end.
     """
-    done, state = phase.restore(jax.eval_shape(search.init)) or (0, search.init())
     program = search.source.program
     before = program.num_steps if program else 0
+    spans = (pace.Span(search.num_rounds, search.source.round_cost, "rounds"),)
+    phase.expect(pace.Plan((pace.Span(before), *spans) if before else spans))
+    phase.must_keep(steps_per_epoch=program.steps_per_epoch if program else 1)
+    done, state = phase.restore(jax.eval_shape(search.init)) or (0, search.init())
     if done < before:
 
         def observe(step, shared, metrics, epoch_ended):
@@ -163,61 +172,118 @@ def drive(
             first=done,
             suggest_steps=phase.suggest_steps,
             observe=observe,
+            begins=phase.begins,
         )
         done, state = before, state._replace(shared=shared)
-    advance = search.advance()
+    advance, metric = search.advance(), search.metrics[0]
     while done < phase.num_steps:
         stop = done + phase.suggest_steps()
         first, last = jnp.int32(done - before), jnp.int32(stop - before)
+        phase.begins("rounds")
         state, done = jax.block_until_ready(advance(first, last, state)), stop
         signal = state.scores[..., 0].reshape(-1)
         best = state.encodings.reshape(len(signal), -1)[signal.argmax()]
-        values = {"best_score": signal.max(), "last_score": signal[done - before - 1]}
-        found = cells.found(space.genotype(best), float(signal.max()))
+        last = signal.reshape(search.num_rounds, -1)[done - before - 1].max()
+        values = {
+            f"best_{metric.name}": metric.sign * signal.max(),
+            f"last_{metric.name}": metric.sign * last,
+        }
+        found = cells.found(
+            space.genotype(best),
+            float(signal.max()),
+            shown=f"{metric.name} {metric.sign * float(signal.max()):.6g}",
+        )
         phase.observe(done, state, values, found=found)
     return state
 
 
-def evaluations(
-    state: SearchState, names: list[str], space: spaces.CellSpace
-) -> list[dict[str, Any]]:
-    """Returns the evaluations: number, short form of the cell, and scores by name.
+class Evaluations(NamedTuple):
+    """All evaluations of a search, in order, repeats included.
 
-    A cell that was proposed more than once is listed once, at its first evaluation; of
-    more than 5,000 cells every n-th is listed.
-
-    Args:
-      state: state at the end of the search.
-      names: names of the M metrics.
+    Attributes:
+      encodings: i32[T, G].
+      scores: f32[T, M], higher is better; -inf where there is none.
+      metrics: name and direction of each of the M metrics.
       space: the space of cells.
     """
-    scores = np.asarray(state.scores).reshape(-1, state.scores.shape[-1])
-    encodings = np.asarray(state.encodings).reshape(len(scores), -1)
-    first = np.sort(np.unique(encodings, axis=0, return_index=True)[1])
-    every = -(-len(first) // _MOST_EVALUATIONS)
-    return [
-        {
-            "evaluation": int(i),
-            "cell": cells.short(space.genotype(encodings[i])),
-            "scores": files.plain(dict(zip(names, scores[i].tolist(), strict=True))),
+
+    encodings: np.ndarray
+    scores: np.ndarray
+    metrics: tuple[directions.Metric, ...]
+    space: spaces.CellSpace
+
+    @property
+    def known(self) -> np.ndarray:
+        """bool[T]: whether the first metric is known."""
+        return np.isfinite(self.scores[:, 0])
+
+    def line(self, number: int) -> dict[str, Any]:
+        """Returns an evaluation as JSON values; metrics have their own sign."""
+        values = [m.sign * float(v) for m, v in zip(self.metrics, self.scores[number],
+                                                    strict=True)]  # fmt: skip
+        names = [metric.name for metric in self.metrics]
+        return {
+            "evaluation": number,
+            "encoding": self.encodings[number].tolist(),
+            **_named(self.space, self.encodings[number].tobytes()),
+            "scores": files.plain(dict(zip(names, values, strict=True))),
         }
-        for i in first[::every]
-    ]
 
 
-def result(
-    state: SearchState, names: list[str], space: spaces.CellSpace
-) -> dict[str, Any]:
-    """Returns the best cell's metrics by name, ``evaluations`` and its ``genotype``.
+@functools.lru_cache(maxsize=100_000)
+def _named(space: spaces.CellSpace, encoding: bytes) -> dict[str, str]:
+    """Returns a cell's genotype, as --genotype takes it, and its operations."""
+    genotype = space.genotype(np.frombuffer(encoding, np.int32))
+    return {
+        "genotype": genotype_text.short_form(genotype),
+        "cell": cells.short(genotype),
+    }
+
+
+def evaluations(
+    state: SearchState,
+    metrics: tuple[directions.Metric, ...],
+    space: spaces.CellSpace,
+) -> Evaluations:
+    """Returns all evaluations of a search.
 
     Args:
       state: state at the end of the search.
-      names: names of the M metrics; the first is the signal.
+      metrics: name and direction of the M metrics.
       space: the space of cells.
     """
     scores = np.asarray(state.scores).reshape(-1, state.scores.shape[-1])
-    best = int(scores[:, 0].argmax())
-    encoding = np.asarray(state.encodings).reshape(len(scores), -1)[best]
-    figures = dict(zip(names, map(float, scores[best]), strict=True))
-    found = genotype_text.to_json(space.genotype(encoding))
-    return figures | {"evaluations": len(scores), "genotype": found}
+    encodings = np.asarray(state.encodings, np.int32).reshape(len(scores), -1)
+    return Evaluations(encodings, scores, metrics, space)
+
+
+def front(found: Evaluations, num_objectives: int) -> dict[str, Any]:
+    """Returns the content of front.json: the Pareto front of the first metrics.
+
+    Args:
+      found: all evaluations.
+      num_objectives: number of metrics, the first ones, that make the front.
+    """
+    rows = fronts.front(found.scores[:, :num_objectives])
+    wanted = {m.name: m.direction for m in found.metrics[:num_objectives]}
+    return {
+        "format": FRONT_FORMAT,
+        "version": FRONT_VERSION,
+        "directions": wanted,
+        "front": [found.line(row) for row in rows],
+    }
+
+
+def result(found: Evaluations) -> dict[str, Any]:
+    """Returns the best cell's metrics, ``evaluations``, ``directions``, ``genotype``.
+
+    Args:
+      found: all evaluations.
+    """
+    best = int(found.scores[:, 0].argmax())
+    genotype = found.space.genotype(found.encodings[best])
+    return found.line(best)["scores"] | {
+        "evaluations": len(found.scores),
+        "directions": {m.name: m.direction for m in found.metrics},
+        "genotype": genotype_text.to_json(genotype),
+    }

@@ -17,7 +17,7 @@ from jnas.run import workdir
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
-from jnas.studies import cells, keys, setup
+from jnas.studies import cells, closing, keys, setup, train_scratch, verdict
 
 SKIPS = gradient.COUNT + spaces.SKIP
 FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoch
@@ -49,12 +49,15 @@ class Found(NamedTuple):
 
     Attributes:
       genotype: the found cell; over seeds, that of the best validation accuracy.
+      genotypes: the found cell of each seed.
       encodings: i32[S, G], one for each seed.
       weights: f64[S, C, E, O], from which the cells were derived.
-      result: figures of the last phase, with ``seconds`` of all phases.
+      result: figures of the last phase, with ``seconds`` of all phases, ``seeds`` (the
+        figures of each) and the verdict.
     """
 
     genotype: genotypes.Genotype
+    genotypes: tuple[genotypes.Genotype, ...]
     encodings: np.ndarray
     weights: np.ndarray
     result: dict[str, Any]
@@ -79,6 +82,9 @@ def search_cells(
     """
     method = settings.method
     space = gradient.space_of(method, space)
+    text = verdict.small_budget(method, dataset, settings.valid_rate)
+    if text:
+        run.say(f"{prefix}search: {text}")
     splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed)
     setting = gradient.Setting(
         setup.network_size(method, dataset),
@@ -95,19 +101,62 @@ def search_cells(
         phase = run.phase(prefix + segment.name, segment.program.num_steps, free=FREE)
         own_key = jax.random.fold_in(key, number) if number else key
         if phase.result is None:
-            derive = _derive(segment, space)
             begin = _begin(segment.carry, before) if before else None
-            state = _drive(phase, segment, own_key, splits, space, derive, begin)
+            state = _drive(phase, segment, own_key, splits, space, begin)
             before = _kept(state)
         else:
             before = _left(phase, segment, own_key)
         seconds += phase.result["seconds"]
     result = phase.result | {"seconds": round(seconds, 2)}
+    encodings = np.array(result.pop("encodings"), np.int32)
+    weights = np.array(result.pop("weights"))
+    accuracies = [one["valid_accuracy"] for one in result["seeds"]]
+    judged = verdict.of_gradient(weights, accuracies, splits[1][1])
     return Found(
         genotype_text.from_json(result["genotype"]),
-        np.array(result.pop("encodings"), np.int32),
-        np.array(result.pop("weights")),
+        tuple(map(genotype_text.from_json, result["genotypes"])),
+        encodings,
+        weights,
+        result | judged.figures(),
+    )
+
+
+def close(
+    run: workdir.Run,
+    found: Found,
+    dataset: data_lib.Dataset,
+    settings: SearchSettings,
+    *shared: Any,
+) -> dict[str, Any]:
+    """Ends the run of a search with its files, verdict and next command.
+
+    Args:
+      run: the open run.
+      found: result of the search.
+      dataset: that was searched on.
+      settings: of the search.
+      *shared: settings of data and images, for the next command.
+
+    Returns:
+      The content of result.json.
+    """
+    method, row = settings.method, methods.row_of(settings.method)
+    result = {k: v for k, v in found.result.items() if not k.startswith("genotype")}
+    numbers = {
+        name: getattr(method, name)
+        for name in ("features", "layers", "epochs")
+        if getattr(method, name) != getattr(row, name)
+    }
+    return closing.close_search(
+        run,
+        found.genotypes,
         result,
+        size=setup.network_size(method, dataset),
+        image_shape=dataset.image_shape,
+        best=found.genotypes.index(found.genotype),
+        next_command=closing.retrain_command(
+            run, *shared, **numbers, **train_scratch.needed(dataset, found.genotype)
+        ),
     )
 
 
@@ -140,8 +189,9 @@ def _derive(segment, space) -> Callable:
     return lambda state: tuple(map(np.asarray, derive(state)))
 
 
-def _drive(phase, segment, key, splits, space, derive, begin):
+def _drive(phase, segment, key, splits, space, begin):
     """Runs a segment as a phase, and ends the phase with the found cells."""
+    derive = _derive(segment, space)
     state, metrics = drive_lib.drive(
         phase,
         segment.program,
@@ -149,7 +199,7 @@ def _drive(phase, segment, key, splits, space, derive, begin):
         splits,
         describe=_found_so_far(space, derive, segment.program.num_seeds),
         begin=begin,
-        warn=_collapse_warning(space),
+        warn=_warnings(space, derive, phase),
     )
     watched = state.inner.watched
     if watched is not None:
@@ -160,6 +210,7 @@ def _drive(phase, segment, key, splits, space, derive, begin):
     phase.end(
         metrics
         | {
+            "seeds": _seeds(segment.program, state),
             "genotype": found[_best_seed(state)],
             "genotypes": found,
             "encodings": encodings,
@@ -170,8 +221,18 @@ def _drive(phase, segment, key, splits, space, derive, begin):
     return state
 
 
+def _seeds(program, state) -> list[dict[str, float]]:
+    """Returns the metrics of the last epoch, and what was watched, of each seed."""
+    sums = {n: state.sums[n] / program.steps_per_epoch for n in program.metrics}
+    watched = state.inner.watched
+    figures = sums | (watched.values if watched is not None else {})
+    values = {n: np.atleast_1d(v).tolist() for n, v in jax.device_get(figures).items()}
+    count = len(values["valid_accuracy"])
+    return [{"seed": i} | {n: v[i] for n, v in values.items()} for i in range(count)]
+
+
 def _found_so_far(space, derive, num_seeds) -> Callable:
-    """Builds (state, metrics) -> the best cell so far, for people."""
+    """Builds (state, metrics) -> the best seed's cell, for people."""
 
     def describe(state, metrics):
         encodings, weights = derive(state)
@@ -186,18 +247,28 @@ def _found_so_far(space, derive, num_seeds) -> Callable:
     return describe
 
 
-def _collapse_warning(space) -> Callable:
-    """Builds metrics of an epoch -> a warning, where most operations are skips."""
+def _warnings(space, derive, phase) -> Callable:
+    """Builds (finished steps, state, an epoch's metrics) -> a warning, or None.
+
+    Warns of a cell that fills with skips, once, and of weights that hardly moved, once,
+    when the phase is half done.
+    """
     first = np.zeros(len(space.sizes), np.int32)
     edges = sum(len(cell.edges) for _, cell in space.genotype(first).cells)
+    left = {"skips", "still"}
 
-    def warn(values):
+    def warn(step, state, values):
         skips = values.get(SKIPS, 0)
-        if skips > edges / 2:
+        if skips > edges / 2 and "skips" in left:
+            left.remove("skips")
             return (
                 f"warning: {float(skips):.3g} of {edges} operations are skip_connect; "
                 "the search may be collapsing (try another --method, or --max_skips)"
             )
+        if 2 * step >= phase.num_steps and "still" in left:
+            left.remove("still")
+            found = list(filter(None, map(verdict.still, derive(state)[1])))
+            return f"warning: {found[0]}" if found else None
         return None
 
     return warn

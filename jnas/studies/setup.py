@@ -86,8 +86,8 @@ def signal_option() -> Any:
     return option(
         ("valid_12",),
         "Metrics of the table that are searched on, comma-separated. The first chooses "
-        "the best cell; controllers of several objectives see all. A - in front "
-        "negates one.",
+        "the best cell; controllers of several objectives see all. minimize:NAME and "
+        "maximize:NAME override a metric's direction.",
     )
 
 

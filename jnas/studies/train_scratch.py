@@ -55,6 +55,22 @@ class RetrainSettings:
     __post_init__ = settings_lib.check
 
 
+def needed(dataset: data_lib.Dataset, genotype: genotypes.Genotype) -> dict[str, Any]:
+    """Returns flags without which a genotype's training would be refused.
+
+    Args:
+      dataset: the images.
+      genotype: the cells.
+    """
+    flags, count = {}, len(dataset.y_train)
+    if count < RetrainSettings.batch_size:
+        flags["batch_size"] = max(2, count // 2)
+    rows, columns, _ = dataset.image_shape
+    if min(rows, columns) <= 4 and genotype.cells[0][1].num_inputs == 2:
+        flags["auxiliary"] = False
+    return flags
+
+
 def check_size(dataset: data_lib.Dataset) -> None:
     """Refuses images that two reductions leave too small for the auxiliary head.
 
@@ -124,7 +140,8 @@ def retrain_cell(
     key = jax.random.fold_in(jax.random.key(run.seed), keys.RETRAIN)
     test_key = jax.random.fold_in(jax.random.key(run.seed), keys.TEST)
     split = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
-    state, metrics = drive_lib.drive(phase, program, key, (split,))
+    state, metrics = drive_lib.drive(phase, program, key, (split,), after=("test",))
+    phase.begins("test")
 
     def test(*args):
         return scratch.evaluate(

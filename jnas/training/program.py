@@ -67,6 +67,9 @@ class Program(NamedTuple):
         None disables it. Compiled once; state is donated.
       ended: state -> bool[] or bool[S], whether a run may end before its last step;
         None disables early stopping.
+      between: name of what ``at_epoch_end`` does, for display.
+      costs: (number of steps, relative time of one) of consecutive steps of different
+        speed; () means equal ones.
     """
 
     init: Callable[[types.Key], State]
@@ -77,6 +80,8 @@ class Program(NamedTuple):
     num_seeds: int | None
     at_epoch_end: Callable | None = None
     ended: Callable[[State], types.Array] | None = None
+    between: str = "evaluation"
+    costs: tuple[tuple[int, float], ...] = ()
 
 
 def program(
@@ -91,6 +96,8 @@ def program(
     over_seeds: Callable | None = None,
     at_epoch_end: Callable | None = None,
     ended: Callable | None = None,
+    between: str = "evaluation",
+    costs: tuple[tuple[int, float], ...] = (),
 ) -> Program:
     """Builds a program from one step.
 
@@ -113,6 +120,9 @@ def program(
         epoch with the whole splits; None disables it.
       ended: state -> bool[], evaluated after ``at_epoch_end``; None disables early
         stopping.
+      between: name of what ``at_epoch_end`` does, for display.
+      costs: (number of epochs, relative time of a step) of consecutive epochs of
+        different speed; () means equal ones.
 
     Raises:
       ValueError: num_epochs or num_seeds is below 1, or a split is smaller than a
@@ -140,6 +150,8 @@ def program(
         num_seeds,
         jax.jit(between, donate_argnums=0) if at_epoch_end else None,
         (lambda state: ended(state.inner)) if ended else None,
+        between,
+        tuple((epochs * run.steps_per_epoch, cost) for epochs, cost in costs),
     )
 
 
@@ -287,6 +299,7 @@ def run(
     first: int = 0,
     suggest_steps: Callable[[], int] | None = None,
     observe: Callable[[int, State, dict[str, types.Array], bool], None] | None = None,
+    begins: Callable[[str], None] | None = None,
 ) -> tuple[State, dict[str, types.Array]]:
     """Runs a program from step ``first`` to its end.
 
@@ -299,23 +312,29 @@ def run(
         epoch.
       observe: called with (step, state, metrics, epoch_ended) after every call; at the
         end of an epoch, metrics include those of ``at_epoch_end``. None disables it.
+      begins: called with "steps" or the program's ``between`` before each compiled
+        call. None disables it.
 
     Returns:
       The last state, and the last call's metrics.
     """
     metrics: dict[str, types.Array] = {}
+    begins = begins or (lambda name: None)
     while first < program.num_steps and not _ended(program, state):
         epoch_end = first - first % program.steps_per_epoch + program.steps_per_epoch
         most = suggest_steps() if suggest_steps else program.steps_per_epoch
         stop = min(epoch_end, first + max(1, most))
+        begins("steps")
         state, metrics = program.advance(
             state, jnp.int32(first), jnp.int32(stop), splits
         )
         jax.block_until_ready(metrics)
         first = stop
         if stop == epoch_end and program.at_epoch_end:
+            begins(program.between)
             epoch = jnp.int32(stop // program.steps_per_epoch - 1)
             state, more = program.at_epoch_end(state, epoch, splits)
+            jax.block_until_ready(more)
             metrics = metrics | more
         if observe:
             observe(stop, state, metrics, stop == epoch_end)

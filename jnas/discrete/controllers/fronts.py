@@ -93,6 +93,28 @@ def crowding(scores: types.Array, ranks: types.Array) -> types.Array:
     return jax.vmap(gaps, 1)(scores).sum(0)
 
 
+def front(scores: np.ndarray) -> list[int]:
+    """Returns the rows that no other row dominates, of equal rows the first; on host.
+
+    Args:
+      scores: f[T, M], higher is better; rows that are not finite are left out.
+
+    Returns:
+      Their numbers, the best of the first column first.
+
+    Example:
+      >>> front(np.array([[1.0, 5.0], [2.0, 1.0], [1.0, 4.0], [2.0, 1.0]]))
+      [1, 0]
+    """
+    rows = [i for i, row in enumerate(scores) if np.isfinite(row).all()]
+    rows.sort(key=lambda i: (*(-scores[i]), i))
+    kept: list[int] = []
+    for i in rows:  # whoever dominates i comes before it in this order
+        if not kept or not (scores[kept] >= scores[i]).all(1).any():
+            kept.append(i)
+    return kept
+
+
 def hypervolume(scores: np.ndarray, reference: np.ndarray) -> float:
     """Returns the hypervolume of two objectives: the dominated area; on the host.
 

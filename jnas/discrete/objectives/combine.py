@@ -1,9 +1,83 @@
-"""Objectives made of objectives."""
+"""Objectives made of objectives, and the names and directions of their columns.
+
+Scores are higher for what is better: a column that is to be minimised holds the negated
+metric. The attribute ``metrics`` of an objective declares its columns, ``jittable``
+whether it can be compiled; without them it has one column ``score`` and can.
+"""
+
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
-from jnas import types
+from jnas import directions, registry, types
+
+SCORE = directions.Metric("score")
+
+
+def columns(objective: types.Objective) -> tuple[directions.Metric, ...]:
+    """Returns the name and the direction of each column of an objective.
+
+    Args:
+      objective: any objective.
+    """
+    return tuple(getattr(objective, "metrics", (SCORE,)))
+
+
+def jittable(objective: types.Objective) -> bool:
+    """Returns whether an objective can be compiled."""
+    return getattr(objective, "jittable", True)
+
+
+def _described(function: Callable, metrics: Sequence, *sources: types.Objective):
+    """Declares columns; what is made of sources can be compiled if all of them can."""
+    function.metrics = tuple(metrics)
+    function.jittable = all(map(jittable, sources))
+    return function
+
+
+def declared(
+    objective: types.Objective, *metrics: directions.Metric
+) -> types.Objective:
+    """Builds the same objective with other names and directions of its columns.
+
+    Args:
+      objective: any objective.
+      *metrics: of each column.
+    """
+
+    def named(key, encodings):
+        return objective(key, encodings)
+
+    return _described(named, metrics, objective)
+
+
+def chosen(
+    objective: types.Objective, metrics: Sequence[directions.Metric]
+) -> types.Objective:
+    """Builds the objective of some of another's columns, in any order and direction.
+
+    Args:
+      objective: it has columns of these names.
+      metrics: name and direction of each column.
+
+    Raises:
+      ValueError: it has no column of such a name.
+    """
+    known = {metric.name: (i, metric) for i, metric in enumerate(columns(objective))}
+    for metric in metrics:
+        if metric.name not in known:
+            raise ValueError(
+                f"signal must be one of {', '.join(known)}, got {metric.name!r}. "
+                f"{registry.nearest(metric.name, known)}".rstrip()
+            )
+    places = jnp.array([known[metric.name][0] for metric in metrics])
+    signs = jnp.array([m.sign * known[m.name][1].sign for m in metrics], jnp.float32)
+
+    def of_columns(key, encodings):
+        return objective(key, encodings)[:, places] * signs
+
+    return _described(of_columns, metrics, objective)
 
 
 def beside(*objectives: types.Objective) -> types.Objective:
@@ -18,7 +92,8 @@ def beside(*objectives: types.Objective) -> types.Objective:
         scores = [one(k, encodings) for one, k in zip(objectives, keys, strict=True)]
         return jnp.concatenate(scores, 1)
 
-    return objective
+    metrics = [metric for one in objectives for metric in columns(one)]
+    return _described(objective, metrics, *objectives)
 
 
 def penalised(
@@ -37,7 +112,7 @@ def penalised(
         scores = objective(score_key, encodings)
         return scores.at[:, 0].add(weight * cost(cost_key, encodings)[:, 0])
 
-    return penalised_objective
+    return _described(penalised_objective, columns(objective), objective, cost)
 
 
 def constrained(
@@ -59,7 +134,7 @@ def constrained(
         allowed = cost(cost_key, encodings)[:, 0] >= least
         return scores.at[:, 0].set(jnp.where(allowed, scores[:, 0], -jnp.inf))
 
-    return constrained_objective
+    return _described(constrained_objective, columns(objective), objective, cost)
 
 
 def averaged(objective: types.Objective, *, num_seeds: int) -> types.Objective:
@@ -79,4 +154,4 @@ def averaged(objective: types.Objective, *, num_seeds: int) -> types.Objective:
         keys = jax.random.split(key, num_seeds)
         return sum(objective(k, encodings) for k in keys) / num_seeds
 
-    return mean
+    return _described(mean, columns(objective), objective)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import networks, spaces, types
+from jnas import directions, networks, spaces, types
 
 
 def cost(
@@ -44,6 +44,7 @@ def cost(
         weights = jax.vmap(space.weights)(encodings)
         return -jax.vmap(counted[kind].of)(weights)[:, None]
 
+    objective.metrics = (directions.declared(kind),)
     return objective
 
 
@@ -98,4 +99,5 @@ def latency(
         return jnp.array(scores, jnp.float32)
 
     objective.jittable = False
+    objective.metrics = (directions.declared("latency"),)
     return objective

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import networks, spaces, types
+from jnas import directions, networks, spaces, types
 from jnas.data import augment as augment_lib
 from jnas.data import batches
 from jnas.training import devices as devices_lib
@@ -81,6 +81,10 @@ def scratch(
         keys = jax.random.split(key, len(encodings))
         return over_members(score, (keys, encodings))
 
+    splits = ("valid", "test", *(f"split{i}" for i in range(2, len(held_out))))
+    objective.metrics = tuple(
+        directions.Metric(f"{split}_accuracy") for split in splits[: len(held_out)]
+    )
     return objective
 
 

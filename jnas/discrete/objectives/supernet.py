@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
-from jnas import networks, spaces, types
+from jnas import directions, networks, spaces, types
 from jnas.training import devices as devices_lib
+
+ONE_SHOT = directions.Metric("one_shot_accuracy")
 
 
 def one_shot_accuracy(
@@ -47,4 +49,5 @@ def one_shot_accuracy(
 
         return over_members(score, encodings)
 
+    objective.metrics = (ONE_SHOT,)
     return objective

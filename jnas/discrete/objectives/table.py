@@ -15,8 +15,8 @@ def table(benchmark: tables.Table, metrics: Sequence[str]) -> types.Objective:
     Args:
       benchmark: the table.
       metrics: names; the first is the signal that a controller climbs, any more are
-        reported, or are further objectives. A name that starts with ``-`` is negated,
-        so that ``-parameters`` is higher for smaller networks.
+        reported, or are further objectives. A metric that is to be minimised, as
+        ``Table.metric`` says, is negated.
 
     Returns:
       (key, encodings i32[P, G]) -> scores f32[P, M]; NaN where the table does not know
@@ -25,10 +25,8 @@ def table(benchmark: tables.Table, metrics: Sequence[str]) -> types.Objective:
     Raises:
       ValueError: the table has no such metric.
     """
-    columns = [
-        -benchmark.column(name[1:]) if name.startswith("-") else benchmark.column(name)
-        for name in metrics
-    ]
+    read = [benchmark.metric(text) for text in metrics]
+    columns = [metric.sign * benchmark.column(metric.name) for metric in read]
     unknown = np.full((1, len(columns)), np.nan)
     rows = jnp.asarray(np.concatenate([np.stack(columns, 1), unknown]), jnp.float32)
 
@@ -36,4 +34,5 @@ def table(benchmark: tables.Table, metrics: Sequence[str]) -> types.Objective:
         del key  # a table does not draw
         return rows[benchmark.row(encodings)]
 
+    objective.metrics = tuple(read)
     return objective

@@ -1,8 +1,11 @@
-"""Loads the table that --objective names, and checks the metrics of other flags."""
+"""The table that --objective names: its metrics, and what it does not hold."""
 
+import math
 from collections.abc import Sequence
 
-from jnas import registry
+import numpy as np
+
+from jnas import directions, registry
 from jnas.discrete import tables
 
 
@@ -29,7 +32,7 @@ def check_metrics(
 
     Args:
       table: the benchmark.
-      signal: metrics that the search maximises; a ``-`` in front negates.
+      signal: metrics that the search climbs, as ``Table.metric`` reads them.
       report: metrics that are reported.
 
     Raises:
@@ -42,4 +45,31 @@ def check_metrics(
                 f"{', '.join(table.metrics)}."
             )
         for metric in metrics_named:
-            table.column(metric.removeprefix("-"))
+            table.metric(metric)
+
+
+def default_signal(table: tables.Table) -> str:
+    """Returns the metric that is searched on where none is named.
+
+    Args:
+      table: the benchmark.
+    """
+    usual = "valid_12"
+    return usual if usual in table.metrics else next(iter(table.metrics))
+
+
+def gaps(table: tables.Table, metric: directions.Metric) -> str:
+    """Returns how much of its space a table holds, or "" if it holds all of it.
+
+    Args:
+      table: the benchmark.
+      metric: whose values are counted.
+    """
+    total = math.prod(table.sizes)
+    held = int(np.isfinite(table.column(metric.name)).sum())
+    if held == total:
+        return ""
+    return (
+        f"table {table.name} holds {metric.name} of {held:,} of {total:,} cells "
+        f"({100 * held / total:.3g} %); a proposal outside it counts as the worst"
+    )

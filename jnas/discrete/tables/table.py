@@ -2,7 +2,8 @@
 
 One npz: ``sizes`` i32[G], ``gene_names``, ``encodings`` i32[N, G] (absent where the
 rows are all points in mixed-radix order, the first gene slowest), and one f32[N] array
-for each metric, named.
+for each metric, named. ``costs``, optional, names metrics that are better where
+they are lower; parameters, seconds and their like are so without it.
 """
 
 import dataclasses
@@ -16,10 +17,10 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import registry, types
+from jnas import directions, registry, types
 from jnas.data import npz
 
-FIXED = ("sizes", "gene_names", "encodings")
+FIXED = ("sizes", "gene_names", "encodings", "costs")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +33,8 @@ class Table:
       gene_names: a name for each gene.
       metrics: name -> f32[N]; accuracies in percent, ``seconds`` where known.
       encodings: i32[N, G]; None means all encodings in mixed-radix order.
+      costs: names of the metrics that are better where they are lower, beside those
+        whose names say so.
 
     Raises:
       ValueError: the fields do not fit each other.
@@ -42,6 +45,7 @@ class Table:
     gene_names: tuple[str, ...]
     metrics: Mapping[str, np.ndarray]
     encodings: np.ndarray | None = None
+    costs: tuple[str, ...] = ()
 
     def __post_init__(self):
         """Checks that the fields fit each other."""
@@ -56,6 +60,8 @@ class Table:
             self._need(name not in FIXED, "metrics of other names", name)
             rule = f"one {name} for each of {self.num_rows} rows"
             self._need(np.shape(values) == (self.num_rows,), rule, np.shape(values))
+        for name in self.costs:
+            self._need(name in self.metrics, "costs among its metrics", name)
 
     def _check_encodings(self) -> None:
         rows, width = self.encodings, len(self.sizes)
@@ -97,6 +103,20 @@ class Table:
         found = (encoding[..., None, :] == self.encodings).all(-1)
         return jnp.where(found.any(-1), found.argmax(-1), self.num_rows)
 
+    def metric(self, text: str) -> directions.Metric:
+        """Returns a metric of the table with its direction.
+
+        Args:
+          text: NAME, minimize:NAME, maximize:NAME or -NAME, as ``directions.parse``
+            reads it.
+
+        Raises:
+          ValueError: the table has no such metric, or the text is none of these.
+        """
+        metric = directions.parse(text, self.costs)
+        self.column(metric.name)
+        return metric
+
     def column(self, name: str) -> np.ndarray:
         """Returns a metric f32[N].
 
@@ -130,6 +150,8 @@ def write_npz(path: str | os.PathLike, table: Table) -> None:
     }
     if table.encodings is not None:
         arrays["encodings"] = table.encodings.astype(np.int32)
+    if table.costs:
+        arrays["costs"] = np.array(table.costs)
     metrics = {name: np.float32(values) for name, values in table.metrics.items()}
     np.savez_compressed(path, **arrays, **metrics)
 
@@ -164,7 +186,8 @@ def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Table:
             f"{', '.join(missing)}. Make it with a converter of jnas.tables."
         )
     for key, array in arrays.items():
-        kinds = {"gene_names": "U", "sizes": "iu", "encodings": "iu"}.get(key, "iuf")
+        kinds = {"gene_names": "U", "costs": "U", "sizes": "iu", "encodings": "iu"}
+        kinds = kinds.get(key, "iuf")
         if array.dtype.kind not in kinds:
             raise ValueError(
                 f"table must hold {key} of another type, got {array.dtype} in "
@@ -176,4 +199,5 @@ def read_npz(path: str | os.PathLike, *, name: str | None = None) -> Table:
         tuple(map(str, np.ravel(arrays["gene_names"]))),
         {k: v.astype(np.float32) for k, v in arrays.items() if k not in FIXED},
         arrays.get("encodings"),
+        tuple(map(str, np.ravel(arrays.get("costs", ())))),
     )

@@ -1,0 +1,197 @@
+"""What a search learned, in words: a verdict, and warnings where it learned nothing."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jnas import data as data_lib
+from jnas import directions
+from jnas.discrete.controllers import fronts
+from jnas.gradient import methods
+
+STILL = 0.05  # weights this near to equal, relative to them, did not move
+_PAPER_IMAGES = 25_000  # half of CIFAR-10's training images
+_LARGEST_RATE = 0.03  # of the logits; the largest that was measured here to help
+
+
+class Verdict(NamedTuple):
+    """What a search learned.
+
+    Attributes:
+      text: one sentence.
+      warnings: what speaks against the result, a sentence each; () is nothing.
+    """
+
+    text: str
+    warnings: tuple[str, ...] = ()
+
+    def figures(self) -> dict:
+        """Returns it as entries of result.json."""
+        return {"verdict": self.text, "warnings": list(self.warnings)}
+
+
+def largest_move(weights: np.ndarray) -> float:
+    """Returns how far the weights are from equal ones.
+
+    Every search begins with (nearly) equal weights on an edge, so this is how far they
+    have moved. Candidates of weight 0 are removed ones and do not count.
+
+    Args:
+      weights: f[..., O], of one search.
+
+    Returns:
+      The largest |weight / mean of its row - 1|; NaN where no row has two candidates.
+    """
+    rows = np.asarray(weights, np.float64).reshape(-1, np.shape(weights)[-1])
+    moved = [
+        np.abs(row[row > 0] / row[row > 0].mean() - 1).max()
+        for row in rows
+        if (row > 0).sum() > 1
+    ]
+    return max(moved, default=math.nan)
+
+
+def still(weights: np.ndarray) -> str | None:
+    """Returns a warning where the weights of a search hardly moved.
+
+    Args:
+      weights: f[..., O], of one search.
+    """
+    moved = largest_move(weights)
+    if not moved < STILL:
+        return None
+    return (
+        f"the weights hardly moved: all are within {100 * moved:.2g} % of equal, and "
+        "the cell follows differences that another seed would not repeat; raise "
+        "--logits_learning_rate or --epochs"
+    )
+
+
+def guessing(accuracy: float, labels: np.ndarray) -> str | None:
+    """Returns a warning where an accuracy is that of guessing.
+
+    Args:
+      accuracy: fraction of right answers.
+      labels: i[N], on which it was measured.
+    """
+    share = np.bincount(np.asarray(labels)).max() / len(labels)
+    if accuracy > share + 2 * math.sqrt(share * (1 - share) / len(labels)):
+        return None
+    return (
+        f"validation accuracy {accuracy:.3f} is that of guessing (the most frequent "
+        f"class has {share:.3f} of the images): the supernet learned nothing that a "
+        "cell could be judged by; raise --epochs or --learning_rate, or check labels"
+    )
+
+
+def of_gradient(
+    weights: np.ndarray, accuracies: Sequence[float], labels: np.ndarray
+) -> Verdict:
+    """Returns the verdict on searches by gradient.
+
+    Args:
+      weights: f[S, C, E, O], from which the cells were derived.
+      accuracies: validation accuracy of each search.
+      labels: of the validation split.
+    """
+    found = [still(one) for one in weights]
+    warnings = [text for text in found if text]
+    if warnings and len(weights) > 1:
+        warnings = [f"{len(warnings)} of {len(weights)} searches: {warnings[0]}"]
+    warnings += filter(None, [guessing(max(accuracies), labels)])
+    moves = [100 * largest_move(one) for one in weights]
+    known = [move for move in moves if math.isfinite(move)]
+    text = "The cell was derived by the method's own decisions."
+    if known:
+        text = (
+            "The weights moved by up to "
+            f"{max(known):.3g} % from equal; validation accuracy of the supernet "
+            f"{max(accuracies):.4g}."
+        )
+    if warnings:
+        text = f"The search learned nothing that its cell can be trusted for. {text}"
+    return Verdict(text, tuple(warnings))
+
+
+def of_scores(
+    scores: np.ndarray, metrics: Sequence[directions.Metric], first: int
+) -> Verdict:
+    """Returns the verdict on a discrete search.
+
+    Args:
+      scores: f[T, M], those that the controller saw, in order; higher is better, -inf
+        where there is none.
+      metrics: of the M columns that the controller climbed.
+      first: number of evaluations that its first proposals may take.
+    """
+    signal = scores[:, 0]
+    known = np.isfinite(signal)
+    count, name = len(signal), metrics[0].name
+    values = signal[known] * metrics[0].sign
+    if known.sum() > 1 and (scores[known] == scores[known][0]).all():
+        text = f"all {known.sum()} scores are equal ({name} {values[0]:.6g})"
+        todo = (
+            "the cell is an arbitrary one; raise the epochs, or use another objective"
+        )
+        return Verdict(f"Nothing was learned: {text}.", (f"{text}: {todo}",))
+    if len(metrics) > 1:
+        return _of_front(scores, metrics, first)
+    best = int(np.where(known, signal, -np.inf).argmax())
+    middle = np.median(values)
+    text = (
+        f"The best {metrics[0].label} is {values[known[:best].sum()]:.6g}, evaluation "
+        f"{best + 1} of {count}; the median is {middle:.6g}."
+    )
+    if best < first < count:
+        return Verdict(
+            text,
+            (
+                f"none of the {count - first} evaluations after the first {first} was "
+                "better; raise --num_evaluations, or see whether random_search does as "
+                "well",
+            ),
+        )
+    return Verdict(text)
+
+
+def _of_front(scores, metrics, first) -> Verdict:
+    rows = fronts.front(scores)
+    names = " and ".join(metric.label for metric in metrics)
+    text = f"{len(rows)} of {len(scores)} evaluations are on the front of {names}."
+    if max(rows) < first < len(scores):
+        return Verdict(
+            text,
+            (
+                f"the front did not move: all of it lies in the first {first} "
+                "evaluations; raise --num_evaluations",
+            ),
+        )
+    return Verdict(text)
+
+
+def small_budget(method: methods.Method, dataset: data_lib.Dataset, rate: float) -> str:
+    """Returns what to raise where a paper's rate meets far fewer steps; "" elsewhere.
+
+    Args:
+      method: that runs.
+      dataset: whose training images are split.
+      rate: share of them in the validation split.
+    """
+    row = methods.row_of(method)
+    if method.logits_learning_rate != row.logits_learning_rate:
+        return ""
+    paper = row.epochs * (_PAPER_IMAGES // row.batch_size)
+    steps = method.epochs * (
+        int(len(dataset.y_train) * (1 - rate)) // method.batch_size
+    )
+    own = method.logits_learning_rate
+    if not 0 < 4 * steps < paper:
+        return ""
+    text = (
+        f"--logits_learning_rate={own:g} is the paper's, for its {paper:,} steps; this "
+        f"search has {steps:,}: raise --epochs"
+    )
+    more = min(_LARGEST_RATE, float(f"{own * paper / steps:.1g}"))
+    return text + (f" or --logits_learning_rate={more:g}" if more > own else "")
