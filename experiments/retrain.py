@@ -25,7 +25,7 @@ def main():
     """Trains, tests and reports."""
     asked, data_settings, space_settings, settings = FLAGS.read()
     cell = cells.find(asked.genotype, space=space_settings.space, seed=FLAGS.seed)
-    if cell.cells[0][1].num_inputs == 1:  # their network has no place for a head
+    if cell.num_inputs == 1:  # their network has no place for a head
         settings = dataclasses.replace(settings, auxiliary=False)
     dataset = setup.dataset(data_settings)
     with FLAGS.open_run(dataset.digest, settings) as r:
