@@ -5,7 +5,8 @@
 
 The defaults are DARTS' own: 36 features, 20 layers, batch 96, 600 epochs, drop path
 rising to 0.2, the auxiliary head, cutout of half the image. --genotype also takes a
-published name (DARTS_V2), a NAS-Bench-201 string, or random (drawn by the seed).
+published name (DARTS_V2), a NAS-Bench-201 string, Genotype(...) as DARTS prints it, a
+file of these (genotypes.py:NAME for one of several), or random (drawn by the seed).
 """
 
 import dataclasses
