@@ -12,19 +12,21 @@ import pathlib
 
 from absl import flags
 
-from jnas import networks, registry, report, run
+from jnas import networks, report, run
 from jnas.run import files
 from jnas.spaces import drawing
 from jnas.studies import cells, methods_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
-    "genotype", None, "Genotype: file, published name or NAS-Bench-201 string."
+    "genotype", None, "Genotype: file, published name, or the text of one."
 )
 flags.DEFINE_boolean(
     "methods", False, "Print the table of methods and their pieces instead."
 )
-flags.DEFINE_string("space", "darts", "Search space of the genotype.")
+flags.DEFINE_string(
+    "space", "darts", "Space of a genotype that names none: Genotype(...), or random."
+)
 flags.DEFINE_integer("features", 36, "Features of the first cells.")
 flags.DEFINE_integer("layers", 20, "Number of cells; for one input, of a stage.")
 flags.DEFINE_integer("num_classes", 10, "Number of classes.")
@@ -46,18 +48,16 @@ def main():
         print(report.markdown(methods_table.methods_table()))
         return
     files.check_output("drawing", FLAGS.drawing)
-    space = registry.SPACES[FLAGS.space]()
     cell = cells.find(FLAGS.genotype, space=FLAGS.space, seed=0)
-    if cell.cells[0][1].num_inputs != space.num_inputs:
+    if FLAGS["space"].present and FLAGS.space != cell.space:
         raise ValueError(
-            f"space must fit the genotype, got {FLAGS.space!r} for one of "
-            f"{cell.space!r}. Give --space={cell.space}."
+            f"space must be that of the genotype, got {FLAGS.space!r} for one of "
+            f"{cell.space!r}. Leave --space out."
         )
     shape = networks.Size(
         FLAGS.features, FLAGS.layers, FLAGS.num_classes, FLAGS.channels
     )
-    two_inputs = cell.cells[0][1].num_inputs == 2
-    network = networks.derived(cell, shape, auxiliary=two_inputs)
+    network = networks.derived(cell, shape, auxiliary=cell.num_inputs == 2)
     size = FLAGS.image_size, FLAGS.image_size, FLAGS.channels
     counts = networks.measure(network, size)
     path = pathlib.Path(FLAGS.drawing)

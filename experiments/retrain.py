@@ -5,7 +5,8 @@
 
 The defaults are DARTS' own: 36 features, 20 layers, batch 96, 600 epochs, drop path
 rising to 0.2, the auxiliary head, cutout of half the image. --genotype also takes a
-published name (DARTS_V2), a NAS-Bench-201 string, or random (drawn by the seed).
+published name (DARTS_V2), a NAS-Bench-201 string, Genotype(...) as DARTS prints it, a
+file of these (genotypes.py:NAME for one of several), or random (drawn by the seed).
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ def main():
     """Trains, tests and reports."""
     asked, data_settings, space_settings, settings = FLAGS.read()
     cell = cells.find(asked.genotype, space=space_settings.space, seed=FLAGS.seed)
-    if cell.cells[0][1].num_inputs == 1:  # their network has no place for a head
+    if cell.num_inputs == 1:  # their network has no place for a head
         settings = dataclasses.replace(settings, auxiliary=False)
     dataset = setup.dataset(data_settings)
     with FLAGS.open_run(dataset, settings, extendable=("epochs",)) as r:

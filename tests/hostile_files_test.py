@@ -19,7 +19,7 @@ TEXT = json.dumps(GENOTYPE)
 GENOTYPES = {
     # name: content, what the message must hold
     "open": ("{", "genotype must be JSON, got Expecting property name"),
-    "empty": ("", "genotype must be JSON, got Expecting value at line 1"),
+    "empty": ("", "genotype must be a genotype.json, a NAS-Bench-201 string"),
     "binary": (b"\xff\0" * 50, "genotype must be UTF-8 text, got 'binary.json'"),
     "list": ("[]", "genotype must be an object, got []"),
     "deep": ("[" * 50_000, "genotype must nest at most 8 deep, got '[[["),
@@ -48,7 +48,7 @@ CELLS = {
     "x" * 5000: "genotype must be an existing file",
     "|none~0|": "string must have the form |op~0|+|op~0|op~1|",
     "|none~0|+|none~0|none~1|+|none~0|none~1|nane~2|": "Did you mean 'none'?",
-    "Genotype(normal=__import__('os'))": "genotype must be an existing file",
+    "Genotype(normal=__import__('os'))": "text must have the form Genotype(normal=",
 }
 
 X, Y = np.zeros((8, 8, 8, 1), np.uint8), np.arange(8) % 2

@@ -203,7 +203,12 @@ def apply_operation(
 
 
 def derived_cell(
-    cell: genotype_lib.Cell, place: Place, *, norm: ops.Norm, normalise: bool
+    cell: genotype_lib.Cell,
+    states: genotype_lib.States,
+    place: Place,
+    *,
+    norm: ops.Norm,
+    normalise: bool,
 ) -> Cell:
     """Builds a cell that computes its own operations only.
 
@@ -212,6 +217,7 @@ def derived_cell(
 
     Args:
       cell: its edges.
+      states: the numbers of its inputs and nodes.
       place: its position.
       norm: of everything inside it.
       normalise: whether pools are followed by a norm, as they are in a supernet.
@@ -221,7 +227,7 @@ def derived_cell(
         str(i): functional.operation(
             name,
             place.features,
-            2 if place.reduction and source < cell.num_inputs else 1,
+            2 if place.reduction and source < states.num_inputs else 1,
             norm=norm,
             normalise=normalise,
         )
@@ -229,23 +235,23 @@ def derived_cell(
     }
 
     def apply(params, stats, inputs, context, key):
-        states: list[Any] = [*inputs, *([None] * cell.num_nodes)]
+        sums: list[Any] = [*inputs, *([None] * states.num_nodes)]
         new_stats = {}
         for i, (source, target, _) in sorted(live, key=lambda item: item[1][1]):
-            x, n = states[source], str(i)
+            x, n = sums[source], str(i)
             if x is None:
                 continue
             edge_key = None if key is None else jax.random.fold_in(key, i)
             y, new_stats[n] = apply_operation(
                 modules[n], params[n], stats[n], x, context, edge_key
             )
-            states[target] = y if states[target] is None else states[target] + y
+            sums[target] = y if sums[target] is None else sums[target] + y
         zero = jnp.zeros(node_shape(inputs[-1], place), inputs[-1].dtype)
-        nodes = [zero if s is None else s for s in states[cell.num_inputs :]]
+        nodes = [zero if s is None else s for s in sums[states.num_inputs :]]
         # statistics of an operation that nothing reaches stay as they are
         return _joined(inputs, nodes, cell.concat), stats | new_stats
 
-    preprocess = preprocessing(place, cell.num_inputs, norm)
+    preprocess = preprocessing(place, states.num_inputs, norm)
     return Cell(place, preprocess, lambda key: init_all(key, modules), apply)
 
 

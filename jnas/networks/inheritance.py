@@ -33,9 +33,8 @@ def inherit(
       The derived network's params.
     """
     cells = [c for _, c in genotype.cells]
-    plan = skeleton_lib.plan(
-        cells[0].num_inputs, len(cells), len(cells[0].concat), size
-    )
+    width = len(cells[0].concat)
+    plan = skeleton_lib.plan(genotype.num_inputs, len(cells), width, size)
     own = {n: p for n, p in params.items() if n in ("stem", "classifier")}
     layers = iter(_each_layer(supernet, params))
     number = 0

@@ -139,12 +139,13 @@ def derived(
     Raises:
       ValueError: an auxiliary head for cells of one input.
     """
-    cells = [c for _, c in genotype.cells]
-    num_inputs = cells[0].num_inputs
+    cells, num_inputs = [c for _, c in genotype.cells], genotype.num_inputs
+    states = genotype_lib.States(num_inputs, genotype.num_nodes)
 
     def build(place):
-        own = cells[place.cell]
-        return cell.derived_cell(own, place, norm=norm, normalise=normalise_pools)
+        return cell.derived_cell(
+            cells[place.cell], states, place, norm=norm, normalise=normalise_pools
+        )
 
     # every cell of a network has the width of its own concat
     widths = [len(c.concat) for c in cells]

@@ -221,7 +221,9 @@ class CellSpace:
                 name = self._lists[cell][edge][value]
                 edges[cell].append((*self.edges[edge], name))
         cells = (genotypes.Cell(tuple(kept), self.concat) for kept in edges)
-        return genotypes.Genotype(self.name, tuple(zip(self.cells, cells, strict=True)))
+        named = tuple(zip(self.cells, cells, strict=True))
+        states = genotypes.States(self.num_inputs, self.num_nodes)
+        return genotypes.Genotype(self.name, named, states)
 
     def encode(self, genotype: genotypes.Genotype) -> np.ndarray:
         """Converts a genotype to its encoding; on the host.

@@ -70,16 +70,20 @@ def draw(genotype: genotypes.Genotype) -> str:
 
     Returns:
       The text of an SVG file that refers to no other file.
+
+    Raises:
+      GenotypeError: its space is not registered and its inputs are not certain.
     """
     label = max(
         [len(name) for _, cell in genotype.cells for _, _, name in cell.edges] + [4]
     )
     label_width = label * _CHARACTER + 14
     parts, width, top = [], 0.0, float(_MARGIN)
+    states = genotypes.States(genotype.num_inputs, genotype.num_nodes)
     for name, cell in genotype.cells:
         heading = f'<text class="jnas-heading" x="{_MARGIN}" y="{top + 12:.1f}">'
         parts.append(f"{heading}{html.escape(name)}</text>")
-        body, right, bottom = _cell(cell, top + _HEADING, label_width)
+        body, right, bottom = _cell(cell, states, top + _HEADING, label_width)
         parts += body
         width, top = max(width, right + _MARGIN), bottom + _MARGIN
     title = html.escape(f"Genotype of space {genotype.space}")
@@ -110,10 +114,10 @@ def to_png(genotype: genotypes.Genotype, *, scale: float = 1.0) -> bytes:
 
 
 def _cell(
-    cell: genotypes.Cell, top: float, label_width: float
+    cell: genotypes.Cell, kinds: genotypes.States, top: float, label_width: float
 ) -> tuple[list[str], float, float]:
     """Draws a cell; returns its SVG elements, its right side and its bottom."""
-    states, bottom = _place(cell, top, label_width)
+    states, bottom = _place(cell, kinds, top, label_width)
     out = _State(states[-1].right + _BEND, (top + bottom) / 2, _OUTPUT, bottom - top)
     lines = [
         f'<path class="jnas-concat" d="M{states[state].right:.1f} '
@@ -132,7 +136,7 @@ def _cell(
             labels.append(_label(box, y, label_width, operation, style))
     boxes = [
         _box(state, f"input {i}", "jnas-input")
-        if i < cell.num_inputs
+        if i < kinds.num_inputs
         else _box(state, str(i), "jnas-node")
         for i, state in enumerate(states)
     ]
@@ -141,21 +145,21 @@ def _cell(
 
 
 def _place(
-    cell: genotypes.Cell, top: float, label_width: float
+    cell: genotypes.Cell, kinds: genotypes.States, top: float, label_width: float
 ) -> tuple[list[_State], float]:
     """Places each node at the rows of its edges, below and right of the last node."""
     nodes = []
     x, y = _MARGIN + _INPUT + _BEND + 10.0, top
-    for state in range(cell.num_inputs, cell.num_inputs + cell.num_nodes):
+    for state in range(kinds.num_inputs, sum(kinds)):
         rows = max(1, sum(to == state for _, to, _ in cell.edges))
         left = x + label_width + _STUB
         nodes.append(_State(left, y + rows * _ROW / 2, _BOX, max(26, rows * _ROW - 14)))
         x, y = left + _BOX + _BEND, y + rows * _ROW
     bottom = max(y, top + 2 * _ROW)
-    share = (bottom - top) / cell.num_inputs
+    share = (bottom - top) / kinds.num_inputs
     inputs = [
         _State(_MARGIN, top + (i + 0.5) * share, _INPUT, 26)
-        for i in range(cell.num_inputs)
+        for i in range(kinds.num_inputs)
     ]
     return inputs + nodes, bottom
 

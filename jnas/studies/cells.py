@@ -24,8 +24,9 @@ class GenotypeSettings:
     """The cell that a run is about. The field carries its own help text."""
 
     genotype: str = option(
-        text="Genotype: a JSON file, a published name, a NAS-Bench-201 string, or "
-        "random (drawn by the seed).",
+        text="Genotype: a file (FILE.py:NAME for one of several), a published name, "
+        "a NAS-Bench-201 string, the Genotype(...) that DARTS prints (of --space), "
+        "JSON on one line, or random (drawn by the seed).",
         group="space",
     )
 
@@ -34,27 +35,44 @@ def find(text: str, *, space: str, seed: int) -> genotypes.Genotype:
     """Finds the genotype that a user names.
 
     Args:
-      text: a JSON file, a published name, a NAS-Bench-201 string, or "random".
-      space: name of the space that random draws from.
+      text: a file, or FILE:NAME; a published name; any form that
+        ``genotype_text.parse`` reads; or "random".
+      space: name of the space that random draws from, and of what DARTS printed.
       seed: seed of the draw.
 
     Raises:
-      ValueError: none of these, or a bad file; the nearest name is guessed.
+      ValueError: none of these, a bad file, or cells whose inputs are not certain; the
+        nearest name is guessed.
     """
     if text == "random":
         drawn = registry.SPACES[space]()
         return random_cells(drawn, 1, seed=seed)[0]
-    if text.startswith("|"):
-        return genotype_text.from_nasbench201(text)
-    if text in published.names():
-        return published.genotype(text)
+    genotype = _named(text) or _written(text, space)
+    if genotype is None:
+        raise ValueError(
+            "genotype must be an existing file, a NAS-Bench-201 string, "
+            "Genotype(...) as DARTS prints it, JSON, random, or one of "
+            f"{', '.join(published.names())}, got {text!r}. "
+            f"{registry.nearest(text, published.names())}"
+        )
+    _ = genotype.num_inputs  # raises where the space has to be registered
+    return genotype
+
+
+def _named(text: str) -> genotypes.Genotype | None:
+    return published.genotype(text) if text in published.names() else None
+
+
+def _written(text: str, space: str) -> genotypes.Genotype | None:
+    """Reads a file, one genotype of a file, or the genotype itself."""
+    path, _, name = text.rpartition(":")
     if os.path.isfile(text):
-        return genotype_text.load(text)
-    raise ValueError(
-        "genotype must be an existing file, a NAS-Bench-201 string, random, or one of "
-        f"{', '.join(published.names())}, got {text!r}. "
-        f"{registry.nearest(text, published.names())}"
-    )
+        return genotype_text.load(text, space=space)
+    if os.path.isfile(path):
+        return genotype_text.load(path, name=name, space=space)
+    if text.strip()[:1] in ("|", "{", "\ufeff") or "Genotype(" in text:
+        return genotype_text.parse(text, space=space)
+    return None
 
 
 def random_cells(space, count: int, *, seed: int) -> list[genotypes.Genotype]:

@@ -1,0 +1,136 @@
+"""The JSON form of a genotype, read strictly."""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from jnas.spaces import genotype as rules
+from jnas.spaces import genotype_strings as strings
+from jnas.spaces.genotype import Cell, Genotype
+
+FORMAT = "jnas.genotype"
+VERSION = 1
+MAX_DEPTH = 8  # a genotype file nests 5 deep
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+
+
+def to_json(genotype: Genotype) -> str:
+    """Returns the text of a ``genotype.json``, one edge per line."""
+    cells = [
+        f'  {json.dumps(name)}: {{\n   "edges": [{_lines(cell.edges)}],\n'
+        f'   "concat": {json.dumps(cell.concat)}}}'
+        for name, cell in genotype.cells
+    ]
+    head = {"format": FORMAT, "version": VERSION, "space": genotype.space}
+    return json.dumps(head)[:-1] + ',\n "cells": {\n' + ",\n".join(cells) + "\n }}\n"
+
+
+def from_json(text: str, *, operations: Collection[str] | None = None) -> Genotype:
+    """Parses the text of a ``genotype.json``, strictly.
+
+    Nothing is guessed, repaired or ignored: an unknown key is an error too.
+
+    Args:
+      text: the file's text.
+      operations: the allowed names of operations; None allows those of
+        ``registry.OPERATIONS``, or any name while that registry is empty.
+
+    Raises:
+      GenotypeError: the text breaks a rule of the format.
+
+    Example:
+      >>> cell = Cell(edges=((0, 2, "skip_connect"),), concat=(2,))
+      >>> genotype = Genotype("mine", (("normal", cell),))
+      >>> from_json(to_json(genotype), operations=["skip_connect"]) == genotype
+      True
+    """
+    document = _parse(text)
+    _check_keys("genotype", document, ("format", "version", "space", "cells"))
+    ok = document["format"] == FORMAT
+    rules.check(ok, "format", f"be {FORMAT!r}", document["format"])
+    ok = type(document["version"]) is int and document["version"] == VERSION
+    todo = "Read it with the jnas that wrote it."
+    rules.check(ok, "version", f"be {VERSION}", document["version"], todo)
+    ok = isinstance(document["cells"], dict)
+    rules.check(ok, "cells", "be an object", document["cells"])
+    cells = []
+    for name, fields in document["cells"].items():
+        rules.check_name("cell name", name)
+        cells.append((name, _read_cell(f"cells.{name}", fields)))
+    genotype = Genotype(document["space"], tuple(cells))
+    strings.check_operations(genotype, operations)
+    return genotype
+
+
+def _parse(text: str) -> Any:
+    """Returns the JSON value; raises also where json.loads would accept the text."""
+    rules.check(isinstance(text, str), "genotype", "be text", text)
+    size = len(text.encode("utf-8", "surrogatepass"))
+    rule = f"be at most {strings.MAX_BYTES} bytes"
+    rules.check(
+        size <= strings.MAX_BYTES, "genotype", rule, rules.Plain("a longer one")
+    )
+    rule = f"nest at most {MAX_DEPTH} deep"
+    rules.check(_depth(text) <= MAX_DEPTH, "genotype", rule, text)
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_int=_short_int,
+            parse_constant=_no_constant,
+        )
+    except json.JSONDecodeError as error:
+        where = f"{error.msg} at line {error.lineno} column {error.colno}"
+        raise rules.error("genotype", "be JSON", rules.Plain(where)) from None
+    except RecursionError:
+        raise rules.error("genotype", rule, text) from None
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for character in re.findall(r"[][{}]", _STRING.sub("", text)):
+        depth += 1 if character in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = {}
+    for name, value in pairs:
+        rules.check(name not in fields, "keys", "be different", name, "Remove one.")
+        fields[name] = value
+    return fields
+
+
+def _short_int(digits: str) -> int:
+    rules.check(
+        len(digits) <= 9, "numbers", "have at most 9 digits", rules.Plain(digits)
+    )
+    return int(digits)
+
+
+def _no_constant(name: str) -> None:
+    raise rules.error("numbers", "be finite", rules.Plain(name))
+
+
+def _read_cell(where: str, fields: Any) -> Cell:
+    _check_keys(where, fields, ("edges", "concat"))
+    for key in ("edges", "concat"):
+        ok = isinstance(fields[key], list)
+        rules.check(ok, f"{where}.{key}", "be a list", fields[key])
+    edges = tuple(
+        tuple(edge) if isinstance(edge, list) else edge for edge in fields["edges"]
+    )
+    return strings.located(where, edges, tuple(fields["concat"]))
+
+
+def _check_keys(where: str, fields: Any, keys: tuple[str, ...]) -> None:
+    rules.check(isinstance(fields, Mapping), where, "be an object", fields)
+    rule = f"have exactly the keys {', '.join(keys)}"
+    rules.check(set(fields) == set(keys), where, rule, list(fields))
+
+
+def _lines(edges: tuple) -> str:
+    return ",".join(f"\n    {json.dumps(edge)}" for edge in edges)
