@@ -44,7 +44,7 @@ def test_a_line_and_a_scalar_a_metric(tmp_path):
         "n": 3,
         "part": 1.0,
         "x": 2,
-        "best": "conv|skip",
+        "cell": "conv|skip",
     }
     scalars = {
         v.tag: (e.step, v.simple_value)
@@ -141,7 +141,7 @@ def test_a_run_without_metrics_has_no_event_file(tmp_path):
     [
         ({"loss": jnp.zeros(2)}, "metric 'loss' must be one number, got ndarray"),
         ({"loss": "low"}, "metric 'loss' must be one number, got str"),
-        ({"step": 1}, "must not be named step, phase, best, got 'step'"),
+        ({"step": 1}, "must not be named step, phase, best, cell, got 'step'"),
     ],
 )
 def test_what_is_no_metric_is_refused(values, message):

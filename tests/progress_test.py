@@ -43,37 +43,65 @@ class Clock:
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Ten times as fast a clock: at most one line in 0.5 s, at least one in 1 s."""
+    """A minute of a log is a second."""
     monkeypatch.setattr(progress, "_TICK", 0.02)
-    monkeypatch.setattr(progress, "_QUIET", 0.5)
-    monkeypatch.setattr(progress, "_SILENT", 1.0)
+    monkeypatch.setattr(progress, "_FIRST", 0.5)
+    monkeypatch.setattr(progress, "_EVERY", 1.0)
 
 
-def test_elsewhere_plain_lines_few_but_never_silent(monkeypatch):
-    """The first at once, no carriage returns; then by the clock, whoever is busy."""
+def test_a_log_gets_a_short_line_a_minute_and_a_cell_when_it_changed(monkeypatch):
+    """The first at once, the second after 10 s; no carriage returns."""
     clock, stream = Clock(monkeypatch), io.StringIO()
-    monkeypatch.setattr(progress, "_QUIET", 0.5)
-    monkeypatch.setattr(progress, "_SILENT", 1.0)
+    monkeypatch.setattr(progress, "_FIRST", 1.0)
+    monkeypatch.setattr(progress, "_EVERY", 2.0)
     shown = progress.Progress(stream)
     shown.phase("search", 100, activity="compiling")
     assert stream.getvalue().count("\n") == 1
-    clock.advance(2.25)  # as while XLA compiles: nobody calls update
-    assert stream.getvalue().count("\n") == 3  # at 0, 1 and 2 s
+    clock.advance(3.25)  # as while XLA compiles: nobody calls update
+    lines = stream.getvalue().splitlines()
+    assert lines == [
+        "search 0/100 (0 %) | compiling | 0:00 elapsed",
+        "search 0/100 (0 %) | compiling | 0:01 elapsed",
+        "search 0/100 (0 %) | compiling | 0:03 elapsed",
+    ]
     for step in range(1, 51):
-        shown.update(step, {"loss": 1.0 / step}, "conv")
+        cell = "conv" if step < 40 else "pool"
+        shown.update(
+            step, {"loss": 1.0 / step}, left=9.0, rate=8.0, best="0.5", cell=cell
+        )
         clock.advance(0.125)
     shown.close()
-    # from 2.5 to 8.5 s, a line each 0.5 s
-    assert stream.getvalue().count("\n") == 3 + 13
-    lines = stream.getvalue().split("\n")
-    assert "\r" not in stream.getvalue() and "\x1b" not in stream.getvalue()
-    assert lines[0] == "search 0/100 | compiling | 0:00 elapsed"
-    assert lines[2] == "search 0/100 | compiling | 0:02 elapsed"
+    text = stream.getvalue()
+    assert "\r" not in text and "\x1b" not in text
+    lines = text.splitlines()[3:]
+    assert [line for line in lines if "cell" in line] == [
+        "search: best cell so far: conv",
+        "search: best cell so far: pool",
+    ]
+    plain = [line for line in lines if "cell" not in line]
+    assert len(plain) == 3  # at 5, 7 and 9 s, of 3.25 to 9.5 s
     assert re.fullmatch(
-        r"search \d+/100 \| loss 0\.\d+ \| [\d.]+ steps/s \| 0:0\d left \| "
-        r"0:0\d elapsed \| best conv",
-        lines[-2],
+        r"search \d+/100 \(\d+ %\) \| loss 0\.\d+ \| 8 steps/s \| 0:09 left \| "
+        r"0:0\d elapsed \| best 0.5",
+        plain[-1],
     )
+
+
+def test_the_time_left_counts_down_except_while_something_compiles(monkeypatch):
+    """A compilation of unknown length is no progress."""
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    monkeypatch.setattr(progress, "_FIRST", 1.0)
+    monkeypatch.setattr(progress, "_EVERY", 1.0)
+    shown = progress.Progress(stream)
+    shown.phase("search", 100)
+    shown.update(1, {}, left=60.0)
+    clock.advance(2.125)
+    shown.activity("compiling (watch)", left=50.0, compiles=True)
+    clock.advance(2.125)
+    shown.close()
+    left = re.findall(r"(\S+) left", stream.getvalue())
+    assert left == ["0:59", "0:58", "0:50", "0:50"]
+    assert "| compiling (watch) | 0:50 left |" in stream.getvalue()
 
 
 def chunks(screen):
@@ -93,13 +121,14 @@ def test_a_terminal_has_one_line_rewritten_within_its_width():
         patch.setenv("TERM", "xterm")
         shown = progress.Progress(stream)
         shown.phase("search", 100)
-        shown.update(1, {"loss": 0.123456, "accuracy": 0.5}, "sep_conv_3x3 " * 9)
+        values = {"loss": 0.123456, "accuracy": 0.5}
+        shown.update(1, values, best="0.5", cell="sep_conv_3x3 " * 9)
         time.sleep(0.6)
         shown.say("a line that stays")
         shown.close()
     with os.fdopen(ours, "rb", buffering=0) as screen:
         text = b"".join(chunks(screen)).decode()
-    assert text.startswith("\rsearch 0/100 | 0:00 elapsed\x1b[K\rsearch 1/100 | loss")
+    assert text.startswith("\rsearch 0/100 (0 %) | 0:00 elapsed\x1b[K\rsearch 1/100 ")
     assert "\r\x1b[Ka line that stays\r\n" in text
     shown_lines = re.split(r"[\r\n]+|\x1b\[K", text)
     assert max(map(len, shown_lines)) == 39
@@ -116,7 +145,7 @@ def test_nothing_before_a_phase_nor_after_its_end(quick):
     shown.done("search: done")
     time.sleep(1.2)
     shown.close()
-    assert stream.getvalue() == "search 0/1 | 0:00 elapsed\nsearch: done\n"
+    assert stream.getvalue() == "search 0/1 (0 %) | 0:00 elapsed\nsearch: done\n"
 
 
 def test_a_stream_that_went_away_stops_no_run():

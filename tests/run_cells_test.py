@@ -5,15 +5,16 @@ import json
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import spaces
-from jnas.spaces import published
+from jnas import directions, spaces
+from jnas.spaces import genotype_text, published
 from jnas.studies import cells, rounds
 
 
 def test_a_found_cell_is_told_by_score_skips_and_operations():
     """DARTS_V2 has two skip connections in the normal cell, three in the other."""
     found = cells.found(published.genotype("DARTS_V2"), 0.97345, seed=2)
-    assert found.best.startswith("0.9735, skips 5 (normal: 5 sep_conv_3x3, 2 skip_")
+    assert found.best == "0.9735" and found.score == 0.97345
+    assert found.cell.startswith("skips 5 (normal: 5 sep_conv_3x3, 2 skip_")
     assert found.seed == 2 and found.weights is None
 
 
@@ -29,27 +30,48 @@ def test_weights_have_the_names_of_their_edges_and_operations():
     )
 
 
-def test_what_was_evaluated_is_told_once_a_cell():
-    """In the order of the first time; what is not finite is null."""
+METRICS = directions.Metric("valid"), directions.Metric("parameters", "minimize")
+
+
+def evaluations():
+    """Two rounds of two cells; the first cell twice, one score not finite."""
     space = spaces.zoo.nasbench201()
     encodings = jnp.array([[[0] * 6, [1] * 6], [[0] * 6, [3] * 6]], jnp.int32)
     scores = jnp.array([[[1.0, -9], [2, -8]], [[3, -7], [-jnp.inf, -6]]])
     state = rounds.SearchState((), (), encodings, scores)
-    lines = rounds.evaluations(state, ["valid", "-parameters"], space)
-    assert json.loads(json.dumps(lines)) == [
-        {
-            "evaluation": 0,
-            "cell": "cell: 6 none",
-            "scores": {"valid": 1.0, "-parameters": -9.0},
-        },
-        {
-            "evaluation": 1,
-            "cell": "cell: 6 skip_connect",
-            "scores": {"valid": 2.0, "-parameters": -8.0},
-        },
-        {
-            "evaluation": 3,
-            "cell": "cell: 6 nor_conv_3x3",
-            "scores": {"valid": None, "-parameters": -6.0},
-        },
+    return rounds.evaluations(state, METRICS, space)
+
+
+def test_every_evaluation_is_kept_in_order_with_its_cell_and_its_metrics():
+    """Repeats too; a metric has its own sign, and one that is not finite is null."""
+    found = evaluations()
+    lines = [json.loads(json.dumps(found.line(i))) for i in range(4)]
+    assert [line["encoding"] for line in lines] == [[0] * 6, [1] * 6, [0] * 6, [3] * 6]
+    assert [line["scores"] for line in lines] == [
+        {"valid": 1.0, "parameters": 9.0},
+        {"valid": 2.0, "parameters": 8.0},
+        {"valid": 3.0, "parameters": 7.0},
+        {"valid": None, "parameters": 6.0},
     ]
+    assert [line["evaluation"] for line in lines] == [0, 1, 2, 3]
+    string = lines[1]["genotype"]
+    assert string == "|skip_connect~0|+|skip_connect~0|skip_connect~1|+" + "".join(
+        ("|", *(f"skip_connect~{i}|" for i in range(3)))
+    )
+    assert lines[1]["cell"] == "cell: 6 skip_connect"
+    back = cells.find(string, space="nasbench201", seed=0)
+    assert found.space.encode(back).tolist() == [1] * 6
+
+
+def test_the_front_has_the_directions_of_its_metrics():
+    """Evaluation 2 has the best metric and the fewest parameters of those known."""
+    found = rounds.front(evaluations(), 2)
+    assert [one["evaluation"] for one in found["front"]] == [2]
+    assert found["directions"] == {"valid": "maximize", "parameters": "minimize"}
+
+
+def test_the_result_is_the_best_by_the_first_metric():
+    """With all its metrics, and their directions."""
+    result = rounds.result(evaluations())
+    assert (result["valid"], result["parameters"], result["evaluations"]) == (3, 7, 4)
+    assert genotype_text.from_json(result["genotype"]).space == "nasbench201"

@@ -23,22 +23,22 @@ class Found(NamedTuple):
     """The architecture that a search has come to, for display.
 
     Attributes:
-      score: its score, higher is better; None where there is none to compare by.
-      best: text of the score.
       cell: short text of the cell.
       text: full text of the cell; equal texts mean equal cells.
       picture: () -> the cell as the bytes of a PNG file.
       weights: cell -> edge -> operation -> mixing weight.
       seed: number of the seed that has these weights, of several seeds in one program.
+      score: its score, higher is better; None where there is none to compare by.
+      best: text of the score.
     """
 
-    score: float | None = None
-    best: str = ""
     cell: str = ""
     text: str | None = None
     picture: Callable[[], bytes] | None = None
     weights: Mapping[str, Any] | None = None
     seed: int | None = None
+    score: float | None = None
+    best: str = ""
 
     def better_than(self, best: Sequence) -> bool:
         """Returns whether the score is finite and above the first of ``best``."""

@@ -2,8 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
+
+from jnas.run import compiles
 
 STEPS = "steps"  # the activity that runs a phase's own steps
 _KEPT = 0.97  # weight of older calls at each new one: about the last 30 count
@@ -84,26 +86,34 @@ class _Mean:
 class Forecast:
     """Predicts how long the rest of a phase takes.
 
-    The first time of each activity also compiles. It is left out of the means, and is
-    the guess of what the first time of another activity will take.
+    Time spent in compiling is left out of the speeds, and that of the first activity is
+    the guess of what another one's will take.
     """
 
-    def __init__(self, num_steps: int, step: int, plan: Plan):
+    def __init__(
+        self,
+        num_steps: int,
+        step: int,
+        plan: Plan,
+        compiled: Callable[[], float] | None = None,
+    ):
         """Begins at a step.
 
         Args:
           num_steps: number of steps of the phase.
           step: number of finished steps.
           plan: what runs.
+          compiled: () -> seconds spent in compiling so far; None asks JAX.
         """
         self._spans = plan.spans or (Span(num_steps),)
         self._plan, self._step, self._num_steps = plan, step, num_steps
         self._rates = [_Mean() for _ in self._spans]
         self._means: dict[str, _Mean] = {}
-        self._first: dict[str, float] = {}
-        self._now, self._since = "", time.monotonic()
-        self._spent: dict[str, float] = {}  # since the last ``observe``
-        self._timed = False
+        self._compiled = compiled or compiles.listener().seconds
+        self._first: dict[str, float] = {}  # activity -> seconds of its compilation
+        self._now, self._since, self._before = "", time.monotonic(), self._compiled()
+        self._spent = 0.0  # in steps and between them, since the last ``observe``
+        self._passed: list[str] = []  # activities since then
 
     def begins(self, activity: str) -> bool:
         """Records that an activity begins, and the one before has ended.
@@ -114,33 +124,33 @@ class Forecast:
         Returns:
           Whether it is the first time, which compiles.
         """
-        now = time.monotonic()
-        seconds, name = now - self._since, self._now
-        if name and name not in self._first:
-            self._first[name] = seconds
-        elif name in self._plan.events:
+        now, compiled = time.monotonic(), self._compiled()
+        name, own = self._now, compiled - self._before
+        seconds = max(0.0, now - self._since - own)
+        if name in self._plan.events:
             self._means.setdefault(name, _Mean()).add(seconds)
-        else:  # steps, and what is done between them
-            self._spent[name] = self._spent.get(name, 0.0) + seconds
-        self._now, self._since = activity, now
+        elif self._first or name:  # not what came before the first activity
+            self._spent += seconds
+        self._first.setdefault(name, own)
+        self._passed.append(name)
+        self._now, self._since, self._before = activity, now, compiled
         return bool(activity) and activity not in self._first
 
     def observe(self, step: int) -> None:
         """Records that the phase has come to a step."""
         self.begins("")
         span = self._span_of(self._step)
-        name = self._spans[span].activity
-        if name in self._spent or (self._timed and name not in self._first):
-            self._rates[span].add(sum(self._spent.values()), step - self._step)
-        self._spent, self._step, self._timed = {}, step, True
+        if self._spent:  # a loop that names no activity has no first call
+            self._rates[span].add(self._spent, step - self._step)
+        self._spent, self._passed, self._step = 0.0, [], step
 
     def rate(self) -> float | None:
-        """Returns steps per second at present; None before a call is timed."""
+        """Returns steps per second at present; None before a call has ended."""
         value = self._rates[self._span_of(max(0, self._step - 1))].value
         return 1 / max(value, 1e-9) if value is not None else None
 
     def left(self) -> float | None:
-        """Returns the seconds until the end of the phase; None before a call is timed.
+        """Returns the seconds until the end of the phase; None before a call has ended.
 
         They count from the last ``begins`` or ``observe``.
         """
@@ -155,21 +165,27 @@ class Forecast:
             value = span.cost * unit if rate.value is None else rate.value
             seconds, begin = seconds + remaining * value, end
             if remaining and span.activity not in self._first:
-                seconds += self._first.get(STEPS, 0.0)
+                seconds += self._guess
+        # steps that have run since the last ``observe`` are not counted yet
+        seconds -= min(seconds, self._spent)
         return seconds + self._left_of_events()
 
+    @property
+    def _guess(self) -> float:
+        """Seconds of a compilation that has not run yet."""
+        return self._first.get(self._spans[0].activity, 0.0)
+
     def _left_of_events(self) -> float:
-        compiled = self._first.get(STEPS, 0.0)
         seconds = 0.0
         for name, every in self._plan.events.items():
             count = self._num_steps // every - self._step // every
-            count += self._now == name  # under way, at the step it belongs to
-            if name in self._means:
-                seconds += count * self._means[name].value
-            elif name not in self._first:
-                seconds += compiled if count else 0.0
+            count = max(0, count - self._passed.count(name))
+            mean = self._means[name].value if name in self._means else 0.0
+            seconds += count * mean
+            if count and name not in self._first:
+                seconds += self._guess
         new = [name for name in self._plan.after if name not in self._first]
-        return seconds + compiled * len(new) / 3  # evaluations have no gradient
+        return seconds + self._guess * len(new) / 3  # evaluations have no gradient
 
     def _span_of(self, step: int) -> int:
         end = 0

@@ -71,7 +71,7 @@ class Phase:
         self._check_saved()
         self._kept = note.get("kept", {}) if self._resumes else {}
         self._best = tuple(note.get("best") or ()) if self._resumes else ()
-        self._forecast = pace.Forecast(num_steps, self._step, pace.Plan())
+        self.expect(pace.Plan())
         self._saved_step = self._step if self._resumes else None
         self._next_save = self._step + (books.checkpoint_steps or num_steps)
         self._state: Any = None
@@ -90,6 +90,7 @@ class Phase:
           plan: spans of steps, events between them, and what comes after.
         """
         self._forecast = pace.Forecast(self.num_steps, self._step, plan)
+        self._others = {span.activity for span in plan.spans} - {pace.STEPS}
 
     def begins(self, activity: str) -> None:
         """Displays an activity until the next one, or ``observe``, and times it.
@@ -100,6 +101,8 @@ class Phase:
           activity: short name, such as "watch"; ``pace.STEPS`` for the phase's steps.
         """
         first = self._forecast.begins(activity)
+        if first and activity in self._others:  # steps of another speed
+            self._pace = pace.Pace()
         text = "" if activity == pace.STEPS else activity
         if first:
             text = f"compiling ({activity})" if text else "compiling"

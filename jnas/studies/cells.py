@@ -109,13 +109,13 @@ def found(
         op == spaces.SKIP for _, cell in genotype.cells for _, _, op in cell.edges
     )
     return metrics.Found(
-        score,
-        shown or f"{score:.4g}",
         f"skips {skips} ({short(genotype)})",
         genotype_text.to_json(genotype),
         functools.partial(drawing.to_png, genotype),
         weights,
         seed,
+        score,
+        shown or f"{score:.4g}",
     )
 
 

@@ -177,9 +177,9 @@ def drive(
         done, state = before, state._replace(shared=shared)
     advance, metric = search.advance(), search.metrics[0]
     while done < phase.num_steps:
+        phase.begins("rounds")
         stop = done + phase.suggest_steps()
         first, last = jnp.int32(done - before), jnp.int32(stop - before)
-        phase.begins("rounds")
         state, done = jax.block_until_ready(advance(first, last, state)), stop
         signal = state.scores[..., 0].reshape(-1)
         best = state.encodings.reshape(len(signal), -1)[signal.argmax()]
