@@ -127,6 +127,11 @@ class Phase:
         self._kept = {**self._kept, **facts}
 
     @property
+    def extended_from(self) -> int | None:
+        """Number of steps with which the phase finished before; None if it had not."""
+        return self._step if self._extends else None
+
+    @property
     def seconds(self) -> float:
         """Duration of the phase so far, in seconds, over all processes."""
         return self._seconds_before + time.monotonic() - self._began

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import pieces, registry, report
+from jnas import directions, pieces, registry, report
 from jnas import settings as settings_lib
 from jnas.discrete import comparison, objectives, tables
 from jnas.discrete.tables import choice
@@ -54,6 +54,8 @@ class Plan(NamedTuple):
     Attributes:
       settings: settings of the comparison.
       table: the benchmark.
+      signals: metrics that are searched on.
+      reports: metrics that are reported; the last one judges.
       controllers: name -> controller, random search first.
       objective: scores signal, report and, if they are the budget, seconds.
       num_evaluations: number T of evaluations that any run can afford.
@@ -62,6 +64,8 @@ class Plan(NamedTuple):
 
     settings: CompareSettings
     table: tables.Table
+    signals: tuple[directions.Metric, ...]
+    reports: tuple[directions.Metric, ...]
     controllers: dict[str, Any]
     objective: Any
     num_evaluations: int
@@ -88,7 +92,7 @@ def prepare(settings: CompareSettings) -> Plan:
     choice.check_metrics(table, settings.signal, settings.report)
     names = [*settings.signal, *settings.report]
     if seconds is not None:
-        names.append(SECONDS)
+        names.append(f"{directions.MAXIMIZE}:{SECONDS}")  # a cost here, no score
         least = float(np.nanmin(table.column(SECONDS)))
         if seconds < least or least <= 0:
             raise ValueError(
@@ -114,7 +118,11 @@ def prepare(settings: CompareSettings) -> Plan:
         for name, piece in chosen.items()
     }
     budget = float(evaluations if seconds is None else seconds)
-    return Plan(settings, table, made, objective, evaluations, budget)
+    signals, reports = (
+        tuple(map(table.metric, listed))
+        for listed in (settings.signal, settings.report)
+    )
+    return Plan(settings, table, signals, reports, made, objective, evaluations, budget)
 
 
 def compare(run: workdir.Run, plan: Plan) -> tuple[dict, str]:
@@ -128,16 +136,19 @@ def compare(run: workdir.Run, plan: Plan) -> tuple[dict, str]:
       (result, text): controller -> metric -> mean, sd and n, with ``evaluations``
       (mean), ``wall_seconds`` and ``compile_seconds``; and the printed table.
     """
+    gaps = choice.gaps(plan.table, plan.signals[0])
+    if gaps:
+        run.say(gaps)
     found = {name: _phase(run, plan, name) for name in plan.controllers}
-    judged = plan.settings.report[-1]
-    best = float(np.nanmax(plan.table.column(judged)))
+    judged = plan.reports[-1]
+    best = float(np.nanmax(judged.sign * plan.table.column(judged.name)))
     result, rows = {}, []
-    random = np.array(found[RANDOM]["final"], np.float64)[:, -1]
+    random = _finals(plan, found, RANDOM)[:, -1]
     for name, one in found.items():
-        final = np.array(one["final"], np.float64)
-        reported = dict(zip(plan.settings.report, final.T, strict=True))
+        final = _finals(plan, found, name)
+        reported = dict(zip(plan.reports, final.T, strict=True))
         result[name] = {
-            metric: {
+            metric.name: {
                 "mean": float(values.mean()),
                 "sd": float(values.std(ddof=1)),
                 "n": len(values),
@@ -148,14 +159,37 @@ def compare(run: workdir.Run, plan: Plan) -> tuple[dict, str]:
         rows.append(
             [name]
             + [f"{v.mean():.2f} ± {v.std(ddof=1):.2f}" for v in reported.values()]
-            + [f"{best - final[:, -1].mean():.2f}", _significance(p)]
+            + [f"{best - judged.sign * final[:, -1].mean():.2f}", _significance(p)]
             + [round(one["evaluations"], 1), f"{one['wall_seconds']:.3g}"]
         )
-    header = ["controller", *plan.settings.report, f"regret of {judged}"]
+        if gaps:
+            result[name]["unknown_rate"] = one["unknown_rate"]
+            rows[-1].append(f"{100 * one['unknown_rate']:.1f} %")
+    header = ["controller", *(metric.label for metric in plan.reports)]
+    header += [f"regret of {judged.name}"]
     header += ["p against random", "evaluations", "wall seconds"]
+    header += ["proposals outside the table"] if gaps else []
     table = report.Table(header, rows)
     _close(run, plan, result, table, _traces(plan, found, judged))
     return result, report.markdown(table)
+
+
+def _finals(plan: Plan, found: dict[str, dict], name: str) -> np.ndarray:
+    """Returns f64[S, M], the reported metrics of the runs that found a known cell.
+
+    Raises:
+      ValueError: fewer than two runs did.
+    """
+    rows = np.array(found[name]["final"], np.float64)
+    rows = rows[np.isfinite(rows).all(1)]
+    if len(rows) < 2:
+        raise ValueError(
+            f"runs must find a cell that the table holds, got {len(rows)} of "
+            f"{len(found[name]['final'])} of {name} that did. "
+            f"The {choice.gaps(plan.table, plan.signals[0])}. Use a fuller "
+            "table, or raise the budget."
+        )
+    return rows * [metric.sign for metric in plan.reports]
 
 
 def _phase(run: workdir.Run, plan: Plan, name: str) -> dict[str, Any]:
@@ -171,23 +205,29 @@ def _phase(run: workdir.Run, plan: Plan, name: str) -> dict[str, Any]:
         num_evaluations=plan.num_evaluations,
         seed=run.seed,
     )
+    known = np.isfinite(runs.scores[:, :, 0])
     costs = np.ones(runs.scores.shape[:2])
     if settings.budget_seconds is not None:
-        costs = runs.scores[:, :, -1]
+        # a proposal that the table does not hold costs nothing, for nothing is known
+        costs = np.where(known, runs.scores[:, :, -1], 0.0)
     reported = slice(width, width + len(settings.report))
     outcome = comparison.judge(
         runs.scores, costs, plan.budget, judged=width + len(settings.report) - 1
     )
     figures = {
-        "mean": float(outcome.final[:, reported][:, -1].mean()),
+        "mean": float(plan.reports[-1].sign * outcome.final[:, reported][:, -1].mean()),
+        "unknown_rate": float(1 - known.mean()),
         "evaluations": float(outcome.evaluations.mean()),
         "wall_seconds": round(runs.seconds, 5),
         "compile_seconds": round(runs.compile_seconds, 3),
     }
     if saved is None:  # else it was broken off between its step and its end
         phase.observe(1, {"step": jnp.int32(1)}, figures)
-    whole = np.isfinite(outcome.trace).all(0)
-    quartiles = np.quantile(outcome.trace[:, whole], (0.25, 0.5, 0.75), axis=0)
+    trace = plan.reports[-1].sign * outcome.trace
+    trace = trace[np.isfinite(trace).any(1)]  # runs that found a cell at all
+    whole = np.isfinite(trace).all(0) & bool(len(trace))
+    trace = trace if len(trace) else np.zeros((1, len(whole)))
+    quartiles = np.quantile(trace[:, whole], (0.25, 0.5, 0.75), axis=0)
     phase.end(
         figures
         | {
@@ -205,7 +245,9 @@ def _significance(p: float | None) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
-def _traces(plan: Plan, found: dict[str, dict], judged: str) -> dict[str, Any]:
+def _traces(
+    plan: Plan, found: dict[str, dict], judged: directions.Metric
+) -> dict[str, Any]:
     """The content of traces.json."""
     seconds = plan.settings.budget_seconds is not None
     traces = {
@@ -217,12 +259,13 @@ def _traces(plan: Plan, found: dict[str, dict], judged: str) -> dict[str, Any]:
         for name, one in found.items()
     }
     x_label = "simulated seconds" if seconds else "evaluations"
-    return {"x_label": x_label, "y_label": judged, "traces": traces}
+    return {"x_label": x_label, "y_label": judged.label, "traces": traces}
 
 
 def _close(run, plan, result, table, traces) -> None:
     run.write_text("traces.json", json.dumps(files.plain(traces), allow_nan=False))
-    run.write_text("traces.svg", report.to_svg(report.charts.traces(traces)))
+    if all(one["cost"] for one in traces["traces"].values()):
+        run.write_text("traces.svg", report.to_svg(report.charts.traces(traces)))
     settings = plan.settings
     budget = f"{plan.budget:g} " + (
         "evaluations" if settings.budget_seconds is None else "simulated seconds"

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import gradient, registry, report, spaces
+from jnas import directions, gradient, registry, report, spaces
 from jnas import settings as settings_lib
 from jnas.discrete import comparison, controllers, objectives, tables
 from jnas.discrete.tables import choice
@@ -68,6 +68,7 @@ class Plan(NamedTuple):
       table: the benchmark.
       methods: name -> method, with the comparison's sizes and epochs.
       dataset: data set that is searched on.
+      judged: the table's metric that cells are judged by.
     """
 
     settings: MethodsSettings
@@ -75,6 +76,12 @@ class Plan(NamedTuple):
     table: tables.Table
     methods: dict[str, methods.Method]
     dataset: data_lib.Dataset
+    judged: directions.Metric
+
+    @property
+    def truth(self) -> np.ndarray:
+        """f[N]: the judged metric of each row, negated if it is to be minimised."""
+        return self.judged.sign * self.table.column(self.judged.name)
 
 
 def prepare(
@@ -104,7 +111,8 @@ def prepare(
     made = {name: _budgeted(registry.METHODS[name](), settings) for name in names}
     for method in made.values():
         gradient.check(method, space)
-    return Plan(settings, space, table, made, dataset)
+    judged = table.metric(settings.report[-1])
+    return Plan(settings, space, table, made, dataset, judged)
 
 
 def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Method:
@@ -149,7 +157,9 @@ def compare_methods(run: workdir.Run, plan: Plan) -> tuple[dict[str, Any], str]:
       (result, text): method -> figures, and the printed table.
     """
     settings = plan.settings
-    truth = plan.table.column(settings.report[-1])
+    judged, gaps = plan.judged, choice.gaps(plan.table, plan.judged)
+    if gaps:
+        run.say(gaps)
     sample = _sample(plan, run.seed)
     result, rows = {}, []
     for name, method in plan.methods.items():
@@ -160,20 +170,12 @@ def compare_methods(run: workdir.Run, plan: Plan) -> tuple[dict[str, Any], str]:
             search_gradient.SearchSettings(method, num_seeds=settings.num_seeds),
             prefix=f"{name}_",
         )
-        result[name] = _judge(plan, found, truth, sample)
+        result[name] = _judge(plan, found, sample)
         rows.append(_row(name, result[name]))
-    result["random_search"] = _random(plan, truth, run.seed)
+    result["random_search"] = _random(plan, run.seed)
     rows.append(_row("random_search", result["random_search"]))
-    header = [
-        "method",
-        settings.report[-1],
-        "best",
-        "percentile",
-        "Kendall's tau",
-        "skips",
-        "seconds",
-    ]
-    table = report.Table(header, rows)
+    header = ["method", judged.label, "best", "percentile", "Kendall's tau", "skips"]
+    table = report.Table([*header, "seconds"], rows)
     text = report.markdown(table)
     title = (
         f"{plan.space.name} on {plan.dataset.name}, {settings.num_seeds} searches of "
@@ -192,12 +194,19 @@ def _sample(plan: Plan, seed: int) -> np.ndarray:
     return drawn[rows < plan.table.num_rows]
 
 
-def _judge(plan: Plan, found: search_gradient.Found, truth: np.ndarray, sample) -> dict:
+def _judge(plan: Plan, found: search_gradient.Found, sample) -> dict:
     """Compares the cells and the ranking of each seed with the table."""
     from scipy import stats  # late: it costs as much as importing JAX
 
-    rows = np.asarray(plan.table.row(found.encodings))
-    accuracy = truth[rows].astype(np.float64)
+    truth = plan.truth
+    scores = np.append(truth, np.nan)[np.asarray(plan.table.row(found.encodings))]
+    known = np.isfinite(scores)
+    if not known.any():
+        raise ValueError(
+            f"cells must be in the table for at least one search, got none of "
+            f"{len(scores)}. The {choice.gaps(plan.table, plan.judged)}. Use a fuller "
+            "table."
+        )
     true_sample = truth[np.asarray(plan.table.row(sample))]
     masks = np.asarray(jax.vmap(plan.space.weights)(sample)) > 0
     taus = [
@@ -209,14 +218,22 @@ def _judge(plan: Plan, found: search_gradient.Found, truth: np.ndarray, sample) 
             for _, _, op in c.edges)
         for e in found.encodings
     ]  # fmt: skip
-    return {
-        plan.settings.report[-1]: _spread(accuracy),
-        "best": float(accuracy.max()),
-        "percentile": _spread(percentile(truth, accuracy)),
+    return _judged(plan, scores[known]) | {
+        "unknown": int((~known).sum()),
         "tau": _spread(np.array(taus)),
         "skip_connects": _spread(np.array(skips, np.float64)),
         "evaluations": 0,
         "wall_seconds": found.result["seconds"],
+    }
+
+
+def _judged(plan: Plan, scores: np.ndarray) -> dict[str, Any]:
+    """Returns the judged metric of cells, the best, and their percentiles."""
+    values = plan.judged.sign * scores.astype(np.float64)
+    return {
+        plan.judged.name: _spread(values),
+        "best": float(plan.judged.sign * scores.max()),
+        "percentile": _spread(percentile(plan.truth, scores)),
     }
 
 
@@ -243,7 +260,7 @@ def percentile(truth: np.ndarray, values: np.ndarray) -> np.ndarray:
     return 50.0 * (below + upto) / len(known)
 
 
-def _random(plan: Plan, truth: np.ndarray, seed: int) -> dict[str, Any]:
+def _random(plan: Plan, seed: int) -> dict[str, Any]:
     """Random search that trains as many images as a gradient search does."""
     settings = plan.settings
     train = round(len(plan.dataset.y_train) * 0.5) // settings.batch_size
@@ -260,11 +277,8 @@ def _random(plan: Plan, truth: np.ndarray, seed: int) -> dict[str, Any]:
     outcome = comparison.judge(
         runs.scores, np.ones(runs.scores.shape[:2]), evaluations, judged=1
     )
-    accuracy = outcome.final[:, 1]
-    return {
-        settings.report[-1]: _spread(accuracy),
-        "best": float(accuracy.max()),
-        "percentile": _spread(percentile(truth, accuracy)),
+    scores = outcome.final[:, 1]
+    return _judged(plan, scores[np.isfinite(scores)]) | {
         "evaluations": evaluations,
         "wall_seconds": round(time.perf_counter() - began, 2),
     }

@@ -137,6 +137,11 @@ def retrain_cell(
     phase = run.phase(name, program.num_steps, free=drive_lib.FREE)
     if phase.result is not None:
         return phase.result
+    if phase.extended_from:
+        phase.say(
+            f"the learning rate resumes at {float(rate(phase.extended_from)):.3g}, on "
+            f"the cosine of {settings.epochs} epochs"
+        )
     key = jax.random.fold_in(jax.random.key(run.seed), keys.RETRAIN)
     test_key = jax.random.fold_in(jax.random.key(run.seed), keys.TEST)
     split = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
