@@ -4,8 +4,14 @@
     python experiments/report.py --runs=runs/a0,runs/a1,runs/b0 --out=report.html
 
 A run is a --workdir, finished or not; nothing in it is changed. Runs that differ only
-in their seed are one line of a chart, with a band. The report shows settings, cells,
-curves, weights, fronts and comparisons, as far as the runs have them.
+in their seed are one line of a chart, with a band. The report begins with the runs'
+warnings, the data, the method, the result and the verdict, and shows settings, cells,
+curves, weights, fronts, best evaluations, every seed's genotype and comparisons, as far
+as the runs have them. The same tables in a notebook:
+
+    loaded = report.load("runs/first")
+    report.seeds_table(loaded), report.front_table(loaded)
+    report.evaluations_table(loaded, most=10)
 """
 
 import pathlib

@@ -5,6 +5,7 @@
 
 from jnas import (
     data,
+    directions,
     discrete,
     gradient,
     networks,
@@ -46,6 +47,7 @@ __all__ = [
     "controllers",
     "curvature",
     "data",
+    "directions",
     "discrete",
     "drawing",
     "genotype",

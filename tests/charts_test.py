@@ -19,10 +19,16 @@ CHARTS = {
     "eigenvalue": lambda: charts.eigenvalue(SEARCH),
     "entropy": lambda: charts.entropy(SEARCH),
     "incumbents": lambda: charts.incumbents(made_runs.discrete()),
+    "incumbents of costs": lambda: charts.incumbents(
+        made_runs.objectives(latency="minimize", macs="minimize")
+    ),
     "weights": lambda: charts.weights(SEARCH),
     "operation_counts": lambda: charts.operation_counts(SEARCH),
     "pareto": lambda: charts.pareto(
         report.cells([made_runs.discrete()]), x="parameters", y="valid_12"
+    ),
+    "objectives": lambda: charts.pareto(
+        report.cells([made_runs.objectives()]), x="parameters", y="valid_12"
     ),
     "comparison": lambda: charts.comparison(
         report.compare([made_runs.comparison()])["test_12"], metric="test_12"
@@ -112,7 +118,7 @@ def test_cells_that_failed_do_not_hide_the_front():
     ]
     chart = charts.pareto(points)
     assert len(rows_of(chart)) == 18
-    assert "(2 low outliers not shown)" in chart.to_dict()["title"]
+    assert "(2 low outliers, 1 on the front, not shown)" in chart.to_dict()["title"]
     assert len(rows_of(charts.pareto(points[1:]))) == 18
     assert len(rows_of(charts.pareto(points[2:]))) == 18
 
@@ -167,7 +173,7 @@ VALUES = st.recursive(
 )
 KEYS = st.sampled_from(
     ["phase", "valid_accuracy", "train_loss", "count_none", "eigenvalue", "weights",
-     "scores", "cell", "best_score"]
+     "scores", "cell", "best_score", "encoding", "genotype"]
 )  # fmt: skip
 LINES = st.lists(st.dictionaries(KEYS, VALUES, max_size=5), max_size=4)
 
@@ -176,14 +182,17 @@ LINES = st.lists(st.dictionaries(KEYS, VALUES, max_size=5), max_size=4)
 @settings(deadline=None, max_examples=20)
 def test_no_content_of_files_is_an_error(lines, result, anything):
     """Whatever JSON the files hold, all sections are made."""
+    known = ("verdict", "warnings", "next", "seeds", "directions", "evaluations")
     run = report.RunFiles(
         name="a",
-        run={"flags": anything, "versions": anything, "command": anything},
-        result=result | {"cells": anything},
+        run={"flags": anything, "versions": anything, "command": anything}
+        | {"data": anything, "error": anything},
+        result=result | dict.fromkeys((*known, "cells"), anything),
         metrics=[line | {"step": i} for i, line in enumerate(lines)],
         weights=[line | {"step": i} for i, line in enumerate(lines)],
         evaluations=[line | {"evaluation": i} for i, line in enumerate(lines)],
         traces={"traces": anything},
+        front=lines,
     )
     runs = [run, dataclasses.replace(run, name="b")]
     for make in (pictures.comparisons, pictures.fronts_of, pictures.searches,
@@ -191,3 +200,4 @@ def test_no_content_of_files_is_an_error(lines, result, anything):
         for chart in make(runs):
             chart.to_dict()
     report.html.page(runs)
+    report.html.page(runs[:1])

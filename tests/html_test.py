@@ -14,6 +14,7 @@ from jnas import report
 from jnas.report import svg
 
 HOSTILE = made_runs.HOSTILE
+SAID = ("verdict", "warnings", "next")
 
 
 class Reader(html.parser.HTMLParser):
@@ -45,9 +46,17 @@ def page(tmp_path_factory):
         made,
         name=HOSTILE,
         run=made.run | {"seed": 1234},
-        result={"test_accuracy": 0.9388, "parameters": 3349342, "best": HOSTILE},
+        result={"test_accuracy": 0.9388, "parameters": 3349342, "best": HOSTILE}
+        | {name: made_runs.objectives().result[name] for name in SAID}
+        | {
+            "directions": {HOSTILE: "minimize"},
+            "seeds": [{HOSTILE: 1, "genotype": HOSTILE}] * 2,
+        },
         metrics=[*lines, {"step": 2000, "phase": HOSTILE, "train_loss": None}],
         drawings={HOSTILE: made_runs.DRAWING},
+        evaluations=made_runs.objectives().evaluations,
+        front=made_runs.objectives().front,
+        objectives={HOSTILE: "minimize", "valid_12": "maximize"},
     )
     report.write_report(
         path, [run], tables={HOSTILE: report.Table(["a", HOSTILE], [[HOSTILE, 1.5]])}

@@ -8,6 +8,14 @@ from jnas import report
 HOSTILE = "</script></style></pre><img src=x onerror=alert(1)>'\"&\u2028{{1+1}}"
 OPERATIONS = ("none", "skip_connect", "conv_3x3", HOSTILE)
 EDGES = ("0->2", "1->2", "0->3")
+DATA = {
+    "name": f"npz:{HOSTILE}",
+    "num_train": 1397,
+    "num_test": 400,
+    "image_shape": [8, 8, 1],
+    "num_classes": 10,
+    "class_names": ["0", HOSTILE],
+}
 DRAWING = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10">'
     '<style>.a &gt; .b { fill: red }</style><path class="b" d="M0 0L9 9"/></svg>'
@@ -94,6 +102,43 @@ def discrete(name="d", *, seed=0, num=40, **flags):
     )
 
 
+def objectives(name="m", *, num=40, **directions):
+    """A finished search with several objectives, and with all that runs record now.
+
+    Each of the directions is the name of a metric with "maximize" or "minimize".
+    """
+    directions = directions or {"valid_12": "maximize", "parameters": "minimize"}
+    lines = [
+        {
+            "evaluation": i,
+            "encoding": [i % 7, i % 3],
+            "genotype": f"|{HOSTILE} {i % 7}~0|",
+            "cell": f"cell: {i % 7} {HOSTILE}",
+            "scores": {
+                metric: round(50 + 40 * math.sin(i % 21 + 2 * k), 3)
+                for k, metric in enumerate(directions)
+            },
+        }
+        for i in range(num)
+    ]
+    flags = {"controller": "nsga2", "signal": list(directions)}
+    return report.RunFiles(
+        name=name,
+        run=record(**flags) | {"data": DATA},
+        result={
+            **lines[0]["scores"],
+            "evaluations": num,
+            "directions": directions,
+            "verdict": f"The front moved {HOSTILE}.",
+            "warnings": [f"19 of 40 evaluations were repeats {HOSTILE}."],
+            "next": f"jnas retrain --genotype={HOSTILE}",
+        },
+        evaluations=lines,
+        front=[{k: v for k, v in lines[3].items() if k != "cell"}],
+        objectives=directions,
+    )
+
+
 def comparison(name="c"):
     """A finished comparison of methods, with random search and traces."""
 
@@ -136,6 +181,10 @@ def write(folder, files):
     lines("metrics.jsonl", files.metrics)
     lines("weights.jsonl", files.weights)
     lines("evaluations.jsonl", files.evaluations)
+    if files.objectives:
+        front = {"format": "jnas.front", "version": 1, "front": list(files.front)}
+        front["directions"] = files.objectives
+        (folder / "front.json").write_text(json.dumps(front), encoding="utf-8")
     if files.genotype:
         (folder / "genotype.json").write_text(files.genotype, encoding="utf-8")
     for text in files.drawings.values():

@@ -1,6 +1,7 @@
 """Tests of report.html in headless Chromium: it draws, moves, and asks nobody."""
 
 import contextlib
+import dataclasses
 import shutil
 import time
 
@@ -29,6 +30,26 @@ COLOURS = """box => {
 }"""
 
 
+# numbers, flags and dates of which parts are on two lines
+BROKEN = r"""() => {
+    const walk = document.createTreeWalker(document.querySelector('main'), 4);
+    const broken = [];
+    while (walk.nextNode()) {
+        const node = walk.currentNode;
+        if (node.parentElement.closest('script, style, svg')) { continue; }
+        const whole = /--\w+|\d[\d.,:T-]*\d(\s±\s[\d.]+)?/g;
+        for (const found of node.textContent.matchAll(whole)) {
+            const range = document.createRange();
+            range.setStart(node, found.index);
+            range.setEnd(node, found.index + found[0].length);
+            const tops = [...range.getClientRects()].map(r => Math.round(r.top));
+            if (new Set(tops).size > 1) { broken.push(found[0]); }
+        }
+    }
+    return broken;
+}"""
+
+
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium, or the reason why there is none."""
@@ -53,6 +74,10 @@ def page_path(tmp_path_factory):
         for s in range(2)
     ]
     runs += [made_runs.discrete(seed=s) for s in range(2)] + [made_runs.comparison()]
+    runs += [
+        made_runs.objectives(),
+        made_runs.objectives("n", a="minimize", b="minimize"),
+    ]
     path = tmp_path_factory.mktemp("page") / "report.html"
     tables = {hostile: report.Table([hostile], [[hostile]])}
     report.write_report(path, runs, title=hostile, tables=tables)
@@ -129,6 +154,33 @@ def test_a_tooltip_shows_a_hostile_name_as_text(browser, page_path):
         page.wait_for_selector("#vg-tooltip-element.visible", timeout=5000)
         shown = page.inner_text("#vg-tooltip-element")
         assert "<img src=x onerror=alert(1)>" in shown and "0.6" in shown
+
+
+@pytest.mark.parametrize("width", [380, 700, 1280])
+def test_no_number_breaks_over_two_lines(width, browser, tmp_path):
+    """A tile, a sentence or a cell shows each number, flag and date on one line."""
+    learned = made_runs.search()
+    figures = {"macs": 123_456_789_012, "seconds": 1234.5, "test_accuracy": 0.98765}
+    long = (
+        f"Of 1,234,567,890 {'numbers ' * 9} 0.987 ± 0.012 with --logits_learning_rate=1"
+    )
+    learned = dataclasses.replace(
+        learned,
+        run=learned.run | {"data": made_runs.DATA, "started": "2026-01-02T03:04:05"},
+        result=learned.result
+        | {"verdict": long, "warnings": [long], "next": "jnas retrain --epochs=600"}
+        | figures,
+    )
+    several = [learned, dataclasses.replace(learned, name="b")]
+    for number, runs in enumerate(([learned], [made_runs.objectives()], several)):
+        path = tmp_path / f"{number}.html"
+        report.write_report(path, runs)
+        with opened(browser, path, viewport={"width": width, "height": 800}) as page:
+            page.evaluate(
+                "document.querySelectorAll('details').forEach(d => d.open = 1)"
+            )
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate(BROKEN) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

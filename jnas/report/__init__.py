@@ -2,6 +2,7 @@
 
 import importlib
 
+from jnas.report.found import evaluations_table, front_table, seeds_table
 from jnas.report.fronts import cells
 from jnas.report.html import write_report
 from jnas.report.runs import RunFiles, load, load_all
@@ -14,9 +15,12 @@ __all__ = [
     "Table",
     "cells",
     "compare",
+    "evaluations_table",
+    "front_table",
     "load",
     "load_all",
     "markdown",
+    "seeds_table",
     "to_svg",
     "write_report",
 ]

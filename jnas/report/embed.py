@@ -5,10 +5,13 @@ import functools
 import hashlib
 import html
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from jnas.report import numbers
+
+_SPACED = re.compile(r"(?<=\d) (?=(?:±|×|%|s\b|runs?\b))|(?<=[±×]) (?=\d)")
 
 
 @functools.cache
@@ -82,3 +85,19 @@ def _hashes(texts: Sequence[str]) -> str:
 def text(value: Any) -> str:
     """Escapes a text for HTML; a lone surrogate is replaced."""
     return html.escape(numbers.text(value), quote=True)
+
+
+def sentence(line: str) -> str:
+    """Escapes a sentence; a number with its sign and unit, and a flag, stay whole.
+
+    Example:
+      >>> sentence("accuracy 0.91 ± 0.02 <test>")
+      'accuracy 0.91\\xa0±\\xa00.02 &lt;test&gt;'
+    """
+    words = _SPACED.sub("\u00a0", line).split(" ")
+    return " ".join(whole(w) if w.startswith("--") else text(w) for w in words)
+
+
+def whole(word: str) -> str:
+    """Escapes a word, such as a flag, that breaks only where it fills a line."""
+    return f'<span class="whole">{text(word)}</span>'

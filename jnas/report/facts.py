@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jnas.report import groups, numbers, sections
+from jnas.report import directed, groups, numbers, sections
 from jnas.report import runs as runs_lib
 from jnas.report import tables as tables_lib
 from jnas.report.embed import text
@@ -33,9 +33,10 @@ def _folds(parts: Sequence[tuple[str, str]]) -> str:
 
 
 def _what(run: runs_lib.RunFiles) -> str:
-    versions = run.run.get("versions")
+    versions, data = run.run.get("versions"), run.run.get("data")
     parts = {
         "": _facts(run.run),
+        "Data": data if isinstance(data, dict) else {},
         "Flags": groups.flags(run.run),
         "Versions": versions if isinstance(versions, dict) else {},
     }
@@ -75,13 +76,19 @@ def _metrics(run: runs_lib.RunFiles, most: int) -> list[tuple[str, str]]:
     for line in run.metrics:
         values = {key: value for key, value in line.items() if key != "phase"}
         phases.setdefault(str(line.get("phase", "run")), []).append(values)
+    known = directed.of([run])
     return [
-        (sections.words(name), _epochs(lines, most)) for name, lines in phases.items()
+        (sections.words(name), _epochs(lines, most, known))
+        for name, lines in phases.items()
     ]
 
 
-def _epochs(lines: Sequence[Mapping[str, Any]], most: int) -> str:
+def _epochs(
+    lines: Sequence[Mapping[str, Any]], most: int, known: Mapping[str, str]
+) -> str:
     picked = numbers.thinned(lines, most)
     note = f"{len(picked)} of the {len(lines)} lines in metrics.jsonl"
-    shown = sections.table(tables_lib.from_records(picked))
+    found = tables_lib.from_records(picked)
+    header = [directed.label(str(name), known) for name in found.header]
+    shown = sections.table(found._replace(header=header))
     return f'{shown}<p class="note">{note}</p>'

@@ -83,6 +83,13 @@ def flags(run: Mapping[str, Any]) -> dict[str, Any]:
     return dict(found) if isinstance(found, dict) else {}
 
 
+def listed(run: Mapping[str, Any], name: str) -> list[str]:
+    """Returns the texts of a flag that holds a list; empty where it holds none."""
+    value = flags(run).get(name)
+    given = value if isinstance(value, list | tuple) else ()
+    return [one for one in given if isinstance(one, str)]
+
+
 def _facts(run: runs_lib.RunFiles) -> dict[str, Any]:
     facts = {
         "launcher": launcher(run.run),

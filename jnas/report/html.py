@@ -10,7 +10,17 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jnas.report import embed, facts, groups, script, sections, style, svg
+from jnas.report import (
+    embed,
+    facts,
+    first,
+    groups,
+    listed,
+    script,
+    sections,
+    style,
+    svg,
+)
 from jnas.report import runs as runs_lib
 from jnas.report import tables as tables_lib
 
@@ -59,13 +69,16 @@ def page(
         *((name, sections.table(one)) for name, one in tables.items()),
         *(sections.overview(runs) if len(runs) > 1 else []),
         *_charts(runs, has_tables=bool(tables)),
+        ("Pareto front", listed.fronts(runs)),
+        ("Best evaluations", listed.evaluations(runs)),
         ("Cells", sections.figures(drawings)),
+        ("Seeds", listed.seeds(runs)),
         ("Genotypes", sections.genotypes(runs)),
+        ("Further figures", first.rest(runs)),
         *facts.record(runs),
     ]
     parts = [(name, content) for name, content in parts if content]
-    body = [sections.head(runs, title or _title(runs))]
-    body += [sections.tiles(runs[0].result)] if len(runs) == 1 else []
+    body = [first.screen(runs, title or _title(runs))]
     body += [sections.contents([name for name, _ in parts])]
     body += [sections.section(n, *part) for n, part in enumerate(parts)]
     styles = [text for one in drawings.values() for text in one.styles]
@@ -80,7 +93,7 @@ def _charts(
 
     made = {
         "Comparison of methods": pictures.comparisons(runs),
-        "Accuracy versus cost": pictures.fronts_of(runs),
+        "Trade-offs": pictures.fronts_of(runs),
         "Search": pictures.searches(runs),
         "Training from scratch": pictures.trainings(runs),
         "Mixing weights and operations": pictures.weights(runs),

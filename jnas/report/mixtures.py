@@ -50,6 +50,32 @@ def frames(run: runs_lib.RunFiles, phase: str) -> Frames:
     return Frames(steps, len(lines) == len(known), rows)
 
 
+def extremes(frames: Frames) -> list[tuple[float, float]]:
+    """Returns the lowest and highest ratio of a weight to equal weights, by frame.
+
+    The equal weight of an edge is the mean of its weights: 1/O where O of them sum
+    to 1.
+
+    Args:
+      frames: as from ``frames``.
+
+    Example:
+      >>> rows = [("cell", "0->1", "a", [0.5, 0.8]), ("cell", "0->1", "b", [0.5, 0.2])]
+      >>> extremes(Frames([10, 20], True, rows))
+      [(1.0, 1.0), (0.4, 1.6)]
+    """
+    found = []
+    for number in range(len(frames.steps)):
+        edges: dict[tuple[str, str], list[float]] = {}
+        for cell, edge, _, values in frames.rows:
+            if values[number] is not None:
+                edges.setdefault((cell, edge), []).append(values[number])
+        means = [(mix, math.fsum(mix) / len(mix)) for mix in edges.values()]
+        ratios = [w / mean if mean > 0 else 0.0 for mix, mean in means for w in mix]
+        found.append((min(ratios), max(ratios)))
+    return found
+
+
 def entropy(mix: Sequence[float]) -> float | None:
     """Returns the entropy of an edge's weights as a fraction of the maximum.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from jnas.report import charts, fronts, mixtures, series, spreads
+from jnas.report import charts, directed, fronts, mixtures, series, spreads
 from jnas.report import runs as runs_lib
 
 _COUNT = "count_"
@@ -16,17 +16,21 @@ def comparisons(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
     found = []
     for run in runs:
         found += _kept(charts.traces, run.traces) if run.traces else []
+    known = directed.of(runs)
     for metric, rows in spreads.compare(runs).items():
-        found.append(charts.comparison(rows, metric=metric))
+        direction = known.get(metric)
+        found.append(charts.comparison(rows, metric=metric, direction=direction))
     if _evaluated(runs) > 1:
         found.append(charts.incumbents(runs))
     return found
 
 
 def fronts_of(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
-    """Returns charts of accuracy versus cost."""
+    """Returns charts of accuracy versus cost, and of each two objectives."""
     points = fronts.cells(runs)
-    return [charts.pareto(points, x=x, y=y) for x, y in fronts.pairs(points)]
+    signals = dict.fromkeys(one.name for run in runs for one in directed.signals(run))
+    pairs = fronts.pairs(points, tuple(signals))
+    return [charts.pareto(points, x=x, y=y) for x, y in pairs]
 
 
 def searches(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:

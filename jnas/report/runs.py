@@ -9,6 +9,7 @@ from typing import Any
 
 from absl import logging
 
+from jnas import directions
 from jnas.spaces import drawing, genotype_text
 
 _MOST_BYTES = 200_000  # size of a drawing; larger ones are left out
@@ -26,6 +27,8 @@ class RunFiles:
       weights: the valid lines of weights.jsonl, each with ``step``.
       evaluations: the valid lines of evaluations.jsonl, each with ``evaluation``,
         from 0.
+      front: the architectures of front.json, none of which another one beats.
+      objectives: name -> "maximize" or "minimize", the directions of front.json.
       traces: the content of traces.json.
       genotype: the text of genotype.json.
       drawings: title -> SVG of a cell.
@@ -38,6 +41,8 @@ class RunFiles:
     metrics: Sequence[Mapping[str, Any]] = ()
     weights: Sequence[Mapping[str, Any]] = ()
     evaluations: Sequence[Mapping[str, Any]] = ()
+    front: Sequence[Mapping[str, Any]] = ()
+    objectives: Mapping[str, str] = dataclasses.field(default_factory=dict)
     traces: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     genotype: str = ""
     drawings: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -60,6 +65,7 @@ def load(workdir: str | os.PathLike, *, name: str | None = None) -> RunFiles:
     folder = pathlib.Path(workdir)
     run = _checked(folder)
     genotype = _text(folder / "genotype.json") or ""
+    front = _object(folder / "front.json") or {}
     return RunFiles(
         name=name or folder.resolve().name or str(folder),
         run=run,
@@ -67,6 +73,8 @@ def load(workdir: str | os.PathLike, *, name: str | None = None) -> RunFiles:
         metrics=_lines(folder / "metrics.jsonl", "step"),
         weights=_lines(folder / "weights.jsonl", "step"),
         evaluations=_lines(folder / "evaluations.jsonl", "evaluation"),
+        front=_objects(front.get("front")),
+        objectives=_directions(front.get("directions")),
         traces=_object(folder / "traces.json") or {},
         genotype=genotype,
         drawings=_drawings(folder, genotype),
@@ -155,6 +163,19 @@ def _lines(path: pathlib.Path, count: str) -> tuple[dict[str, Any], ...]:
         else:
             logging.warning("%s: line %d is damaged and was skipped", path.name, number)
     return tuple(found)
+
+
+def _objects(value: Any) -> tuple[dict[str, Any], ...]:
+    """Returns the objects of a list; other entries are left out."""
+    given = value if isinstance(value, list) else []
+    return tuple(one for one in given if isinstance(one, dict))
+
+
+def _directions(value: Any) -> dict[str, str]:
+    """Returns name -> direction, without entries that are no direction."""
+    given = value if isinstance(value, dict) else {}
+    known = (directions.MAXIMIZE, directions.MINIMIZE)
+    return {name: one for name, one in given.items() if one in known}
 
 
 def _drawings(folder: pathlib.Path, genotype: str) -> dict[str, str]:

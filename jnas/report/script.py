@@ -14,6 +14,7 @@ function colour(name) {
 function theme(width) {
   const ink = colour('--ink'), soft = colour('--soft'), line = colour('--line');
   const narrow = width < 420;
+  const apart = ['--low-1', '--low-0', '--even', '--high-0', '--high-1'].map(colour);
   const ramp = ['--ramp-0', '--ramp-1', '--ramp-2', '--ramp-3'].map(colour);
   const font = 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
   return {
@@ -34,7 +35,8 @@ function theme(width) {
     text: {color: ink}, rule: {color: soft}, tick: {color: ink}, line: {strokeWidth: 2},
     mark: {color: colour('--mark')},
     range: {category: ['--c0', '--c1', '--c2', '--c3', '--c4', '--c5', '--c6', '--c7',
-                       '--c8', '--c9'].map(colour), heatmap: ramp, ramp: ramp}
+                       '--c8', '--c9'].map(colour), heatmap: ramp, ramp: ramp,
+            diverging: apart}
   };
 }
 

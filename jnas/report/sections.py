@@ -1,14 +1,16 @@
 """The sections of a report that consist of text and tables."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jnas.report import groups, numbers, spreads, svg
+from jnas.report import directed, groups, spreads, svg
 from jnas.report import runs as runs_lib
 from jnas.report import tables as tables_lib
-from jnas.report.embed import text
+from jnas.report.embed import sentence, text
 
 _MOST_COLUMNS = 8  # columns of figures in the table of runs
+_LONG = 60  # characters; longer texts in tables may break over lines
 
 
 def section(number: int, title: str, content: str) -> str:
@@ -23,42 +25,10 @@ def contents(titles: Sequence[str]) -> str:
     return f"<nav>{''.join(links)}</nav>"
 
 
-def head(runs: Sequence[runs_lib.RunFiles], title: str) -> str:
-    """Returns the title and a line with status, device, start and seed."""
-    if len(runs) == 1:
-        run = runs[0].run
-        facts = [run.get("status"), run.get("device"), run.get("started")]
-        facts += [f"seed {run['seed']}"] if "seed" in run else []
-    else:
-        facts = [", ".join(run.name for run in runs)]
-    line = " · ".join(str(fact) for fact in facts if fact is not None)
-    return f'<h1>{text(title)}</h1>\n<p class="lead">{text(line)}</p>'
-
-
-def tiles(result: Mapping[str, Any]) -> str:
-    """Returns the final figures of one run as tiles, texts and lists in a table."""
-    shown = "".join(
-        f'<div class="tile"><b>{text(tables_lib.cell(value))}</b>'
-        f"<span>{text(words(name))}</span></div>"
-        for name, value in result.items()
-        if value is None or isinstance(value, int | float)
-    )
-    rest = {
-        name: value
-        for name, value in result.items()
-        if isinstance(value, str) or (isinstance(value, list) and _flat(value))
-    }
-    below = f"<section>\n<h2>Result</h2>\n{names(rest)}\n</section>" if rest else ""
-    return (f'<div class="tiles">{shown}</div>' if shown else "") + below
-
-
-def _flat(values: list) -> bool:
-    return not any(isinstance(value, dict | list) for value in values)
-
-
 def overview(runs: Sequence[runs_lib.RunFiles]) -> list[tuple[str, str]]:
     """Returns tables of several runs: their figures, and the flags that differ."""
-    figures = _figures(runs)
+    known = directed.of(runs)
+    figures = {name: directed.label(name, known) for name in _figures(runs)}
     rows = [
         {
             "run": run.name,
@@ -66,7 +36,7 @@ def overview(runs: Sequence[runs_lib.RunFiles]) -> list[tuple[str, str]]:
             "status": run.run.get("status"),
             "seed": _plain(run.run.get("seed")),
         }
-        | {name: run.result.get(name) for name in figures}
+        | _labelled(run, figures)
         for run in runs
     ]
     apart = _apart(runs)
@@ -81,13 +51,21 @@ def overview(runs: Sequence[runs_lib.RunFiles]) -> list[tuple[str, str]]:
     return found
 
 
+def _labelled(run: runs_lib.RunFiles, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Returns label -> figure of a result; an int stays one."""
+    plain = directed.figures(run.result)
+    return {
+        label: run.result.get(name, plain.get(name)) for name, label in labels.items()
+    }
+
+
 def _figures(runs: Sequence[runs_lib.RunFiles]) -> list[str]:
     """Returns the names of results that get a column, test figures first."""
     known = dict.fromkeys(
         name
         for run in runs
-        for name, value in run.result.items()
-        if numbers.number(value) is not None and not name.startswith("count_")
+        for name, value in directed.figures(run.result).items()
+        if value is not None and not name.startswith("count_")
     )
     order = ("test", "valid", "score", "parameters", "macs", "seconds")
 
@@ -116,13 +94,14 @@ def _plain(value: Any) -> Any:
 
 def comparison_table(runs: Sequence[runs_lib.RunFiles]) -> str:
     """Returns a table of methods: mean, standard deviation and n of each metric."""
-    compared = spreads.compare(runs)
+    compared, known = spreads.compare(runs), directed.of(runs)
     rows: dict[str, dict[str, str]] = {}
     for metric, methods in compared.items():
         for one in methods:
             sd = f" ± {tables_lib.cell(one.sd)}" if one.sd is not None else ""
             shown = f"{tables_lib.cell(one.mean)}{sd} (n = {one.n})"
-            rows.setdefault(one.name, {"method": one.name})[metric] = shown
+            row = rows.setdefault(one.name, {"method": one.name})
+            row[directed.label(metric, known)] = shown
     return table(tables_lib.from_records(list(rows.values()))) if rows else ""
 
 
@@ -134,6 +113,8 @@ def table(one: tables_lib.Table) -> str:
     def row(tag, values):
         cells = (
             f"<{tag}{kind}>{text(tables_lib.cell(value))}</{tag}>"
+            if kind or not _is_long(value)
+            else f'<{tag} class="long">{_breaking(value)}</{tag}>'
             for value, kind in zip(values, kinds, strict=True)
         )
         return f"<tr>{''.join(cells)}</tr>"
@@ -144,6 +125,15 @@ def table(one: tables_lib.Table) -> str:
         f'<div class="wide"><table>\n<thead>{top}</thead>\n'
         f"<tbody>{rows}</tbody>\n</table></div>"
     )
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, str) and len(value) > _LONG
+
+
+def _breaking(value: str) -> str:
+    """Escapes a genotype, which may break over lines after a bar or comma."""
+    return re.sub(r"\||,(?!\d)", r"\g<0><wbr>", text(value))
 
 
 def names(facts: Mapping[str, Any]) -> str:
@@ -160,7 +150,7 @@ def names(facts: Mapping[str, Any]) -> str:
 def _fact(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return text(str(value))  # as the user wrote it, without thousands separators
-    return text(tables_lib.cell(value)) or "-"
+    return sentence(tables_lib.cell(value)) or "-"
 
 
 def words(name: Any) -> str:

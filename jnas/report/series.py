@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jnas.report import directed, mixtures, numbers
 from jnas.report import groups as groups_lib
-from jnas.report import mixtures, numbers
 from jnas.report import runs as runs_lib
 
 Lines = dict[str, dict[int, Mapping[str, Any]]]  # phase -> step -> line
@@ -91,7 +91,8 @@ def entropies(runs: Sequence[runs_lib.RunFiles]) -> list[Point]:
 def incumbents(runs: Sequence[runs_lib.RunFiles]) -> list[Point]:
     """Returns the best score so far over a discrete search's evaluations.
 
-    With several objectives, the score is the first.
+    With several objectives, the score is the first; where it is minimised, the best is
+    the lowest.
 
     Args:
       runs: runs; those without evaluations are left out.
@@ -150,17 +151,15 @@ def _phases(run: runs_lib.RunFiles) -> Lines:
 
 
 def _best(run: runs_lib.RunFiles) -> Lines:
-    best, found, name = None, {}, None
-    for line in run.evaluations:
-        scores = line.get("scores")
-        if not isinstance(scores, dict) or not scores:
-            continue
-        name = name or next(iter(scores))
-        value = numbers.number(scores.get(name))
+    signals = directed.signals(run)
+    best, found = None, {}
+    for line in run.evaluations if signals else ():
+        value = directed.figures(line.get("scores")).get(signals[0].name)
         if value is not None:
-            best = value if best is None else max(best, value)
-        if best is not None:
-            found[line["evaluation"] + 1] = {name: best}  # number of evaluations
+            pick = max if signals[0].sign > 0 else min
+            best = value if best is None else pick(best, value)
+        if best is not None:  # by number of evaluations
+            found[line["evaluation"] + 1] = {signals[0].name: best}
     return {"": found}
 
 

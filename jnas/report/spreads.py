@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jnas.report import fronts, numbers
+from jnas.report import directed, numbers
 from jnas.report import groups as groups_lib
 from jnas.report import runs as runs_lib
 
@@ -30,25 +30,26 @@ def compare(runs: Sequence[runs_lib.RunFiles]) -> dict[str, list[Spread]]:
     """Returns metric -> its spread in each method, for at least two methods.
 
     A method is an entry of a comparison's result, a group of runs that differ only in
-    their seed, or the random cells that a run trained for comparison.
+    their seed, or the random cells that a run trained for comparison. Values are never
+    negated; ``directed.of(runs)`` says which metrics are minimised.
 
     Args:
       runs: runs, in the order of the chart.
     """
     found: dict[str, list[Spread]] = {}
-    compared = [run for run in runs if _methods(run.result)]
+    compared = [run for run in runs if methods(run.result)]
     for run in compared:
-        for method, figures in _methods(run.result).items():
+        for method, figures in methods(run.result).items():
             name = method if len(runs) == 1 else f"{method}, {run.name}"
             for metric, spread in figures.items():
                 found.setdefault(metric, []).append(spread._replace(name=name))
-    groups = groups_lib.groups([run for run in runs if not _methods(run.result)])
+    groups = groups_lib.groups([run for run in runs if not methods(run.result)])
     for group in groups:
         random = _random(group)
         alone = len(groups) == 1 and random
         own = "found cell" if alone else group.label
         for metric in _judged(group):
-            values = [numbers.number(run.result.get(metric)) for run in group.runs]
+            values = [directed.figures(run.result).get(metric) for run in group.runs]
             _add(found, metric, own, values)
         beside = "random cells" if alone else f"{group.label}, random cells"
         _add(found, "test_accuracy", beside, random)
@@ -63,8 +64,12 @@ def _add(found, metric: str, name: str, values: Sequence[float | None]) -> None:
         found.setdefault(metric, []).append(row)
 
 
-def _methods(result: Mapping[str, Any]) -> dict[str, dict[str, Spread]]:
-    """Returns method -> metric -> spread from a comparison's result."""
+def methods(result: Mapping[str, Any]) -> dict[str, dict[str, Spread]]:
+    """Returns method -> metric -> spread from a comparison's result.
+
+    Args:
+      result: the content of result.json; empty where it compares no methods.
+    """
     found = {}
     for method, figures in result.items():
         if isinstance(figures, dict):
@@ -83,20 +88,19 @@ def _spread(one: Any) -> Spread | None:
 
 
 def _judged(group: groups_lib.Group) -> list[str]:
-    """Returns the metrics to compare: accuracies, scores, and those named by flags."""
-    flags = groups_lib.flags(group.runs[0].run)
-    asked = [
-        name
-        for flag in ("signal", "report")
-        for name in (flags.get(flag) if isinstance(flags.get(flag), list) else [])
-    ]
-    known = dict.fromkeys(name for run in group.runs for name in run.result)
-    return [
-        name
-        for name in known
-        if name in ("test_accuracy", "valid_accuracy", "score", *asked)
-        and not fronts.is_cost(name.removeprefix("-"))
-    ]
+    """Returns the metrics to compare: accuracies, scores, and those named by flags.
+
+    A cost is compared where it is an objective.
+    """
+    run = group.runs[0]
+    asked = [metric.name for metric in directed.signals(run)]
+    reported = groups_lib.listed(run.run, "report")
+    asked += [name for name in reported if directed.metric(name, {}).sign > 0]
+    known = dict.fromkeys(
+        name for run in group.runs for name in directed.figures(run.result)
+    )
+    judged = ("test_accuracy", "valid_accuracy", "score", *asked)
+    return [name for name in known if name in judged]
 
 
 def _random(group: groups_lib.Group) -> list[float | None]:

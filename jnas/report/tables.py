@@ -36,7 +36,7 @@ def cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        if 1e4 <= abs(value) < 1e15:
+        if 1e3 <= abs(value) < 1e15:
             return f"{value:,.0f}"
         return f"{value:#.4g}".rstrip(".")
     if isinstance(value, Mapping):

@@ -6,14 +6,16 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from jnas.report import numbers, spreads
+from jnas.report import directed, numbers, spreads
 from jnas.report.charts import data
 
 _ROW = 38  # pixels of a method
 _MOST = 300  # points of a method's trace
 
 
-def comparison(rows: Sequence[spreads.Spread], *, metric: str) -> alt.LayerChart:
+def comparison(
+    rows: Sequence[spreads.Spread], *, metric: str, direction: str | None = None
+) -> alt.LayerChart:
     """Draws each method's mean, with a bar of one sample standard deviation and n.
 
     Single runs are small ticks where they are known. A dashed line marks the mean of
@@ -22,8 +24,11 @@ def comparison(rows: Sequence[spreads.Spread], *, metric: str) -> alt.LayerChart
     Args:
       rows: one per method, as from ``report.compare(runs)[metric]``.
       metric: name of the metric that is compared.
+      direction: "maximize" or "minimize"; None means what the name says. An arrow in
+        the axis' title shows it.
     """
-    title = f"{data.words(metric)}, mean ± sd"
+    known = {} if direction is None else {metric: direction}
+    title = f"{data.words(directed.label(metric, known))}, mean ± sd"
     scale = alt.Scale(zero=False, padding=16)
     layers = [*_random(rows), *_means(rows), *_singles(rows)]
     placed = [
@@ -111,7 +116,8 @@ def traces(traces: Mapping[str, Any]) -> alt.LayerChart:
         for name, band in bands.items()
         for point in numbers.thinned(np.asarray(band).T.tolist(), _MOST)
     ]
-    x_label, y_label = (data.words(traces.get(f"{axis}_label", axis)) for axis in "xy")
+    x_label, y_name = (str(traces.get(f"{axis}_label", axis)) for axis in "xy")
+    x_label, y_label = data.words(x_label), data.words(directed.label(y_name, {}))
     scale = alt.Scale(domain=_domain(bands.values()), nice=False)
     base = alt.Chart(data.values(rows)).encode(
         x=alt.X("cost:Q", title=x_label),
@@ -126,7 +132,7 @@ def traces(traces: Mapping[str, Any]) -> alt.LayerChart:
         tooltip=["name:N", data.tooltip("cost", x_label), *tips],
     )
     return alt.layer(band, line).properties(
-        title=f"Best {y_label} so far: median and quartiles over n runs",
+        title=f"Best {data.words(y_name)} so far: median and quartiles over n runs",
         width=data.WIDTH,
         height=data.HEIGHT + 40,
     )

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import altair as alt
 
+from jnas.report import directed, series
 from jnas.report import runs as runs_lib
-from jnas.report import series
 from jnas.report.charts import data
 
 _FEW = 40  # lines with at most so many points mark each point
@@ -32,7 +32,8 @@ def curves(
     points = series.curves(_many(runs), metrics, only=phases)
     words = " and ".join(data.words(metric) for metric in metrics)
     title = title or words[:1].upper() + words[1:]
-    what = data.words(metrics[0]) if len(metrics) == 1 else _shared(metrics)
+    what = metrics[0] if len(metrics) == 1 else _shared(metrics)
+    what = data.words(directed.label(what, directed.of(_many(runs))))
     return _lines(points, _several(runs), title, "step of the phase", what)
 
 
@@ -41,15 +42,17 @@ def incumbents(
 ) -> alt.LayerChart:
     """Draws the best score so far over a discrete search's evaluations.
 
+    The best is the lowest where the first objective is minimised.
+
     Args:
       runs: runs with evaluations.jsonl; seeds are averaged as in ``curves``.
     """
     points = series.incumbents(_many(runs))
-    names = list(dict.fromkeys(data.words(point.metric) for point in points))
+    names = list(dict.fromkeys(point.metric for point in points))
     what = names[0] if len(names) == 1 else "score"
-    title = f"Best {what} so far"
-    several = _several(runs)
-    return _lines(points, several, title, "evaluations", what, "step-after")
+    title = f"Best {data.words(what)} so far"
+    y = data.words(directed.label(what, directed.of(_many(runs))))
+    return _lines(points, _several(runs), title, "evaluations", y, "step-after")
 
 
 def eigenvalue(
