@@ -299,7 +299,7 @@ def check_objective(
     sizes: tuple[int, ...],
     sample: Callable = spaces.encoding.sample,
 ) -> None:
-    """Checks an objective: scores f32[P, M], the same for the same key.
+    """Checks an objective: scores f32[P, M], named columns, the same for the same key.
 
     Args:
       objective: (key, encodings i32[P, G]) -> f32[P, M].
@@ -313,5 +313,7 @@ def check_objective(
     encodings = jnp.stack([sample(key, sizes) for key in keys])
     scores = objective(keys[0], encodings)
     _holds(scores.ndim == 2 and len(scores) == 3, "objective", "give f32[P, M]")
+    named = len(getattr(objective, "metrics", scores[0]))
+    _holds(named == scores.shape[1], "objective", "name each of its columns in metrics")
     again = objective(keys[0], encodings)
     chex.assert_trees_all_close(scores, again)

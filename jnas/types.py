@@ -101,7 +101,12 @@ class Selection(Protocol):
 
 
 class Objective(Protocol):
-    """Scores proposals; a NaN counts as minus infinity."""
+    """Scores proposals, higher is better; a NaN counts as minus infinity.
+
+    An attribute ``metrics``, a ``directions.Metric`` a column, names the columns; one
+    that is to be minimised holds the negated metric. An attribute ``jittable`` of False
+    says that it cannot be compiled.
+    """
 
     def __call__(self, key: Key, encodings: Array) -> Scores:
         """Maps encodings i32[P, G] to scores f32[P, M]."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import data, directions, registry, report, run, spaces
+from jnas import data, directions, registry, report, run, spaces, testing
 from jnas.discrete import objectives, tables
 from jnas.discrete.controllers import fronts
 from jnas.studies import closing, compare_controllers, search_discrete
@@ -262,3 +262,12 @@ def test_the_front_of_random_points_by_brute_force():
         }
         assert {tuple(points[i]) for i in found} == wanted
         assert len(found) == len(wanted)
+
+
+def test_an_objective_names_each_of_its_columns():
+    """Two columns with one name are refused by the contract."""
+    check = testing.check_objective
+    check(two_columns(None), SPACE.sizes)
+    one = objectives.declared(two_columns(None), directions.Metric("score"))
+    with pytest.raises(AssertionError, match="name each of its columns in metrics"):
+        check(one, SPACE.sizes)

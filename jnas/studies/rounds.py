@@ -185,8 +185,8 @@ def drive(
         best = state.encodings.reshape(len(signal), -1)[signal.argmax()]
         last = signal.reshape(search.num_rounds, -1)[done - before - 1].max()
         values = {
-            f"best_{metric.name}": metric.sign * signal.max(),
-            f"last_{metric.name}": metric.sign * last,
+            "best_score": metric.sign * signal.max(),
+            "last_score": metric.sign * last,
         }
         found = cells.found(
             space.genotype(best),
