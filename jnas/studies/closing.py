@@ -16,6 +16,7 @@ from jnas.studies import cells
 
 _COUNTS = ("parameters", "macs", "seconds")
 _SEED_FILE = "genotype_seed_{}.json"
+_MOST_ROWS = 12  # of a front in the closing table
 
 
 def close(
@@ -119,7 +120,7 @@ def text(folder: pathlib.Path, result: Mapping[str, Any]) -> str:
       folder: run folder.
       result: content of result.json.
     """
-    lines = [report.markdown(table(result))]
+    lines = [report.markdown(table(_with_front(folder, result)))]
     genotype = folder / "genotype.json"
     if genotype.exists():
         cell = genotype_text.load(genotype)
@@ -130,6 +131,20 @@ def text(folder: pathlib.Path, result: Mapping[str, Any]) -> str:
     if result.get("next"):
         lines.append(f"next: {result['next']}")
     return "\n".join(lines)
+
+
+def _with_front(folder: pathlib.Path, result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Adds the cells of the front, evenly thinned, as rows of the closing table."""
+    path = folder / "front.json"
+    if not path.exists():
+        return result
+    front = files.read_json(path)["front"]
+    every = -(-len(front) // _MOST_ROWS)
+    cells_of_front = [
+        {"name": f"evaluation {one['evaluation']}", **one["scores"]}
+        for one in front[::every]
+    ]
+    return {**result, "cells": cells_of_front}
 
 
 def finished(run: workdir.Run) -> str:

@@ -226,8 +226,10 @@ def _write(run: workdir.Run, found: rounds.Evaluations, num_signals: int) -> Non
     lines = (json.dumps(found.line(i)) for i in range(len(found.scores)))
     run.write_text(EVALUATIONS, "".join(f"{line}\n" for line in lines))
     if num_signals > 1:
-        text = json.dumps(rounds.front(found, num_signals), indent=1)
-        run.write_text(FRONT, text + "\n")
+        front = rounds.front(found, num_signals)
+        cells = ",\n  ".join(json.dumps(one) for one in front.pop("front"))
+        head = json.dumps(front)[:-1]
+        run.write_text(FRONT, f'{head},\n "front": [\n  {cells}\n ]}}\n')
 
 
 def _figures(found: rounds.Evaluations, num_signals: int, first: int) -> dict:
