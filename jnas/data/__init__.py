@@ -8,12 +8,14 @@ from jnas.data import embedded as embedded
 from jnas.data import validate
 from jnas.data.arrays import read_npz as read_npz
 from jnas.data.augment import Augment as Augment
-from jnas.data.augment import for_search as for_search
-from jnas.data.augment import for_training as for_training
 from jnas.data.augment import normalise as normalise
 from jnas.data.dataset import Dataset as Dataset
 from jnas.data.dataset import shrink as shrink
 from jnas.data.folder import read_folder as read_folder
+from jnas.data.policy import POLICIES as POLICIES
+from jnas.data.policy import describe as describe
+from jnas.data.policy import for_search as for_search
+from jnas.data.policy import for_training as for_training
 from jnas.data.split import stratified as stratified
 from jnas.data.tfds import read_tfds as read_tfds
 
@@ -80,5 +82,12 @@ def _checked(d: Dataset) -> Dataset:
             "the registered function."
         )
     return validate.validate(
-        d.x_train, d.y_train, d.x_test, d.y_test, name=d.name, flip=d.flip
+        d.x_train,
+        d.y_train,
+        d.x_test,
+        d.y_test,
+        name=d.name,
+        flip=d.flip,
+        class_names=d.class_names,
+        notes=d.notes,
     )
