@@ -24,7 +24,7 @@ EVALUATIONS = "evaluations.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
-class DiscreteSettings:
+class DiscreteSettings(setup.AugmentSettings):
     """How cells are proposed and scored. The fields carry their own help text."""
 
     controller: pieces.Piece = option(
@@ -172,7 +172,7 @@ def _on_images(dataset, space, settings, seed) -> rounds.Source:
     """Builds the objectives that read images."""
     splits = setup.two_splits(dataset, settings.valid_rate, seed=seed)
     size = setup.network_size(settings, dataset)
-    augment = data_lib.for_search(dataset)
+    augment = setup.augmentation(settings, dataset)
     if settings.objective == SUPERNET:
         return _shared(space, settings, size, splits, augment)
     if settings.objective == SCRATCH:

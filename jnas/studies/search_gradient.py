@@ -24,7 +24,7 @@ FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoc
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchSettings:
+class SearchSettings(setup.AugmentSettings):
     """How a method is run. The fields carry their own help text."""
 
     method: methods.Method = option(text="Row of pieces and numbers.", group="method")
@@ -82,7 +82,7 @@ def search_cells(
     splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed)
     setting = gradient.Setting(
         setup.network_size(method, dataset),
-        data_lib.for_search(dataset),
+        setup.augmentation(settings, dataset),
         tuple(len(labels) for _, labels in splits),
         settings.num_seeds,
         settings.remat,
