@@ -35,12 +35,19 @@ class QuickSettings:
     __post_init__ = settings.check
 
 
-FLAGS = flags.define(setup.DataSettings, setup.SpaceSettings, QuickSettings, shrink=2)
+FLAGS = flags.define(
+    setup.DataSettings,
+    setup.SpaceSettings,
+    setup.AugmentSettings,
+    QuickSettings,
+    shrink=2,
+    cutout=0,
+)
 
 
 def main():
     """Searches, retrains, tests and reports."""
-    data_settings, space_settings, quick = FLAGS.read()
+    data_settings, space_settings, augment, quick = FLAGS.read()
     dataset, space = setup.dataset(data_settings), setup.space(space_settings)
     method = dataclasses.replace(
         registry.METHODS["darts"](),
@@ -50,7 +57,8 @@ def main():
         epochs=quick.epochs,
         logits_learning_rate=quick.logits_learning_rate,
     )
-    search = search_gradient.SearchSettings(method)
+    augmented = setup.augment_fields(augment)
+    search = search_gradient.SearchSettings(method, **augmented)
     training = train_scratch.RetrainSettings(
         features=quick.retrain_features,
         layers=quick.layers,
@@ -58,7 +66,7 @@ def main():
         epochs=quick.retrain_epochs,
         drop_path_rate=0.0,
         auxiliary=False,
-        cutout=0,
+        **augmented,
     )
     with FLAGS.open_run(dataset, search) as r:
         if r.finished is not None:

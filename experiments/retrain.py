@@ -1,12 +1,13 @@
 """Trains a genotype's network from scratch and tests it once.
 
     python experiments/retrain.py --workdir=runs/retrain --data=npz:cifar10.npz \
-        --genotype=runs/search/genotype.json
+        --genotype=runs/search/genotype.json --augment=standard
 
 The defaults are DARTS' own: 36 features, 20 layers, batch 96, 600 epochs, drop path
-rising to 0.2, the auxiliary head, cutout of half the image. --genotype also takes a
-published name (DARTS_V2), a NAS-Bench-201 string, Genotype(...) as DARTS prints it, a
-file of these (genotypes.py:NAME for one of several), or random (drawn by the seed).
+rising to 0.2, the auxiliary head, cutout of half the image; --augment=standard adds
+mirroring, which npz files are not known to allow. --genotype also takes a published
+name (DARTS_V2), a NAS-Bench-201 string, Genotype(...) as DARTS prints it, a file of
+these (genotypes.py:NAME for one of several), or random (drawn by the seed).
 """
 
 import dataclasses

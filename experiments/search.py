@@ -1,6 +1,7 @@
 """Searches a cell by gradient and writes its genotype.
 
-    python experiments/search.py --workdir=runs/search --data=npz:cifar10.npz
+    python experiments/search.py --workdir=runs/search --data=npz:cifar10.npz \
+        --augment=standard
     python experiments/search.py --workdir=runs/pc --method=pcdarts --max_skips=2
 
 A method is a row of pieces and its paper's numbers: DARTS has 16 features, 8 layers,

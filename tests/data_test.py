@@ -1,6 +1,7 @@
 """Tests of the data: bundled sets, refusals, splits."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -9,13 +10,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jnas import data, registry
-from jnas.data import validate
+from jnas.data import tfds, validate
 
 
 def arrays(**changes):
     """Returns sound arrays of two classes, with changes."""
+    x = np.zeros((4, 3, 3, 1), np.uint8)
+    x[2] = 9
     sound = dict(
-        x_train=np.zeros((4, 3, 3, 1), np.uint8),
+        x_train=x,
         y_train=np.array([0, 1, 0, 1]),
         x_test=np.zeros((2, 3, 3, 1), np.uint8),
         y_test=np.array([0, 1]),
@@ -66,12 +69,32 @@ NAN[2, 1, 1, 0] = np.nan
         (
             dict(x_train=np.zeros((4, 3, 3, 1))),
             "x_train of mine must be uint8 or float32, got float64. "
-            "Convert with astype.",
+            "Write x.astype(np.float32).",
         ),
         (
-            dict(x_train=np.zeros((4, 9), np.uint8)),
-            "x_train of mine must be [N, H, W, C] or [N, H, W], got shape (4, 9). "
-            "Reshape it.",
+            dict(x_train=np.zeros((4, 3, 3, 1), np.uint16)),  # astype(uint8) would wrap
+            "x_train of mine must be uint8 or float32, got uint16. "
+            "Write x.astype(np.float32).",
+        ),
+        (
+            dict(x_train=np.zeros((4, 3, 3, 1), np.uint8)),
+            "x_train of mine must hold images that differ, got 4 equal ones. Check how "
+            "the file was written.",
+        ),
+        (
+            dict(x_train=np.full((4, 3, 3, 1), 2e38, np.float32)),
+            "x_train of mine must be below 1e+38, got 2e+38 in image 0. Scale the "
+            "images.",
+        ),
+        (
+            dict(class_names=("cat",)),
+            "class_names of mine must name each of 2 classes, got 1 names. Add or "
+            "remove names.",
+        ),
+        (
+            dict(class_names=("cat", "dog", "eel")),
+            "y_train of mine must hold every class from 0 to 2, got none of class "
+            "'eel'. Remove its name, or add images.",
         ),
         (
             dict(x_test=np.zeros((2, 4, 3, 1), np.uint8)),
@@ -107,7 +130,24 @@ def test_digits():
     counts = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert np.bincount(both).tolist() == counts
     assert set(np.unique(digits.x_train)) == {round(v * 255 / 16) for v in range(17)}
-    assert digits.image_shape == (8, 8, 1) and not digits.flip
+    assert digits.image_shape == (8, 8, 1) and digits.flip is False
+    assert digits.class_names == tuple("0123456789")
+
+
+def test_summary_is_json():
+    """Names and sizes go into a run's files; the digest is that of the arrays alone."""
+    read = validate.validate(**arrays(class_names=("cat", "dog")), name="mine")
+    wanted = dict(
+        name="mine",
+        num_train=4,
+        num_test=2,
+        image_shape=[3, 3, 1],
+        num_classes=2,
+        class_names=["cat", "dog"],
+        flip=None,
+    )
+    assert json.loads(json.dumps(read.summary())) == wanted
+    assert read.digest == validate.validate(**arrays(), name="other").digest
 
 
 def test_npz_round_trip_and_refusals(tmp_path):
@@ -116,11 +156,18 @@ def test_npz_round_trip_and_refusals(tmp_path):
     np.savez(
         good,
         **arrays(
-            x_train=np.ones((4, 3, 3), np.float32),
+            x_train=arrays()["x_train"][..., 0].astype(np.float32),
             x_test=np.ones((2, 3, 3), np.float32),
+            class_names=["cat", "dog"],
+            x_val=np.ones((2, 3, 3), np.float32),
         ),
     )
-    assert data.load(f"npz:{good}").image_shape == (3, 3, 1)
+    read = data.load(f"npz:{good}")
+    assert read.image_shape == (3, 3, 1) and read.class_names == ("cat", "dog")
+    assert read.notes == (f"npz:{good}: 1 more arrays are not used, 'x_val'.",)
+    assert read.flip is None
+    numbers = tmp_path / "numbers.npz"
+    np.savez(numbers, **arrays(class_names=np.array([1, 2])))
     torn = tmp_path / "torn.npz"
     torn.write_bytes(good.read_bytes()[:-100])
     partial = tmp_path / "partial.npz"
@@ -132,67 +179,27 @@ def test_npz_round_trip_and_refusals(tmp_path):
         (torn, "must be a readable npz of plain arrays"),
         (partial, "without y_train, x_test, y_test. Add the array."),
         (objects, "must be a readable npz of plain arrays"),
+        (numbers, r"class_names of npz:.* must be texts \[classes\], got int64"),
     ]:
         with pytest.raises(ValueError, match=message):
             data.load(f"npz:{path}")
 
 
-def write_images(folder, sizes=(6,) * 5, mode="L"):
-    """Writes a few images of each of two classes."""
-    for label, name in enumerate(("cat", "dog")):
-        (folder / name).mkdir(parents=True)
-        for i, size in enumerate(sizes):
-            value = 40 * label + i if mode == "L" else (40 * label, i, 9)
-            picture = Image.new(mode, (size, size), value)
-            picture.save(folder / name / f"{i}.png")
-
-
-def test_folder(tmp_path):
-    """One folder a class; grey stays grey; a fifth is the test split."""
-    write_images(tmp_path / "grey")
-    grey = data.load(f"folder:{tmp_path / 'grey'}")
-    assert grey.x_train.shape == (8, 6, 6, 1) and grey.x_test.shape == (2, 6, 6, 1)
-    bright = grey.x_train[:, 0, 0, 0] >= 40
-    np.testing.assert_array_equal(bright, grey.y_train.astype(bool))
-    write_images(tmp_path / "colour" / "train", mode="RGB")
-    write_images(tmp_path / "colour" / "test", mode="RGB")
-    colour = data.load(f"folder:{tmp_path / 'colour'}?size=4")
-    assert colour.x_train.shape == colour.x_test.shape == (10, 4, 4, 3)
-
-
-def test_folder_refusals(tmp_path):
-    """Unequal sizes, a file that is no image, and nothing at all name the place."""
-    write_images(tmp_path / "sizes", (6, 6, 6, 6, 7))
-    write_images(tmp_path / "bad")
-    (tmp_path / "bad" / "cat" / "9.png").write_text("no image")
-    (tmp_path / "empty").mkdir()
-    write_images(tmp_path / "few", (6, 6))
-    for name, message in [
-        ("sizes", r"images must have one size, got \(\d, \d\) in .* \?size=32"),
-        ("bad", r"images must be readable, got .*9\.png"),
-        ("few", "test split of folder:.* must leave each split at least one image"),
-        ("empty", "must hold one folder per class"),
-        ("none", "must be an existing folder"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            data.load(f"folder:{tmp_path / name}")
-
-
 def test_tfds_reads_what_was_prepared_without_tensorflow(tmp_path):
     """A real array_record data set on disk; and a quick word where there is none."""
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as prepared
 
-    class Small(tfds.core.GeneratorBasedBuilder):
+    class Small(prepared.core.GeneratorBasedBuilder):
         """Two classes of 4x4 images."""
 
-        VERSION = tfds.core.Version("1.0.0")
+        VERSION = prepared.core.Version("1.0.0")
         pkg_dir_path = tmp_path  # a builder of a test lies in no package
 
         def _info(self):
-            features = tfds.features.FeaturesDict(
+            features = prepared.features.FeaturesDict(
                 {
-                    "image": tfds.features.Image(shape=(4, 4, 3)),
-                    "label": tfds.features.ClassLabel(num_classes=2),
+                    "image": prepared.features.Image(shape=(4, 4, 3)),
+                    "label": prepared.features.ClassLabel(names=["cat", "dog"]),
                 }
             )
             return self.dataset_info_from_configs(features=features)
@@ -201,6 +208,8 @@ def test_tfds_reads_what_was_prepared_without_tensorflow(tmp_path):
             return {
                 "train": self._generate_examples(8),
                 "test": self._generate_examples(4),
+                "validation": self._generate_examples(6),
+                "extra": self._generate_examples(2),
             }
 
         def _generate_examples(self, count):
@@ -212,14 +221,43 @@ def test_tfds_reads_what_was_prepared_without_tensorflow(tmp_path):
 
     Small(data_dir=tmp_path, file_format="array_record").download_and_prepare()
     small = data.load(f"tfds:small?data_dir={tmp_path}")
-    assert small.x_train.shape == (8, 4, 4, 3) and len(small.y_test) == 4
+    assert small.x_train.shape == (14, 4, 4, 3) and len(small.y_test) == 4
     assert (small.x_train[:, 0, 0, 0] % 2 == small.y_train).all()
+    assert small.class_names == ("cat", "dog") and small.flip is None
+    assert small.notes == (
+        "tfds:small: the validation split's images join the training images, of which "
+        "a search holds out a part of its own.",
+        "tfds:small: left out the splits extra.",
+    )
     about = next(tmp_path.glob("small/**/dataset_info.json"))
     about.write_text(about.read_text().replace("array_record", "tfrecord"))
     with pytest.raises(ValueError, match="as array_record, got 'tfds:small' as tfr"):
         data.load(f"tfds:small?data_dir={tmp_path}")
     with pytest.raises(ValueError, match="file_format='array_record'"):
         data.load(f"tfds:cifar10?data_dir={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("found", "splits", "words"),
+    [
+        ("train test", (["train"], ["test"]), []),
+        ("train validation", (["train"], ["validation"]), ["no test split, so valid"]),
+        ("train test validation", (["train", "validation"], ["test"]), ["join the"]),
+        ("train test extra", (["train"], ["test"]), ["left out the splits extra."]),
+    ],
+)
+def test_tfds_splits(found, splits, words):
+    """Every split of a prepared data set is used, or named."""
+    got, notes = tfds._splits(set(found.split()), "mine")
+    assert got == splits and len(notes) == len(words)
+    assert all(word in note for word, note in zip(words, notes, strict=True))
+
+
+@pytest.mark.parametrize("found", ["test", "train", "train extra", ""])
+def test_tfds_splits_refusals(found):
+    """Training images, and others to test on, are needed."""
+    with pytest.raises(ValueError, match="must have splits train, and test or valid"):
+        tfds._splits(set(found.split()), "mine")
 
 
 def test_unknown_names_are_guessed():
@@ -268,17 +306,31 @@ def test_split_is_stratified_disjoint_exhaustive(seed, counts, rate):
 
 def test_split_refuses_to_empty_a_class():
     """A class with one image cannot be on both sides."""
-    with pytest.raises(ValueError, match="valid_rate must leave each split"):
+    with pytest.raises(ValueError, match="valid_rate must leave each .* of class 1"):
         data.stratified(0, np.array([0, 0, 1]), 0.5)
+    with pytest.raises(ValueError, match="got 0.5 of 1 images of class 'dog'. Change"):
+        data.stratified(0, np.array([0, 0, 1]), 0.5, names=("cat", "dog"))
 
 
 def test_shrink_averages_squares():
     """Means by hand, rounded in uint8; a factor that does not divide is refused."""
     x = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
-    both = arrays(x_train=np.repeat(x, 4, 0), x_test=np.repeat(x, 2, 0))
-    dataset = validate.validate(**both, name="mine")
+    both = arrays(x_train=np.concatenate([x, x, x, x + 9]), x_test=np.repeat(x, 2, 0))
+    names = dict(class_names=("cat", "dog"), flip=False, notes=["read"])
+    dataset = validate.validate(**both, name="mine", **names)
     small = data.shrink(dataset, 2)
     # means 2.5, 4.5, 10.5, 12.5; NumPy rounds halves to even
     assert small.x_train[0, :, :, 0].tolist() == [[2, 4], [10, 12]]
+    assert (small.class_names, small.flip, small.notes) == (
+        ("cat", "dog"), False, ("read",)
+    )  # fmt: skip
     with pytest.raises(ValueError, match="shrink must divide the image's 4x4 pixels"):
         data.shrink(dataset, 3)
+    checks = np.stack(
+        [np.indices((4, 4)).sum(0) % 2, np.indices((4, 4)).sum(0) % 2 < 1]
+    )
+    both = arrays(x_train=(checks[[0, 1, 0, 1], ..., None] * 200).astype(np.uint8))
+    both["x_test"] = both["x_train"][:2]
+    boards = validate.validate(**both, name="boards")
+    with pytest.raises(ValueError, match="which makes all of boards equal. Choose a"):
+        data.shrink(boards, 2)

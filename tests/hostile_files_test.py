@@ -51,7 +51,8 @@ CELLS = {
     "Genotype(normal=__import__('os'))": "text must have the form Genotype(normal=",
 }
 
-X, Y = np.zeros((8, 8, 8, 1), np.uint8), np.arange(8) % 2
+X = np.repeat(np.arange(8, dtype=np.uint8), 64).reshape(8, 8, 8, 1)
+Y = np.arange(8) % 2
 NAN = np.where(np.arange(8)[:, None, None, None] == 3, np.nan, X).astype(np.float32)
 ARRAYS = {
     "missing": (dict(y_test=None), "without y_test. Add the array."),
@@ -95,14 +96,14 @@ DATA = {
     "folder:none": "data must be an existing folder, got 'folder:none'",
     "folder:a\0b": r"data must be an existing folder, got 'folder:a\x00b'",
     "folder:folder": "must hold one folder per class, got none",
-    "folder:hollow": "must hold images (.bmp, .gif",
-    "folder:hollow?size=0": "must hold images",
+    "folder:hollow": "must hold images in the folder of each class, got none of class",
+    "folder:hollow?size=0": "size must be from 1 to 4096, got 0",
     "folder:sound?size=0": "size must be from 1 to 4096, got 0",
     "folder:sound?size=99999": "size must be from 1 to 4096, got 99999",
-    "folder:sound?size=²": "with options size, got",
-    "folder:sound?width=3": "with options size, got",
+    "folder:sound?size=²": "with options size, background, got",
+    "folder:sound?width=3": "with options size, background, got",
     "folder:alone": "at least 2 classes, got 1",
-    "folder:unreadable": "images must be readable, got 'unreadable/a/9.png' (cannot",
+    "folder:unreadable": "images must be readable, got 'unreadable/a/9.png' (not an",
     "folder:piped": "images must be readable, got 'piped/a/9.png' (no regular file)",
     "folder:bomb": "images must be readable, got 'bomb/a/9.png' (Image size (100000000",
     "tfds:": "data must have a name after tfds:, got 'tfds:'",

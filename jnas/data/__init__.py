@@ -8,18 +8,29 @@ from jnas.data import embedded as embedded
 from jnas.data import validate
 from jnas.data.arrays import read_npz as read_npz
 from jnas.data.augment import Augment as Augment
-from jnas.data.augment import for_search as for_search
-from jnas.data.augment import for_training as for_training
 from jnas.data.augment import normalise as normalise
 from jnas.data.dataset import Dataset as Dataset
 from jnas.data.dataset import shrink as shrink
 from jnas.data.folder import read_folder as read_folder
+from jnas.data.policy import POLICIES as POLICIES
+from jnas.data.policy import describe as describe
+from jnas.data.policy import for_search as for_search
+from jnas.data.policy import for_training as for_training
 from jnas.data.split import stratified as stratified
 from jnas.data.tfds import read_tfds as read_tfds
 
+
+def _size(text: str) -> tuple[int, int]:
+    """Parses "32" or "32x48", rows x columns."""
+    sides = text.split("x")
+    if len(sides) > 2 or not all(one.isascii() and one.isdigit() for one in sides):
+        raise ValueError(text)
+    return int(sides[0]), int(sides[-1])
+
+
 _READERS: dict[str, tuple[Callable, dict[str, Callable]]] = {
     "npz": (read_npz, {}),
-    "folder": (read_folder, {"size": int}),
+    "folder": (read_folder, {"size": _size, "background": str}),
     "tfds": (read_tfds, {"data_dir": str}),
 }
 
@@ -30,7 +41,8 @@ def load(spec: str) -> Dataset:
     Args:
       spec: a name of ``registry.DATASETS`` ("fashion", "digits", a user's own), or
         "npz:PATH", "folder:PATH", "folder:PATH?size=32", "tfds:NAME",
-        "tfds:NAME?data_dir=PATH".
+        "tfds:NAME?data_dir=PATH". Of a folder, ``size=32x48`` gives rows x columns, and
+        ``background=black`` the colour behind transparent pixels; & joins options.
 
     Raises:
       KeyError: no data set of that name is registered.
@@ -53,14 +65,17 @@ def load(spec: str) -> Dataset:
             f"data must have a {what} after {kind}:, got {spec!r}. Add the {what}."
         )
     given = dict(parse.parse_qsl(query, keep_blank_values=True))
+    values = {}
     for name, value in given.items():
-        number = value.isascii() and value.isdigit()
-        if name not in options or (options[name] is int and not number):
+        try:
+            values[name] = options[name](value)
+        except (KeyError, ValueError):
+            form = " as 32 or 32x48" if name == "size" else ""
             raise ValueError(
                 f"data must be {kind}:{what.upper()} with options "
-                f"{', '.join(options) or 'none'}, got {spec!r}. Correct {name!r}."
-            )
-    return reader(place, **{k: options[k](v) for k, v in given.items()})
+                f"{', '.join(options) or 'none'}, got {spec!r}. Correct {name!r}{form}."
+            ) from None
+    return reader(place, **values)
 
 
 def _named(name: str) -> Dataset:
@@ -80,5 +95,12 @@ def _checked(d: Dataset) -> Dataset:
             "the registered function."
         )
     return validate.validate(
-        d.x_train, d.y_train, d.x_test, d.y_test, name=d.name, flip=d.flip
+        d.x_train,
+        d.y_train,
+        d.x_test,
+        d.y_test,
+        name=d.name,
+        flip=d.flip,
+        class_names=d.class_names,
+        notes=d.notes,
     )

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from jnas import types
-from jnas.data import dataset as dataset_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,50 +19,26 @@ class Augment:
     Attributes:
       mean: mean of each channel, subtracted.
       std: standard deviation of each channel, divided by.
-      crop_padding: zeros added on each side before a random crop, in pixels.
+      crop_padding: pixels added on each side before a random crop, (rows, columns);
+        one number is for both.
       flip: whether images are mirrored horizontally with probability 1/2.
       cutout: side of the square that is set to zero, in pixels; 0 disables it.
+      fill: value of the added pixels in each channel, in the images' own unit; empty
+        means 0 (black).
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    crop_padding: int = 0
+    crop_padding: int | tuple[int, int] = 0
     flip: bool = False
     cutout: int = 0
+    fill: tuple[float, ...] = ()
 
-
-def for_search(dataset: dataset_lib.Dataset) -> Augment:
-    """Returns the augmentation of a search: crop and flip.
-
-    The padding is an eighth of the rows: 4 at 32 rows, as in the papers.
-
-    Args:
-      dataset: gives mean, standard deviation and whether flips are allowed.
-    """
-    mean, std = dataset.mean_std
-    padding = max(1, dataset.image_shape[0] // 8)
-    return Augment(mean, std, crop_padding=padding, flip=dataset.flip)
-
-
-def for_training(dataset: dataset_lib.Dataset, *, cutout: int | None = None) -> Augment:
-    """Returns the augmentation of training from scratch: crop, flip and cutout.
-
-    Args:
-      dataset: gives mean, standard deviation and whether flips are allowed.
-      cutout: side of the square in pixels; 0 disables it; None means half the rows: 16
-        at 32 rows, as in the papers.
-
-    Raises:
-      ValueError: cutout is negative or exceeds the rows of an image.
-    """
-    rows = dataset.image_shape[0]
-    side = rows // 2 if cutout is None else cutout
-    if not 0 <= side <= rows:
-        raise ValueError(
-            f"cutout must be from 0 to the image's {rows} rows, got {side}. "
-            "Choose another side."
-        )
-    return dataclasses.replace(for_search(dataset), cutout=side)
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Pixels added above and below, and left and right."""
+        given = self.crop_padding
+        return (given, given) if isinstance(given, int) else given
 
 
 def normalise(images: types.Array, settings: Augment) -> types.Array:
@@ -97,10 +72,10 @@ def draw(key: types.Key, shape: tuple, settings: Augment) -> dict[str, types.Arr
     """
     top_key, left_key, flip_key, row_key, column_key = jax.random.split(key, 5)
     batch, rows, columns, _ = shape
-    ends = 2 * settings.crop_padding + 1
+    high, wide = settings.padding
     return {
-        "top": jax.random.randint(top_key, (batch,), 0, ends),
-        "left": jax.random.randint(left_key, (batch,), 0, ends),
+        "top": jax.random.randint(top_key, (batch,), 0, 2 * high + 1),
+        "left": jax.random.randint(left_key, (batch,), 0, 2 * wide + 1),
         "flip": jax.random.bernoulli(flip_key, 0.5, (batch,)),
         "row": jax.random.randint(row_key, (batch,), 0, rows),
         "column": jax.random.randint(column_key, (batch,), 0, columns),
@@ -116,14 +91,13 @@ def augment(key: types.Key, images: types.Array, settings: Augment) -> types.Arr
       settings: settings of the augmentation.
 
     Returns:
-      f32[B, H, W, C], normalised. The crop pads with zeros (black) before
-      normalisation; cutout sets pixels to zero (the mean) after it.
+      f32[B, H, W, C], normalised. The crop pads with ``fill`` before normalisation;
+      cutout sets pixels to zero (the mean) after it.
     """
     drawn = draw(key, images.shape, settings)
     _, rows, columns, _ = images.shape
-    if settings.crop_padding:
-        p = settings.crop_padding
-        padded = jnp.pad(images, ((0, 0), (p, p), (p, p), (0, 0)))
+    if any(settings.padding):
+        padded = _pad(images, settings)
         row = drawn["top"][:, None] + jnp.arange(rows)
         column = drawn["left"][:, None] + jnp.arange(columns)
         batch = jnp.arange(len(images))[:, None, None]
@@ -137,6 +111,16 @@ def augment(key: types.Key, images: types.Array, settings: Augment) -> types.Arr
         blank &= _inside(drawn["column"], columns, settings.cutout)[:, None, :]
         images = jnp.where(blank[..., None], 0, images)
     return images
+
+
+def _pad(images: types.Array, settings: Augment) -> types.Array:
+    high, wide = settings.padding
+    widths = ((0, 0), (high, high), (wide, wide), (0, 0))
+    if not any(settings.fill):
+        return jnp.pad(images, widths)
+    fill = jnp.array(settings.fill).astype(images.dtype)
+    inside = jnp.pad(jnp.ones(images.shape[:3], bool), widths[:3])
+    return jnp.where(inside[..., None], jnp.pad(images, widths), fill)
 
 
 def _inside(centre: types.Array, size: int, side: int) -> types.Array:

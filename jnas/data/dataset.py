@@ -3,8 +3,11 @@
 import dataclasses
 import functools
 import hashlib
+from typing import Any
 
 import numpy as np
+
+from jnas.data import moments as moments_lib
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,7 +21,9 @@ class Dataset:
       x_test: images of the test split, evaluated once, at the end.
       y_test: labels of the test split.
       num_classes: 1 + the largest training label.
-      flip: whether a horizontal flip keeps the label.
+      flip: whether a horizontal flip keeps the label; None if that is unknown.
+      class_names: name of each class, by label; empty if they are unknown.
+      notes: sentences about what was read, left out or changed, one a line.
     """
 
     name: str
@@ -27,7 +32,9 @@ class Dataset:
     x_test: np.ndarray
     y_test: np.ndarray
     num_classes: int
-    flip: bool = True
+    flip: bool | None = None
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -45,17 +52,49 @@ class Dataset:
         return sha.hexdigest()
 
     @functools.cached_property
+    def moments(self) -> moments_lib.Moments:
+        """Mean, deviation and padding value of each channel of the training split."""
+        return moments_lib.moments(self.x_train)
+
+    @property
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel of the training split.
 
         uint8 is divided by 255 first, float32 is used as it is; the standard deviation
-        of a constant channel is replaced by 1.
+        of a constant channel is exactly 1.
         """
-        scale = 255.0 if self.x_train.dtype == np.uint8 else 1.0
-        x = self.x_train.reshape(-1, self.image_shape[-1]).astype(np.float64) / scale
-        deviation = x.std(0)
-        deviation = np.where(deviation > 0, deviation, 1.0)
-        return tuple(map(float, x.mean(0))), tuple(map(float, deviation))
+        return self.moments.mean, self.moments.std
+
+    def summary(self) -> dict[str, Any]:
+        """Describes the data set in JSON values; the pixels are left out."""
+        return {
+            "name": self.name,
+            "num_train": len(self.y_train),
+            "num_test": len(self.y_test),
+            "image_shape": list(self.image_shape),
+            "num_classes": self.num_classes,
+            "class_names": list(self.class_names),
+            "flip": self.flip,
+        }
+
+
+def class_text(label: int, names: tuple[str, ...]) -> str:
+    """Returns what messages call a class: its name where it has one, or its number.
+
+    Args:
+      label: from 0.
+      names: of the classes; may be empty.
+    """
+    return repr(names[label]) if label < len(names) else str(label)
+
+
+def all_equal(images: np.ndarray) -> bool:
+    """Returns whether all images are the same, so that nothing can be learned.
+
+    Args:
+      images: [N, ...], at least one.
+    """
+    return all((one == images[0]).all() for one in images[1:])
 
 
 def shrink(dataset: Dataset, factor: int) -> Dataset:
@@ -66,7 +105,8 @@ def shrink(dataset: Dataset, factor: int) -> Dataset:
       factor: integer factor of rows and columns; 1 changes nothing.
 
     Raises:
-      ValueError: factor is below 1 or does not divide the image's rows and columns.
+      ValueError: factor is below 1, does not divide the image's rows and columns, or
+        makes all training images equal.
     """
     rows, columns, channels = dataset.image_shape
     if factor < 1 or rows % factor or columns % factor:
@@ -83,6 +123,10 @@ def shrink(dataset: Dataset, factor: int) -> Dataset:
         rounded = np.round(means) if x.dtype == np.uint8 else means
         return rounded.astype(x.dtype)
 
-    return dataclasses.replace(
-        dataset, x_train=smaller(dataset.x_train), x_test=smaller(dataset.x_test)
-    )
+    small = smaller(dataset.x_train)
+    if all_equal(small):
+        raise ValueError(
+            f"shrink must leave training images that differ, got {factor}, which makes "
+            f"all of {dataset.name} equal. Choose a smaller factor."
+        )
+    return dataclasses.replace(dataset, x_train=small, x_test=smaller(dataset.x_test))

@@ -1,16 +1,34 @@
 """The bundled data sets, which need no download."""
 
+import dataclasses
 import importlib.resources
 
 from jnas import registry
 from jnas.data import arrays
 from jnas.data import dataset as dataset_lib
 
+CLOTHING = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+DIGITS = tuple("0123456789")
 
-def _embedded(name: str, *, flip: bool) -> dataset_lib.Dataset:
+
+def _embedded(
+    name: str, *, flip: bool, class_names: tuple[str, ...]
+) -> dataset_lib.Dataset:
     folder = importlib.resources.files("jnas.data") / "embedded_sets"
     with importlib.resources.as_file(folder / f"{name}.npz") as path:
-        return arrays.read_npz(path, name=name, flip=flip)
+        read = arrays.read_npz(path, name=name, flip=flip)
+    return dataclasses.replace(read, class_names=class_names)
 
 
 @registry.DATASETS.register
@@ -21,7 +39,7 @@ def fashion() -> dataset_lib.Dataset:
 
     Source: Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747.
     """
-    return _embedded("fashion", flip=True)
+    return _embedded("fashion", flip=True, class_names=CLOTHING)
 
 
 @registry.DATASETS.register
@@ -33,4 +51,4 @@ def digits() -> dataset_lib.Dataset:
 
     Source: Alpaydin and Kaynak 1998, doi:10.24432/C50P49.
     """
-    return _embedded("digits", flip=False)
+    return _embedded("digits", flip=False, class_names=DIGITS)

@@ -2,115 +2,139 @@
 
 import os
 import pathlib
-import warnings
 
 import numpy as np
 
 from jnas.data import dataset as dataset_lib
-from jnas.data import split, validate
+from jnas.data import listing as listing_lib
+from jnas.data import picture, split, validate
 
 MAX_SIZE = 4096
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
+TEST_RATE = 0.2
 
 
 def read_folder(
-    path: str | os.PathLike, *, size: int | None = None
+    path: str | os.PathLike,
+    *,
+    size: int | tuple[int, int] | None = None,
+    background: str = "white",
 ) -> dataset_lib.Dataset:
-    """Reads a folder of images with Pillow.
+    """Reads a folder of images with Pillow, as a viewer shows them.
 
-    Sub-folders ``train`` and ``test`` are the two splits; without them a fixed fifth of
-    each class is the test split. Images are read as grey where all are grey, else RGB.
+    Sub-folders ``train``, ``test`` and ``val`` are splits, in any case, also spelled
+    ``training``, ``testing``, ``valid`` and ``validation``. Validation images join the
+    training images, or are the test split if there is no other. Without splits a fixed
+    fifth of each class is the test split. Images are read as grey where all are grey,
+    else RGB; those in deeper folders of a class belong to it.
 
     Args:
       path: the folder; its sub-folders' names, sorted, are the classes.
-      size: rows and columns to which every image is resized; None keeps the images,
-        whose sizes must then be equal.
+      size: rows and columns to which every image is resized, as one number or two;
+        None keeps the images, whose sizes must then be equal.
+      background: colour behind transparent pixels, "white" or "black".
+
+    Returns:
+      The data set; its notes say what was joined, converted or left out.
 
     Raises:
-      ValueError: there is no image, one cannot be read, sizes differ, or the data are
-        invalid.
+      ValueError: a class has no image, one cannot be read, sizes differ, or the data
+        are invalid.
     """
     path, name = pathlib.Path(path), f"folder:{path}"
     if not os.path.isdir(path):
         raise ValueError(
             f"data must be an existing folder, got {name!r}. Check the path."
         )
-    splits = path / "train", path / "test"
-    if all(folder.is_dir() for folder in splits):
-        classes = _classes(splits[0], name)
-        if _classes(splits[1], name) != classes:
+    if background not in picture.BACKGROUNDS:
+        raise ValueError(
+            f"background must be one of {', '.join(picture.BACKGROUNDS)}, got "
+            f"{background!r}. Choose one."
+        )
+    size = _checked(size)
+    found = listing_lib.listing(path, name)
+    files, notes = _divided(found, name)
+    images, more = _read([f for part in files for f, _ in part], size, background)
+    x = images[: len(files[0])], images[len(files[0]) :]
+    y = [np.array([label for _, label in part]) for part in files]
+    notes += [f"{name}: {note}" for note in more]
+    return validate.validate(
+        x[0], y[0], x[1], y[1], name=name, class_names=found.classes, notes=notes
+    )
+
+
+def _checked(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    pair = (size, size) if isinstance(size, int) else size
+    for side in pair:
+        if not 1 <= side <= MAX_SIZE:
             raise ValueError(
-                f"{name} must have the same classes in train and test, got {classes} "
-                f"and {_classes(splits[1], name)}. Give both the same sub-folders."
+                f"size must be from 1 to {MAX_SIZE}, got {side}. Change it."
             )
-        files = [_files(folder, classes) for folder in splits]
-    else:
-        everything = _files(path, _classes(path, name))
-        labels = np.array([label for _, label in everything])
-        test = f"test split of {name}"
-        rows = split.stratified(0, labels, 0.2, name=test) if everything else ()
-        files = [[everything[i] for i in indices] for indices in rows]
-    if not files or not all(files):
-        raise ValueError(
-            f"{name} must hold images ({', '.join(sorted(SUFFIXES))}) in each split, "
-            "got none. Add some."
-        )
-    images = _read([file for listed in files for file, _ in listed], size)
-    x = [images[: len(files[0])], images[len(files[0]) :]]
-    y = [np.array([label for _, label in listed]) for listed in files]
-    return validate.validate(x[0], y[0], x[1], y[1], name=name)
+    return pair
 
 
-def _classes(path: pathlib.Path, name: str) -> list[str]:
-    found = sorted(p.name for p in path.iterdir() if p.is_dir())
-    found = [c for c in found if not c.startswith(".")]
-    if not found:
-        raise ValueError(
-            f"{name} must hold one folder per class, got none in {str(path)!r}. "
-            "Sort the images into folders named after their classes."
-        )
-    return found
+def _divided(found: listing_lib.Listing, name: str) -> tuple[list, list[str]]:
+    """Returns the files of both splits, and the notes."""
+    notes = list(found.notes)
+    if found.test is not None:
+        return [found.train, found.test], notes
+    labels = np.array([label for _, label in found.train])
+    rows = split.stratified(
+        0, labels, TEST_RATE, name=f"test split of {name}", names=found.classes
+    )
+    notes.append(
+        f"{name}: no test split, so a fixed fifth of each class, {len(rows[1])} images,"
+        " is the test split."
+    )
+    return [[found.train[i] for i in part] for part in rows], notes
 
 
-def _files(path: pathlib.Path, classes: list[str]) -> list:
-    return [
-        (file, label)
-        for label, name in enumerate(classes)
-        for file in sorted((path / name).iterdir())
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    ]
-
-
-def _read(files: list[pathlib.Path], size: int | None) -> np.ndarray:
-    if size is not None and not 1 <= size <= MAX_SIZE:
-        raise ValueError(f"size must be from 1 to {MAX_SIZE}, got {size}. Change it.")
-    pictures = [_open(file) for file in files]
-    mode = "L" if all(p.mode in ("L", "1") for p in pictures) else "RGB"
+def _read(
+    files: list[pathlib.Path], size: tuple[int, int] | None, background: str
+) -> tuple[np.ndarray, list[str]]:
+    """Returns images uint8 [N, H, W, C], and what was converted."""
+    pictures = [picture.read(file, background=background) for file in files]
+    pixels = [one.pixels for one in pictures]
+    if any(one.shape[-1] == 3 for one in pixels):
+        pixels = [np.broadcast_to(one, (*one.shape[:2], 3)) for one in pixels]
     if size is not None:
-        pictures = [p.convert(mode).resize((size, size)) for p in pictures]
-    for file, picture in zip(files, pictures, strict=True):
-        if picture.size != pictures[0].size:
+        pixels = [_resized(one, size) for one in pixels]
+    for file, one in zip(files, pixels, strict=True):
+        if one.shape != pixels[0].shape:
             raise ValueError(
-                f"images must have one size, got {pictures[0].size} in "
-                f"{str(files[0])!r} and {picture.size} in {str(file)!r}. "
-                "Add ?size=32 to resize them."
+                f"images must have one size, got {_size(pixels[0])} pixels in "
+                f"{str(files[0])!r} and {_size(one)} in {str(file)!r}. Add ?size=32 or "
+                "?size=32x48 (rows x columns) to resize them."
             )
-    return np.stack([np.asarray(p.convert(mode), np.uint8) for p in pictures])
+    return np.stack(pixels), _converted(pictures, background)
 
 
-def _open(file: pathlib.Path):
+def _size(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[0]}x{pixels.shape[1]}"
+
+
+def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     from PIL import Image
 
-    try:
-        if not file.is_file():  # opening a pipe would block forever
-            raise OSError("no regular file")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as picture:
-                picture.load()
-                return picture.copy()
-    except Exception as error:  # crafted files raise more than Pillow documents
-        raise ValueError(
-            f"images must be readable, got {str(file)!r} ({error}). Repair or remove "
-            "the file."
-        ) from error
+    flat = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    resized = Image.fromarray(np.ascontiguousarray(flat)).resize(size[::-1])
+    return np.asarray(resized).reshape(*size, -1)
+
+
+def _converted(pictures: list[picture.Picture], background: str) -> list[str]:
+    notes = []
+    transparent = sum(one.transparent for one in pictures)
+    if transparent:
+        other = next(name for name in picture.BACKGROUNDS if name != background)
+        notes.append(
+            f"{transparent} images with transparent pixels are drawn on {background} "
+            f"(?background={other} changes this)."
+        )
+    deep = [one.largest for one in pictures if one.largest is not None]
+    if deep:
+        notes.append(
+            f"{len(deep)} grey images of 16 bits are scaled to 8 bits; their largest "
+            f"value is {max(deep)} of 65535."
+        )
+    return notes

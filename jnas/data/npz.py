@@ -1,6 +1,7 @@
 """Reads npz files of unknown origin safely: plain arrays only."""
 
 import os
+import zipfile
 from collections.abc import Collection
 
 import numpy as np
@@ -33,3 +34,13 @@ def read(
         if not isinstance(array, np.ndarray):
             raise ValueError(f"{name} is no array")
     return arrays
+
+
+def names(path: str | os.PathLike) -> tuple[str, ...]:
+    """Returns the names of the arrays of an npz file that ``read`` can read.
+
+    Args:
+      path: the file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        return tuple(name.removesuffix(".npy") for name in archive.namelist())

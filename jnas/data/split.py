@@ -2,9 +2,16 @@
 
 import numpy as np
 
+from jnas.data import dataset
+
 
 def stratified(
-    seed: int, labels: np.ndarray, second_rate: float, *, name: str = "valid_rate"
+    seed: int,
+    labels: np.ndarray,
+    second_rate: float,
+    *,
+    name: str = "valid_rate",
+    names: tuple[str, ...] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divides indices into two splits, each class in the same proportion.
 
@@ -13,6 +20,7 @@ def stratified(
       labels: integers [N].
       second_rate: fraction of each class, rounded, that goes to the second split.
       name: name of the fraction in error messages.
+      names: names of the classes in error messages; empty uses their numbers.
 
     Returns:
       (first, second), i64 indices: disjoint, together all N, each in random order.
@@ -28,8 +36,8 @@ def stratified(
         if not 0 < count < len(rows):
             raise ValueError(
                 f"{name} must leave each split at least one image of each class, got "
-                f"{second_rate} of {len(rows)} images of class {label}. Change it or "
-                "add images."
+                f"{second_rate} of {len(rows)} images of class "
+                f"{dataset.class_text(int(label), names)}. Change it or add images."
             )
         splits[0].append(rows[count:])
         splits[1].append(rows[:count])

@@ -11,6 +11,19 @@ import numpy as np
 from jnas.data import dataset as dataset_lib
 from jnas.data import validate
 
+# whether a mirrored image keeps its label: data sets whose papers say so or whose
+# classes are digits and letters
+FLIPS = {
+    "cifar10": True,
+    "cifar100": True,
+    "fashion_mnist": True,
+    "imagenet2012": True,
+    "stl10": True,
+    "emnist": False,
+    "kmnist": False,
+    "mnist": False,
+    "svhn_cropped": False,
+}
 _NAME = re.compile(r"\w+(/\w[\w.+-]*)*", re.ASCII)  # cannot leave the folder by ".."
 
 
@@ -18,12 +31,13 @@ def read_tfds(name: str, *, data_dir: str | None = None) -> dataset_lib.Dataset:
     """Reads a prepared data set of tensorflow-datasets.
 
     The data set must be on disk in array_record format. Nothing is downloaded, since
-    preparing a data set needs TensorFlow.
+    preparing a data set needs TensorFlow. A split "validation" joins the training
+    images, or is the test split if there is no other; further splits are left out.
 
     Args:
       name: the name in tfds, such as "cifar10", optionally with configuration and
         version, "name/config/1.0.0". Its features must include image and label, its
-        splits train and test.
+        splits train, and test or validation.
       data_dir: the folder of tfds' data sets; None means tfds' default.
 
     Raises:
@@ -57,16 +71,60 @@ def read_tfds(name: str, *, data_dir: str | None = None) -> dataset_lib.Dataset:
             f"data must be prepared as array_record, got 'tfds:{name}' as "
             f"{getattr(form, 'value', form)}. {preparing}"
         )
-    missing = {"train", "test"} - set(builder.info.splits)
+    splits, notes = _splits(set(builder.info.splits), name)
     absent = {"image", "label"} - set(builder.info.features)
-    if missing or absent:
+    if absent:
         raise ValueError(
-            f"data must have splits train and test and features image and label, got "
-            f"'tfds:{name}' without {', '.join(sorted(missing | absent))}. "
-            "Convert it to npz."
+            f"data must have features image and label, got 'tfds:{name}' without "
+            f"{', '.join(sorted(absent))}. Convert it to npz."
         )
-    train, test = (_arrays(builder, part, name) for part in ("train", "test"))
-    return validate.validate(*train, *test, name=f"tfds:{name}")
+    train, test = (_joined(builder, parts, name) for parts in splits)
+    label = builder.info.features["label"]
+    return validate.validate(
+        *train,
+        *test,
+        name=f"tfds:{name}",
+        flip=FLIPS.get(name.split("/")[0]),
+        class_names=getattr(label, "names", None) or (),
+        notes=notes,
+    )
+
+
+def _splits(found: set[str], name: str) -> tuple[tuple, list[str]]:
+    """Returns the splits that train and those that test, and what is to be said."""
+    known, notes = {"train", "validation", "test"}, []
+    if "train" not in found or len(found & known) < 2:
+        raise ValueError(
+            "data must have splits train, and test or validation, got 'tfds:"
+            f"{name}' with {', '.join(sorted(found)) or 'none'}. Convert it to npz."
+        )
+    train, test = ["train"], ["test"]
+    if "test" not in found:
+        test = ["validation"]
+        notes.append(f"tfds:{name}: no test split, so validation is the test split.")
+    elif "validation" in found:
+        train.append("validation")
+        notes.append(
+            f"tfds:{name}: the validation split's images join the training images, of "
+            "which a search holds out a part of its own."
+        )
+    if found - known:
+        left = ", ".join(sorted(found - known))
+        notes.append(f"tfds:{name}: left out the splits {left}.")
+    return (train, test), notes
+
+
+def _joined(builder: Any, parts: list[str], name: str) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = zip(*(_arrays(builder, p, name) for p in parts), strict=True)
+    for part, one in zip(parts, images, strict=True):
+        if one.shape[1:] != images[0].shape[1:]:
+            raise ValueError(
+                f"images must have one size, got {images[0].shape[1:]} in {parts[0]} "
+                f"and {one.shape[1:]} in {part} of 'tfds:{name}'. Convert it to npz."
+            )
+    if len(parts) == 1:
+        return images[0], labels[0]
+    return np.concatenate(images), np.concatenate(labels)
 
 
 def _arrays(builder: Any, part: str, name: str) -> tuple[np.ndarray, np.ndarray]:

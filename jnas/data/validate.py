@@ -1,10 +1,15 @@
 """Rejects invalid data before anything is compiled; JAX would train on it silently."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from jnas.data import dataset as dataset_lib
+from jnas.data import layouts
 
 MAX_LABEL = 99_999
+MAX_VALUE = 1e38  # the difference of two values must be a finite float32
 
 
 def validate(
@@ -14,7 +19,9 @@ def validate(
     y_test: np.ndarray,
     *,
     name: str,
-    flip: bool = True,
+    flip: bool | None = None,
+    class_names: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> dataset_lib.Dataset:
     """Checks arrays and builds a data set of them.
 
@@ -24,7 +31,9 @@ def validate(
       x_test: like x_train, with images of the same shape and type.
       y_test: like y_train, with classes of the training split only.
       name: name of the data set in error messages, such as where it came from.
-      flip: whether a horizontal flip keeps the label.
+      flip: whether a horizontal flip keeps the label; None if that is unknown.
+      class_names: name of each class, by label; empty if they are unknown.
+      notes: sentences about what was read; one about ambiguous axes is added.
 
     Returns:
       The data set; [N, H, W] becomes [N, H, W, 1], labels become i32.
@@ -32,8 +41,11 @@ def validate(
     Raises:
       ValueError: one line with the array, the index, the value and the rule.
     """
-    images = {"x_train": x_train, "x_test": x_test}
-    images = {k: _images(f"{k} of {name}", v) for k, v in images.items()}
+    notes = tuple(notes)
+    images = {"x_train": (x_train, y_train), "x_test": (x_test, y_test)}
+    for key, (x, y) in images.items():
+        images[key], note = _images(f"{key} of {name}", x, y)
+        notes += (note,) if note and key == "x_train" else ()
     train, test = images.values()
     if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
         raise ValueError(
@@ -42,13 +54,46 @@ def validate(
         )
     y_train = _labels(f"y_train of {name}", y_train, len(train))
     y_test = _labels(f"y_test of {name}", y_test, len(test))
+    class_names = tuple(map(str, class_names))
+    num_classes = _classes(name, y_train, y_test, class_names)
+    if dataset_lib.all_equal(train):
+        raise ValueError(
+            f"x_train of {name} must hold images that differ, got {len(train)} equal "
+            "ones. Check how the file was written."
+        )
+    return dataset_lib.Dataset(
+        name,
+        train,
+        y_train,
+        test,
+        y_test,
+        num_classes,
+        flip=flip,
+        class_names=class_names,
+        notes=notes,
+    )
+
+
+def _classes(
+    name: str, y_train: np.ndarray, y_test: np.ndarray, names: tuple[str, ...]
+) -> int:
+    """Returns the number of classes, of which each must have a training image."""
     num_classes = int(y_train.max()) + 1
+    if names and len(names) < num_classes:
+        raise ValueError(
+            f"class_names of {name} must name each of {num_classes} classes, got "
+            f"{len(names)} names. Add or remove names."
+        )
+    num_classes = max(num_classes, len(names))
     counts = np.bincount(y_train, minlength=num_classes)
     if not counts.all():
         empty = int(np.flatnonzero(counts == 0)[0])
+        text = dataset_lib.class_text(empty, names)
+        what = "Remove its name, or add images."
         raise ValueError(
             f"y_train of {name} must hold every class from 0 to {num_classes - 1}, got "
-            f"none of class {empty}. Number the classes without gaps."
+            f"none of class {text}. "
+            f"{what if names else 'Number the classes without gaps.'}"
         )
     if num_classes < 2:
         raise ValueError(
@@ -60,27 +105,50 @@ def validate(
             f"y_test of {name} must be in [0, {num_classes}), the training split's "
             f"classes, got {y_test[bad]} at index {bad}. Correct the label."
         )
-    return dataset_lib.Dataset(
-        name, train, y_train, test, y_test, num_classes=num_classes, flip=flip
-    )
+    return num_classes
 
 
-def _images(name: str, x: np.ndarray) -> np.ndarray:
+def _images(name: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, str | None]:
+    """Returns images [N, H, W, C], and a note about axes that could mean two things."""
     x = np.asarray(x)
     if x.dtype not in (np.uint8, np.float32):
-        raise ValueError(
-            f"{name} must be uint8 or float32, got {x.dtype}. Convert with astype."
+        what = (
+            "Write x.astype(np.float32)." if x.dtype.kind in "biuf" else "Convert it."
         )
+        raise ValueError(f"{name} must be uint8 or float32, got {x.dtype}. {what}")
     if x.ndim not in (3, 4):
         raise ValueError(
             f"{name} must be [N, H, W, C] or [N, H, W], got shape {x.shape}. "
-            "Reshape it."
+            f"{_reshaped(x.shape)}"
         )
     if not x.size:
         raise ValueError(
             f"{name} must hold at least one image and pixel, got shape {x.shape}. "
             "Add images."
         )
+    note = layouts.check(name, x.shape, len(y) if np.ndim(y) == 1 else None)
+    if x.dtype == np.float32:
+        _check_values(name, x)
+    return x[..., None] if x.ndim == 3 else x, note
+
+
+def _reshaped(shape: tuple[int, ...]) -> str:
+    """Returns what to write for images that were flattened."""
+    if len(shape) != 2:
+        return "Reshape it."
+    for channels in (1, 3):
+        side = math.isqrt(shape[1] // channels)
+        if channels * side**2 == shape[1] and side > 1:
+            planes = "" if channels == 1 else f"{channels}, "
+            turn = "" if channels == 1 else ".transpose(0, 2, 3, 1)"
+            return (
+                f"Write x.reshape(-1, {planes}{side}, {side}){turn}, or "
+                "x[:, None, :, None] for series."
+            )
+    return "Write x[:, None, :, None] for series, or reshape it."
+
+
+def _check_values(name: str, x: np.ndarray) -> None:
     finite = np.isfinite(x).reshape(len(x), -1).all(1)
     if not finite.all():
         bad = int(np.flatnonzero(~finite)[0])
@@ -88,7 +156,13 @@ def _images(name: str, x: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"{name} must be finite, got {values[0]} in image {bad}. Remove the image."
         )
-    return x[..., None] if x.ndim == 3 else x
+    largest = np.abs(x).reshape(len(x), -1).max(1)
+    if largest.max() >= MAX_VALUE:
+        bad = int(largest.argmax())
+        raise ValueError(
+            f"{name} must be below {MAX_VALUE:g}, got {largest[bad]:g} in image {bad}. "
+            "Scale the images."
+        )
 
 
 def _labels(name: str, y: np.ndarray, num_images: int) -> np.ndarray:

@@ -118,6 +118,7 @@ class Run:
         self.finished = files.read_json(result) if result.exists() else None
         self._status = "finished" if self.finished is not None else "interrupted"
         self._phases: list[phase_lib.Phase] = []
+        self._said: set[str] = set()
         allow, extendable = allowed
         if self.finished is not None:
             extends = self._record.check_finished(
@@ -232,6 +233,12 @@ class Run:
     def say(self, text: str) -> None:
         """Prints a line on standard error beside the progress line."""
         self._open_books().progress.say(text)
+
+    def say_once(self, text: str) -> None:
+        """Prints a line unless this process has said it before."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the workdir, whole or not at all.

@@ -23,7 +23,7 @@ RANDOM_RUNS = 500
 
 
 @dataclasses.dataclass(frozen=True)
-class MethodsSettings:
+class MethodsSettings(setup.AugmentSettings):
     """A comparison of gradient methods. The fields carry their own help text."""
 
     methods: tuple[str, ...] = option(
@@ -167,7 +167,11 @@ def compare_methods(run: workdir.Run, plan: Plan) -> tuple[dict[str, Any], str]:
             run,
             plan.dataset,
             plan.space,
-            search_gradient.SearchSettings(method, num_seeds=settings.num_seeds),
+            search_gradient.SearchSettings(
+                method,
+                num_seeds=settings.num_seeds,
+                **setup.augment_fields(settings),
+            ),
             prefix=f"{name}_",
         )
         result[name] = _judge(plan, found, sample)

@@ -88,7 +88,7 @@ def trainer(
     """
     train, valid = setup.two_splits(dataset, settings.valid_rate, seed=seed)
     test = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
-    mean, std = dataset.mean_std
+    plain = setup.augmentation(setup.AugmentSettings(augment="none"), dataset)
     size = setup.network_size(settings, dataset)
     objective = [
         jax.jit(
@@ -97,7 +97,7 @@ def trainer(
                 size,
                 train,
                 (valid, test),
-                augment=data_lib.Augment(mean, std),
+                augment=plain,
                 num_epochs=epochs,
                 batch_size=settings.batch_size,
                 learning_rate=settings.learning_rate,

@@ -5,28 +5,31 @@ import json
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from jnas import data as data_lib
-from jnas import directions, networks, pieces, registry, spaces
+from jnas import pieces, registry, spaces
 from jnas import settings as settings_lib
-from jnas.data import batches
-from jnas.discrete import objectives, shared_weights, tables
+from jnas.discrete import tables
 from jnas.discrete.tables import choice
 from jnas.run import workdir
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
-from jnas.studies import closing, keys, rounds, setup, train_scratch, verdict
-from jnas.training import optimizers
+from jnas.studies import (
+    closing,
+    keys,
+    rounds,
+    scoring,
+    setup,
+    train_scratch,
+    verdict,
+)
 
-SUPERNET, SCRATCH = "supernet", "scratch"
-COSTS = ("parameters", "macs")  # that any objective on images can be joined by
 EVALUATIONS, FRONT = "evaluations.jsonl", "front.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class DiscreteSettings:
+class DiscreteSettings(setup.AugmentSettings):
     """How cells are proposed and scored. The fields carry their own help text."""
 
     controller: pieces.Piece = option(
@@ -36,7 +39,7 @@ class DiscreteSettings:
         pieces=registry.CONTROLLERS,
     )
     objective: pieces.Piece = option(
-        SUPERNET,
+        scoring.SUPERNET,
         "Score of a cell: supernet (accuracy with shared weights), scratch (accuracy "
         "after training from scratch), table:NAME or table:FILE, or a registered "
         "objective.",
@@ -104,8 +107,14 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
         signal = settings.signal or (choice.default_signal(table),)
         choice.check_metrics(table, signal, settings.report)
         return table
-    if settings.objective not in (SUPERNET, SCRATCH, *registry.OBJECTIVES):
-        names = ", ".join((SUPERNET, SCRATCH, "table:NAME", *registry.OBJECTIVES))
+    if settings.objective not in (
+        scoring.SUPERNET,
+        scoring.SCRATCH,
+        *registry.OBJECTIVES,
+    ):
+        names = ", ".join(
+            (scoring.SUPERNET, scoring.SCRATCH, "table:NAME", *registry.OBJECTIVES)
+        )
         guess = registry.nearest(settings.objective, names.split(", "))
         raise ValueError(
             f"objective must be one of {names}, got {settings.objective!r}. {guess}"
@@ -131,7 +140,6 @@ def search_cells(
     settings: DiscreteSettings,
     *,
     dataset: data_lib.Dataset | None = None,
-    augment: data_lib.Augment | None = None,
     table: tables.Table | None = None,
 ) -> Found:
     """Searches a space with a controller, as the phase ``search``.
@@ -145,7 +153,6 @@ def search_cells(
       space: of the cells.
       settings: of the search.
       dataset: needed by every objective but a table.
-      augment: augmentation of the training images; None means ``data.for_search``'s.
       table: the benchmark.
 
     Raises:
@@ -153,11 +160,14 @@ def search_cells(
         or no evaluated cell with a score.
     """
     if table is not None:
-        source, metrics, num_signals = _on_table(table, space, settings)
+        source, metrics, num_signals = scoring.on_table(table, space, settings)
         _say_gaps(run, table, metrics[0])
     else:
-        augment = augment or data_lib.for_search(dataset)
-        source, metrics = _on_images(dataset, space, settings, run.seed, augment)
+        augment = setup.augmentation(settings, dataset)
+        setup.announce(run.say_once, dataset, augment)
+        source, metrics = scoring.on_images(
+            dataset, space, settings, augment, seed=run.seed
+        )
         num_signals = len(metrics)
     controller = setup.controller(
         settings.controller,
@@ -206,6 +216,7 @@ def close(
         return closing.close_search(run, [found.genotype], result, next_command=command)
     changed = settings_lib.changed(settings)
     numbers = {n: changed[n] for n in ("features", "layers", "epochs") if n in changed}
+    numbers |= setup.augment_changed(settings)
     numbers |= train_scratch.needed(dataset, found.genotype)
     return closing.close_search(
         run,
@@ -258,138 +269,3 @@ def _say_gaps(run: workdir.Run, table: tables.Table, metric) -> None:
     text = choice.gaps(table, metric)
     if text:
         run.say(text)
-
-
-def _on_table(table, space, settings) -> tuple:
-    """Returns the source of a table's scores, all its metrics, the number of signals.
-
-    A metric that is named as signal and as report is one column.
-    """
-    if table.sizes != space.sizes:
-        raise ValueError(
-            f"space must have the table's sizes {table.sizes}, got {space.sizes} of "
-            f"{space.name}. Use --space=nasbench201, or another table."
-        )
-    signals = settings.signal or (choice.default_signal(table),)
-    listed: dict[str, str] = {}
-    for text in (*signals, *settings.report):
-        listed.setdefault(table.metric(text).name, text)
-    objective = objectives.table(table, list(listed.values()))
-    source = rounds.Source((), lambda _: objective)
-    return source, objectives.columns(objective), len(signals)
-
-
-def _on_images(dataset, space, settings, seed, augment) -> tuple:
-    """Returns the source of scores that are measured on images, and its metrics."""
-    splits = setup.two_splits(dataset, settings.valid_rate, seed=seed)
-    size = setup.network_size(settings, dataset)
-    costs = [
-        objectives.cost(space, size, dataset.image_shape, kind=kind) for kind in COSTS
-    ]
-    if settings.objective == SUPERNET:
-        source = _shared(space, settings, size, splits, augment)
-        own = (objectives.ONE_SHOT,)
-    else:
-        if settings.objective == SCRATCH:
-            objective = _from_scratch(space, settings, size, splits, augment)
-        else:
-            task = objectives.Task(space, size, *splits, augment)
-            build = pieces.resolve(registry.OBJECTIVES, settings.objective)
-            objective = _named(build(task), space)
-        own = objectives.columns(objective)
-        source = rounds.Source(
-            splits, lambda _: objective, jittable=objectives.jittable(objective)
-        )
-    metrics = _signals(settings, own)
-    if metrics == own:
-        return source, own
-    added = [c for c in costs if objectives.columns(c)[0].name in _names(metrics)]
-
-    def objective_of(params):
-        whole = objectives.beside(source.objective(params), *added)
-        return objectives.chosen(whole, metrics)
-
-    return source._replace(objective=objective_of), metrics
-
-
-def _names(metrics) -> list[str]:
-    return [metric.name for metric in metrics]
-
-
-def _signals(settings, own) -> tuple[directions.Metric, ...]:
-    """Reads --signal for an objective on images: its own columns, or a cost too."""
-    if not settings.signal:
-        return own
-    costs = {metric.name for metric in own if metric.sign < 0}
-    metrics = tuple(directions.parse(text, costs) for text in settings.signal)
-    known = dict.fromkeys([*_names(own), *COSTS])
-    for metric in metrics:
-        if metric.name not in known:
-            guess = registry.nearest(metric.name, known)
-            raise ValueError(
-                f"signal must be among {', '.join(known)} for this objective, got "
-                f"{metric.name!r}. {guess}".rstrip()
-            )
-    return metrics
-
-
-def _named(objective, space):
-    """Declares the columns of a user's objective of several without names."""
-    if hasattr(objective, "metrics") or not objectives.jittable(objective):
-        return objective
-    encodings = jax.ShapeDtypeStruct((2, len(space.sizes)), jnp.int32)
-    scores = jax.eval_shape(objective, jax.random.key(0), encodings)
-    if len(scores.shape) != 2:
-        raise ValueError(
-            f"objective must give scores f32[P, M], got shape {scores.shape}. Return "
-            "one row a cell and one column a metric."
-        )
-    names = ["score", *(f"score_{i}" for i in range(1, scores.shape[1]))]
-    return objectives.declared(objective, *map(directions.Metric, names))
-
-
-def _from_scratch(space, settings, size, splits, augment):
-    """Builds the accuracy of a cell's network after its own training."""
-    return objectives.scratch(
-        space,
-        size,
-        splits[0],
-        splits[1:],
-        augment=augment,
-        num_epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-    )
-
-
-def _shared(space, settings, size, splits, augment) -> rounds.Source:
-    """Builds the training of shared weights, and the objective that reads them."""
-    supernet = networks.one_shot(space, size)
-    (_, labels), (valid_images, valid_labels) = splits
-    rate = optimizers.cosine_by_epoch(
-        start=settings.learning_rate,
-        end=settings.learning_rate / 25,
-        num_epochs=settings.epochs,
-        steps_per_epoch=batches.num_batches(len(labels), settings.batch_size),
-    )
-    program = shared_weights.shared_training(
-        space,
-        supernet,
-        setup.controller(settings.trainer, space.sizes),
-        optimizer=optimizers.momentum_sgd(rate),
-        augment=augment,
-        num_examples=(len(labels), len(valid_labels)),
-        batch_size=settings.batch_size,
-        num_epochs=settings.epochs,
-    )
-
-    def objective(params):
-        images = data_lib.normalise(valid_images, augment)
-        return objectives.one_shot_accuracy(
-            space, supernet, params, images, valid_labels
-        )
-
-    # a round has no gradient, and evaluates each cell on all validation images
-    cells = settings.num_proposals or 1
-    cost = cells * len(valid_labels) / (3 * settings.batch_size)
-    return rounds.Source(splits, objective, program, round_cost=cost)

@@ -24,7 +24,7 @@ FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoc
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchSettings:
+class SearchSettings(setup.AugmentSettings):
     """How a method is run. The fields carry their own help text."""
 
     method: methods.Method = option(text="Row of pieces and numbers.", group="method")
@@ -85,10 +85,12 @@ def search_cells(
     text = verdict.small_budget(method, dataset, settings.valid_rate)
     if text:
         run.say(f"{prefix}search: {text}")
+    augment = setup.augmentation(settings, dataset)
+    setup.announce(run.say_once, dataset, augment)
     splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed)
     setting = gradient.Setting(
         setup.network_size(method, dataset),
-        data_lib.for_search(dataset),
+        augment,
         tuple(len(labels) for _, labels in splits),
         settings.num_seeds,
         settings.remat,
@@ -146,7 +148,7 @@ def close(
         name: getattr(method, name)
         for name in ("features", "layers", "epochs")
         if getattr(method, name) != getattr(row, name)
-    }
+    } | setup.augment_changed(settings)
     return closing.close_search(
         run,
         found.genotypes,

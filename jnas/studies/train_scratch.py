@@ -19,7 +19,7 @@ from jnas.training import optimizers, scratch
 
 
 @dataclasses.dataclass(frozen=True)
-class RetrainSettings:
+class RetrainSettings(setup.AugmentSettings):
     """How a genotype's network is trained from scratch; the defaults are DARTS'.
 
     The fields carry their own help text.
@@ -44,11 +44,6 @@ class RetrainSettings:
         True,
         "Train an auxiliary head too; cells of one input have none.",
         group="network",
-    )
-    cutout: int | None = option(
-        None,
-        "Side in pixels of the square that cutout blanks; without it half the rows.",
-        group="data",
     )
     remat: bool = setup.remat_option()
     dtype: str = setup.dtype_option()
@@ -118,7 +113,8 @@ def retrain_cell(
         remat=settings.remat,
         dtype=jnp.dtype(settings.dtype),
     )
-    augment = data_lib.for_training(dataset, cutout=settings.cutout)
+    augment = setup.augmentation(settings, dataset, build=data_lib.for_training)
+    setup.announce(run.say_once, dataset, augment)
     rate = optimizers.cosine_by_epoch(
         start=settings.learning_rate,
         end=0.0,
