@@ -18,6 +18,7 @@ from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
 from jnas.studies import keys, rounds, setup
 from jnas.training import optimizers
+from jnas.training import program as program_lib
 
 SUPERNET, SCRATCH = "supernet", "scratch"
 EVALUATIONS = "evaluations.jsonl"
@@ -214,6 +215,7 @@ def _shared(space, settings, size, splits, augment) -> rounds.Source:
         batch_size=settings.batch_size,
         num_epochs=settings.epochs,
     )
+    program_lib.check_batches(program, jax.random.key(0), splits)
 
     def objective(params):
         images = data_lib.normalise(valid_images, augment)
