@@ -59,21 +59,34 @@ def check(num_inputs: int, cells: Sequence[str], num_layers: int) -> None:
       ValueError: more kinds than the skeleton uses, or so few layers that one of them
         does not occur.
     """
-    names, most = ", ".join(cells), num_inputs  # one kind, or a normal and a reduction
-    if len(cells) > most:
-        kinds = "one kind of cell" if most == 1 else "one or two kinds of cells"
+    least = least_layers(num_inputs, cells)
+    if num_layers < least:
+        raise ValueError(
+            f"num_layers must be at least {least} for the cells {', '.join(cells)}, "
+            f"got {num_layers}, which leaves one of them out. Use --layers={least}."
+        )
+
+
+def least_layers(num_inputs: int, cells: Sequence[str]) -> int:
+    """Returns the least number of layers in which each kind of cell occurs.
+
+    Args:
+      num_inputs: of the cells, 1 or 2.
+      cells: names of the kinds of cells.
+
+    Raises:
+      ValueError: more kinds than the skeleton uses.
+    """
+    if len(cells) > num_inputs:  # one kind, or a normal cell and a reduction
+        kinds = "one kind of cell" if num_inputs == 1 else "one or two kinds of cells"
         raise ValueError(
             f"cells must be {kinds} for the network of {num_inputs}-input cells, got "
-            f"{names}. Describe the cell that is repeated."
+            f"{', '.join(cells)}. Describe the cell that is repeated."
         )
     least = 1
     while num_inputs == 2 and len(_kinds(len(cells), least)) < len(cells):
         least += 1
-    if num_layers < least:
-        raise ValueError(
-            f"num_layers must be at least {least} for the cells {names}, got "
-            f"{num_layers}, which leaves one of them out. Use --layers={least}."
-        )
+    return least
 
 
 def _kinds(num_cells: int, num_layers: int) -> set[int]:
