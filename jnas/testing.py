@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import data, ops, registry, spaces, types
-from jnas.networks import functional
+from jnas.networks import functional, rows
+from jnas.training import program
 
 
 def _holds(condition: bool, name: str, rule: str) -> None:
@@ -260,7 +261,10 @@ def _kind(leaf) -> tuple:
 
 
 def check_space(name: str) -> None:
-    """Checks a space: every encoding is valid and comes back from its genotype.
+    """Checks a space: every encoding comes back from its genotype, every row counts.
+
+    The outputs of its smallest supernet must have a gradient with respect to each row
+    of the weights f32[C, E, O], except rows of ``none`` alone.
 
     Args:
       name: its key in ``registry.SPACES``.
@@ -278,6 +282,25 @@ def check_space(name: str) -> None:
         _holds(weights.shape == tuple(space.shape), name, "give weights f32[C, E, O]")
         found = space.discretize(weights)
         _holds(bool((found == drawn).all()), name, "discretize one-hot weights")
+    _check_rows(name, space)
+
+
+def _check_rows(name: str, space: spaces.CellSpace) -> None:
+    """Checks that the supernet's outputs have a gradient at each row of the weights."""
+    try:
+        gradients = rows.row_gradients(space)
+        grads = np.asarray(program.once(gradients)(jax.random.key(0)))
+    except ValueError as error:
+        raise AssertionError(str(error)) from error
+    _holds(bool(np.isfinite(grads).all()), name, "have finite gradients")
+    idle = (grads == 0).all(-1) & ~space.where(spaces.NONE).all(-1)
+    names = [f"{space.cells[c]}/{_edge(space, e)}" for c, e in np.argwhere(idle)]
+    rule = "have a gradient at every row of its weights, got none at "
+    _holds(not names, name, rule + ", ".join(names))
+
+
+def _edge(space: spaces.CellSpace, edge: int) -> str:
+    return "{}-{}".format(*space.edges[edge])
 
 
 def check_dataset(name: str) -> None:

@@ -20,7 +20,7 @@ from jnas.training import timing
 pytestmark = pytest.mark.usefixtures("compiled_anew")
 
 ROOT = pathlib.Path(__file__).parent.parent
-SIZES = {"features": 2, "layers": 1, "batch_size": 2, "image_size": 4}
+SIZES = {"features": 2, "layers": 3, "batch_size": 2, "image_size": 4}
 FLAGS = [f"--{name}={value}" for name, value in SIZES.items()]
 FIGURES = {
     "trace_seconds": 1.0, "compile_seconds": 3.0, "median_seconds": 0.5,

@@ -40,7 +40,7 @@ GENOTYPES = {
 }
 CELLS = {
     "DARTS_V3": "Did you mean 'DARTS_V2'?",
-    "folder": "genotype must be an existing file, a NAS-Bench-201 string, random",
+    "folder": "genotype must be an existing file, a NAS-Bench-201 string, Genotype(",
     "pipe": "got 'pipe'",
     "/dev/zero": "got '/dev/zero'",
     "large": "genotype must be at most 1000000 bytes, got a longer one",

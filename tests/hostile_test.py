@@ -22,6 +22,11 @@ BEFORE = {  # what a line begins with; a flag that comes again replaces it
     "benchmark": [],
     "benchmark_discrete": [],
 }
+# the digits' 8 rows, averaged by 2, are one pixel after two reductions
+SMALL = ["--shrink=2", "--space=tiny", "--features=4", "--layers=3"]
+ENTRIES = ", ".join(f"('sep_conv_3x3', {i % 2})" for i in range(8))
+FAR = f"Genotype(normal=[{ENTRIES}], normal_concat=range(2, 8), "
+FAR += f"reduce=[{ENTRIES}], reduce_concat=range(2, 6))"
 WORKDIRS = {
     "": "must name a folder, got ''. Use printable characters",
     "a\0b": r"must name a folder, got 'a\x00b'",
@@ -103,6 +108,10 @@ FLAGS = [
     ("search", ["--augment=auot"], "--augment must be one of auto, standard, none"),
     ("retrain", ["--drop_path_rate=2"], "drop_path_rate must be in [0, 1), got 2.0"),
     ("retrain", ["--dtype=int8"], "--dtype must be one of float32, bfloat16, got"),
+    ("retrain", [*SMALL, "--genotype=random", "--noauxiliary", "--batch_size=1"],
+     "batch_size must be at least 2 where a"),
+    ("search", [*SMALL, "--batch_size=1"], "batch_size must be at least 2 where a"),
+    ("search", [*SMALL, "--layers=2"], "num_layers must be at least 3 for the cells"),
     ("compare", [], "must be one of --budget_evaluations and --budget_seconds"),
     ("compare", ["--budget_seconds=1e-6"], "must pay for the cheapest cell's"),
     ("compare", ["--budget_seconds=inf"], "--budget_seconds must be finite, got inf"),
@@ -127,7 +136,9 @@ FLAGS = [
     ("make_table", ["--space=darts"], "at most 1000000 encodings"),
     ("make_table", ["--short_epochs=12"], "short_epochs must be below epochs, 12, got"),
     ("describe", ["--genotype=DARTS_V2", "--layers=0"], "from 1 to 1000, got 0"),
-    ("describe", ["--genotype=DARTS_V2", "--space=nasbench201"], "--space=darts."),
+    ("describe", ["--genotype=DARTS_V2", "--space=nasbench201"], "Leave --space out."),
+    ("describe", ["--genotype=DARTS_V2", "--layers=2"], "must be at least 3 for the"),
+    ("describe", [f"--genotype={FAR}"], "normal.concat must hold nodes from 2 to 5"),
     ("describe", ["--genotype=DARTS_V2", "--drawing=no/x.svg"], "an existing folder"),
     ("describe", ["--genotype=DARTS_V2", "--drawing=foreign"], "an existing folder"),
     ("describe", [], "genotype must be given unless --methods is"),

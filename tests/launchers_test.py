@@ -18,7 +18,7 @@ SMALL = [
     "--shrink=2",
     "--space=tiny",
     "--features=2",
-    "--layers=1",
+    "--layers=3",
     "--batch_size=64",
 ]
 OPERATION = '''

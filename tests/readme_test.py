@@ -28,7 +28,7 @@ SMALLER = {
     "retrain": f"{TINY} --batch_size=128",
     "compare --methods": "--methods=darts --num_seeds=2 --epochs=1 --features=2",
     "search_discrete": f"{TINY} --num_evaluations=4 --num_proposals=4",
-    "benchmark": "--steps=weight --features=2 --layers=1 --image_size=8 --batch_size=4 "
+    "benchmark": "--steps=weight --features=2 --layers=3 --image_size=8 --batch_size=4 "
     "--repeats=1 --loop=1",
 }
 PYTHON = """#!{python}

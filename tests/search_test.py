@@ -1,5 +1,6 @@
 """Tests of the program, the two searches and the training, on the tiny space."""
 
+import dataclasses
 import functools
 import operator
 
@@ -16,6 +17,8 @@ from jnas.training import devices, optimizers, program, scratch
 
 pytestmark = pytest.mark.optimised
 SHAPE = networks.Size(2, 1, 3, channels=1)
+# one kind of cell, so that one layer is a network
+SPACE = dataclasses.replace(spaces.zoo.tiny(), name="mini", cells=("cell",))
 
 
 def splits(*sizes):
@@ -33,7 +36,7 @@ def splits(*sizes):
 def gradient_program(num_seeds=None, over_seeds=None):
     """Builds two epochs of a gradient search on the tiny space."""
     return gradient.gradient_search(
-        networks.supernet(spaces.zoo.tiny(), SHAPE),
+        networks.supernet(SPACE, SHAPE),
         gradient.Pieces(optimizers.momentum_sgd(0.05), optimizers.adam_l2(0.02)),
         augment=data.Augment((0.5,), (0.25,), crop_padding=1, flip=True, cutout=2),
         num_examples=(24, 16),
@@ -121,7 +124,7 @@ def test_unrolled_gradient_of_a_supernet():
     """
     with jax.enable_x64(True):
         names = ["none", "max_pool_3x3", "dil_conv_3x3"]
-        space = spaces.zoo.tiny().with_operations(names)
+        space = SPACE.with_operations(names)
         net = networks.supernet(space, SHAPE)
         train_loss, valid_loss = gradient.build_losses(net, relaxations.softmax)
         optimizer = optax.chain(
@@ -203,7 +206,7 @@ def test_settings_are_checked(settings, message):
 
 def test_training_learns_and_is_evaluated_once_per_image():
     """A trained network tells three brightnesses apart; evaluate counts by hand."""
-    cell = spaces.zoo.tiny().genotype(np.zeros(len(spaces.zoo.tiny().sizes), int))
+    cell = SPACE.genotype(np.zeros(len(SPACE.sizes), int))
     net = networks.derived(cell, networks.Size(4, 1, 3, channels=1))
     settings = data.Augment((0.5,), (0.25,))
     prog = scratch.training(
@@ -264,8 +267,7 @@ def test_discrete_search_finds_the_best_of_what_it_saw():
 
 def test_one_shot_objective_is_the_supernet():
     """Scores are accuracies with one-hot weights."""
-    space = spaces.zoo.tiny()
-    net = networks.supernet(space, SHAPE)
+    space, net = SPACE, networks.supernet(SPACE, SHAPE)
     params = program.once(net.init)(jax.random.key(0))
     (x, y) = splits(12)[0]
     x = data.normalise(x, data.Augment((0.5,), (0.25,)))

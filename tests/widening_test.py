@@ -1,5 +1,6 @@
 """Tests of what a wider stage of a search begins with, and of its optimiser."""
 
+import dataclasses
 import functools
 import os
 import subprocess
@@ -142,7 +143,8 @@ def test_a_supernet_of_fewer_channels_becomes_wider():
 
 def test_a_wider_supernet_runs_and_keeps_its_stem():
     """Values: stem and classifier as they were, candidates repeated."""
-    space = TINY.with_operations(["skip_connect", "sep_conv_3x3"])
+    one_kind = dataclasses.replace(TINY, name="mini", cells=("cell",))
+    space = one_kind.with_operations(["skip_connect", "sep_conv_3x3"])
     shape = networks.Size(8, 1, 3, channels=1)
     narrow, wide = (
         networks.supernet(space, shape, variant=networks.EdgeVariant(partial=p))

@@ -20,6 +20,8 @@ registry.SPACES.register(kinds.mini)
 """
 _IMAGES = ("--data=digits", "--shrink=2", "--features=2")
 _SHAPE = (*_IMAGES, "--layers=1", "--batch_size=64")
+# three layers are the fewest with both cells of the space
+_TINY = (*_IMAGES, "--space=tiny", "--layers=3", "--batch_size=64")
 
 
 class Kind(NamedTuple):
@@ -60,7 +62,7 @@ def prepare(folder: pathlib.Path, launchers: pathlib.Path) -> dict[str, Kind]:
     own = ("--space=mini", f"--plugins={plugin}")
     judged = (f"--objective=table:{table}", "--signal=valid", "--report=valid,test")
     lines = {
-        SEARCH: ("search", *_SHAPE, "--space=tiny", "--epochs=40"),
+        SEARCH: ("search", *_TINY, "--epochs=40"),
         DISCRETE: (
             "search_discrete", *_SHAPE, *own, "--objective=supernet", "--epochs=30",
             "--num_evaluations=3000",
@@ -70,8 +72,7 @@ def prepare(folder: pathlib.Path, launchers: pathlib.Path) -> dict[str, Kind]:
             "--num_proposals=4", "--num_evaluations=140",
         ),
         RETRAIN: (
-            "retrain", *_SHAPE, "--space=tiny", "--genotype=random", "--epochs=120",
-            "--noauxiliary",
+            "retrain", *_TINY, "--genotype=random", "--epochs=120", "--noauxiliary",
         ),
         COMPARE: (
             "compare", *judged, "--num_runs=400", "--budget_evaluations=3000",

@@ -97,7 +97,7 @@ def loops() -> dict[str, Callable[[Any, int], Any]]:
         steps_per_epoch = len(images.y_train) // 2 // _BATCH
         method = methods.darts()
         epochs = -(-num_steps // steps_per_epoch)
-        sizes = {"features": 2, "layers": 1, "batch_size": _BATCH, "epochs": epochs}
+        sizes = {"features": 2, "layers": 3, "batch_size": _BATCH, "epochs": epochs}
         method = dataclasses.replace(method, **sizes)
         settings = search_gradient.SearchSettings(method)
         search_gradient.search_cells(run, images, tiny, settings)
@@ -105,7 +105,7 @@ def loops() -> dict[str, Callable[[Any, int], Any]]:
     def retrain(run, num_steps):
         epochs = -(-num_steps // (len(images.y_train) // _BATCH))
         settings = train_scratch.RetrainSettings(
-            features=2, layers=1, batch_size=_BATCH, epochs=epochs, auxiliary=False
+            features=2, layers=3, batch_size=_BATCH, epochs=epochs, auxiliary=False
         )
         cell = cells.random_cells(tiny, 1, seed=0)[0]
         train_scratch.retrain_cell(run, "retrain", cell, images, settings)

@@ -53,7 +53,7 @@ def edge_costs(
       ``networks.count_macs``).
     """
     width = len(space.concat)
-    plan = skeleton_lib.plan(space.num_inputs, len(space.cells), width, size)
+    plan = skeleton_lib.plan(space.num_inputs, space.cells, width, size)
     edges = {name: np.zeros(space.shape) for name in ("parameters", "macs")}
     rows, columns = image_shape[:2]
     for place in plan:

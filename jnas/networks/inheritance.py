@@ -33,8 +33,8 @@ def inherit(
       The derived network's params.
     """
     cells = [c for _, c in genotype.cells]
-    width = len(cells[0].concat)
-    plan = skeleton_lib.plan(genotype.num_inputs, len(cells), width, size)
+    names, width = [name for name, _ in genotype.cells], len(cells[0].concat)
+    plan = skeleton_lib.plan(genotype.num_inputs, names, width, size)
     own = {n: p for n, p in params.items() if n in ("stem", "classifier")}
     layers = iter(_each_layer(supernet, params))
     number = 0

@@ -82,7 +82,8 @@ def supernet(
 
     Raises:
       ValueError: a candidate keeps statistics or gives the wrong shape; an odd number
-        of features, or one that ``variant.partial`` does not divide.
+        of features, or one that ``variant.partial`` does not divide; a kind of cell
+        that no layer is of.
     """
     normalise = _default(normalise_pools, space.num_inputs)
 
@@ -92,7 +93,7 @@ def supernet(
         )
 
     width = len(space.concat)
-    plan = skeleton_lib.plan(space.num_inputs, len(space.cells), width, size)
+    plan = skeleton_lib.plan(space.num_inputs, space.cells, width, size)
     groups = layers_lib.groups(
         plan, skeleton_lib.stage_of, build, ops.STEM, width, remat
     )
@@ -137,7 +138,9 @@ def derived(
         and outputs keep theirs.
 
     Raises:
-      ValueError: an auxiliary head for cells of one input.
+      GenotypeError: the space is not registered and the inputs are not certain.
+      ValueError: an auxiliary head for cells of one input; a kind of cell that no
+        layer is of.
     """
     cells, num_inputs = [c for _, c in genotype.cells], genotype.num_inputs
     states = genotype_lib.States(num_inputs, genotype.num_nodes)
@@ -149,7 +152,8 @@ def derived(
 
     # every cell of a network has the width of its own concat
     widths = [len(c.concat) for c in cells]
-    plan = skeleton_lib.plan(num_inputs, len(cells), widths, size)
+    names = [name for name, _ in genotype.cells]
+    plan = skeleton_lib.plan(num_inputs, names, widths, size)
     groups = layers_lib.groups(plan, None, build, stem_norm, widths, remat)
     if auxiliary and num_inputs == 1:
         raise ValueError(
@@ -197,7 +201,7 @@ def switched(
         )
 
     width = len(space.concat)
-    plan = skeleton_lib.plan(space.num_inputs, len(space.cells), width, size)
+    plan = skeleton_lib.plan(space.num_inputs, space.cells, width, size)
     groups = layers_lib.groups(plan, None, build, stem_norm, width, False)
     core = _core(groups, space.num_inputs, size, norm, stem_norm)
 

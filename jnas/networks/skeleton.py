@@ -9,6 +9,7 @@ arXiv:2001.00326.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 from jnas.networks import cell
 
@@ -46,18 +47,78 @@ class Size:
                 )
 
 
-def plan(num_inputs: int, num_cells: int, width: int | list, size: Size) -> list:
+def check(num_inputs: int, cells: Sequence[str], num_layers: int) -> None:
+    """Checks that each kind of cell is in the network; the others would not be trained.
+
+    Args:
+      num_inputs: of the cells, 1 or 2.
+      cells: names of the kinds of cells.
+      num_layers: of the network's size.
+
+    Raises:
+      ValueError: more kinds than the skeleton uses, or so few layers that one of them
+        does not occur.
+    """
+    least = least_layers(num_inputs, cells)
+    if num_layers < least:
+        raise ValueError(
+            f"num_layers must be at least {least} for the cells {', '.join(cells)}, "
+            f"got {num_layers}, which leaves one of them out. Use --layers={least}."
+        )
+
+
+def least_layers(num_inputs: int, cells: Sequence[str]) -> int:
+    """Returns the least number of layers in which each kind of cell occurs.
+
+    Args:
+      num_inputs: of the cells, 1 or 2.
+      cells: names of the kinds of cells.
+
+    Raises:
+      ValueError: more kinds than the skeleton uses.
+    """
+    if len(cells) > num_inputs:  # one kind, or a normal cell and a reduction
+        kinds = "one kind of cell" if num_inputs == 1 else "one or two kinds of cells"
+        raise ValueError(
+            f"cells must be {kinds} for the network of {num_inputs}-input cells, got "
+            f"{', '.join(cells)}. Describe the cell that is repeated."
+        )
+    least = 1
+    while num_inputs == 2 and len(_kinds(len(cells), least)) < len(cells):
+        least += 1
+    return least
+
+
+def _kinds(num_cells: int, num_layers: int) -> set[int]:
+    """Returns the kinds of cells that occur among two-input cells."""
+    reductions = _reductions(num_layers)
+    return {_kind(num_cells, i in reductions) for i in range(num_layers)}
+
+
+def _reductions(num_layers: int) -> set[int]:
+    return {num_layers // 3, 2 * num_layers // 3}
+
+
+def _kind(num_cells: int, reduction: bool) -> int:
+    return min(num_cells - 1, int(reduction))
+
+
+def plan(num_inputs: int, cells: Sequence[str], width: int | list, size: Size) -> list:
     """Lists the places of all layers, first to last.
 
     Args:
       num_inputs: of the cells, 1 or 2.
-      num_cells: kinds of cells; the second, where there is one, makes the reductions.
+      cells: names of the kinds; the second, where there is one, makes the reductions.
       width: states in a cell's output, one number or one for each kind.
       size: of the network.
 
     Returns:
       A Place for a cell; an int, its number of output features, for a residual layer.
+
+    Raises:
+      ValueError: see ``check``.
     """
+    check(num_inputs, cells, size.num_layers)
     if num_inputs == 1:
         stages = [1, 2, 4]
         place = [
@@ -68,14 +129,14 @@ def plan(num_inputs: int, num_cells: int, width: int | list, size: Size) -> list
         return [
             *each[0], place[1].features, *each[1], place[2].features, *each[2]
         ]  # fmt: skip
-    widths = [width] * num_cells if isinstance(width, int) else width
-    reductions = {size.num_layers // 3, 2 * size.num_layers // 3}
+    widths = [width] * len(cells) if isinstance(width, int) else width
+    reductions = _reductions(size.num_layers)
     before = last = 3 * size.features
     features, after, plan = size.features, False, []
     for i in range(size.num_layers):
         reduction = i in reductions
         features *= 2 if reduction else 1
-        kind = min(num_cells - 1, int(reduction))
+        kind = _kind(len(cells), reduction)
         plan.append(cell.Place(kind, features, (before, last), reduction, after))
         before, last, after = last, widths[kind] * features, reduction
     return plan

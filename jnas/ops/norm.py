@@ -4,6 +4,9 @@ The supernet normalises by batch statistics and keeps none, so that it is a pure
 function of its parameters and nothing leaks between the two levels of the search. The
 network that is trained from scratch keeps running statistics.
 
+A batch of one image of one pixel has one value a feature, which minus its own mean is
+0 for every image: no norm takes its statistics from it.
+
 Source: Ioffe and Szegedy 2015, arXiv:1502.03167. Epsilon 1e-5 and momentum 0.9 (torch
 writes the latter 0.1), as in every network of the DARTS family.
 """
@@ -35,9 +38,29 @@ def standardise(x: types.Array) -> types.Array:
     Returns:
       The same shape and dtype; statistics are float32 at least.
 
+    Raises:
+      ValueError: one value a feature, while tracing.
+
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167, section 3.
     """
+    check_values(x)
     return _standardised(x)[0]
+
+
+def check_values(x: types.Array) -> None:
+    """Refuses to take a mean and a deviation from one value.
+
+    Args:
+      x: f[..., F].
+
+    Raises:
+      ValueError: there is one value of each feature.
+    """
+    if x.size == x.shape[-1]:
+        raise ValueError(
+            "batch_size must be at least 2 where a normalisation reads one pixel of "
+            "each image, got 1. Use a larger batch: one value minus its mean is 0."
+        )
 
 
 @jax.custom_jvp
@@ -89,6 +112,8 @@ class RunningNorm(nnx.BatchNorm):
 
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f[B, H, W, F] to the same shape and dtype; statistics are float32."""
+        if not self.use_running_average:
+            check_values(x)
         return super().__call__(x).astype(x.dtype)
 
 

@@ -12,6 +12,7 @@ from jnas.discrete import objectives, shared_weights, tables
 from jnas.discrete.tables import choice
 from jnas.studies import rounds, setup
 from jnas.training import optimizers
+from jnas.training import program as program_lib
 
 SUPERNET, SCRATCH = "supernet", "scratch"
 COSTS = ("parameters", "macs")  # that any objective on images can be joined by
@@ -168,6 +169,7 @@ def _shared(space, settings, size, splits, augment) -> rounds.Source:
         batch_size=settings.batch_size,
         num_epochs=settings.epochs,
     )
+    program_lib.check_batches(program, jax.random.key(0), splits)
 
     def objective(params):
         images = data_lib.normalise(valid_images, augment)

@@ -18,6 +18,7 @@ from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
 from jnas.studies import cells, closing, keys, setup, train_scratch, verdict
+from jnas.training import program as program_lib
 
 SKIPS = gradient.COUNT + spaces.SKIP
 FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoch
@@ -100,6 +101,7 @@ def search_cells(
     before: Callable[[], Any] | None = None
     seconds = 0.0
     for number, segment in enumerate(gradient.build_segments(method, space, setting)):
+        program_lib.check_batches(segment.program, key, splits)
         phase = run.phase(prefix + segment.name, segment.program.num_steps, free=FREE)
         own_key = jax.random.fold_in(key, number) if number else key
         if phase.result is None:

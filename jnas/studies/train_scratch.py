@@ -16,6 +16,7 @@ from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.studies import keys, setup
 from jnas.training import optimizers, scratch
+from jnas.training import program as program_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +131,9 @@ def retrain_cell(
         num_epochs=settings.epochs,
         drop_path_rate=settings.drop_path_rate,
     )
+    key = jax.random.fold_in(jax.random.key(run.seed), keys.RETRAIN)
+    split = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
+    program_lib.check_batches(program, key, (split,))
     phase = run.phase(name, program.num_steps, free=drive_lib.FREE)
     if phase.result is not None:
         return phase.result
@@ -138,9 +142,7 @@ def retrain_cell(
             f"the learning rate resumes at {float(rate(phase.extended_from)):.3g}, on "
             f"the cosine of {settings.epochs} epochs"
         )
-    key = jax.random.fold_in(jax.random.key(run.seed), keys.RETRAIN)
     test_key = jax.random.fold_in(jax.random.key(run.seed), keys.TEST)
-    split = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
     state, metrics = drive_lib.drive(phase, program, key, (split,), after=("test",))
     phase.begins("test")
 

@@ -291,6 +291,27 @@ def once(function: Callable) -> Callable:
     return call
 
 
+def check_batches(
+    program: Program, key: types.Key, splits: tuple[types.Batch, ...]
+) -> None:
+    """Traces a program whose batches are single images, before anything is compiled.
+
+    Some networks cannot be trained on them: a normalisation would see one value. Of
+    larger batches nothing is traced.
+
+    Args:
+      program: the program to run.
+      key: PRNG key of the program.
+      splits: (images, labels) of each split.
+
+    Raises:
+      ValueError: a normalisation of one value.
+    """
+    if program.steps_per_epoch == len(splits[0][1]):
+        state = jax.eval_shape(program.init, key)
+        jax.eval_shape(program.advance, state, jnp.int32(0), jnp.int32(1), splits)
+
+
 def run(
     program: Program,
     state: State,
