@@ -88,7 +88,7 @@ def test_an_extension_that_was_stopped_resumes(tmp_path):
         ({"epochs": 2, "rate": 2, "allow_changed": True}, "Only raising epochs"),
         (
             {"epochs": 5, "allow_changed": True, "extendable": ()},
-            "schedules and its result are those of its own settings",
+            "What it computed depends on its settings",
         ),
         ({"epochs": 5, "extendable": ()}, "Undo the change to see its result, or"),
     ],

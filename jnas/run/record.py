@@ -106,8 +106,8 @@ class Record:
             todo = f"Only raising {', '.join(extendable)} extends it. {todo}"
         elif allow_changed:
             todo = (
-                "Its schedules and its result are those of its own settings, so it "
-                f"cannot resume with others. {todo}"
+                "What it computed depends on its settings, so it cannot resume with "
+                f"others. {todo}"
             )
         raise files.RunError(
             f"flags must be those of the run in {str(self._path.parent)!r}, which is "

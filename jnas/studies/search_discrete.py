@@ -161,10 +161,8 @@ def search_cells(
     """
     if table is not None:
         source, metrics, num_signals = scoring.on_table(table, space, settings)
-        _say_gaps(run, table, metrics[0])
     else:
         augment = setup.augmentation(settings, dataset)
-        setup.announce(run.say_once, dataset, augment)
         source, metrics = scoring.on_images(
             dataset, space, settings, augment, seed=run.seed
         )
@@ -180,6 +178,10 @@ def search_cells(
     num_steps = search.num_rounds
     if source.program:
         num_steps += source.program.num_steps
+    if table is not None:
+        _say_gaps(run, table, metrics[0])
+    else:
+        setup.announce(run.say_once, dataset, augment)
     phase = run.phase("search", num_steps, free=rounds.FREE)
     if phase.result is None:
         state = rounds.drive(phase, search, space)

@@ -83,11 +83,7 @@ def search_cells(
     """
     method = settings.method
     space = gradient.space_of(method, space)
-    text = verdict.small_budget(method, dataset, settings.valid_rate)
-    if text:
-        run.say(f"{prefix}search: {text}")
     augment = setup.augmentation(settings, dataset)
-    setup.announce(run.say_once, dataset, augment)
     splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed)
     setting = gradient.Setting(
         setup.network_size(method, dataset),
@@ -100,8 +96,14 @@ def search_cells(
     key = jax.random.fold_in(jax.random.key(run.seed), keys.SEARCH)
     before: Callable[[], Any] | None = None
     seconds = 0.0
-    for number, segment in enumerate(gradient.build_segments(method, space, setting)):
+    segments = gradient.build_segments(method, space, setting)
+    for segment in segments:
         program_lib.check_batches(segment.program, key, splits)
+    setup.announce(run.say_once, dataset, augment)
+    text = verdict.small_budget(method, dataset, settings.valid_rate)
+    if text:
+        run.say(f"{prefix}search: {text}")
+    for number, segment in enumerate(segments):
         phase = run.phase(prefix + segment.name, segment.program.num_steps, free=FREE)
         own_key = jax.random.fold_in(key, number) if number else key
         if phase.result is None:

@@ -115,7 +115,6 @@ def retrain_cell(
         dtype=jnp.dtype(settings.dtype),
     )
     augment = setup.augmentation(settings, dataset, build=data_lib.for_training)
-    setup.announce(run.say_once, dataset, augment)
     rate = optimizers.cosine_by_epoch(
         start=settings.learning_rate,
         end=0.0,
@@ -134,6 +133,7 @@ def retrain_cell(
     key = jax.random.fold_in(jax.random.key(run.seed), keys.RETRAIN)
     split = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
     program_lib.check_batches(program, key, (split,))
+    setup.announce(run.say_once, dataset, augment)
     phase = run.phase(name, program.num_steps, free=drive_lib.FREE)
     if phase.result is not None:
         return phase.result
