@@ -155,9 +155,10 @@ def _read(path: str | os.PathLike) -> str:
     rule = f"be at most {MAX_BYTES} bytes"
     ok = len(data) <= MAX_BYTES
     rules.check(ok, "genotype", rule, rules.Plain("a longer one"))
-    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    marks = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+    wide = data.startswith(marks) or b"\0" in data[:4]
     try:
-        if wide or b"\0" in data[:4]:
+        if wide:
             raise UnicodeError
         return data.decode("utf-8-sig")
     except UnicodeError:
