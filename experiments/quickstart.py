@@ -13,7 +13,15 @@ import statistics
 
 from jnas import registry, report, run, settings
 from jnas.settings import option
-from jnas.studies import cells, closing, flags, search_gradient, setup, train_scratch
+from jnas.studies import (
+    augmentation,
+    cells,
+    closing,
+    flags,
+    search_gradient,
+    setup,
+    train_scratch,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +46,7 @@ class QuickSettings:
 FLAGS = flags.define(
     setup.DataSettings,
     setup.SpaceSettings,
-    setup.AugmentSettings,
+    augmentation.AugmentSettings,
     QuickSettings,
     shrink=2,
     cutout=0,
@@ -57,7 +65,7 @@ def main():
         epochs=quick.epochs,
         logits_learning_rate=quick.logits_learning_rate,
     )
-    augmented = setup.augment_fields(augment)
+    augmented = augmentation.fields(augment)
     search = search_gradient.SearchSettings(method, **augmented)
     training = train_scratch.RetrainSettings(
         features=quick.retrain_features,

@@ -11,10 +11,10 @@ import pytest
 from jnas import data
 from jnas.data import augment
 from jnas.studies import (
+    augmentation,
     compare_methods,
     search_discrete,
     search_gradient,
-    setup,
     train_scratch,
 )
 
@@ -188,7 +188,7 @@ SETTINGS = [
 def test_all_that_augment_have_the_flags(cls):
     """The fields of AugmentSettings are theirs, so run.json holds them."""
     own = {field.name: field for field in dataclasses.fields(cls)}
-    for field in dataclasses.fields(setup.AugmentSettings):
+    for field in dataclasses.fields(augmentation.AugmentSettings):
         assert own[field.name] is not None
         assert own[field.name].default == field.default
 
@@ -197,15 +197,15 @@ def test_settings_give_the_augmentation_and_what_is_said():
     """Flags reach the augmentation; the line comes before the notes."""
     images = dataset(1, 64, notes=("left out 3 .txt",))
     training = train_scratch.RetrainSettings(flip=True, crop_padding=2, cutout=1)
-    made = setup.augmentation(training, images, build=data.for_training)
+    made = augmentation.build(training, images, how=data.for_training)
     assert (made.flip, made.padding, made.cutout) == (True, (0, 2), 1)
-    default = setup.augmentation(train_scratch.RetrainSettings(), dataset(32, 32))
+    default = augmentation.build(train_scratch.RetrainSettings(), dataset(32, 32))
     assert (default.flip, default.cutout) == (False, 0)
     said = []
-    setup.announce(said.append, images, made)
+    augmentation.announce(said.append, images, made)
     assert said == [
         f"augmentation: crop by up to 2 columns, {MAY}, cutout 1",
         "left out 3 .txt",
     ]
     with pytest.raises(ValueError, match="augment must be one of auto, standard, none"):
-        setup.AugmentSettings(augment="all")
+        augmentation.AugmentSettings(augment="all")

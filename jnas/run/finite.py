@@ -1,7 +1,7 @@
 """Finds NaN and infinity in metrics and states before they are saved."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -48,6 +48,38 @@ def bad_leaves(state: Any, *, free: Collection[str] = ()) -> list[str]:
         for name in names
         if not np.isfinite(values[name]).all()
     ]
+
+
+def diverged(
+    name: str,
+    bad: Sequence[str],
+    leaves: Sequence[str],
+    step: int,
+    num_steps: int,
+    saved: Sequence[int],
+) -> Diverged:
+    """Returns the error of a phase, which names up to two metrics and two arrays.
+
+    Args:
+      name: of the phase.
+      bad: its metrics that are not finite, as from ``bad_metrics``.
+      leaves: its arrays that are not finite, as from ``bad_leaves``.
+      step: first step of the phase where that was so.
+      num_steps: of the phase.
+      saved: steps of the whole run that are saved, the newest last.
+    """
+    shown = [*bad[:2], *leaves[:2]]
+    more = len(bad) + len(leaves) - len(shown)
+    named = ", ".join(shown) + (f" and {more} more" if more else "")
+    advice = "Lower a learning rate."
+    if saved:
+        advice = (
+            "Lower a learning rate and resume with --allow_changed from the newest "
+            f"checkpoint, step {saved[-1]} of the whole run, which is finite."
+        )
+    return Diverged(
+        f"{name} must stay finite, got {named} at step {step} of {num_steps}. {advice}"
+    )
 
 
 def _kind(value: Any) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from jnas.run import checkpoint, files, finite, pace
+from jnas.run import checkpoint, files, finite, pace, resume
 from jnas.run import metrics as metrics_lib
 from jnas.run import progress as progress_lib
 from jnas.run import signals as signals_lib
@@ -63,12 +63,14 @@ class Phase:
         self.start = start
         self._books = books
         note = books.latest.note if books.latest else {}
-        self._extends = self._check_ended(note)
+        self._extends = resume.drops_result(
+            books.results, books.ended, note, name=name, num_steps=num_steps
+        )
         self.result: dict[str, Any] | None = books.results.get(name)
         self._resumes = self.result is None and note.get("phase") == name
         self._restored = not self._resumes
         self._step = note["phase_step"] if self._resumes else 0
-        self._check_saved()
+        resume.check_end(name, num_steps, self._step)
         self._kept = note.get("kept", {}) if self._resumes else {}
         self._best = tuple(note.get("best") or ()) if self._resumes else ()
         self.expect(pace.Plan())
@@ -118,12 +120,7 @@ class Phase:
         Raises:
           RunError: one differs.
         """
-        for name, value in facts.items():
-            if self._kept.get(name, value) != value:
-                raise files.RunError(
-                    f"{name} must be those of the run, {self._kept[name]}, got {value}."
-                    " Keep the batch size and the splits, or use a new --workdir."
-                )
+        resume.check_kept(self._kept, facts)
         self._kept = {**self._kept, **facts}
 
     @property
@@ -286,29 +283,6 @@ class Phase:
         if signum:
             self._interrupt(signum)
 
-    def _check_ended(self, note: Mapping[str, Any]) -> bool:
-        """Returns whether a finished phase is extended; its result is then dropped.
-
-        Only the newest phase of a run can be, and only by further steps.
-        """
-        results, before = self._books.results, self._books.ended.get(self.name)
-        if self.name not in results or before in (None, self.num_steps):
-            return False
-        if note.get("phase") != self.name or before > self.num_steps:
-            raise files.RunError(
-                f"{self.name} must have {before} steps, with which it finished, got "
-                f"{self.num_steps}. Undo the change, or use a new --workdir."
-            )
-        del results[self.name], self._books.ended[self.name]
-        return True
-
-    def _check_saved(self) -> None:
-        if self._step > self.num_steps:
-            raise files.RunError(
-                f"{self.name} must have at least the {self._step} steps that are "
-                f"saved, got {self.num_steps}. Raise --epochs, or use a new --workdir."
-            )
-
     def _check(self, step: int) -> None:
         if self.result is not None or not self._restored:
             rule = "not be called for a finished phase"
@@ -326,21 +300,14 @@ class Phase:
             )
 
     def _stop_diverged(self, bad: list[str], step: int) -> None:
-        """Raises Diverged, naming up to two metrics and two arrays not finite."""
         leaves = finite.bad_leaves(self._state, free=self._free)
-        shown = [*bad[:2], *leaves[:2]]
-        more = len(bad) + len(leaves) - len(shown)
-        named = ", ".join(shown) + (f" and {more} more" if more else "")
-        saved = self._books.checkpoints.steps()
-        advice = "Lower a learning rate."
-        if saved:
-            advice = (
-                "Lower a learning rate and resume with --allow_changed from the newest "
-                f"checkpoint, step {saved[-1]} of the whole run, which is finite."
-            )
-        raise finite.Diverged(
-            f"{self.name} must stay finite, got {named} at step {step} of "
-            f"{self.num_steps}. {advice}"
+        raise finite.diverged(
+            self.name,
+            bad,
+            leaves,
+            step,
+            self.num_steps,
+            self._books.checkpoints.steps(),
         )
 
     def _save(self) -> None:

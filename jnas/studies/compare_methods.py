@@ -15,7 +15,7 @@ from jnas.discrete.tables import choice
 from jnas.gradient import methods
 from jnas.run import workdir
 from jnas.settings import option
-from jnas.studies import closing, keys, search_gradient, setup
+from jnas.studies import augmentation, closing, keys, search_gradient, setup
 
 ALL = "all"
 SAMPLE = 1000  # cells that a method's ranking is judged on
@@ -23,7 +23,7 @@ RANDOM_RUNS = 500
 
 
 @dataclasses.dataclass(frozen=True)
-class MethodsSettings(setup.AugmentSettings):
+class MethodsSettings(augmentation.AugmentSettings):
     """A comparison of gradient methods. The fields carry their own help text."""
 
     methods: tuple[str, ...] = option(
@@ -170,7 +170,7 @@ def compare_methods(run: workdir.Run, plan: Plan) -> tuple[dict[str, Any], str]:
             search_gradient.SearchSettings(
                 method,
                 num_seeds=settings.num_seeds,
-                **setup.augment_fields(settings),
+                **augmentation.fields(settings),
             ),
             prefix=f"{name}_",
         )

@@ -16,7 +16,7 @@ from jnas import settings as settings_lib
 from jnas.discrete import objectives, tables
 from jnas.run import workdir
 from jnas.settings import option
-from jnas.studies import setup
+from jnas.studies import augmentation, setup
 
 SPLITS = ("valid", "test")
 
@@ -88,7 +88,7 @@ def trainer(
     """
     train, valid = setup.two_splits(dataset, settings.valid_rate, seed=seed)
     test = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
-    plain = setup.augmentation(setup.AugmentSettings(augment="none"), dataset)
+    plain = augmentation.build(augmentation.AugmentSettings(augment="none"), dataset)
     size = setup.network_size(settings, dataset)
     objective = [
         jax.jit(

@@ -16,6 +16,7 @@ from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
 from jnas.studies import (
+    augmentation,
     closing,
     keys,
     rounds,
@@ -29,7 +30,7 @@ EVALUATIONS, FRONT = "evaluations.jsonl", "front.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class DiscreteSettings(setup.AugmentSettings):
+class DiscreteSettings(augmentation.AugmentSettings):
     """How cells are proposed and scored. The fields carry their own help text."""
 
     controller: pieces.Piece = option(
@@ -162,7 +163,7 @@ def search_cells(
     if table is not None:
         source, metrics, num_signals = scoring.on_table(table, space, settings)
     else:
-        augment = setup.augmentation(settings, dataset)
+        augment = augmentation.build(settings, dataset)
         source, metrics = scoring.on_images(
             dataset, space, settings, augment, seed=run.seed
         )
@@ -181,7 +182,7 @@ def search_cells(
     if table is not None:
         _say_gaps(run, table, metrics[0])
     else:
-        setup.announce(run.say_once, dataset, augment)
+        augmentation.announce(run.say_once, dataset, augment)
     phase = run.phase("search", num_steps, free=rounds.FREE)
     if phase.result is None:
         state = rounds.drive(phase, search, space)
@@ -218,7 +219,7 @@ def close(
         return closing.close_search(run, [found.genotype], result, next_command=command)
     changed = settings_lib.changed(settings)
     numbers = {n: changed[n] for n in ("features", "layers", "epochs") if n in changed}
-    numbers |= setup.augment_changed(settings)
+    numbers |= augmentation.changed(settings)
     numbers |= train_scratch.needed(dataset, found.genotype)
     return closing.close_search(
         run,

@@ -17,7 +17,15 @@ from jnas.run import workdir
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
-from jnas.studies import cells, closing, keys, setup, train_scratch, verdict
+from jnas.studies import (
+    augmentation,
+    cells,
+    closing,
+    keys,
+    setup,
+    train_scratch,
+    verdict,
+)
 from jnas.training import program as program_lib
 
 SKIPS = gradient.COUNT + spaces.SKIP
@@ -25,7 +33,7 @@ FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoc
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchSettings(setup.AugmentSettings):
+class SearchSettings(augmentation.AugmentSettings):
     """How a method is run. The fields carry their own help text."""
 
     method: methods.Method = option(text="Row of pieces and numbers.", group="method")
@@ -83,7 +91,7 @@ def search_cells(
     """
     method = settings.method
     space = gradient.space_of(method, space)
-    augment = setup.augmentation(settings, dataset)
+    augment = augmentation.build(settings, dataset)
     splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed)
     setting = gradient.Setting(
         setup.network_size(method, dataset),
@@ -99,7 +107,7 @@ def search_cells(
     segments = gradient.build_segments(method, space, setting)
     for segment in segments:
         program_lib.check_batches(segment.program, key, splits)
-    setup.announce(run.say_once, dataset, augment)
+    augmentation.announce(run.say_once, dataset, augment)
     text = verdict.small_budget(method, dataset, settings.valid_rate)
     if text:
         run.say(f"{prefix}search: {text}")
@@ -152,7 +160,7 @@ def close(
         name: getattr(method, name)
         for name in ("features", "layers", "epochs")
         if getattr(method, name) != getattr(row, name)
-    } | setup.augment_changed(settings)
+    } | augmentation.changed(settings)
     return closing.close_search(
         run,
         found.genotypes,

@@ -14,13 +14,13 @@ from jnas.run import drive as drive_lib
 from jnas.run import workdir
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
-from jnas.studies import keys, setup
+from jnas.studies import augmentation, keys, setup
 from jnas.training import optimizers, scratch
 from jnas.training import program as program_lib
 
 
 @dataclasses.dataclass(frozen=True)
-class RetrainSettings(setup.AugmentSettings):
+class RetrainSettings(augmentation.AugmentSettings):
     """How a genotype's network is trained from scratch; the defaults are DARTS'.
 
     The fields carry their own help text.
@@ -114,7 +114,7 @@ def retrain_cell(
         remat=settings.remat,
         dtype=jnp.dtype(settings.dtype),
     )
-    augment = setup.augmentation(settings, dataset, build=data_lib.for_training)
+    augment = augmentation.build(settings, dataset, how=data_lib.for_training)
     rate = optimizers.cosine_by_epoch(
         start=settings.learning_rate,
         end=0.0,
@@ -133,7 +133,7 @@ def retrain_cell(
     key = jax.random.fold_in(jax.random.key(run.seed), keys.RETRAIN)
     split = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
     program_lib.check_batches(program, key, (split,))
-    setup.announce(run.say_once, dataset, augment)
+    augmentation.announce(run.say_once, dataset, augment)
     phase = run.phase(name, program.num_steps, free=drive_lib.FREE)
     if phase.result is not None:
         return phase.result
