@@ -55,8 +55,11 @@ def test_quickstart_writes_its_files_and_then_does_nothing(tmp_path, users_envir
     ]  # fmt: skip
     first = launch("quickstart", *line, env=users_environment)
     assert first.status == 0, first.err
-    assert "random mean ± sd (n=2)" in first.out
-    assert "beat" in first.out.splitlines()[-1]
+    rows = [row.split("|")[1].strip() for row in first.out.splitlines() if "|" in row]
+    assert rows[2:] == ["found", "random_0", "random_1"]
+    assert "the mean of 2 random cells: " in first.out
+    last = first.out.splitlines()[-1]
+    assert last.startswith("next: python experiments/retrain.py --workdir=")
     assert "compiling" in first.err and "search" in first.err
     for name in ("run.json", "metrics.jsonl", "genotype.json", "cell.svg",
                  "result.json", "report.html"):  # fmt: skip

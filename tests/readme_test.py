@@ -28,6 +28,7 @@ SMALLER = {
     "retrain": f"{TINY} --batch_size=128",
     "compare --methods": "--methods=darts --num_seeds=2 --epochs=1 --features=2",
     "search_discrete": f"{TINY} --num_evaluations=4 --num_proposals=4",
+    "search_discrete --controller=nsga2": f"{TINY} --num_evaluations=40",
     "benchmark": "--steps=weight --features=2 --layers=3 --image_size=8 --batch_size=4 "
     "--repeats=1 --loop=1",
 }
@@ -37,6 +38,8 @@ smaller = {smaller!r}
 words = sys.argv[1:]
 name = words[0].removeprefix("experiments/").removesuffix(".py")
 shown = name + " --methods" if "--methods=all" in words else name
+nsga2 = name + " --controller=nsga2"
+shown = nsga2 if "--controller=nsga2" in words else shown
 os.execv(sys.executable, [sys.executable, *words, *smaller.get(shown, "").split()])
 """
 NOTED = """#!/bin/sh

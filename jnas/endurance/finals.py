@@ -34,6 +34,7 @@ def read(workdir: pathlib.Path) -> dict[str, Any]:
     leaves = [leaf for leaf in body["leaves"] if not _measured(leaf["name"])]
     state = [newest, leaves, _timeless(body["note"]["results"])]
     result = json.loads((workdir / "result.json").read_text())
+    result.pop("next", None)  # a command, which names the workdir
     found = {"state": _digest(state), "result.json": _digest(_timeless(result))}
     for name in _BYTES:
         if (workdir / name).exists():

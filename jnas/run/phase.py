@@ -92,12 +92,14 @@ class Phase:
           plan: spans of steps, events between them, and what comes after.
         """
         self._forecast = pace.Forecast(self.num_steps, self._step, plan)
+        self._shown = {*plan.events, *plan.after}
         self._others = {span.activity for span in plan.spans} - {pace.STEPS}
 
     def begins(self, activity: str) -> None:
-        """Displays an activity until the next one, or ``observe``, and times it.
+        """Times an activity until the next one, or ``observe``.
 
-        The first time of each it is displayed as compiling.
+        The first time of each it is displayed as compiling, later if the plan has it as
+        an event.
 
         Args:
           activity: short name, such as "watch"; ``pace.STEPS`` for the phase's steps.
@@ -105,9 +107,10 @@ class Phase:
         first = self._forecast.begins(activity)
         if first and activity in self._others:  # steps of another speed
             self._pace = pace.Pace()
-        text = "" if activity == pace.STEPS else activity
+        text = activity if activity in self._shown else ""
         if first:
-            text = f"compiling ({activity})" if text else "compiling"
+            named = f" ({activity})" if activity != pace.STEPS else ""
+            text = f"compiling{named}"
         left = self._forecast.left()
         self._books.progress.activity(text, left=left, compiles=first)
 
