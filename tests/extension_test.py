@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from jnas import run
-from jnas.run import drive
+from jnas.run import drive, progress
 from jnas.training import program
 
 STEPS = 4  # of an epoch
@@ -223,3 +223,33 @@ def test_epochs_of_another_length_do_not_mix(tmp_path):
         with pytest.raises(run.RunError, match="steps_per_epoch must be that of what"):
             phase.must_keep(steps_per_epoch=8)
         phase.must_keep(steps_per_epoch=4)
+
+
+def test_what_compiles_is_said_by_its_name(tmp_path, monkeypatch):
+    """The second program, at the end of the first epoch; later it is only named."""
+    said = []
+    monkeypatch.setattr(
+        progress.Progress,
+        "activity",
+        lambda self, text, left=None, compiles=False: said.append((text, compiles)),
+    )
+    made = program.program(
+        lambda key: jnp.float32(0),
+        lambda key, clock, state, batches: (state + 1, {"loss": state}),
+        metrics=("loss",),
+        num_examples=(STEPS,),
+        batch_size=1,
+        num_epochs=2,
+        at_epoch_end=lambda key, clock, state, splits: (state, {}),
+        between="watch",
+        costs=((1, 1.0), (1, 2.0)),
+    )
+    assert made.between == "watch" and made.costs == ((4, 1.0), (4, 2.0))
+    split = jnp.zeros((STEPS, 1, 1, 1)), jnp.zeros(STEPS, jnp.int32)
+    with run.open_run(tmp_path) as r:
+        phase = r.phase("train", made.num_steps, free=drive.FREE)
+        drive.drive(phase, made, jax.random.key(0), (split,), after=("test",))
+        phase.begins("test")
+    compiling = [text for text, compiles in said if compiles]
+    assert compiling == ["compiling", "compiling (watch)", "compiling (test)"]
+    assert ("watch", False) in said and ("steps", False) not in said
