@@ -89,8 +89,9 @@ def _joined(files: dict[str, Files], name: str) -> tuple[Files, Files | None, li
 
 
 def _folders(root: pathlib.Path) -> list[pathlib.Path]:
-    found = sorted(path for path in root.iterdir() if path.is_dir())
-    return [path for path in found if not _is_system(path.name)]
+    with os.scandir(root) as entries:  # asks for no file's status: classes are large
+        found = sorted(one.name for one in entries if one.is_dir())
+    return [root / one for one in found if not _is_system(one)]
 
 
 def _is_system(folder: str) -> bool:
