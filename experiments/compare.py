@@ -21,7 +21,13 @@ controllers); the last line is one JSON object.
 import json
 
 from jnas import run
-from jnas.studies import compare_controllers, compare_methods, flags, setup
+from jnas.studies import (
+    compare_controllers,
+    compare_methods,
+    compared,
+    flags,
+    setup,
+)
 
 FLAGS = flags.define(
     compare_controllers.CompareSettings,
@@ -39,12 +45,13 @@ def main():
     run.use_devices()
     act, plan, source, rows = prepare(*FLAGS.read())
     with FLAGS.open_run(source, plan.settings, rows=rows) as r:
-        result = r.finished
-        if result is None:
+        if r.finished is None:
             result, text = act(r, plan)
-            print(text)
         else:
-            print(f"{r.workdir} is finished.")
+            print(f"{r.workdir} is finished; use a new --workdir for another run.")
+            result, text = compared.figures(r.finished), compared.text(r.finished)
+    if text:  # a result of an earlier release has no table
+        print(text)
     print(json.dumps(result))
 
 
