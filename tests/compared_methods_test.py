@@ -80,11 +80,11 @@ def gapped(values, places):
     return values
 
 
-@pytest.mark.parametrize("kind", ["one", "half", "few rows"])
+@pytest.mark.parametrize("kind", ["some", "half", "few rows"])
 def test_a_ranking_is_judged_on_the_cells_that_the_table_holds(kind, tmp_path, compare):
     """Weights that made the truth rank it with tau 1, their inverses with tau -1."""
     lost = {
-        "one": np.array([CELLS.shape[0] // 2]),
+        "some": RNG.permutation(NUM_CELLS)[:100],  # six of the sample
         "half": RNG.permutation(NUM_CELLS)[: NUM_CELLS // 2],
         "few rows": np.array([], int),
     }[kind]
