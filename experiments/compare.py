@@ -6,16 +6,19 @@
     python experiments/compare.py --workdir=runs/methods --methods=all --num_seeds=8
 
 Controllers search the table itself; the result of a run is the cell whose signal is
-best. --budget_seconds counts the table's metric ``seconds``, simulated. p is that of
-the two-sided Mann-Whitney test against random search, on --report's last metric.
+best. --budget_seconds counts the table's metric ``seconds``, simulated; where it is
+unknown, the largest of the table is charged. p is that of the two-sided Mann-Whitney
+test against random search, on --report's last metric.
 
 Gradient methods (--methods) search on images, and their cells are looked up in the
 table. --epochs and sizes are the same for all; the rest is each paper's, the learning
 rate of the logits times --logits_rate_factor. Random search trains as many images, at
 --images_per_cell each.
 
-Prints a table, writes ``result.json`` and ``report.html`` (and ``traces.svg`` for
-controllers); the last line is one JSON object.
+Prints a table and warnings, writes ``result.json`` and ``report.html`` (and
+``traces.svg`` for controllers); the last line is one JSON object of the methods.
+``result.json`` has them too, beside ``directions``, ``warnings``, ``verdict`` and
+``table``. The same command prints the table of a finished comparison again.
 """
 
 import json

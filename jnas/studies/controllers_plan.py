@@ -36,8 +36,8 @@ class CompareSettings:
     )
     budget_seconds: float | None = option(
         None,
-        "Simulated seconds of each run, by the table's metric seconds; give this or "
-        "--budget_evaluations.",
+        "Simulated seconds of each run, by the table's metric seconds, or its largest "
+        "where a cell's is unknown; give this or --budget_evaluations.",
         least=0,
     )
     signal: tuple[str, ...] = setup.signal_option()
