@@ -90,10 +90,13 @@ def main():
             )
             for name, cell in trained.items()
         }
-        close(r, found, searched.result, results, data_settings)
+        flags_of_images = augmentation.changed(augment)
+        flags_of_images |= train_scratch.needed(dataset, found)
+        command = closing.retrain_command(r, data_settings, **flags_of_images)
+        close(r, found, searched.result, results, command)
 
 
-def close(r, cell, searched, results, data_settings):
+def close(r, cell, searched, results, command):
     """Prints the closing table and writes the files of the run."""
     random = [results[name]["test_accuracy"] for name in results if name != "found"]
     mean, spread = statistics.mean(random), statistics.stdev(random)
@@ -111,7 +114,6 @@ def close(r, cell, searched, results, data_settings):
         f"The found cell {beats} the mean of {len(random)} random cells: "
         f"{found['test_accuracy']:.4f} to {mean:.4f} ± {spread:.4f}."
     )
-    command = closing.retrain_command(r, data_settings)
     result = found | {
         "verdict": verdict,
         "warnings": searched["warnings"],

@@ -13,6 +13,7 @@ these (genotypes.py:NAME for one of several), or random (drawn by the seed).
 import dataclasses
 
 from jnas import run
+from jnas.spaces import genotype_text
 from jnas.studies import cells, closing, flags, setup, train_scratch
 
 FLAGS = flags.define(
@@ -30,7 +31,8 @@ def main():
     if cell.num_inputs == 1:  # their network has no place for a head
         settings = dataclasses.replace(settings, auxiliary=False)
     dataset = setup.dataset(data_settings)
-    with FLAGS.open_run(dataset, settings, extendable=("epochs",)) as r:
+    text = {"cell": genotype_text.short_form(cell)}
+    with FLAGS.open_run(dataset, settings, extendable=("epochs",), content=text) as r:
         if r.finished is not None:
             print(closing.finished(r))
             return

@@ -4,21 +4,17 @@ Scores that a controller sees are higher for what is better, whatever the metric
 is written, printed and drawn is the metric itself, with its direction beside it.
 """
 
+import re
 from collections.abc import Collection
 from typing import NamedTuple
 
 MAXIMIZE, MINIMIZE = "maximize", "minimize"
-_COSTS = (  # first words of a name, as in "seconds_12" or "latency_ms"
-    "parameters",
-    "params",
-    "macs",
-    "flops",
-    "latency",
-    "seconds",
-    "energy",
-    "memory",
-)
-_ENDS = ("loss", "error", "seconds", "latency")  # last words, as in "train_loss"
+_COSTS = {  # words of a name, as in "valid_seconds_12" or "latency_ms"
+    *("parameters", "parameter", "params", "param", "macs", "mac", "madds"),
+    *("flops", "mflops", "gflops", "flop", "latency", "seconds", "time", "energy"),
+    *("memory", "loss", "losses", "error", "errors"),
+}
+_GAINS = {"accuracy", "acc", "score"}  # last words, whatever comes before
 
 
 class Metric(NamedTuple):
@@ -54,9 +50,9 @@ def declared(name: str, costs: Collection[str] = ()) -> Metric:
       >>> declared("seconds_12").direction, declared("valid_12").direction
       ('minimize', 'maximize')
     """
-    words = name.split("_")
-    cost = name in costs or words[0] in _COSTS or words[-1] in _ENDS
-    return Metric(name, MINIMIZE if cost else MAXIMIZE)
+    words = re.split(r"[^a-z]+", name.lower())
+    named = bool(_COSTS.intersection(words)) and words[-1] not in _GAINS
+    return Metric(name, MINIMIZE if named or name in costs else MAXIMIZE)
 
 
 def parse(text: str, costs: Collection[str] = ()) -> Metric:

@@ -271,3 +271,84 @@ def test_an_objective_names_each_of_its_columns():
     one = objectives.declared(two_columns(None), directions.Metric("score"))
     with pytest.raises(AssertionError, match="name each of its columns in metrics"):
         check(one, SPACE.sizes)
+
+
+@pytest.mark.parametrize(
+    ("signal", "report", "message"),
+    [
+        (("valid_12", "valid_12"), ("test_12",), "signal must name each metric once"),
+        (("valid_12", "-valid_12"), ("test_12",), "signal must name each metric once"),
+        (("valid_12",), ("minimize:valid_12",), "got both of 'valid_12'"),
+    ],
+)
+def test_a_metric_is_named_once_and_in_one_direction(signal, report, message):
+    """The second objective was the report's, which may be the test accuracy."""
+    settings = search_discrete.DiscreteSettings(
+        objective="table:digits201", signal=signal, report=report
+    )
+    with pytest.raises(ValueError, match=message):
+        search_discrete.check(settings)
+
+
+def test_an_infinite_score_counts_as_the_worst(tmp_path):
+    """One that overflowed was the found cell, and said to count as the worst."""
+    values = np.arange(15625, dtype=np.float32)
+    values[::3] = np.inf
+    found, text = search(tmp_path, table({"valid_12": values}))
+    known = [one["scores"]["valid_12"] for one in lines(tmp_path)]
+    assert found.result["valid_12"] == max(v for v in known if v is not None)
+    assert f"{known.count(None)} of 60 evaluations have no valid_12" in text
+
+
+def test_a_gap_in_the_second_signal_is_said(tmp_path, capfd):
+    """The found cell has both, and the front is never without it."""
+    values = np.arange(15625, dtype=np.float32)
+    costs = np.where(np.arange(15625) % 10 == 0, values, np.nan)
+    both = ("valid_12", "parameters")
+    made = table({"valid_12": values, "parameters": costs})
+    found, text = search(tmp_path / "a", made, signal=both, num_evaluations=300)
+    assert "holds parameters of 1,563 of 15,625 cells (10 %)" in capfd.readouterr().err
+    assert "evaluations have no parameters and counted as the worst" in text
+    assert found.result["parameters"] is not None
+    none = table({"valid_12": values, "parameters": np.full(15625, np.nan)})
+    _, text = search(tmp_path / "b", none, signal=both)
+    assert "the front of valid_12 ↑ and parameters ↓ is empty" in text
+
+
+def test_an_objective_of_another_width_than_declared_is_refused():
+    """A missing column was broadcast into a second objective."""
+
+    def one(key, encodings):
+        return encodings.sum(1, keepdims=True).astype(jnp.float32)
+
+    metrics = directions.Metric("a"), directions.Metric("b")
+    wrong = objectives.chosen(objectives.declared(one, *metrics), metrics)
+    with pytest.raises(ValueError, match=r"a column for each metric, a, b, got shape"):
+        wrong(a_key(), jnp.zeros((3, 6), jnp.int32))
+
+
+def test_an_objectives_own_direction_counts_where_the_signal_names_it(
+    tmp_path, monkeypatch
+):
+    """By its name a memory is minimised; its declaration says otherwise."""
+
+    def build(task):
+        memory = directions.Metric("memory", "maximize")
+        return objectives.declared(lambda k, e: e.sum(1)[:, None] * 1.0, memory)
+
+    monkeypatch.setitem(registry.OBJECTIVES._entries, "build", build)
+    settings = search_discrete.DiscreteSettings(
+        controller="random_search",
+        objective="build",
+        signal=("memory",),
+        num_evaluations=20,
+        features=2,
+        layers=1,
+    )
+    with run.open_run(tmp_path) as r:
+        found = search_discrete.search_cells(
+            r, SPACE, settings, dataset=data.load("digits")
+        )
+    assert found.result["directions"] == {"memory": "maximize"}
+    assert found.result["memory"] == max(one["scores"]["memory"]
+                                         for one in lines(tmp_path))  # fmt: skip

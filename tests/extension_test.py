@@ -1,13 +1,15 @@
 """Tests of finished runs that are asked to change: extended, or refused with why."""
 
+import contextlib
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 from jnas import run
-from jnas.run import drive
+from jnas.run import drive, progress
 from jnas.training import program
 
 STEPS = 4  # of an epoch
@@ -65,18 +67,91 @@ def test_a_finished_training_is_extended_from_its_last_state(tmp_path, capfd):
     assert train(tmp_path, 5) == found
 
 
+def extend(folder, epochs, act):
+    """Opens a finished run of two epochs to extend it, and acts."""
+    settings = {"epochs": epochs, "rate": 1}
+    options = {"allow_changed": True, "extendable": ("epochs",)}
+    with run.open_run(folder, settings=settings, **options) as r:
+        act(r)
+
+
 def test_an_extension_that_was_stopped_resumes(tmp_path):
     """Without the flag, for its settings are the run's by then."""
     train(tmp_path, 2)
-    with run.open_run(
-        tmp_path,
-        settings={"epochs": 5, "rate": 1},
-        allow_changed=True,
-        extendable=("epochs",),
-    ):
-        pass  # as a process that dies before its first step
+    abstract = jax.eval_shape(counting(5).init, jax.random.key(0))
+
+    def restore(r):
+        r.phase("train", 20, free=drive.FREE).restore(abstract)
+
+    extend(tmp_path, 5, restore)  # as a process that dies before its first step
     assert not (tmp_path / "result.json").exists()
-    assert train(tmp_path, 5)["w"] == 20
+    found = train(tmp_path, 5)
+    assert found["w"] == 20
+    assert train(tmp_path, 5) == found
+
+
+def test_an_extension_that_cannot_begin_changes_nothing(tmp_path):
+    """The finished run is what it was, and undoing the change shows it."""
+    before, record = train(tmp_path, 2), (tmp_path / "run.json").read_text()
+
+    def fail(r):
+        raise ValueError("num_epochs must give fewer than 2**31 steps")
+
+    for act in (fail, lambda r: None):
+        with contextlib.suppress(ValueError):
+            extend(tmp_path, 5, act)
+        assert (tmp_path / "run.json").read_text() == record
+        assert train(tmp_path, 2) == before
+
+
+def test_a_run_is_extended_twice_and_says_from_where(tmp_path):
+    """Steps of the phase, in order, in what later processes read too."""
+    for epochs in (2, 3, 5):
+        train(tmp_path, epochs, allow_changed=True)
+    with run.open_run(tmp_path / "other") as r:
+        assert r.phase("train", 4).extended_from == []
+    manifest = json.loads((tmp_path / "checkpoints/20/MANIFEST.json").read_text())
+    assert manifest["note"]["kept"]["train"]["extended_from"] == [8, 12]
+
+
+def test_a_run_without_its_checkpoints_is_not_extended(tmp_path):
+    """It would begin again, and be called an extension."""
+    before = train(tmp_path, 2)
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(run.RunError, match="checkpoints must hold the last state"):
+        train(tmp_path, 5, allow_changed=True)
+    assert train(tmp_path, 2) == before
+
+
+def test_a_finished_phase_keeps_what_its_state_depends_on(tmp_path):
+    """A cell that was exchanged behind the run's back is told, not trained on."""
+    with run.open_run(tmp_path) as r:
+        phase = r.phase("train", 1)
+        phase.must_keep(genotype="|a~0|", features=(1, 2))
+        phase.observe(1, {"x": jnp.float32(0)}, {})
+        phase.end({})
+    with run.open_run(tmp_path) as r:
+        phase = r.phase("train", 1)
+        phase.must_keep(genotype="|a~0|", features=(1, 2))
+        with pytest.raises(
+            run.RunError, match=r"that of what train has saved, \|a~0\|"
+        ):
+            phase.must_keep(genotype="|b~0|")
+
+
+def test_settings_that_an_earlier_release_did_not_know_are_no_change(tmp_path):
+    """Unless they are given; a finished run of that release is shown again."""
+    old = {"settings": {"epochs": 2, "rate": 1}, "flags": {"epochs": 2, "rate": 1}}
+    new = {
+        "settings": {"epochs": 2, "rate": 1, "augment": "auto", "cell": "|a~0|"},
+        "flags": {"epochs": 2, "rate": 1, "augment": "auto"},
+    }
+    with run.open_run(tmp_path, **old) as r:
+        r.finish({"accuracy": 1})
+    with run.open_run(tmp_path, **new, default_flags=["augment"]) as r:
+        assert r.finished == {"accuracy": 1}
+    with pytest.raises(run.RunError, match="augment: None -> 'auto'"):
+        run.open_run(tmp_path, **new)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +220,36 @@ def test_epochs_of_another_length_do_not_mix(tmp_path):
         phase._save()
     with run.open_run(tmp_path, settings=settings) as r:
         phase = r.phase("train", 20)
-        with pytest.raises(run.RunError, match="steps_per_epoch must be those of the"):
+        with pytest.raises(run.RunError, match="steps_per_epoch must be that of what"):
             phase.must_keep(steps_per_epoch=8)
         phase.must_keep(steps_per_epoch=4)
+
+
+def test_what_compiles_is_said_by_its_name(tmp_path, monkeypatch):
+    """The second program, at the end of the first epoch; later it is only named."""
+    said = []
+    monkeypatch.setattr(
+        progress.Progress,
+        "activity",
+        lambda self, text, left=None, compiles=False: said.append((text, compiles)),
+    )
+    made = program.program(
+        lambda key: jnp.float32(0),
+        lambda key, clock, state, batches: (state + 1, {"loss": state}),
+        metrics=("loss",),
+        num_examples=(STEPS,),
+        batch_size=1,
+        num_epochs=2,
+        at_epoch_end=lambda key, clock, state, splits: (state, {}),
+        between="watch",
+        costs=((1, 1.0), (1, 2.0)),
+    )
+    assert made.between == "watch" and made.costs == ((4, 1.0), (4, 2.0))
+    split = jnp.zeros((STEPS, 1, 1, 1)), jnp.zeros(STEPS, jnp.int32)
+    with run.open_run(tmp_path) as r:
+        phase = r.phase("train", made.num_steps, free=drive.FREE)
+        drive.drive(phase, made, jax.random.key(0), (split,), after=("test",))
+        phase.begins("test")
+    compiling = [text for text, compiles in said if compiles]
+    assert compiling == ["compiling", "compiling (watch)", "compiling (test)"]
+    assert ("watch", False) in said and ("steps", False) not in said

@@ -26,11 +26,13 @@ def classes(root, names=("cat", "dog"), **how):
 
 
 def load(root, query=""):
-    """Reads a folder; notes without its name."""
+    """Reads a folder; notes without its name and without that of the classes."""
     read = data.load(f"folder:{root}{query}")
     name = f"folder:{root}: "
     assert all(note.startswith(name) for note in read.notes)
-    return read, [note.removeprefix(name) for note in read.notes]
+    names = ", ".join(map(repr, read.class_names))
+    assert read.notes[0] == f"{name}{len(read.class_names)} classes, {names}."
+    return read, [note.removeprefix(name) for note in read.notes[1:]]
 
 
 FIFTH = "no test split, so a fixed fifth of each class, {} images, is the test split."

@@ -13,7 +13,7 @@ from jnas import data
 from jnas.data import augment
 from jnas.data import moments as moments_lib
 
-EPS = np.finfo(np.float32).eps
+EPS = float(np.finfo(np.float32).eps)
 
 
 def dataset(x):
@@ -44,6 +44,67 @@ def test_constants_of_any_magnitude(value, count):
     x[..., 1] = np.where(np.arange(16) % 2, x[..., 1], up)
     (mean, _), std = dataset(x).mean_std
     assert std == (1.0, 1.0) and mean == float(np.float32(value))
+
+
+@pytest.mark.parametrize("center", [0.5, 0.1, 1.0, -7.7, 100.0, 255.0, 3e7, 1e-20])
+@pytest.mark.parametrize("deviation", [0.3, 1.0, 2.0])
+def test_noise_of_rounding_is_constant(center, deviation):
+    """Dozens of float32 values around a constant, about an EPS away: deviation 1."""
+    noise = np.random.default_rng(0).standard_normal((50, 32, 32, 1))
+    x = (center + deviation * EPS * abs(center) * noise).astype(np.float32)
+    assert len(np.unique(x)) > 3
+    (mean,), (std,) = dataset(x).mean_std
+    assert std == 1.0
+    np.testing.assert_allclose(mean, center, rtol=EPS)
+
+
+def test_computed_constants_are_constant():
+    """Lengths of unit vectors, sums of shares, a logarithm undone."""
+    x = np.random.default_rng(0).random((60, 16, 16, 8), np.float32)
+    units = x / np.linalg.norm(x, axis=-1, keepdims=True)
+    shares = x / x.sum(-1, keepdims=True)
+    made = [
+        (units**2).sum(-1),
+        shares.sum(-1),
+        np.exp(np.log(x[..., 0] + 1)) / (x[..., 0] + 1),
+    ]
+    stacked = np.stack(made, -1)
+    assert all(len(np.unique(one)) > 2 for one in made)
+    assert dataset(stacked).mean_std[1] == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("offset", [0.5, -0.5, 1.0, 100.0, -100.0])
+@pytest.mark.parametrize("pairs", [True, False])
+def test_small_signals_are_kept(offset, pairs):
+    """Deviation 1e-4, normal or of two values, against NumPy in float64."""
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((50, 16, 16, 1))
+    noise = np.sign(noise) if pairs else noise
+    x = (offset + 1e-4 * noise).astype(np.float32)
+    wanted = x.astype(np.float64).std()
+    assert 0.9e-4 < wanted < 1.1e-4
+    np.testing.assert_allclose(dataset(x).mean_std[1][0], wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(1, False), (6, False), (7, True)])
+def test_the_border_of_rounding(steps, kept):
+    """0.75 +- k steps of EPS / 2 deviates by k / 1.5 EPS of it: 4 at k = 6."""
+    x = np.full((4, 8, 8, 1), 0.75, np.float32)
+    x[..., ::2, :] += np.float32(steps * EPS / 2)
+    x[..., 1::2, :] -= np.float32(steps * EPS / 2)
+    std = dataset(x).mean_std[1][0]
+    assert std == (pytest.approx(steps * EPS / 2, rel=1e-12) if kept else 1.0)
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(64, False), (65, True)])
+def test_the_border_of_spikes(steps, kept):
+    """One pixel k EPS above 1, of n: deviation k EPS sqrt(n - 1) / n, below EPS."""
+    x = np.ones((40, 32, 32, 1), np.float32)
+    x[3, 4, 5, 0] += np.float32(steps * EPS)
+    wanted = steps * EPS * np.sqrt(x.size - 1) / x.size
+    assert wanted < EPS
+    std = dataset(x).mean_std[1][0]
+    assert std == (pytest.approx(wanted, rel=1e-9) if kept else 1.0)
 
 
 @given(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jnas import data, directions, registry, run, spaces
+from jnas.gradient import methods
 from jnas.spaces import genotype_text, published
 from jnas.studies import closing, search_gradient, setup, train_scratch, verdict
 
@@ -178,3 +179,20 @@ def test_a_published_cell_needs_flags_only_where_they_are_needed():
     assert train_scratch.needed(digits, cell) == {}
     assert train_scratch.needed(data.shrink(digits, 2), cell) == {"auxiliary": False}
     assert directions.parse("test_accuracy").sign == 1
+
+
+def test_a_row_is_found_among_those_of_one_paper():
+    """drnas_progressive is of DrNAS' paper too, with its own numbers."""
+    for name in ("drnas", "drnas_progressive", "darts", "darts2", "robust_darts_ada"):
+        row = registry.METHODS[name]()
+        assert methods.row_of(row) == row, name
+        changed = dataclasses.replace(row, epochs=3, features=2)
+        assert methods.row_of(changed) == row, name
+
+
+def test_the_move_of_the_farthest_search_is_told():
+    """Not that of the first."""
+    several = np.concatenate([weights(0.002), weights(0.006)])
+    judged = verdict.of_gradient(several, [0.5, 0.5], LABELS)
+    moved = 100 * verdict.largest_move(several[1])
+    assert f"within {moved:.2g} % of equal" in judged.warnings[0]

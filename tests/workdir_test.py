@@ -276,6 +276,8 @@ def test_flags_may_change_where_that_is_allowed(tmp_path, capsys):
     again = {"flags": {"a": 2, "b": "x"}, "data_digest": "d1"}
     with run.open_run(tmp_path, allow_changed=True, **again) as r:
         assert r.record["changes"] == ["a: 1 -> 2"]
+        assert read(tmp_path / "run.json")["flags"]["a"] == 1  # nothing has run yet
+        do(r.phase("search", 3), 1)
     assert "changed: a: 1 -> 2" in capsys.readouterr().err
     with run.open_run(tmp_path, **again) as r:  # the new flags are the run's now
         assert "changes" not in r.record

@@ -61,7 +61,7 @@ class Dataset:
         """Mean and standard deviation of each channel of the training split.
 
         uint8 is divided by 255 first, float32 is used as it is; the standard deviation
-        of a constant channel is exactly 1.
+        of a channel that is constant within rounding is exactly 1.
         """
         return self.moments.mean, self.moments.std
 

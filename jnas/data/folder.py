@@ -21,11 +21,14 @@ def read_folder(
 ) -> dataset_lib.Dataset:
     """Reads a folder of images with Pillow, as a viewer shows them.
 
-    Sub-folders ``train``, ``test`` and ``val`` are splits, in any case, also spelled
-    ``training``, ``testing``, ``valid`` and ``validation``. Validation images join the
-    training images, or are the test split if there is no other. Without splits a fixed
-    fifth of each class is the test split. Images are read as grey where all are grey,
-    else RGB; those in deeper folders of a class belong to it.
+    Sub-folders are splits where their names say a training split and another one:
+    ``train`` and ``test`` or ``val``, in any case, also as ``training_set``,
+    ``validation``, ``test_images`` and the like (the words are those of
+    ``split_names.WORDS``). Validation images join the training images, or are the test
+    split if there is no other; unlabelled images are left out. Without splits a fixed
+    fifth of each class is the test split. A name that may be a split's or a class's is
+    refused, and so are splits inside the classes. Images are read as grey where all
+    are grey, else RGB; those in deeper folders of a class belong to it.
 
     Args:
       path: the folder; its sub-folders' names, sorted, are the classes.
@@ -34,11 +37,12 @@ def read_folder(
       background: colour behind transparent pixels, "white" or "black".
 
     Returns:
-      The data set; its notes say what was joined, converted or left out.
+      The data set; its notes name the classes and say what was joined, converted or
+      left out.
 
     Raises:
-      ValueError: a class has no image, one cannot be read, sizes differ, or the data
-        are invalid.
+      ValueError: splits and classes cannot be told apart, a class has no image, one
+        cannot be read, sizes differ, or the data are invalid.
     """
     path, name = pathlib.Path(path), f"folder:{path}"
     if not os.path.isdir(path):

@@ -6,6 +6,7 @@ as documented, with a note.
 """
 
 CHANNELS = (1, 3, 4)  # of pictures: grey, colours, colours with transparency
+FEW = max(CHANNELS)
 LONG = 16  # rows and columns of a picture, steps of a series
 
 
@@ -35,20 +36,22 @@ def _images_last(shape: tuple[int, ...], num_labels: int | None) -> str | None:
         return None
     if len(shape) == 3 and num_labels == 1 and shape[-1] in CHANNELS:
         return "x[None], since this is one image"
-    if num_labels != shape[-1] or num_labels <= max(CHANNELS):
+    if num_labels != shape[-1] or num_labels <= FEW:
         return None
     if len(shape) == 3:
         return "x.transpose(2, 0, 1)"
-    first = shape[0] in CHANNELS and shape[2] not in CHANNELS
+    square = shape[0] != shape[1] == shape[2] >= LONG // 2
+    first = square or (shape[0] in CHANNELS and shape[2] not in CHANNELS)
     return "x.transpose(3, 1, 2, 0)" if first else "x.transpose(3, 0, 1, 2)"
 
 
 def _check_pictures(name: str, shape: tuple[int, ...]) -> str | None:
     _, first, middle, last = shape
-    if first not in CHANNELS or last <= max(CHANNELS):
+    if last <= FEW:
         return None
-    square = middle == last >= LONG // 2
-    if square or (first > 1 and min(middle, last) >= LONG):
+    square = first != middle == last
+    long = 1 < first <= FEW and min(middle, last) >= LONG
+    if long or (square and last >= LONG // 2):
         _refuse(
             name,
             "channels as the last axis",
@@ -56,9 +59,15 @@ def _check_pictures(name: str, shape: tuple[int, ...]) -> str | None:
             f"x.transpose(0, 2, 3, 1), or x.transpose(0, 2, 1, 3) if these are images "
             f"of {first}x{middle} pixels with {last} channels",
         )
+    if middle <= FEW < first or first == last != middle:
+        where, turn = "are the middle axis", "x.transpose(0, 1, 3, 2)"
+    elif first <= FEW or first < min(middle, last) or middle == last:
+        where, turn = "come first", "x.transpose(0, 2, 3, 1)"
+    else:
+        return None
     return (
         f"{name} of shape {shape} is read as images of {first}x{middle} pixels with "
-        f"{last} channels. If channels come first, write x.transpose(0, 2, 3, 1)."
+        f"{last} channels. If channels {where}, write {turn}."
     )
 
 

@@ -5,13 +5,13 @@ import os
 import pathlib
 from typing import NamedTuple
 
-from jnas.data import picture
+from jnas.data import picture, split_names
 
-SPLITS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
+SYSTEM = frozenset(  # folders that programs leave behind
+    "__macosx __pycache__ @eadir $recycle.bin lost+found".split()
+    + ["system volume information"]
+)
+SHOWN = 8  # names of classes in a note
 Files = list[tuple[pathlib.Path, int]]
 
 
@@ -22,7 +22,7 @@ class Listing(NamedTuple):
       classes: names of the classes, sorted.
       train: files of the training split.
       test: files of the test split; None if the folder has none.
-      notes: what was joined, divided or left out.
+      notes: the classes' names, and what was joined or left out.
     """
 
     classes: tuple[str, ...]
@@ -39,23 +39,30 @@ def listing(root: pathlib.Path, name: str) -> Listing:
       name: name of the data set in messages.
 
     Raises:
-      ValueError: splits that are incomplete or whose classes differ, a class without
-        pictures, or no classes.
+      ValueError: splits that are incomplete, uncertain, inside the classes or whose
+        classes differ, a class without pictures, or no classes.
     """
     others: collections.Counter = collections.Counter()
     folders = _folders(root)
-    splits = _splits(folders, name)
+    splits = _divided(root, name)
     if splits is None:
         folder_of = {"train": root}
+        _check_wrapped(folders, name)
     else:
-        folder_of, used = splits, set(splits.values())
+        splits.pop("unlabeled", None)
+        folder_of = {split: root / one for split, one in splits.items()}
+        used = set(folder_of.values())
         others.update(f"folder {f.name!r}" for f in folders if f not in used)
         _count_outside(root, others)
+        _check_classes(folder_of, name)
     classes = _same_classes(folder_of, name)
     files = {}
     for split, folder in folder_of.items():
         files[split] = _files(folder, classes, name, others)
     train, test, notes = _joined(files, name)
+    more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
+    shown = ", ".join(map(repr, classes[:SHOWN]))
+    notes.insert(0, f"{name}: {len(classes)} classes, {shown}{more}.")
     if others:
         left = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
         notes.append(f"{name}: left out {left}.")
@@ -82,32 +89,46 @@ def _joined(files: dict[str, Files], name: str) -> tuple[Files, Files | None, li
 
 
 def _folders(root: pathlib.Path) -> list[pathlib.Path]:
-    found = sorted(path for path in root.iterdir() if path.is_dir())
-    return [path for path in found if not path.name.startswith(".")]
+    with os.scandir(root) as entries:  # asks for no file's status: classes are large
+        found = sorted(one.name for one in entries if one.is_dir())
+    return [root / one for one in found if not _is_system(one)]
 
 
-def _splits(folders: list[pathlib.Path], name: str) -> dict | None:
-    """Returns split -> folder, or None if the folders are classes."""
-    found: dict[str, pathlib.Path] = {}
-    for folder in folders:
-        for split, spellings in SPLITS.items():
-            if folder.name.lower() not in spellings:
-                continue
-            if split in found:
-                raise ValueError(
-                    f"{name} must have one folder for each split, got "
-                    f"{found[split].name!r} and {folder.name!r}. Remove one of them."
-                )
-            found[split] = folder
-    if "train" in found and (len(found) > 1 or len(folders) == 1):
-        return found
-    if found and len(found) == len(folders):
-        names = ", ".join(repr(folder.name) for folder in folders)
+def _is_system(folder: str) -> bool:
+    return folder.startswith(".") or folder.casefold() in SYSTEM
+
+
+def _divided(root: pathlib.Path, name: str) -> dict[str, str] | None:
+    """Returns split -> name of its folder, or None if the folders are classes."""
+    folders = _folders(root)
+    nested = [folder.name for folder in folders if _folders(folder)]
+    return split_names.divide([f.name for f in folders], nested, name=name)
+
+
+def _check_wrapped(folders: list[pathlib.Path], name: str) -> None:
+    """Refuses one folder that holds the classes or the splits."""
+    if len(folders) == 1 and _folders(folders[0]):
+        inner = folders[0].name
         raise ValueError(
-            f"{name} must have a folder train beside {names}, got none. Add it, or "
-            "rename them if they are classes."
+            f"{name} must hold at least 2 classes, got the one folder {inner!r}. Write "
+            f"{name}/{inner} if the classes or the splits are inside."
         )
-    return None
+
+
+def _check_classes(folder_of: dict, name: str) -> None:
+    """Refuses what lies between splits and classes: train/images, train/train."""
+    for folder in folder_of.values():
+        inside = _folders(folder)
+        if len(inside) == 1 and _folders(inside[0]):
+            raise ValueError(
+                f"{name} must hold one folder per class in {str(folder)!r}, got the "
+                f"one folder {inside[0].name!r}. Move the folders in it up."
+            )
+        if _divided(folder, f"{name}/{folder.name}"):
+            raise ValueError(
+                f"{name} must hold one folder per class in {str(folder)!r}, got splits "
+                "again. Move the folders of the classes up."
+            )
 
 
 def _same_classes(folder_of: dict, name: str) -> tuple[str, ...]:
@@ -136,7 +157,7 @@ def _files(folder: pathlib.Path, classes: tuple[str, ...], name: str, others) ->
     _count_outside(folder, others)
     for label, one in enumerate(classes):
         own: collections.Counter = collections.Counter()
-        inside = _pictures(folder / one, own)
+        inside = _pictures(folder / one, own, name)
         if not inside:
             left = ", ".join(f"{count} {kind}" for kind, count in sorted(own.items()))
             raise ValueError(
@@ -149,7 +170,7 @@ def _files(folder: pathlib.Path, classes: tuple[str, ...], name: str, others) ->
     return found
 
 
-def _pictures(folder: pathlib.Path, others) -> list[pathlib.Path]:
+def _pictures(folder: pathlib.Path, others, name: str) -> list[pathlib.Path]:
     """Returns the pictures at any depth below a folder, and counts other files."""
     found, seen = [], set()
     for at, folders, names in os.walk(folder, followlinks=True):
@@ -158,9 +179,10 @@ def _pictures(folder: pathlib.Path, others) -> list[pathlib.Path]:
             folders.clear()
             continue
         seen.add(real)
-        hidden = [one for one in folders if one.startswith(".")]
-        others.update("hidden" for _ in hidden)
-        folders[:] = sorted(set(folders) - set(hidden))
+        system = [one for one in folders if _is_system(one)]
+        others.update(_kind_of_folder(one) for one in system)
+        folders[:] = sorted(set(folders) - set(system))
+        _check_inside(folder, pathlib.Path(at), folders, name)
         for file in (pathlib.Path(at) / one for one in names):
             if _kind(file) in picture.suffixes():
                 found.append(file)
@@ -169,9 +191,30 @@ def _pictures(folder: pathlib.Path, others) -> list[pathlib.Path]:
     return sorted(found)
 
 
+def _check_inside(
+    folder: pathlib.Path, at: pathlib.Path, folders: list[str], name: str
+) -> None:
+    """Refuses the splits of one class, whose test images would train."""
+    found = split_names.inside_a_class(folders)
+    if found:
+        shown = " and ".join(repr(str(at / one)) for one in found[:2])
+        raise ValueError(
+            f"{name} must have splits above the classes, got {shown} inside class "
+            f"{folder.name!r}. Move the images to train/{folder.name} and "
+            f"test/{folder.name}, or rename the folders if they are no splits."
+        )
+
+
 def _count_outside(folder: pathlib.Path, others) -> None:
-    kinds = (_kind(path) for path in folder.iterdir() if not path.is_dir())
-    others.update(f"{kind} outside the class folders" for kind in kinds)
+    for path in folder.iterdir():
+        if not path.is_dir():
+            others[f"{_kind(path)} outside the class folders"] += 1
+        elif _is_system(path.name):
+            others[_kind_of_folder(path.name)] += 1
+
+
+def _kind_of_folder(name: str) -> str:
+    return "hidden" if name.startswith(".") else f"folder {name!r}"
 
 
 def _kind(file: pathlib.Path) -> str:

@@ -14,7 +14,7 @@ class History(NamedTuple):
 
     Attributes:
       encodings: i32[R, P, G], the evaluated encodings.
-      scores: f32[R, P, M], their scores; NaN is replaced by -inf.
+      scores: f32[R, P, M], their scores; what is not finite is replaced by -inf.
     """
 
     encodings: types.Array
@@ -30,8 +30,8 @@ def one_round(
 ) -> tuple[Any, History, Any]:
     """Asks a controller for encodings, scores them and tells it the scores.
 
-    Every discrete search of jnas takes its rounds from here. A score of NaN counts as
-    -inf.
+    Every discrete search of jnas takes its rounds from here. A score that is not finite
+    counts as -inf: one that overflowed is no good one.
 
     Args:
       controller: proposes P encodings.
@@ -45,7 +45,7 @@ def one_round(
     """
     encodings = controller.ask(ask_key, state)
     scores, more = evaluate(score_key, encodings)
-    scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
+    scores = jnp.where(jnp.isfinite(scores), scores, -jnp.inf)
     state = controller.tell(state, encodings, scores)
     return state, History(encodings, scores), more
 

@@ -219,14 +219,20 @@ DARTS = "Liu et al. 2019, arXiv:1806.09055"
 
 
 def row_of(method: Method) -> Method:
-    """Returns the registered method of the same paper, with that paper's numbers.
+    """Returns the registered method of the same paper that is nearest to a method.
 
     Args:
       method: a registered method, some of whose fields may have been replaced; itself
         where its paper has no registered method.
     """
-    rows = (build() for build in registry.METHODS.values())
-    return next((row for row in rows if row.source == method.source), method)
+    rows = [build() for build in registry.METHODS.values()]
+    same = [row for row in rows if row.source == method.source] or [method]
+    names = [field.name for field in dataclasses.fields(Method)]
+
+    def changed(row):
+        return sum(getattr(row, name) != getattr(method, name) for name in names)
+
+    return min(same, key=changed)
 
 
 @registry.METHODS.register

@@ -16,6 +16,8 @@ _CLOSING = (
     "traces.svg",
     "traces.json",
     "evaluations.jsonl",
+    "front.json",
+    "genotype_seed_0.json",
     "table.npz",
 )
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")

@@ -1,7 +1,7 @@
 """A phase of a run: records metrics, saves checkpoints and handles signals."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from jnas.run import checkpoint, files, finite, pace, resume
@@ -20,6 +20,9 @@ class Books(NamedTuple):
       signals: reports signals such as SIGTERM.
       results: phase -> its result, for the finished phases.
       ended: phase -> number of its steps, for the finished phases.
+      kept: phase -> name -> value, of the facts that a phase's state depends on.
+      commit: called when a phase has found that it can run here: until then a changed
+        run is left as it was.
       latest: the checkpoint from which the run resumes; None for a new run.
       checkpoint_seconds: largest number of seconds between two checkpoints.
       checkpoint_steps: largest number of steps between two checkpoints; None disables
@@ -32,6 +35,8 @@ class Books(NamedTuple):
     signals: signals_lib.Signals
     results: dict[str, dict[str, Any]]
     ended: dict[str, int]
+    kept: dict[str, dict[str, Any]]
+    commit: Callable[[], None]
     latest: checkpoint.Sound | None
     checkpoint_seconds: float
     checkpoint_steps: int | None = None
@@ -71,7 +76,9 @@ class Phase:
         self._restored = not self._resumes
         self._step = note["phase_step"] if self._resumes else 0
         resume.check_end(name, num_steps, self._step)
-        self._kept = note.get("kept", {}) if self._resumes else {}
+        self._kept = books.kept.setdefault(name, {})
+        if self._extends:
+            self._kept.setdefault("extended_from", []).append(self._step)
         self._best = tuple(note.get("best") or ()) if self._resumes else ()
         self.expect(pace.Plan())
         self._saved_step = self._step if self._resumes else None
@@ -115,7 +122,7 @@ class Phase:
         self._books.progress.activity(text, left=left, compiles=first)
 
     def must_keep(self, **facts: Any) -> None:
-        """Refuses to resume a phase in which other facts hold than when it was saved.
+        """Refuses a phase, finished or not, of which other facts hold than were saved.
 
         Args:
           **facts: JSON values that the saved state depends on.
@@ -123,13 +130,13 @@ class Phase:
         Raises:
           RunError: one differs.
         """
-        resume.check_kept(self._kept, facts)
-        self._kept = {**self._kept, **facts}
+        resume.check_kept(self.name, self._kept, files.plain(facts))
+        self._kept.update(files.plain(facts))
 
     @property
-    def extended_from(self) -> int | None:
-        """Number of steps with which the phase finished before; None if it had not."""
-        return self._step if self._extends else None
+    def extended_from(self) -> list[int]:
+        """Numbers of steps with which the phase finished before it was extended."""
+        return list(self._kept.get("extended_from", []))
 
     @property
     def seconds(self) -> float:
@@ -152,9 +159,11 @@ class Phase:
         checkpoint.arrays.check(abstract)
         self._restored = True
         if not self._resumes:
+            self._books.commit()
             return None
         state = self._books.checkpoints.load(self._books.latest.step, abstract)
         self._state = state
+        self._books.commit()
         how = "extends what was finished" if self._extends else "resumes"
         self._books.progress.say(
             f"{self.name}: {how} from step {self._step} of {self.num_steps}"
@@ -218,6 +227,7 @@ class Phase:
         """
         self._check(step)
         books = self._books
+        books.commit()
         values = metrics_lib.scalars(metrics)
         books.signals.deferred = True
         self._pace.observe(step - self._step)
@@ -272,6 +282,7 @@ class Phase:
                 "Call it only where phase.result is None."
             )
         books = self._books
+        books.commit()
         books.signals.deferred = True
         self.result = files.plain(dict(result))
         books.results[self.name] = self.result
@@ -331,8 +342,9 @@ class Phase:
         stepless = self._step == 0 and step in checkpoints.steps()
         if self._saved_step == self._step or stepless:
             self._books.metrics.sync()
+            books = self._books
             checkpoints.amend(
-                step, results=self._books.results, ended=self._books.ended
+                step, results=books.results, ended=books.ended, kept=books.kept
             )
         else:
             self._save()
@@ -344,7 +356,7 @@ class Phase:
             "seconds": round(self.seconds, 3),
             "results": self._books.results,
             "ended": self._books.ended,
-            "kept": self._kept,
+            "kept": self._books.kept,
             "best": self._best or None,
             "metrics_lines": self._books.metrics.num_lines,
         }

@@ -115,14 +115,18 @@ class Record:
         )
 
     def _settings(self, asked: Mapping[str, Any]) -> tuple[dict, dict]:
-        """Returns the settings of the run and those asked for, or else the flags."""
+        """Returns the settings of the run and those asked for, or else the flags.
+
+        Without those that the release which began the run did not know, unless they
+        were given.
+        """
         asked = files.plain(asked)
         old, new = self.content.get("settings"), asked.get("settings")
         if not old or not new:
-            old, new = self.content.get("flags") or {}, dict(asked["flags"])
-            for name in set(asked.get("default_flags", ())) - set(old):
-                del new[name]
-        return _flat(old), _flat(new)
+            old, new = self.content.get("flags") or {}, asked["flags"]
+        given = set(asked["flags"]) - set(asked.get("default_flags", ()))
+        known = {name: v for name, v in new.items() if name in old or name in given}
+        return _flat(old), _flat(known)
 
     def _compare(self, asked: Mapping[str, Any]) -> list[str]:
         """Lists what changed; refuses another seed and other data."""
@@ -140,8 +144,13 @@ class Record:
             )
         return changes
 
-    def begin(self, asked: Mapping[str, Any]) -> None:
-        """Records a start; the start before moves to the list ``starts``."""
+    def begin(self, asked: Mapping[str, Any], *, write: bool = True) -> None:
+        """Records a start; the start before moves to the list ``starts``.
+
+        Args:
+          asked: as for ``check_same``.
+          write: False leaves the file as it is until ``write``.
+        """
         earlier = {k: v for k, v in self.content.items() if k != "starts"}
         starts = [*self.content.get("starts", []), *([earlier] if earlier else [])]
         self.content = {
@@ -157,6 +166,11 @@ class Record:
         }
         if self.changes:
             self.content["changes"] = self.changes
+        if write:
+            self.write()
+
+    def write(self) -> None:
+        """Writes the file."""
         files.write_json(self._path, self.content)
 
     def end(self, status: str, error: str | None = None) -> None:

@@ -54,14 +54,15 @@ def check_end(name: str, num_steps: int, saved: int) -> None:
     if saved > num_steps:
         raise files.RunError(
             f"{name} must have at least the {saved} steps that are saved, got "
-            f"{num_steps}. Raise --epochs, or use a new --workdir."
+            f"{num_steps}. Run it for longer, or use a new --workdir."
         )
 
 
-def check_kept(kept: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+def check_kept(phase: str, kept: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Refuses to resume where a fact changed that the saved state depends on.
 
     Args:
+      phase: name of the phase.
       kept: name -> value, as saved.
       facts: name -> value of this process.
 
@@ -71,6 +72,6 @@ def check_kept(kept: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
         if kept.get(name, value) != value:
             raise files.RunError(
-                f"{name} must be those of the run, {kept[name]}, got {value}. Keep the "
-                "batch size and the splits, or use a new --workdir."
+                f"{name} must be that of what {phase} has saved, {kept[name]}, got "
+                f"{value}. Undo the change, or use a new --workdir."
             )

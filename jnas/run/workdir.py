@@ -119,13 +119,18 @@ class Run:
         self._status = "finished" if self.finished is not None else "interrupted"
         self._phases: list[phase_lib.Phase] = []
         self._said: set[str] = set()
+        self._extends = False
         allow, extendable = allowed
         if self.finished is not None:
-            extends = self._record.check_finished(
+            self._extends = self._record.check_finished(
                 asked, allow_changed=allow, extendable=extendable
             )
-            if extends:
-                result.unlink()  # first: without it the run is resumed from here
+            if self._extends and not checkpoints.steps():
+                raise files.RunError(
+                    "checkpoints must hold the last state of a run that is extended, "
+                    f"got none in {str(workdir)!r}. Use a new --workdir."
+                )
+            if self._extends:
                 self.finished, self._status = None, "interrupted"
         elif checkpoints.steps():
             self._record.check_same(asked, allow_changed=allow)
@@ -140,18 +145,20 @@ class Run:
         intervals: tuple[float, int | None],
     ) -> None:
         latest = checkpoints.latest()
-        self._record.begin(asked)
+        # a changed run stays as it was until a phase has found that it can resume
+        self._committed = not self._record.changes
+        self._record.begin(asked, write=self._committed)
         self._books = phase_lib.Books(
             checkpoints=checkpoints,
             metrics=metrics_lib.Metrics(
                 self.workdir, step=latest.step if latest else 0
             ),
             progress=progress_lib.Progress(),
-            signals=signals_lib.Signals(
-                last_words=lambda: self._record.end("interrupted")
-            ),
+            signals=signals_lib.Signals(last_words=lambda: self._end("interrupted")),
             results=dict(latest.note["results"]) if latest else {},
             ended=dict(latest.note.get("ended", {})) if latest else {},
+            kept=dict(latest.note.get("kept", {})) if latest else {},
+            commit=self._commit,
             latest=latest,
             checkpoint_seconds=intervals[0],
             checkpoint_steps=intervals[1],
@@ -165,6 +172,18 @@ class Run:
                 f"warning: {metrics_lib.NAME} has {has} lines up to step "
                 f"{latest.step}, and had {had} when that was saved; curves have a gap"
             )
+
+    def _commit(self) -> None:
+        """Makes the changes of a resumed run its own."""
+        if not self._committed:
+            if self._extends:  # first: without its result it is resumed from here
+                (self.workdir / folder_lib.RESULT).unlink()
+            self._record.write()
+            self._committed = True
+
+    def _end(self, status: str, error: str | None = None) -> None:
+        if self._committed:
+            self._record.end(status, error)
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -282,6 +301,6 @@ class Run:
             return
         if isinstance(error, Exception):
             line = " ".join(f"{type(error).__name__}: {error}".split())
-            self._record.end("failed", line)
+            self._end("failed", line)
         else:
-            self._record.end("interrupted")
+            self._end("interrupted")

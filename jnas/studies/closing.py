@@ -9,6 +9,7 @@ from typing import Any
 
 from jnas import directions, networks, report
 from jnas import settings as settings_lib
+from jnas.report import tables as report_tables
 from jnas.run import files, record, workdir
 from jnas.spaces import drawing, genotype_text
 from jnas.spaces import genotype as genotypes
@@ -120,11 +121,19 @@ def text(folder: pathlib.Path, result: Mapping[str, Any]) -> str:
       folder: run folder.
       result: content of result.json.
     """
-    lines = [report.markdown(table(_with_front(folder, result)))]
+    shown = _with_front(folder, result)
+    lines = [report.markdown(table(shown))]
+    rest = shown.get("left_out", 0)
+    lines += [f"({rest} more cells of the front are in front.json)"] if rest else []
     genotype = folder / "genotype.json"
     if genotype.exists():
         cell = genotype_text.load(genotype)
         lines.append(f"cell: {cells.short(cell)}\n      {genotype}")
+    if "cells" in shown or len(shown.get("seeds") or ()) > 1:
+        counts = [
+            f"{n} {report_tables.cell(result[n])}" for n in _COUNTS if n in result
+        ]
+        lines += [f"found: {', '.join(counts)}"] if counts else []
     lines += filter(None, [result.get("verdict")])
     lines += [f"warning: {one}." for one in result.get("warnings") or ()]
     lines.append(f"report: {folder / 'report.html'}")
@@ -139,12 +148,13 @@ def _with_front(folder: pathlib.Path, result: Mapping[str, Any]) -> Mapping[str,
     if not path.exists():
         return result
     front = files.read_json(path)["front"]
-    every = -(-len(front) // _MOST_ROWS)
+    every = max(1, -(-len(front) // _MOST_ROWS))
     cells_of_front = [
         {"name": f"evaluation {one['evaluation']}", **one["scores"]}
         for one in front[::every]
     ]
-    return {**result, "cells": cells_of_front}
+    left_out = len(front) - len(cells_of_front)
+    return {**result, "cells": cells_of_front, "left_out": left_out}
 
 
 def finished(run: workdir.Run) -> str:
@@ -203,10 +213,6 @@ def retrain_command(run: workdir.Run, *settings: Any, **numbers: Any) -> str:
       *settings: of data and images; their flags are those of the training too.
       **numbers: flag -> value, of the numbers that the user of the search set.
     """
-    command = str(run.record.get("command", ""))
-    launcher = "jnas retrain"
-    if not command.startswith("jnas "):
-        launcher = "python experiments/retrain.py"
     folder = run.workdir
     given = {
         "workdir": f"{folder}_retrain",
@@ -217,7 +223,23 @@ def retrain_command(run: workdir.Run, *settings: Any, **numbers: Any) -> str:
     plugins = [one["path"] for one in run.record.get("plugins") or ()]
     if plugins:
         given["plugins"] = ",".join(plugins)
-    return " ".join([launcher, *map(_flag, given.items())])
+    return " ".join([launcher(run, "retrain"), *map(_flag, given.items())])
+
+
+def launcher(run: workdir.Run, name: str) -> str:
+    """Returns how a launcher is called, as the run's own launcher was.
+
+    Args:
+      run: the open run.
+      name: of the other launcher, such as "retrain".
+    """
+    words = shlex.split(str(run.record.get("command", "")))
+    if words[:1] == ["jnas"]:
+        return f"jnas {name}"
+    script = pathlib.PurePath(words[1] if len(words) > 1 else "")
+    if script.suffix != ".py":  # not started by a launcher, as in a notebook
+        script = pathlib.PurePath("experiments/search.py")
+    return shlex.join(["python", str(script.with_name(f"{name}.py"))])
 
 
 def _flag(item: tuple[str, Any]) -> str:

@@ -64,6 +64,7 @@ class Flags(NamedTuple):
         source: Any,
         *used: Any,
         extendable: Sequence[str] = (),
+        content: Mapping[str, Any] | None = None,
         **more: Mapping[str, Any],
     ) -> run.Run:
         """Opens the run of the flags, which keeps the settings in ``run.json``.
@@ -73,6 +74,8 @@ class Flags(NamedTuple):
             ``run.json`` is to describe it.
           *used: settings that the launcher changed or added after ``read``.
           extendable: settings that --allow_changed may raise in a finished run.
+          content: name -> JSON value, of files that flags name: a run is compared by
+            their content too.
           **more: name -> settings of several methods, by name.
         """
         made = {type(one): one for one in (*self.read(), *used)}
@@ -82,7 +85,7 @@ class Flags(NamedTuple):
         whole |= {
             name: {key: settings.to_json(one) for key, one in several.items()}
             for name, several in more.items()
-        }
+        } | dict(content or {})
         summary = getattr(source, "summary", None)
         return run.from_flags(
             source.digest,

@@ -108,6 +108,12 @@ class Search(NamedTuple):
             score_key,
             state.controller,
         )
+        if found.scores.shape[1] != len(self.metrics):
+            raise ValueError(
+                f"objective must give {len(self.metrics)} columns, "
+                f"{', '.join(metric.name for metric in self.metrics)}, got "
+                f"{found.scores.shape[1]}. Declare them by objectives.declared."
+            )
         return state._replace(
             controller=controller,
             encodings=state.encodings.at[number].set(found.encodings),
@@ -150,7 +156,10 @@ def drive(
     before = program.num_steps if program else 0
     spans = (pace.Span(search.num_rounds, search.source.round_cost, "rounds"),)
     phase.expect(pace.Plan((pace.Span(before), *spans) if before else spans))
-    phase.must_keep(steps_per_epoch=program.steps_per_epoch if program else 1)
+    phase.must_keep(
+        steps_per_epoch=program.steps_per_epoch if program else 1,
+        num_evaluations=search.num_evaluations,
+    )
     done, state = phase.restore(jax.eval_shape(search.init)) or (0, search.init())
     if done < before:
 
@@ -274,13 +283,19 @@ def front(found: Evaluations, num_objectives: int) -> dict[str, Any]:
     }
 
 
-def result(found: Evaluations) -> dict[str, Any]:
+def result(found: Evaluations, num_objectives: int = 1) -> dict[str, Any]:
     """Returns the best cell's metrics, ``evaluations``, ``directions``, ``genotype``.
+
+    The best is that of the first metric, among the cells of which all objectives are
+    known, if there are some.
 
     Args:
       found: all evaluations.
+      num_objectives: number of metrics, the first ones, that are searched on.
     """
-    best = int(found.scores[:, 0].argmax())
+    whole = np.isfinite(found.scores[:, :num_objectives]).all(1)
+    scores = np.where(whole | ~whole.any(), found.scores[:, 0], -np.inf)
+    best = int(scores.argmax())
     genotype = found.space.genotype(found.encodings[best])
     return found.line(best)["scores"] | {
         "evaluations": len(found.scores),

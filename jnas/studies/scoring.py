@@ -87,13 +87,12 @@ def on_images(
             splits, lambda _: objective, jittable=objectives.jittable(objective)
         )
     metrics = _signals(settings, own)
-    if metrics == own:
-        return source, own
     wanted = set(_names(metrics)) - set(_names(own))
     added = [c for c in costs if objectives.columns(c)[0].name in wanted]
 
     def objective_of(params):
-        whole = objectives.beside(source.objective(params), *added)
+        whole = source.objective(params)
+        whole = objectives.beside(whole, *added) if added else whole
         return objectives.chosen(whole, metrics)
 
     return source._replace(objective=objective_of), metrics
@@ -107,8 +106,11 @@ def _signals(settings, own) -> tuple[directions.Metric, ...]:
     """Reads --signal for an objective on images: its own columns, or a cost too."""
     if not settings.signal:
         return own
-    costs = {metric.name for metric in own if metric.sign < 0}
-    metrics = tuple(directions.parse(text, costs) for text in settings.signal)
+    declared = {metric.name: metric for metric in own}
+    metrics = tuple(
+        declared.get(text) or directions.parse(text) for text in settings.signal
+    )
+    choice.check_once(metrics)
     known = dict.fromkeys([*_names(own), *COSTS])
     for metric in metrics:
         if metric.name not in known:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import shlex
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jnas import data as data_lib
 from jnas import pieces, registry, spaces
@@ -180,7 +182,8 @@ def search_cells(
     if source.program:
         num_steps += source.program.num_steps
     if table is not None:
-        _say_gaps(run, table, metrics[0])
+        for metric in metrics[:num_signals]:
+            _say_gaps(run, table, metric)
     else:
         augmentation.announce(run.say_once, dataset, augment)
     phase = run.phase("search", num_steps, free=rounds.FREE)
@@ -215,7 +218,8 @@ def close(
     """
     result = {k: v for k, v in found.result.items() if k != "genotype"}
     if dataset is None:
-        command = closing.retrain_command(run)
+        file = shlex.quote(str(run.workdir / "genotype.json"))
+        command = f"{closing.launcher(run, 'describe')} --genotype={file}"
         return closing.close_search(run, [found.genotype], result, next_command=command)
     changed = settings_lib.changed(settings)
     numbers = {n: changed[n] for n in ("features", "layers", "epochs") if n in changed}
@@ -259,12 +263,15 @@ def _figures(found: rounds.Evaluations, num_signals: int, first: int) -> dict:
     metrics = found.metrics[:num_signals]
     judged = verdict.of_scores(signals, metrics, max(first, count // 10))
     warnings = list(judged.warnings)
-    if known < count:
-        warnings.append(
-            f"{count - known} of {count} evaluations have no {metrics[0].name} and "
-            "counted as the worst"
-        )
-    return rounds.result(found) | judged._replace(warnings=tuple(warnings)).figures()
+    for column, metric in enumerate(metrics):
+        lost = count - int(np.isfinite(signals[:, column]).sum())
+        if lost:
+            warnings.append(
+                f"{lost} of {count} evaluations have no {metric.name} and counted as "
+                "the worst"
+            )
+    judged = judged._replace(warnings=tuple(warnings))
+    return rounds.result(found, num_signals) | judged.figures()
 
 
 def _say_gaps(run: workdir.Run, table: tables.Table, metric) -> None:

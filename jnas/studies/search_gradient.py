@@ -213,7 +213,7 @@ def _drive(phase, segment, key, splits, space, begin):
         splits,
         describe=_found_so_far(space, derive, segment.program.num_seeds),
         begin=begin,
-        warn=_warnings(space, derive, phase),
+        warn=_warnings(space, derive, segment),
     )
     watched = state.inner.watched
     if watched is not None:
@@ -261,12 +261,14 @@ def _found_so_far(space, derive, num_seeds) -> Callable:
     return describe
 
 
-def _warnings(space, derive, phase) -> Callable:
+def _warnings(space, derive, segment) -> Callable:
     """Builds (finished steps, state, an epoch's metrics) -> a warning, or None.
 
     Warns of a cell that fills with skips, once, and of weights that hardly moved, once,
-    when the phase is half done.
+    when half of the steps that move the logits are done.
     """
+    program = segment.program
+    frozen = segment.pieces.frozen_epochs * program.steps_per_epoch
     first = np.zeros(len(space.sizes), np.int32)
     edges = sum(len(cell.edges) for _, cell in space.genotype(first).cells)
     left = {"skips", "still"}
@@ -279,7 +281,7 @@ def _warnings(space, derive, phase) -> Callable:
                 f"warning: {float(skips):.3g} of {edges} operations are skip_connect; "
                 "the search may be collapsing (try another --method, or --max_skips)"
             )
-        if 2 * step >= phase.num_steps and "still" in left:
+        if 2 * step >= program.num_steps + frozen and "still" in left:
             left.remove("still")
             found = list(filter(None, map(verdict.still, derive(state)[1])))
             return f"warning: {found[0]}" if found else None

@@ -14,6 +14,7 @@ from jnas.run import drive as drive_lib
 from jnas.run import workdir
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
+from jnas.spaces import genotype_text
 from jnas.studies import augmentation, keys, setup
 from jnas.training import optimizers, scratch
 from jnas.training import program as program_lib
@@ -115,11 +116,12 @@ def retrain_cell(
         dtype=jnp.dtype(settings.dtype),
     )
     augment = augmentation.build(settings, dataset, how=data_lib.for_training)
+    steps_per_epoch = batches.num_batches(len(dataset.y_train), settings.batch_size)
     rate = optimizers.cosine_by_epoch(
         start=settings.learning_rate,
         end=0.0,
         num_epochs=settings.epochs,
-        steps_per_epoch=batches.num_batches(len(dataset.y_train), settings.batch_size),
+        steps_per_epoch=steps_per_epoch,
     )
     program = scratch.training(
         network,
@@ -135,12 +137,18 @@ def retrain_cell(
     program_lib.check_batches(program, key, (split,))
     augmentation.announce(run.say_once, dataset, augment)
     phase = run.phase(name, program.num_steps, free=drive_lib.FREE)
+    phase.must_keep(
+        genotype=genotype_text.short_form(genotype),
+        features=settings.features,
+        layers=settings.layers,
+    )
     if phase.result is not None:
         return phase.result
-    if phase.extended_from:
+    earlier = phase.extended_from
+    if earlier:
         phase.say(
-            f"the learning rate resumes at {float(rate(phase.extended_from)):.3g}, on "
-            f"the cosine of {settings.epochs} epochs"
+            f"the learning rate resumes at {float(rate(earlier[-1])):.3g}, on the "
+            f"cosine of {settings.epochs} epochs"
         )
     test_key = jax.random.fold_in(jax.random.key(run.seed), keys.TEST)
     state, metrics = drive_lib.drive(phase, program, key, (split,), after=("test",))
@@ -162,5 +170,10 @@ def retrain_cell(
         | metrics
         | networks.measure(network, dataset.image_shape)
         | {"seconds": round(phase.seconds, 2)}
+        | (
+            {"extended_from": [n // steps_per_epoch for n in earlier]}
+            if earlier
+            else {}
+        )
     )
     return phase.result

@@ -96,10 +96,10 @@ def of_gradient(
       accuracies: validation accuracy of each search.
       labels: of the validation split.
     """
-    found = [still(one) for one in weights]
-    warnings = [text for text in found if text]
+    unmoved = [one for one in weights if still(one)]
+    warnings = [still(max(unmoved, key=largest_move))] if unmoved else []
     if warnings and len(weights) > 1:
-        warnings = [f"{len(warnings)} of {len(weights)} searches: {warnings[0]}"]
+        warnings = [f"{len(unmoved)} of {len(weights)} searches: {warnings[0]}"]
     warnings += filter(None, [guessing(max(accuracies), labels)])
     moves = [100 * largest_move(one) for one in weights]
     known = [move for move in moves if math.isfinite(move)]
@@ -144,13 +144,12 @@ def of_scores(
         f"The best {metrics[0].label} is {values[known[:best].sum()]:.6g}, evaluation "
         f"{best + 1} of {count}; the median is {middle:.6g}."
     )
-    if best < first < count:
+    if best < first <= count // 4:
         return Verdict(
             text,
             (
                 f"none of the {count - first} evaluations after the first {first} was "
-                "better; raise --num_evaluations, or see whether random_search does as "
-                "well",
+                "better; raise --num_evaluations",
             ),
         )
     return Verdict(text)
@@ -160,7 +159,12 @@ def _of_front(scores, metrics, first) -> Verdict:
     rows = fronts.front(scores)
     names = " and ".join(metric.label for metric in metrics)
     text = f"{len(rows)} of {len(scores)} evaluations are on the front of {names}."
-    if max(rows) < first < len(scores):
+    if not rows:
+        return Verdict(
+            f"No evaluation has all of {names}.",
+            (f"the front of {names} is empty: no evaluation has all of them",),
+        )
+    if max(rows) < first <= len(scores) // 4:
         return Verdict(
             text,
             (

@@ -137,10 +137,10 @@ def program(
             f"num_epochs must give fewer than 2**31 steps, got {num_epochs} of "
             f"{run.steps_per_epoch}. Lower it."
         )
-    start, advance, between = run.start, run.advance, run.between
+    start, advance, after_epoch = run.start, run.advance, run.between
     if num_seeds is not None:
         mapped = _over_seeds(run, num_seeds, over_seeds or devices.divided)
-        start, advance, between = mapped
+        start, advance, after_epoch = mapped
     return Program(
         once(start),
         jax.jit(advance, donate_argnums=0),
@@ -148,7 +148,7 @@ def program(
         run.steps_per_epoch,
         metrics,
         num_seeds,
-        jax.jit(between, donate_argnums=0) if at_epoch_end else None,
+        jax.jit(after_epoch, donate_argnums=0) if at_epoch_end else None,
         (lambda state: ended(state.inner)) if ended else None,
         between,
         tuple((epochs * run.steps_per_epoch, cost) for epochs, cost in costs),

@@ -36,6 +36,18 @@ def _described(function: Callable, metrics: Sequence, *sources: types.Objective)
     return function
 
 
+def _scores(objective: types.Objective, key: types.Key, encodings: types.Array):
+    """Scores encodings; refuses another number of columns than was declared."""
+    scores, named = objective(key, encodings), columns(objective)
+    if scores.ndim != 2 or scores.shape[1] != len(named):
+        raise ValueError(
+            "objective must give scores f32[P, M] with a column for each metric, "
+            f"{', '.join(metric.name for metric in named)}, got shape {scores.shape}. "
+            "Declare its columns by objectives.declared."
+        )
+    return scores
+
+
 def declared(
     objective: types.Objective, *metrics: directions.Metric
 ) -> types.Objective:
@@ -75,7 +87,7 @@ def chosen(
     signs = jnp.array([m.sign * known[m.name][1].sign for m in metrics], jnp.float32)
 
     def of_columns(key, encodings):
-        return objective(key, encodings)[:, places] * signs
+        return _scores(objective, key, encodings)[:, places] * signs
 
     return _described(of_columns, metrics, objective)
 
@@ -87,13 +99,13 @@ def beside(*objectives: types.Objective) -> types.Objective:
       *objectives: each gets a key of its own.
     """
 
-    def objective(key, encodings):
+    def side_by_side(key, encodings):
         keys = jax.random.split(key, len(objectives))
-        scores = [one(k, encodings) for one, k in zip(objectives, keys, strict=True)]
-        return jnp.concatenate(scores, 1)
+        pairs = zip(objectives, keys, strict=True)
+        return jnp.concatenate([_scores(one, k, encodings) for one, k in pairs], 1)
 
     metrics = [metric for one in objectives for metric in columns(one)]
-    return _described(objective, metrics, *objectives)
+    return _described(side_by_side, metrics, *objectives)
 
 
 def penalised(

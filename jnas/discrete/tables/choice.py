@@ -46,6 +46,43 @@ def check_metrics(
             )
         for metric in metrics_named:
             table.metric(metric)
+    check_once([table.metric(text) for text in signal])
+    check_directions([table.metric(text) for text in (*signal, *report)])
+
+
+def check_once(metrics: Sequence[directions.Metric]) -> None:
+    """Refuses a metric that is named twice among those that are searched on.
+
+    Args:
+      metrics: of the flag --signal.
+
+    Raises:
+      ValueError: one is named twice.
+    """
+    names = [metric.name for metric in metrics]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(
+            f"signal must name each metric once, got {twice[0]!r} twice. Leave one out."
+        )
+
+
+def check_directions(metrics: Sequence[directions.Metric]) -> None:
+    """Refuses a metric that is both minimised and maximised.
+
+    Args:
+      metrics: of several flags.
+
+    Raises:
+      ValueError: one has both directions.
+    """
+    wanted: dict[str, str] = {}
+    for metric in metrics:
+        if wanted.setdefault(metric.name, metric.direction) != metric.direction:
+            raise ValueError(
+                f"metric must be minimised or maximised, got both of {metric.name!r} "
+                "in --signal and --report. Write one direction."
+            )
 
 
 def default_signal(table: tables.Table) -> str:
