@@ -308,12 +308,13 @@ def test_a_metric_that_is_named_twice_is_reported_once(tmp_path):
     """It was a row with fewer cells than the header."""
     objective = write(tmp_path, {"valid": SCORES, "test": TESTS})
     listed = ("test", "valid", "maximize:test")
-    plan, line, text, _ = compare(
-        tmp_path, objective, signal=("valid", "valid"), report=listed
-    )
+    plan, line, text, _ = compare(tmp_path, objective, report=listed)
     assert [m.name for m in plan.reports] == ["test", "valid"]
     assert text.splitlines()[0].count("test ↑") == 1
     assert line["random_search"]["test"]["n"] == 20
+    both = ("maximize:test", "minimize:test")  # one key of the result, two means
+    with pytest.raises(ValueError, match="test"):
+        compare_controllers.prepare(settings(objective, report=both))
 
 
 def test_names_that_a_result_uses_itself_are_refused(tmp_path):
