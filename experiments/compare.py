@@ -6,22 +6,31 @@
     python experiments/compare.py --workdir=runs/methods --methods=all --num_seeds=8
 
 Controllers search the table itself; the result of a run is the cell whose signal is
-best. --budget_seconds counts the table's metric ``seconds``, simulated. p is that of
-the two-sided Mann-Whitney test against random search, on --report's last metric.
+best. --budget_seconds counts the table's metric ``seconds``, simulated; where it is
+unknown, the largest of the table is charged. p is that of the two-sided Mann-Whitney
+test against random search, on --report's last metric.
 
 Gradient methods (--methods) search on images, and their cells are looked up in the
 table. --epochs and sizes are the same for all; the rest is each paper's, the learning
 rate of the logits times --logits_rate_factor. Random search trains as many images, at
 --images_per_cell each.
 
-Prints a table, writes ``result.json`` and ``report.html`` (and ``traces.svg`` for
-controllers); the last line is one JSON object.
+Prints a table and warnings, writes ``result.json`` and ``report.html`` (and
+``traces.svg`` for controllers); the last line is one JSON object of the methods.
+``result.json`` has them too, beside ``directions``, ``warnings``, ``verdict`` and
+``table``. The same command prints the table of a finished comparison again.
 """
 
 import json
 
 from jnas import run
-from jnas.studies import compare_controllers, compare_methods, flags, setup
+from jnas.studies import (
+    compare_controllers,
+    compare_methods,
+    compared,
+    flags,
+    setup,
+)
 
 FLAGS = flags.define(
     compare_controllers.CompareSettings,
@@ -39,12 +48,13 @@ def main():
     run.use_devices()
     act, plan, source, rows = prepare(*FLAGS.read())
     with FLAGS.open_run(source, plan.settings, rows=rows) as r:
-        result = r.finished
-        if result is None:
+        if r.finished is None:
             result, text = act(r, plan)
-            print(text)
         else:
-            print(f"{r.workdir} is finished.")
+            print(f"{r.workdir} is finished; use a new --workdir for another run.")
+            result, text = compared.figures(r.finished), compared.text(r.finished)
+    if text:  # a result of an earlier release has no table
+        print(text)
     print(json.dumps(result))
 
 

@@ -1,6 +1,8 @@
 """Tables: the file, its rows, the objective that reads it, and what is converted."""
 
+import hashlib
 import re
+import struct
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +57,36 @@ def test_columns_of_the_objective():
     np.testing.assert_array_equal(scores, [[4.5, -4.5]])
     with pytest.raises(ValueError, match="Did you mean 'valid'"):
         objectives.table(WHOLE, ["vald"])
+
+
+def test_an_infinite_score_is_an_unknown_one():
+    """Were it a number, the cell of an infinity would be the best of all, or hidden."""
+    values = np.arange(12, dtype=np.float32)
+    values[[3, 5, 7]] = np.inf, -np.inf, np.nan
+    made = tables.Table("made", SIZES, NAMES, {"valid": values})
+    points = jnp.asarray(np.indices(SIZES).reshape(3, -1).T)
+    for text, sign in (("valid", 1), ("minimize:valid", -1)):
+        scores = objectives.table(made, [text])(None, points)[:, 0]
+        wanted = [np.nan if i in (3, 5, 7) else sign * i for i in range(12)]
+        np.testing.assert_array_equal(scores, wanted)
+    whole = tables.Table("whole", SIZES, NAMES, {"count": np.arange(12)})
+    assert whole.column("count").dtype == np.arange(12).dtype
+
+
+def test_a_digest_has_the_costs_where_there_are_some():
+    """Without costs it is that of earlier releases; their order does not matter."""
+    values = {name: np.arange(12, dtype=np.float32) for name in ("x", "y")}
+
+    def digest(*costs):
+        return tables.Table("t", SIZES, NAMES, values, None, costs).digest
+
+    sha = hashlib.sha256(b"((2, 3, 2), ('a', 'b', 'c'))")
+    for name in ("x", "y"):
+        sha.update(name.encode() + struct.pack("<12f", *range(12)))
+    assert digest() == sha.hexdigest()
+    different = {digest(), digest("x"), digest("y"), digest("x", "y")}
+    assert len(different) == 4
+    assert digest("y", "x") == digest("x", "y") == digest("x", "y", "x")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 
 import altair as alt
 import made_runs
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,6 +157,41 @@ def test_traces_are_as_the_file_has_them():
     )
 
 
+@pytest.mark.parametrize(
+    ("label", "given", "shown"),
+    [
+        ("test_12", {"test_12": "maximize"}, "test 12 ↑"),
+        ("test_mistakes", {"test_mistakes": "minimize"}, "test mistakes ↓"),
+        ("test_mistakes", None, "test mistakes ↑"),
+        ("test_mistakes ↓", None, "test mistakes ↓"),
+        ("my metric ↑", {"my metric": "sideways"}, "my metric ↑"),
+        ("joule", {"joule": "minimize"}, "joule ↓"),
+    ],
+)
+def test_traces_have_one_arrow_in_the_direction_of_the_file(label, given, shown):
+    """Recorded, as an arrow of a file written for a while, or else by the name."""
+    curve = {"cost": [1, 2], "quartiles": [[1, 2], [2, 3], [3, 4]], "n": 7}
+    traces = {"y_label": label, "directions": given, "traces": {"a": curve}}
+    chart = charts.traces(traces).to_dict()
+    titles = {layer["encoding"]["y"]["title"] for layer in chart["layer"]}
+    assert titles == {shown}
+    assert chart["title"].startswith(f"Best {shown[:-2]} so far")
+
+
+def test_the_axis_of_traces_begins_where_early_runs_are_of_both_directions():
+    """The first values, which are bad, are outside; all that follows is inside."""
+    values = np.r_[1000.0, np.linspace(20, 10, 99)]
+    for direction, sign in (("minimize", 1), ("maximize", -1)):
+        quartiles = np.sort([sign * values - 1, sign * values, sign * values + 1], 0)
+        curve = {"cost": list(range(100)), "quartiles": quartiles.tolist(), "n": 3}
+        traces = {"y_label": "m", "directions": {"m": direction}}
+        chart = charts.traces(traces | {"traces": {"a": curve}}).to_dict()
+        low, high = sorted(
+            sign * end for end in chart["layer"][0]["encoding"]["y"]["scale"]["domain"]
+        )
+        assert 8 < low < 9 and 19 < high < 22
+
+
 def test_a_chart_is_drawn_as_svg():
     """The file for papers: text that is text, no script, no request."""
     svg = report.to_svg(CHARTS["traces"]())
@@ -182,16 +218,22 @@ LINES = st.lists(st.dictionaries(KEYS, VALUES, max_size=5), max_size=4)
 @settings(deadline=None, max_examples=20)
 def test_no_content_of_files_is_an_error(lines, result, anything):
     """Whatever JSON the files hold, all sections are made."""
-    known = ("verdict", "warnings", "next", "seeds", "directions", "evaluations")
+    known = ("verdict", "warnings", "next", "seeds", "directions", "evaluations",
+             "extended_from", "table")  # fmt: skip
     run = report.RunFiles(
         name="a",
-        run={"flags": anything, "versions": anything, "command": anything}
+        run={
+            "flags": anything,
+            "starts": anything,
+            "versions": anything,
+            "command": anything,
+        }
         | {"data": anything, "error": anything},
         result=result | dict.fromkeys((*known, "cells"), anything),
         metrics=[line | {"step": i} for i, line in enumerate(lines)],
         weights=[line | {"step": i} for i, line in enumerate(lines)],
         evaluations=[line | {"evaluation": i} for i, line in enumerate(lines)],
-        traces={"traces": anything},
+        traces={"traces": anything, "directions": anything, "y_label": anything},
         front=lines,
     )
     runs = [run, dataclasses.replace(run, name="b")]

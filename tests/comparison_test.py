@@ -36,11 +36,11 @@ def slow_judge(scores, costs, budget, signal, judged, num_points):
             if spent > budget:
                 break
             count += 1
-            if best is None or row[signal] > best[signal]:
+            if row[signal] > (-math.inf if best is None else best[signal]):
                 best = row
             later = [k for k, point in enumerate(points) if point >= spent]
             for k in later:
-                line[k] = best[judged]
+                line[k] = math.nan if best is None else best[judged]
         finals.append([math.nan] * len(rows[0]) if best is None else best)
         counts.append(count)
         lines.append(line)
@@ -74,6 +74,18 @@ def test_judge_is_the_plain_loop(drawn, budget, signal, judged):
         np.testing.assert_array_equal(fast, wanted)
 
 
+def test_a_run_without_a_signal_has_no_result():
+    """Not the figures of its first proposal, which nothing speaks for."""
+    scores = np.array([[[-np.inf, 7.0], [-np.inf, 8.0], [2.0, 3.0]]])
+    costs = np.ones((1, 3))
+    outcome = comparison.judge(scores, costs, 2, judged=1, num_points=2)
+    assert np.isnan(outcome.final).all() and np.isnan(outcome.trace).all()
+    assert outcome.evaluations.tolist() == [2]
+    outcome = comparison.judge(scores, costs, 3, judged=1, num_points=3)
+    assert outcome.final.tolist() == [[2.0, 3.0]]
+    np.testing.assert_array_equal(outcome.trace, [[np.nan, np.nan, 3.0]])
+
+
 def test_judge_drops_the_evaluation_that_crosses_the_budget():
     """Seconds: the crossing evaluation, the best of all, and cheap ones after it."""
     scores = np.array([[[1.0], [3.0], [9.0], [5.0]]])
@@ -101,13 +113,12 @@ def test_judge_forgives_the_rounding_of_a_sum_only():
 
 
 def test_judge_keeps_the_first_of_equals():
-    """Of equal signals the first is the answer, also where all are -inf."""
+    """Of equal signals the first is the result; where all are -inf there is none."""
     scores = np.array([[[2.0, 10], [2.0, 20], [2.0, 30]]])
     ones = np.ones((1, 3))
     assert comparison.judge(scores, ones, 3).final.tolist() == [[2.0, 10.0]]
     scores[..., 0] = -np.inf
-    outcome = comparison.judge(scores, ones, 3, judged=1, num_points=3)
-    assert outcome.final[0, 1] == 10 and outcome.trace.tolist() == [[10.0] * 3]
+    assert np.isnan(comparison.judge(scores, ones, 3).final).all()
 
 
 def two_sided(values, others):

@@ -56,15 +56,24 @@ def test_a_line_and_a_scalar_a_metric(tmp_path):
     book.close()
 
 
-def test_nan_and_infinity_are_null(tmp_path):
-    """JSON has neither; TensorBoard is told what they were."""
+def test_nan_and_infinity_are_null_and_not_in_the_event_file(tmp_path, capfd, caplog):
+    """JSON has neither; TensorBoard's writer would print a line for each of them."""
     book = metrics.Metrics(tmp_path, step=0)
-    book.write(1, "a", {"loss": math.nan, "top": math.inf})
+    mixed = {"a": math.nan, "b": 0.25, "c": -math.inf, "d": 0.75}
+    lost = {"a": math.nan, "b": math.inf}
+    found = metrics.Found(weights={"mixed": {"0->1": mixed}, "lost": {"0->1": lost}})
+    values = {"loss": math.nan, "top": math.inf, "low": -math.inf, "kept": 0.5}
+    book.write(1, "a", metrics.scalars(values), found)
     book.close()
     assert metrics.read(tmp_path) == [
-        {"step": 1, "phase": "a", "loss": None, "top": None}
+        {"step": 1, "phase": "a", "loss": None, "top": None, "low": None, "kept": 0.5}
     ]
-    assert math.isnan(events(tmp_path)[-2].summary.value[0].simple_value)
+    summaries = {v.tag: v for e in events(tmp_path) for v in e.summary.value}
+    assert set(summaries) == {"a/kept", "a/weights_mixed"}
+    assert summaries["a/kept"].simple_value == 0.5
+    histogram = summaries["a/weights_mixed"].histo
+    assert (histogram.num, histogram.min, histogram.max) == (2, 0.25, 0.75)
+    assert not any([*capfd.readouterr(), caplog.text])
 
 
 @settings(max_examples=50, deadline=None)

@@ -12,7 +12,17 @@ import pytest
 from hypothesis import strategies as st
 
 from jnas import report
-from jnas.report import charts, directed, fronts, pictures, series, spreads
+from jnas.report import (
+    charts,
+    directed,
+    first,
+    fronts,
+    headline,
+    pictures,
+    sections,
+    series,
+    spreads,
+)
 
 UP, DOWN = "maximize", "minimize"
 SIGNS = {UP: 1, DOWN: -1}
@@ -211,9 +221,68 @@ def test_comparisons_show_the_direction():
     assert "test 12 ↓, mean ± sd" in json.dumps(chart, ensure_ascii=False)
 
 
+def compared(directions, **flags):
+    """A comparison of two methods in "test_mistakes" and its result's directions."""
+    run = made_runs.comparison()
+    figures = {"mean": 3.0, "sd": 0.5, "n": 4}
+    result = {
+        "few": {"test_mistakes": figures},
+        "many": {"test_mistakes": figures | {"mean": 9.0}},
+        "directions": directions,
+        "warnings": ["nothing was learned"],
+        "table": {"title": "t", "header": ["a"], "rows": [[1.0]]},
+    }
+    return dataclasses.replace(
+        run, result=result, run=made_runs.record(**flags), traces={}
+    )
+
+
+@pytest.mark.parametrize(
+    ("direction", "said", "axis"),
+    [
+        (DOWN, "Lowest test mistakes: few, 3", "test mistakes ↓"),
+        (UP, "Highest test mistakes: many, 9", "test mistakes ↑"),
+    ],
+)
+def test_a_comparison_is_drawn_in_the_directions_of_its_result(direction, said, axis):
+    """Headline, chart and table; what is no method is no row."""
+    for run in (
+        compared({"test_mistakes": direction}),
+        compared({}, report=[f"{direction}:test_mistakes"]),
+    ):
+        assert set(spreads.methods(run.result)) == {"few", "many"}
+        assert said in " ".join(headline.sentences([run]))
+        (chart,) = pictures.comparisons([run])
+        assert f"{axis}, mean" in json.dumps(chart.to_dict(), ensure_ascii=False)
+        table = sections.comparison_table([run])
+        assert f">{axis}</th>" in table and table.count("(n = 4)") == 2
+        assert "nothing was learned" in first.screen([run], "t")
+
+
+def test_a_metric_that_is_reported_with_a_word_is_compared():
+    """Its name is that after the word; a cost by name needs the word."""
+    named = ["minimize:test_mistakes", "maximize:macs", "parameters"]
+    runs = [
+        report.RunFiles(
+            name,
+            run=made_runs.record(report=named, controller=name),
+            result={"test_mistakes": 3.0, "macs": 2.0, "parameters": 9.0},
+        )
+        for name in "xy"
+    ]
+    assert set(spreads.compare(runs)) == {"test_mistakes", "macs"}
+    assert directed.of(runs)["test_mistakes"] == DOWN
+
+
 def test_what_has_no_better_end_has_no_arrow():
     """Entropies and counts are neither; tau of an earlier comparison is not guessed."""
-    for name in ("entropy", "eigenvalue", "tau", "evaluations", "auxiliary_parameters"):
+    for name in ("entropy", "eigenvalue", "tau", "evaluations"):
         assert directed.label(name, {}) == name
-    shown = [directed.label(n, {}) for n in ("train_loss", "seconds", "valid_12")]
-    assert shown == ["train_loss ↓", "seconds ↓", "valid_12 ↑"]
+    named = ("train_loss", "seconds", "auxiliary_parameters", "valid_12")
+    shown = [directed.label(name, {}) for name in named]
+    assert shown == [
+        "train_loss ↓",
+        "seconds ↓",
+        "auxiliary_parameters ↓",
+        "valid_12 ↑",
+    ]

@@ -9,7 +9,7 @@ import made_runs
 import numpy as np
 import pytest
 
-from jnas import report
+from jnas import registry, report
 from jnas.spaces import genotype_text, published
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_3x3")
@@ -54,6 +54,31 @@ def test_genotypes_of_other_spaces_are_one_line():
     assert json.loads(report.found.short(other)) == other
     assert "\n" not in report.found.short(json.dumps(other, indent=1))
     assert report.found.short("|a~0|") == "|a~0|"
+
+
+@pytest.mark.parametrize("name", list(registry.SPACES))
+def test_a_genotype_in_a_report_reads_as_one_of_its_own_space(name):
+    """Pasted into --genotype it is the same network: space, cells and edges."""
+    space = registry.SPACES[name]()
+    for seed in range(3):
+        encoding = np.random.default_rng(seed).integers(0, space.sizes)
+        genotype = space.genotype(encoding)
+        line = report.found.short(json.loads(genotype_text.to_json(genotype)))
+        read = genotype_text.parse(line, operations=space.operations)
+        np.testing.assert_array_equal(space.encode(read), encoding)
+        assert read.space == genotype.space and "\n" not in line
+
+
+def test_cells_of_another_space_than_a_papers_are_json():
+    """A cell that could be a paper's string is one only in that paper's space."""
+    edges = ((0, 3, "nor_conv_3x3"),)
+    cells = (("cell", genotype_text.Cell(edges=edges, concat=(3,))),)
+    made = genotype_text.Genotype("nasbench201", cells)
+    darts = published.genotype("DARTS_V2")
+    for one, start in ((made, "|none~0|"), (darts, "Genotype(")):
+        assert report.found.short(genotype_text.to_json(one)).startswith(start)
+        text = genotype_text.to_json(dataclasses.replace(one, space="mine"))
+        assert json.loads(report.found.short(text)) == json.loads(text)
 
 
 def test_cells_of_an_earlier_release_with_equal_names_are_all_listed():

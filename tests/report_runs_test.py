@@ -140,6 +140,59 @@ def test_a_retrained_genotype_belongs_to_its_search(tmp_path):
     assert [(g.label, g.n) for g in groups.groups(runs)] == [("x", 2), ("y", 1)]
 
 
+def extended(name, seed, *epochs, **result):
+    """A training to the last of these epochs, finished after each of those before."""
+    starts = [
+        made_runs.record(seed, epochs=one) | {"status": "finished", "starts": []}
+        for one in epochs[:-1]
+    ]
+    record = made_runs.record(seed, epochs=epochs[-1]) | {"starts": starts}
+    if starts:
+        record["changes"] = [f"epochs: {epochs[-2]} -> {epochs[-1]}"]
+    result = {"test_accuracy": 0.9 + seed / 100} | result
+    return report.RunFiles(name, run=record, result=result)
+
+
+def test_an_extended_run_is_no_straight_run_of_its_last_epochs():
+    """Its schedule restarted: told apart by its result, or by the starts before."""
+    runs = [
+        extended("a", 0, 100),
+        extended("b", 1, 100),
+        extended("c", 0, 50, 100, extended_from=[50]),
+        extended("d", 1, 50, 100),
+        extended("e", 0, 25, 50, 100, extended_from=[25, 50]),
+    ]
+    found = groups.groups(runs)
+    assert [[r.name for r in one.runs] for one in found] == [
+        ["a", "b"],
+        ["c", "d"],
+        ["e"],
+    ]
+    assert "extended_from=50" in found[1].label
+    rows = report.compare(runs)["test_accuracy"]
+    assert [row.values for row in rows] == [(0.9, 0.91), (0.9, 0.91), (0.9,)]
+    assert [groups.extended_from(one) for one in runs] == [[], [], [50], [50], [25, 50]]
+    page = report.html.page([runs[4]])
+    assert "25, then 50 epochs" in page and "epochs: 50 -&gt; 100" in page
+    assert "extended from" not in report.html.page([runs[0]])
+
+
+@pytest.mark.parametrize("given", [None, "50", {"a": 1}, [None, "x", 7], float("nan")])
+def test_a_damaged_extended_from_stops_no_report(given):
+    """What is no number is left out."""
+    run = extended("a", 0, 100, extended_from=given)
+    assert groups.extended_from(run) in ([], [7])
+    assert report.html.page([run])
+
+
+def test_a_run_that_was_resumed_is_not_called_extended():
+    """Interrupted starts, and one that was killed while it finished."""
+    record = made_runs.record(epochs=9)
+    before = [record | {"status": status} for status in ("interrupted", "finished")]
+    run = report.RunFiles("a", run=record | {"starts": before})
+    assert groups.extended_from(run) == []
+
+
 def test_the_launcher_writes_a_page_or_says_what_is_missing(tmp_path):
     """Two runs, one page; a wrong folder is one line and exit status 1."""
     for name in ("a", "b"):

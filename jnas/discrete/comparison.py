@@ -35,12 +35,12 @@ class Outcome(NamedTuple):
     """Results of S runs of a controller within one budget.
 
     Attributes:
-      final: f64[S, M], the metrics of the cell with the best signal; NaN where the
-        budget did not allow one evaluation.
+      final: f64[S, M], the metrics of the cell with the best signal, each -inf where
+        it is unknown; NaN where no evaluation within the budget had a signal.
       evaluations: i64[S], number of evaluations within the budget.
       cost: f64[K], equally spaced costs up to the budget.
       trace: f64[S, K], the judged metric of the incumbent at each cost; NaN before the
-        first evaluation.
+        first evaluation with a signal.
     """
 
     final: np.ndarray
@@ -147,7 +147,7 @@ def judge(
 
     Costs are added up in order; the first evaluation that would exceed the budget and
     all later ones are ignored, as in NAS-Bench-201's own baselines. The result of a run
-    is the cell with the best signal, the first of equals.
+    is the cell with the best signal, the first of equals; a signal of -inf is none.
 
     Args:
       scores: f[S, T, M], as in ``Runs``.
@@ -159,18 +159,22 @@ def judge(
     """
     paid = np.cumsum(costs, 1, dtype=np.float64)
     counts = (paid <= budget * (1 + 1e-12)).sum(1)
-    best = _running_best(scores[:, :, signal])
-    rows = np.arange(len(scores))
-    final = scores[rows, best[rows, np.maximum(counts, 1) - 1]].astype(np.float64)
+    signals = scores[:, :, signal]
+    best, rows = _running_best(signals), np.arange(len(scores))
+    last = best[rows, np.maximum(counts, 1) - 1]
+    final = scores[rows, last].astype(np.float64)
+    found = (counts > 0) & (signals[rows, last] > -np.inf)
     cost = np.linspace(0, budget, num_points + 1)[1:]
     done = np.stack([np.searchsorted(p, cost * (1 + 1e-12), "right") for p in paid])
     done = np.minimum(done, counts[:, None])
-    values = scores[rows[:, None], best[rows[:, None], np.maximum(done, 1) - 1], judged]
+    rows = rows[:, None]
+    places = best[rows, np.maximum(done, 1) - 1]
+    has = (done > 0) & (signals[rows, places] > -np.inf)
     return Outcome(
-        np.where(counts[:, None] > 0, final, np.nan),
+        np.where(found[:, None], final, np.nan),
         counts,
         cost,
-        np.where(done > 0, values, np.nan),
+        np.where(has, scores[rows, places, judged], np.nan),
     )
 
 

@@ -15,21 +15,26 @@ _KNOWN = (directions_lib.MAXIMIZE, directions_lib.MINIMIZE)
 def of(runs: Sequence[runs_lib.RunFiles]) -> dict[str, str]:
     """Returns name -> direction of the metrics for which the runs recorded one.
 
-    Directions come from front.json, result.json, negated names ("-parameters") and the
-    signals that the flags name, in this order. A search without recorded directions is
-    one of an earlier release, which maximised every signal without a minus.
+    Directions come from front.json, result.json, traces.json, negated names
+    ("-parameters"), the signals that the flags name, and the words "minimize:" and
+    "maximize:" of --report, in this order. A search without recorded directions is one
+    of an earlier release, which maximised every signal without a minus.
 
     Args:
       runs: where they disagree, the first one counts.
     """
     found: dict[str, str] = {}
     for run in runs:
-        for given in (run.objectives, run.result.get("directions")):
+        recorded = [one.get("directions") for one in (run.result, run.traces)]
+        for given in (run.objectives, *recorded):
             for name, direction in given.items() if isinstance(given, Mapping) else ():
                 if direction in _KNOWN:
                     found.setdefault(str(name), direction)
         for metric in signals(run):
             found.setdefault(metric.name, metric.direction)
+        for text in groups.listed(run.run, "report"):
+            if parsed(text).name != text:  # it has a direction of its own
+                found.setdefault(*parsed(text))
     return found
 
 
@@ -41,13 +46,13 @@ def signals(run: runs_lib.RunFiles) -> list[directions_lib.Metric]:
     named = groups.listed(run.run, "signal")
     scored = _scored(run)
     if scored:  # other objectives than a table's do not use the flag
-        kept = [one for one in named if one in scored or _parsed(one).name in scored]
+        kept = [one for one in named if one in scored or parsed(one).name in scored]
         named = kept or list(scored)[:1]
     earlier = bool(scored) and not any("encoding" in one for one in run.evaluations)
     given = run.result.get("directions")
     recorded = given if isinstance(given, Mapping) else {}
     found = []
-    for metric in map(_parsed, named):
+    for metric in map(parsed, named):
         if recorded.get(metric.name) in _KNOWN:
             metric = metric._replace(direction=recorded[metric.name])
         elif earlier and metric.name in named:
@@ -112,7 +117,13 @@ def figures(record: Any) -> dict[str, float | None]:
     return found
 
 
-def _parsed(text: str) -> directions_lib.Metric:
+def parsed(text: str) -> directions_lib.Metric:
+    """Returns a metric as a flag names it; a text that breaks the rules is a name.
+
+    Example:
+      >>> parsed("minimize:mistakes").name, parsed("a:b").name
+      ('mistakes', 'a:b')
+    """
     try:
         return directions_lib.parse(text)
     except ValueError:

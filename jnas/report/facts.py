@@ -35,7 +35,7 @@ def _folds(parts: Sequence[tuple[str, str]]) -> str:
 def _what(run: runs_lib.RunFiles) -> str:
     versions, data = run.run.get("versions"), run.run.get("data")
     parts = {
-        "": _facts(run.run),
+        "": _facts(run),
         "Data": data if isinstance(data, dict) else {},
         "Flags": groups.flags(run.run),
         "Versions": versions if isinstance(versions, dict) else {},
@@ -47,7 +47,8 @@ def _what(run: runs_lib.RunFiles) -> str:
     )
 
 
-def _facts(run: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(run: runs_lib.RunFiles) -> dict[str, Any]:
+    given = run.run
     known = (
         "command",
         "status",
@@ -58,9 +59,14 @@ def _facts(run: Mapping[str, Any]) -> dict[str, Any]:
         "git_commit",
         "started",
         "ended",
+        "changes",
     )
-    facts = {name: run[name] for name in known if run.get(name) is not None}
-    starts = run.get("starts")
+    facts = {name: given[name] for name in known if given.get(name) is not None}
+    extended = groups.extended_from(run)
+    if extended:
+        epochs = ", then ".join(map(str, extended))
+        facts["extended_from"] = f"{epochs} epochs, after which it was finished"
+    starts = given.get("starts")
     if isinstance(starts, list) and starts:
         facts["earlier_starts"] = [
             f"{start.get('started')} ({start.get('status')})"

@@ -60,7 +60,7 @@ def front_table(run: runs_lib.RunFiles) -> Table:
 def seeds_table(run: runs_lib.RunFiles) -> Table:
     """Returns the figures and the genotype of each seed of a run.
 
-    The genotype is a string of its paper's form, where it has one, else JSON.
+    The genotype is in its short form, as ``short`` writes it.
 
     Args:
       run: a run with seeds in result.json; else the table has its single genotype, or
@@ -103,17 +103,19 @@ def seeds(run: runs_lib.RunFiles) -> list[Mapping[str, Any]]:
 
 
 def short(genotype: Any) -> str:
-    """Returns a genotype in one line: its paper's string, or JSON without spaces.
+    """Returns a genotype in one line, which reads as the same genotype of its space.
+
+    A string of a paper has no name of a space, so that only genotypes of that paper's
+    space are written as one; those of others are JSON without spaces.
 
     Args:
       genotype: the content of genotype.json or its text; a short form is kept.
     """
     text = genotype if isinstance(genotype, str) else json.dumps(genotype)
-    for write in (genotype_text.to_nasbench201, genotype_text.to_darts):
-        try:
-            return write(genotype_text.from_json(text))
-        except ValueError:
-            continue
+    try:
+        return genotype_text.short_form(genotype_text.from_json(text))
+    except ValueError:
+        pass  # a short form, or a file of another format
     try:
         return json.dumps(json.loads(text), separators=(",", ":"))
     except (ValueError, RecursionError):

@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jnas.report import numbers, tables
 from jnas.report import runs as runs_lib
-from jnas.report import tables
 
 _PLAIN = ("method", "controller")  # flags shown by their value alone
 _LONGEST = 60  # characters of a label
@@ -47,7 +47,10 @@ def launcher(run: Mapping[str, Any]) -> str:
 
 
 def groups(runs: Sequence[runs_lib.RunFiles]) -> list[Group]:
-    """Groups runs by launcher, data and all flags but the seed.
+    """Groups runs by launcher, data, all flags but the seed, and what they extend.
+
+    A training that was extended from fewer epochs is no run of its last --epochs: its
+    learning rate went through two schedules.
 
     Runs that trained the genotype of a search are grouped by the flags of that search,
     not by the path of the genotype.
@@ -90,6 +93,34 @@ def listed(run: Mapping[str, Any], name: str) -> list[str]:
     return [one for one in given if isinstance(one, str)]
 
 
+def extended_from(run: runs_lib.RunFiles) -> list[int]:
+    """Returns the epochs after which a run was once finished, before it was extended.
+
+    They are in its result; while it has none, in the starts of run.json that finished
+    with another number of epochs.
+
+    Args:
+      run: a run; the list is empty for one that was never extended.
+
+    Example:
+      >>> extended_from(runs_lib.RunFiles("a", result={"extended_from": [50]}))
+      [50]
+    """
+    given = run.result.get("extended_from")
+    if given is None:
+        starts = run.run.get("starts")
+        listed = starts if isinstance(starts, list) else []
+        ended = [
+            flags(start).get("epochs")
+            for start in listed
+            if isinstance(start, dict) and start.get("status") == "finished"
+        ]
+        given = [one for one in ended if one != flags(run.run).get("epochs")]
+    given = given if isinstance(given, list | tuple) else [given]
+    known = [numbers.number(one) for one in given]
+    return [int(one) for one in known if one is not None]
+
+
 def _facts(run: runs_lib.RunFiles) -> dict[str, Any]:
     facts = {
         "launcher": launcher(run.run),
@@ -97,6 +128,9 @@ def _facts(run: runs_lib.RunFiles) -> dict[str, Any]:
         **flags(run.run),
     }
     facts.pop("seed", None)
+    extended = extended_from(run)
+    if extended:
+        facts["extended_from"] = extended
     if run.origin:
         del facts["genotype"]
         source = {"from": launcher(run.origin), **flags(run.origin)}

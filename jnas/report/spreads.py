@@ -90,12 +90,14 @@ def _spread(one: Any) -> Spread | None:
 def _judged(group: groups_lib.Group) -> list[str]:
     """Returns the metrics to compare: accuracies, scores, and those named by flags.
 
-    A cost is compared where it is an objective.
+    A cost is compared where it is an objective, or its direction was written.
     """
     run = group.runs[0]
     asked = [metric.name for metric in directed.signals(run)]
-    reported = groups_lib.listed(run.run, "report")
-    asked += [name for name in reported if directed.metric(name, {}).sign > 0]
+    for text in groups_lib.listed(run.run, "report"):
+        name = directed.parsed(text).name
+        if name != text or directed.metric(name, {}).sign > 0:
+            asked.append(name)
     known = dict.fromkeys(
         name for run in group.runs for name in directed.figures(run.result)
     )

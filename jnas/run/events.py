@@ -33,12 +33,17 @@ class Events:
         self._flushed = self._drew = -math.inf
 
     def scalars(self, step: int, phase: str, values: Mapping[str, float | int]) -> None:
-        """Writes each value as ``phase/name``."""
+        """Writes each finite value as ``phase/name``.
+
+        NaN and infinity are left out, as TensorBoard cannot draw them and its writer
+        prints a line for each between those of the run; metrics.jsonl has null there.
+        """
         for name, value in values.items():
-            self._write(step, "scalar", f"{phase}/{name}", value)
+            if math.isfinite(value):
+                self._write(step, "scalar", f"{phase}/{name}", value)
 
     def weights(self, step: int, phase: str, weights: Mapping[str, Any]) -> None:
-        """Writes a histogram of each cell's mixing weights.
+        """Writes a histogram of each cell's mixing weights, of those that are finite.
 
         Args:
           step: the global step.
@@ -47,9 +52,11 @@ class Events:
         """
         for cell, edges in weights.items():
             rows = [value for edge in edges.values() for value in edge.values()]
-            tag = f"{phase}/weights_{cell}"
-            bins = np.linspace(0.0, max(1.0, *rows), 31)
-            self._write(step, "histogram", tag, np.array(rows), bins)
+            rows = [value for value in rows if math.isfinite(value)]
+            if rows:
+                bins = np.linspace(0.0, max(1.0, *rows), 31)
+                tag = f"{phase}/weights_{cell}"
+                self._write(step, "histogram", tag, np.array(rows), bins)
 
     def cell(
         self, step: int, phase: str, text: str | None, picture: Callable[[], bytes]

@@ -137,7 +137,7 @@ class Metrics:
     """The metrics of one run: metrics.jsonl, weights.jsonl and TensorBoard's file.
 
     JSON has no NaN and no infinity: both are written as null, so that every JSON
-    parser can read the file. TensorBoard gets them as they are.
+    parser can read the file; TensorBoard's file leaves them out.
     """
 
     def __init__(self, workdir: pathlib.Path, *, step: int):

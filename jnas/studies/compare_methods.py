@@ -1,149 +1,23 @@
-"""A comparison of gradient methods on a table: every method, then random search."""
+"""A comparison of gradient methods on a table: every method, and random search."""
 
-import dataclasses
+import math
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from jnas import data as data_lib
-from jnas import directions, gradient, registry, report, spaces
-from jnas import settings as settings_lib
-from jnas.discrete import comparison, controllers, objectives, tables
+from jnas import directions, report, spaces
+from jnas.discrete import comparison, controllers, objectives
 from jnas.discrete.tables import choice
-from jnas.gradient import methods
 from jnas.run import workdir
-from jnas.settings import option
-from jnas.studies import augmentation, closing, keys, search_gradient, setup
+from jnas.studies import augmentation, compared, keys, search_gradient
+from jnas.studies.methods_plan import MethodsSettings as MethodsSettings
+from jnas.studies.methods_plan import Plan
+from jnas.studies.methods_plan import prepare as prepare
 
-ALL = "all"
 SAMPLE = 1000  # cells that a method's ranking is judged on
-RANDOM_RUNS = 500
-
-
-@dataclasses.dataclass(frozen=True)
-class MethodsSettings(augmentation.AugmentSettings):
-    """A comparison of gradient methods. The fields carry their own help text."""
-
-    methods: tuple[str, ...] = option(
-        (),
-        "Gradient methods that are compared instead of controllers, comma-separated, "
-        "or all.",
-        group="method",
-    )
-    objective: str = setup.table_option()
-    num_seeds: int = option(8, "Number of searches of each method.", least=2)
-    epochs: int = option(
-        25, "Epochs of each search, all stages together.", group="schedule", least=1
-    )
-    batch_size: int = option(32, "Images in a batch.", group="schedule", least=1)
-    features: int = option(8, "Features of the first cells.", group="network", least=1)
-    layers: int = option(
-        1, "Number of cells of a stage of the network.", group="network", least=1
-    )
-    logits_rate_factor: float = option(
-        30.0,
-        "Factor on each method's own learning rate of the logits, which is made for "
-        "tens of thousands of steps.",
-        group="schedule",
-    )
-    images_per_cell: int = option(
-        2016,
-        "Training images that one row of the table cost; random search gets as many "
-        "rows as a search trains images.",
-        least=1,
-    )
-    signal: tuple[str, ...] = setup.signal_option()
-    report: tuple[str, ...] = setup.report_option()
-    __post_init__ = settings_lib.check
-
-
-class Plan(NamedTuple):
-    """A comparison that can be run.
-
-    Attributes:
-      settings: settings of the comparison.
-      space: space that is searched.
-      table: the benchmark.
-      methods: name -> method, with the comparison's sizes and epochs.
-      dataset: data set that is searched on.
-      judged: the table's metric that cells are judged by.
-    """
-
-    settings: MethodsSettings
-    space: spaces.CellSpace
-    table: tables.Table
-    methods: dict[str, methods.Method]
-    dataset: data_lib.Dataset
-    judged: directions.Metric
-
-    @property
-    def truth(self) -> np.ndarray:
-        """f[N]: the judged metric of each row, negated if it is to be minimised."""
-        return self.judged.sign * self.table.column(self.judged.name)
-
-
-def prepare(
-    settings: MethodsSettings, space: spaces.CellSpace, dataset: data_lib.Dataset
-) -> Plan:
-    """Looks everything up, before anything runs.
-
-    Args:
-      settings: of the comparison.
-      space: space that is searched.
-      dataset: data set that is searched on.
-
-    Raises:
-      ValueError: a table of another space, an unknown metric.
-      KeyError: an unknown method or table; the nearest is guessed.
-    """
-    table = choice.load_table(settings.objective)
-    if tuple(table.sizes) != space.sizes:
-        raise ValueError(
-            f"objective must be a table of {space.name}, got one with sizes "
-            f"{tuple(table.sizes)}. Name its own --space."
-        )
-    choice.check_metrics(table, settings.signal, settings.report)
-    names = settings.methods
-    if ALL in names:
-        names = tuple(registry.METHODS)
-    made = {name: _budgeted(registry.METHODS[name](), settings) for name in names}
-    for method in made.values():
-        gradient.check(method, space)
-    judged = table.metric(settings.report[-1])
-    return Plan(settings, space, table, made, dataset, judged)
-
-
-def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Method:
-    """Gives a method the comparison's sizes, and scales numbers counted in epochs."""
-    rises = method.early_stopping or method.adaptive_decay
-    tuning = round(method.projection_epochs * settings.epochs / method.epochs)
-    return dataclasses.replace(
-        method,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        features=settings.features,
-        layers=settings.layers,
-        logits_learning_rate=(
-            method.logits_learning_rate * settings.logits_rate_factor
-        ),
-        projection_epochs=max(1, tuning) if method.projection_epochs else 0,
-        stages=_dividing(method.stages, settings.features),
-        watch_interval=method.watch_interval if rises else 0,
-    )
-
-
-def _dividing(stages: tuple, features: int) -> tuple:
-    """Makes partial channels divide the features: smaller ones, each below the last."""
-    found, most = [], features
-    for stage in stages:
-        partial = stage.partial
-        if partial > 1:
-            fitting = [k for k in range(1, min(partial, most) + 1) if not features % k]
-            partial, most = fitting[-1], max(1, fitting[-1] - 1)
-        found.append(dataclasses.replace(stage, partial=partial))
-    return tuple(found)
+RANDOM, RANDOM_RUNS = "random_search", 500
 
 
 def compare_methods(run: workdir.Run, plan: Plan) -> tuple[dict[str, Any], str]:
@@ -154,90 +28,140 @@ def compare_methods(run: workdir.Run, plan: Plan) -> tuple[dict[str, Any], str]:
       plan: the comparison, from ``prepare``.
 
     Returns:
-      (result, text): method -> figures, and the printed table.
+      (result, text): method -> figures, and the printed text.
+
+    Raises:
+      ValueError: fewer than two runs of random search found a cell of the table.
     """
     settings = plan.settings
-    judged, gaps = plan.judged, choice.gaps(plan.table, plan.judged)
-    if gaps:
-        run.say(gaps)
+    for line in choice.all_gaps(plan.table, [plan.signal], [plan.judged]):
+        run.say(line)
+    random = _random(plan, run.seed)  # first: it is refused before hours of searches
     sample = _sample(plan, run.seed)
-    result, rows = {}, []
-    for name, method in plan.methods.items():
-        found = search_gradient.search_cells(
-            run,
-            plan.dataset,
-            plan.space,
-            search_gradient.SearchSettings(
-                method,
-                num_seeds=settings.num_seeds,
-                **augmentation.fields(settings),
-            ),
-            prefix=f"{name}_",
-        )
-        result[name] = _judge(plan, found, sample)
-        rows.append(_row(name, result[name]))
-    result["random_search"] = _random(plan, run.seed)
-    rows.append(_row("random_search", result["random_search"]))
-    header = ["method", judged.label, "best", "percentile", "Kendall's tau", "skips"]
-    table = report.Table([*header, "seconds"], rows)
-    text = report.markdown(table)
-    title = (
-        f"{plan.space.name} on {plan.dataset.name}, {settings.num_seeds} searches of "
-        f"{settings.epochs} epochs each; mean ± sd"
+    found = {name: _search(run, plan, name) for name in plan.methods}
+    result = {name: _judge(plan, one, *sample) for name, one in found.items()}
+    result[RANDOM] = random
+    figures = {n: directions.Metric(n) for n in ("percentile", "tau")}
+    best = plan.judged._replace(name="best")
+    return compared.close(
+        run,
+        result,
+        title=(
+            f"{plan.space.name} on {plan.dataset.name}, {settings.num_seeds} searches "
+            f"of {settings.epochs} epochs each; mean ± sd"
+        ),
+        table=_table(plan, result),
+        metrics=(plan.judged, best, *figures.values(), plan.signal),
+        warnings=_warnings(plan, found, result),
+        verdict=_verdict({n: one.result["warnings"] for n, one in found.items()}),
     )
-    closing.finish(run, result, tables={title: table})
-    return result, text
 
 
-def _sample(plan: Plan, seed: int) -> np.ndarray:
-    """i32[N, G]: the cells that rankings are judged on, the same for all methods."""
-    key = jax.random.fold_in(jax.random.key(seed), keys.CELLS)
-    draw = controllers.random_search(plan.table.sizes, num_proposals=SAMPLE)
-    drawn = np.unique(np.asarray(draw.ask(key, draw.init(key))), axis=0)
-    rows = np.asarray(plan.table.row(drawn))
-    return drawn[rows < plan.table.num_rows]
+def _search(run: workdir.Run, plan: Plan, name: str) -> search_gradient.Found:
+    return search_gradient.search_cells(
+        run,
+        plan.dataset,
+        plan.space,
+        search_gradient.SearchSettings(
+            plan.methods[name],
+            num_seeds=plan.settings.num_seeds,
+            **augmentation.fields(plan.settings),
+        ),
+        prefix=f"{name}_",
+    )
 
 
-def _judge(plan: Plan, found: search_gradient.Found, sample) -> dict:
+def _warnings(plan: Plan, found: dict, result: dict[str, Any]) -> list[str]:
+    """Returns each search's own warnings, and what the table does not hold of it."""
+    lines = []
+    for name, one in found.items():
+        lines += [f"{name}: {text}" for text in one.result["warnings"]]
+        unknown, total = result[name]["unknown"], len(one.encodings)
+        if unknown:
+            lines.append(
+                f"{name}: the table does not hold {plan.judged.name} of {unknown} of "
+                f"the {total} found cells; the mean is of the others"
+            )
+        taus = result[name]["tau"]["n"]
+        if taus < total:
+            lines.append(
+                f"{name}: {total - taus} of {total} rankings have no Kendall's tau, "
+                "since all their cells, or all of the table's, are equal"
+            )
+    return lines
+
+
+def _verdict(warnings: dict[str, list[str]]) -> str:
+    """Returns a sentence on the methods whose searches warned; "" if none did."""
+    still = [name for name, lines in warnings.items() if lines]
+    if not still:
+        return ""
+    return (
+        f"{len(still)} of {len(warnings)} methods had searches that learned nothing "
+        f"their cells can be trusted for: {', '.join(still)}."
+    )
+
+
+def _sample(plan: Plan, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws the cells that rankings are judged on, the same for all methods.
+
+    Of a table with gaps they are drawn among the cells that it holds.
+
+    Returns:
+      (cells i32[N, G], their truth f[N], all finite).
+    """
+    known = np.flatnonzero(np.isfinite(plan.truth))
+    if len(known) == math.prod(plan.table.sizes):
+        key = jax.random.fold_in(jax.random.key(seed), keys.CELLS)
+        draw = controllers.random_search(plan.table.sizes, num_proposals=SAMPLE)
+        drawn = np.unique(np.asarray(draw.ask(key, draw.init(key))), axis=0)
+        return drawn, plan.truth[np.asarray(plan.table.row(drawn))]
+    rows = np.sort(np.random.default_rng(seed).permutation(known)[:SAMPLE])
+    if plan.table.encodings is not None:
+        return plan.table.encodings[rows], plan.truth[rows]
+    cells = np.stack(np.unravel_index(rows, plan.table.sizes), 1).astype(np.int32)
+    return cells, plan.truth[rows]
+
+
+def _judge(plan: Plan, found: search_gradient.Found, sample, truth) -> dict:
     """Compares the cells and the ranking of each seed with the table."""
     from scipy import stats  # late: it costs as much as importing JAX
 
-    truth = plan.truth
-    scores = np.append(truth, np.nan)[np.asarray(plan.table.row(found.encodings))]
-    known = np.isfinite(scores)
-    if not known.any():
-        raise ValueError(
-            f"cells must be in the table for at least one search, got none of "
-            f"{len(scores)}. The {choice.gaps(plan.table, plan.judged)}. Use a fuller "
-            "table."
-        )
-    true_sample = truth[np.asarray(plan.table.row(sample))]
+    scores = np.append(plan.truth, np.nan)[np.asarray(plan.table.row(found.encodings))]
     masks = np.asarray(jax.vmap(plan.space.weights)(sample)) > 0
+    ranks = [_ranks(weights, masks) for weights in found.weights]
+    some = len(truth) > 1 and np.ptp(truth) > 0
     taus = [
-        float(stats.kendalltau(_ranks(weights, masks), true_sample).statistic)
-        for weights in found.weights
+        stats.kendalltau(one, truth).statistic if some and np.ptp(one) > 0 else np.nan
+        for one in ranks
     ]
     skips = [
         sum(op == spaces.SKIP for _, c in plan.space.genotype(e).cells
             for _, _, op in c.edges)
         for e in found.encodings
     ]  # fmt: skip
-    return _judged(plan, scores[known]) | {
-        "unknown": int((~known).sum()),
-        "tau": _spread(np.array(taus)),
-        "skip_connects": _spread(np.array(skips, np.float64)),
+    return _judged(plan, scores) | {
+        "tau": compared.spread(np.array(taus)),
+        "skip_connects": compared.spread(np.array(skips, np.float64)),
         "evaluations": 0,
         "wall_seconds": found.result["seconds"],
     }
 
 
 def _judged(plan: Plan, scores: np.ndarray) -> dict[str, Any]:
-    """Returns the judged metric of cells, the best, and their percentiles."""
-    values = plan.judged.sign * scores.astype(np.float64)
+    """Returns the judged metric of cells, the best, and their percentiles.
+
+    Args:
+      plan: the comparison.
+      scores: f[S], higher is better; what is not finite is unknown.
+    """
+    known = scores[np.isfinite(scores)]
+    best = float(plan.judged.sign * known.max()) if len(known) else None
     return {
-        plan.judged.name: _spread(values),
-        "best": float(plan.judged.sign * scores.max()),
-        "percentile": _spread(percentile(plan.truth, scores)),
+        plan.judged.name: compared.spread(plan.judged.sign * known.astype(np.float64)),
+        "best": best,
+        "percentile": compared.spread(percentile(plan.truth, known)),
+        "unknown": len(scores) - len(known),
     }
 
 
@@ -282,30 +206,43 @@ def _random(plan: Plan, seed: int) -> dict[str, Any]:
         runs.scores, np.ones(runs.scores.shape[:2]), evaluations, judged=1
     )
     scores = outcome.final[:, 1]
-    return _judged(plan, scores[np.isfinite(scores)]) | {
+    count = int(np.isfinite(scores).sum())
+    if count < 2:
+        gaps = choice.all_gaps(plan.table, [plan.signal], [plan.judged])
+        held = "".join(f"The {line.partition(';')[0]}. " for line in gaps)
+        raise ValueError(
+            f"table must hold {plan.judged.name} of the cells of at least two of "
+            f"{RANDOM_RUNS} runs of {RANDOM}, {evaluations} evaluations each, got "
+            f"{count}. {held}Use a fuller table or another metric."
+        )
+    return _judged(plan, scores) | {
         "evaluations": evaluations,
         "wall_seconds": round(time.perf_counter() - began, 2),
     }
 
 
-def _spread(values: np.ndarray) -> dict[str, Any]:
-    deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return {"mean": float(values.mean()), "sd": deviation, "n": len(values)}
+def _table(plan: Plan, result: dict[str, Any]) -> report.Table:
+    """Returns the printed table, a row a method."""
+    header = ["method", plan.judged.label, "best", "percentile", "Kendall's tau"]
+    header += ["skips", "seconds"]
+    rows = [_row(plan, name, one) for name, one in result.items()]
+    if any(one["unknown"] for one in result.values()):
+        header.append("cells outside the table")
+        for row, one in zip(rows, result.values(), strict=True):
+            total = one["unknown"] + one[plan.judged.name]["n"]
+            row.append(f"{one['unknown']} of {total}")
+    return report.Table(header, rows)
 
 
-def _row(name: str, figures: dict[str, Any]) -> list[Any]:
-    metric = next(iter(figures))
-
+def _row(plan: Plan, name: str, figures: dict[str, Any]) -> list[Any]:
     def shown(key, digits):
-        if key not in figures:
-            return "-"
-        one = figures[key]
-        return f"{one['mean']:.{digits}f} ± {one['sd']:.{digits}f}"
+        return compared.shown(figures[key], digits) if key in figures else "-"
 
+    best = figures["best"]
     return [
         name,
-        shown(metric, 2),
-        f"{figures['best']:.2f}",
+        shown(plan.judged.name, 2),
+        "-" if best is None else f"{best:.2f}",
         shown("percentile", 1),
         shown("tau", 2),
         shown("skip_connects", 1),

@@ -95,12 +95,94 @@ def default_signal(table: tables.Table) -> str:
     return usual if usual in table.metrics else next(iter(table.metrics))
 
 
-def gaps(table: tables.Table, metric: directions.Metric) -> str:
+def check_known(
+    table: tables.Table,
+    signals: Sequence[directions.Metric],
+    reports: Sequence[directions.Metric],
+) -> None:
+    """Refuses metrics that are known of no cell which a search could choose.
+
+    Args:
+      table: the benchmark.
+      signals: that are searched on; the first chooses the cell.
+      reports: that are reported of the chosen cells.
+
+    Raises:
+      ValueError: a signal is known of no cell, or a reported metric of none of those
+        whose first signal is known.
+    """
+    every, first = np.ones(table.num_rows, bool), signals[0].name
+    chosen = np.isfinite(table.column(first))
+    for name, metrics, where, cells in (
+        ("signal", signals, every, "cells"),
+        ("report", reports, chosen, f"cells whose {first} is known"),
+    ):
+        for metric in metrics:
+            if not (where & np.isfinite(table.column(metric.name))).any():
+                raise ValueError(
+                    f"{name} must name metrics that table {table.name} holds, got "
+                    f"{metric.name}, which it holds of none of {where.sum():,} {cells}."
+                    " Use a fuller table, or another metric."
+                )
+
+
+def prices(table: tables.Table, name: str) -> tuple[float, float]:
+    """Returns the smallest and the largest cost that a table holds.
+
+    Args:
+      table: the benchmark.
+      name: metric that is paid for, such as seconds.
+
+    Raises:
+      ValueError: the table has no such metric, holds no value of it, or one that is
+        not above 0.
+    """
+    known = table.column(name)
+    known = known[np.isfinite(known)]
+    if not len(known) or known.min() <= 0:
+        got = f"{known.min():g}" if len(known) else "none"
+        raise ValueError(
+            f"table {table.name} must hold {name} above 0 to pay with, got {got}. "
+            "Correct its file, or use --budget_evaluations."
+        )
+    return float(known.min()), float(known.max())
+
+
+def all_gaps(
+    table: tables.Table,
+    signals: Sequence[directions.Metric],
+    reports: Sequence[directions.Metric],
+    costs: Sequence[str] = (),
+) -> list[str]:
+    """Returns a line for each metric with gaps: how much is held, and what follows.
+
+    Args:
+      table: the benchmark.
+      signals: that are searched on.
+      reports: that are reported of the chosen cells.
+      costs: names of metrics that are paid for; an unknown cost is the largest known.
+    """
+    lines = [gaps(table, metric) for metric in signals]
+    then = "a run whose cell lacks it has none, and the mean is of the others"
+    lines += [gaps(table, metric, then) for metric in reports if metric not in signals]
+    for name in costs:
+        most = prices(table, name)[1]
+        then = f"an evaluation without it is charged the largest, {most:.4g}"
+        lines.append(gaps(table, directions.Metric(name), then))
+    return list(filter(None, lines))
+
+
+def gaps(
+    table: tables.Table,
+    metric: directions.Metric,
+    then: str = "a proposal outside it counts as the worst",
+) -> str:
     """Returns how much of its space a table holds, or "" if it holds all of it.
 
     Args:
       table: the benchmark.
       metric: whose values are counted.
+      then: what happens to the cells that it does not hold.
     """
     total = math.prod(table.sizes)
     held = int(np.isfinite(table.column(metric.name)).sum())
@@ -108,5 +190,5 @@ def gaps(table: tables.Table, metric: directions.Metric) -> str:
         return ""
     return (
         f"table {table.name} holds {metric.name} of {held:,} of {total:,} cells "
-        f"({100 * held / total:.3g} %); a proposal outside it counts as the worst"
+        f"({100 * held / total:.3g} %); {then}"
     )

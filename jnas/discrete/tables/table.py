@@ -31,7 +31,8 @@ class Table:
       name: name of the table in messages.
       sizes: the number of values of each gene.
       gene_names: a name for each gene.
-      metrics: name -> f32[N]; accuracies in percent, ``seconds`` where known.
+      metrics: name -> f32[N], NaN where unknown; accuracies in percent, ``seconds``
+        where known.
       encodings: i32[N, G]; None means all encodings in mixed-radix order.
       costs: names of the metrics that are better where they are lower, beside those
         whose names say so.
@@ -80,12 +81,17 @@ class Table:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 over sizes, encodings and metrics, in hex."""
+        """SHA-256 over sizes, metrics, encodings and costs, in hex.
+
+        A table without encodings or costs has the digest of earlier releases.
+        """
         sha = hashlib.sha256(repr((self.sizes, self.gene_names)).encode())
         for name, values in self.metrics.items():
             sha.update(name.encode() + np.ascontiguousarray(values).tobytes())
         if self.encodings is not None:
             sha.update(np.ascontiguousarray(self.encodings).tobytes())
+        if self.costs:
+            sha.update(repr(("costs", *sorted(set(self.costs)))).encode())
         return sha.hexdigest()
 
     def row(self, encoding: types.Array) -> types.Array:
@@ -118,7 +124,9 @@ class Table:
         return metric
 
     def column(self, name: str) -> np.ndarray:
-        """Returns a metric f32[N].
+        """Returns a metric f32[N], with NaN where it is unknown.
+
+        An infinity is unknown too: as a score it would be the best or worst of all.
 
         Raises:
           ValueError: the table has no such metric.
@@ -128,7 +136,8 @@ class Table:
                 f"metric must be one of {', '.join(self.metrics)}, got {name!r} of "
                 f"table {self.name}. {registry.nearest(name, self.metrics)}".rstrip()
             )
-        return self.metrics[name]
+        values = self.metrics[name]
+        return np.where(np.isinf(values), np.nan, values).astype(values.dtype)
 
     def _need(self, condition: object, rule: str, value: object) -> None:
         if not condition:

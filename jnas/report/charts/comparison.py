@@ -6,6 +6,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from jnas import directions
 from jnas.report import directed, numbers, spreads
 from jnas.report.charts import data
 
@@ -116,9 +117,11 @@ def traces(traces: Mapping[str, Any]) -> alt.LayerChart:
         for name, band in bands.items()
         for point in numbers.thinned(np.asarray(band).T.tolist(), _MOST)
     ]
-    x_label, y_name = (str(traces.get(f"{axis}_label", axis)) for axis in "xy")
-    x_label, y_label = data.words(x_label), data.words(directed.label(y_name, {}))
-    scale = alt.Scale(domain=_domain(bands.values()), nice=False)
+    x_label = data.words(str(traces.get("x_label", "x")))
+    y_name, known = _traced(traces)
+    y_label = data.words(directed.label(y_name, known))
+    falling = directed.metric(y_name, known).sign < 0
+    scale = alt.Scale(domain=_domain(bands.values(), falling), nice=False)
     base = alt.Chart(data.values(rows)).encode(
         x=alt.X("cost:Q", title=x_label),
         color=alt.Color("name:N", title=None, sort=None),
@@ -138,10 +141,26 @@ def traces(traces: Mapping[str, Any]) -> alt.LayerChart:
     )
 
 
-def _domain(bands: Collection[np.ndarray]) -> list[float]:
-    """Returns axis limits that begin at an early median, since the first are low."""
-    low = min(float(np.quantile(band[2], 0.05)) for band in bands)
-    high = max(float(band[3].max()) for band in bands)
+def _traced(traces: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """Returns the metric of traces, and its direction where the file has one.
+
+    Files that were written for a while have it as an arrow after the name.
+    """
+    label, given = str(traces.get("y_label", "y")), traces.get("directions")
+    for direction in (directions.MAXIMIZE, directions.MINIMIZE):
+        arrow = directions.Metric("", direction).label
+        if label.endswith(arrow):
+            return label.removesuffix(arrow), {label.removesuffix(arrow): direction}
+    return label, dict(given) if isinstance(given, Mapping) else {}
+
+
+def _domain(bands: Collection[np.ndarray], falling: bool) -> list[float]:
+    """Returns axis limits that begin at an early median, since the first are bad."""
+    ends = [(band[1].min(), band[3].max()) for band in bands]
+    worst = 0.95 if falling else 0.05
+    early = [float(np.quantile(band[2], worst)) for band in bands]
+    low = float(min(end[0] for end in ends)) if falling else min(early)
+    high = max(early) if falling else float(max(end[1] for end in ends))
     margin = 0.04 * (high - low) or 0.5
     return [low - margin, high + margin]
 

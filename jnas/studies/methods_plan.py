@@ -1,0 +1,149 @@
+"""What a comparison of gradient methods needs, looked up before it runs."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from jnas import data as data_lib
+from jnas import directions, gradient, registry, spaces
+from jnas import settings as settings_lib
+from jnas.discrete import tables
+from jnas.discrete.tables import choice
+from jnas.gradient import methods
+from jnas.settings import option
+from jnas.studies import augmentation, compared, setup
+
+ALL = "all"
+FIGURES = ("best", "percentile", "unknown", "tau", "skip_connects", "evaluations")
+FIGURES += ("wall_seconds",)
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodsSettings(augmentation.AugmentSettings):
+    """A comparison of gradient methods. The fields carry their own help text."""
+
+    methods: tuple[str, ...] = option(
+        (),
+        "Gradient methods that are compared instead of controllers, comma-separated, "
+        "or all.",
+        group="method",
+    )
+    objective: str = setup.table_option()
+    num_seeds: int = option(8, "Number of searches of each method.", least=2)
+    epochs: int = option(
+        25, "Epochs of each search, all stages together.", group="schedule", least=1
+    )
+    batch_size: int = option(32, "Images in a batch.", group="schedule", least=1)
+    features: int = option(8, "Features of the first cells.", group="network", least=1)
+    layers: int = option(
+        1, "Number of cells of a stage of the network.", group="network", least=1
+    )
+    logits_rate_factor: float = option(
+        30.0,
+        "Factor on each method's own learning rate of the logits, which is made for "
+        "tens of thousands of steps.",
+        group="schedule",
+    )
+    images_per_cell: int = option(
+        2016,
+        "Training images that one row of the table cost; random search gets as many "
+        "rows as a search trains images.",
+        least=1,
+    )
+    signal: tuple[str, ...] = setup.signal_option()
+    report: tuple[str, ...] = setup.report_option()
+    __post_init__ = settings_lib.check
+
+
+class Plan(NamedTuple):
+    """A comparison that can be run.
+
+    Attributes:
+      settings: settings of the comparison.
+      space: space that is searched.
+      table: the benchmark.
+      methods: name -> method, with the comparison's sizes and epochs.
+      dataset: data set that is searched on.
+      signal: the table's metric that random search chooses its cells by.
+      judged: the table's metric that cells are judged by.
+    """
+
+    settings: MethodsSettings
+    space: spaces.CellSpace
+    table: tables.Table
+    methods: dict[str, methods.Method]
+    dataset: data_lib.Dataset
+    signal: directions.Metric
+    judged: directions.Metric
+
+    @property
+    def truth(self) -> np.ndarray:
+        """f[N]: the judged metric of each row, negated if it is to be minimised."""
+        return self.judged.sign * self.table.column(self.judged.name)
+
+
+def prepare(
+    settings: MethodsSettings, space: spaces.CellSpace, dataset: data_lib.Dataset
+) -> Plan:
+    """Looks everything up, before anything runs.
+
+    Args:
+      settings: of the comparison.
+      space: space that is searched.
+      dataset: data set that is searched on.
+
+    Raises:
+      ValueError: a table of another space, a metric that is unknown or that no cell
+        has.
+      KeyError: an unknown method or table; the nearest is guessed.
+    """
+    table = choice.load_table(settings.objective)
+    if tuple(table.sizes) != space.sizes:
+        raise ValueError(
+            f"objective must be a table of {space.name}, got one with sizes "
+            f"{tuple(table.sizes)}. Name its own --space."
+        )
+    choice.check_metrics(table, settings.signal, settings.report)
+    names = settings.methods
+    if ALL in names:
+        names = tuple(registry.METHODS)
+    made = {name: _budgeted(registry.METHODS[name](), settings) for name in names}
+    for method in made.values():
+        gradient.check(method, space)
+    signal = table.metric(settings.signal[0])
+    judged = table.metric(settings.report[-1])
+    choice.check_known(table, [signal], [judged])
+    compared.check_names(made, [judged], FIGURES)
+    return Plan(settings, space, table, made, dataset, signal, judged)
+
+
+def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Method:
+    """Gives a method the comparison's sizes, and scales numbers counted in epochs."""
+    rises = method.early_stopping or method.adaptive_decay
+    tuning = round(method.projection_epochs * settings.epochs / method.epochs)
+    return dataclasses.replace(
+        method,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        features=settings.features,
+        layers=settings.layers,
+        logits_learning_rate=(
+            method.logits_learning_rate * settings.logits_rate_factor
+        ),
+        projection_epochs=max(1, tuning) if method.projection_epochs else 0,
+        stages=_dividing(method.stages, settings.features),
+        watch_interval=method.watch_interval if rises else 0,
+    )
+
+
+def _dividing(stages: tuple, features: int) -> tuple:
+    """Makes partial channels divide the features: smaller ones, each below the last."""
+    found, most = [], features
+    for stage in stages:
+        partial = stage.partial
+        if partial > 1:
+            fitting = [k for k in range(1, min(partial, most) + 1) if not features % k]
+            partial, most = fitting[-1], max(1, fitting[-1] - 1)
+        found.append(dataclasses.replace(stage, partial=partial))
+    return tuple(found)
