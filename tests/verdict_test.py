@@ -196,3 +196,10 @@ def test_the_move_of_the_farthest_search_is_told():
     judged = verdict.of_gradient(several, [0.5, 0.5], LABELS)
     moved = 100 * verdict.largest_move(several[1])
     assert f"within {moved:.2g} % of equal" in judged.warnings[0]
+
+
+def test_the_cells_own_accuracy_is_in_the_verdict():
+    """The supernet's says little of a cell that has it at one in four."""
+    judged = verdict.of_gradient(weights(1), [0.8], LABELS, one_hot=0.25)
+    assert judged.text.endswith("of the supernet 0.8, of its cell alone in it 0.25.")
+    assert verdict.of_gradient(weights(1), [0.8], LABELS).text.endswith("supernet 0.8.")

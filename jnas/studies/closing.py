@@ -197,7 +197,9 @@ def _is_judged(name: str) -> bool:
 
 
 def _place(name: str) -> int:
-    """Accuracies and other metrics first, then the counts."""
+    """The accuracies that count first, then other metrics, then the counts."""
+    if name in ("test_accuracy", "valid_accuracy"):
+        return -1
     return _COUNTS.index(name) + 1 if name in _COUNTS else 0
 
 

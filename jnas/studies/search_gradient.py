@@ -125,7 +125,10 @@ def search_cells(
     encodings = np.array(result.pop("encodings"), np.int32)
     weights = np.array(result.pop("weights"))
     accuracies = [one["valid_accuracy"] for one in result["seeds"]]
-    judged = verdict.of_gradient(weights, accuracies, splits[1][1])
+    best = result["seeds"][int(np.argmax(accuracies))]
+    judged = verdict.of_gradient(
+        weights, accuracies, splits[1][1], one_hot=best.get("one_hot_accuracy")
+    )
     return Found(
         genotype_text.from_json(result["genotype"]),
         tuple(map(genotype_text.from_json, result["genotypes"])),

@@ -87,7 +87,11 @@ def guessing(accuracy: float, labels: np.ndarray) -> str | None:
 
 
 def of_gradient(
-    weights: np.ndarray, accuracies: Sequence[float], labels: np.ndarray
+    weights: np.ndarray,
+    accuracies: Sequence[float],
+    labels: np.ndarray,
+    *,
+    one_hot: float | None = None,
 ) -> Verdict:
     """Returns the verdict on searches by gradient.
 
@@ -95,6 +99,8 @@ def of_gradient(
       weights: f[S, C, E, O], from which the cells were derived.
       accuracies: validation accuracy of each search.
       labels: of the validation split.
+      one_hot: accuracy of the best search's cell with the supernet's parameters; None
+        where it was not measured.
     """
     unmoved = [one for one in weights if still(one)]
     warnings = [still(max(unmoved, key=largest_move))] if unmoved else []
@@ -108,8 +114,10 @@ def of_gradient(
         text = (
             "The weights moved by up to "
             f"{max(known):.3g} % from equal; validation accuracy of the supernet "
-            f"{max(accuracies):.4g}."
+            f"{max(accuracies):.4g}"
         )
+        alone = "" if one_hot is None else f", of its cell alone in it {one_hot:.4g}"
+        text = f"{text}{alone}."
     if warnings:
         text = f"The search learned nothing that its cell can be trusted for. {text}"
     return Verdict(text, tuple(warnings))
