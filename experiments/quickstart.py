@@ -11,7 +11,7 @@ search.py and retrain.py; this shows every step in minutes.
 import dataclasses
 import statistics
 
-from jnas import registry, report, run, settings
+from jnas import directions, registry, report, run, settings
 from jnas.settings import option
 from jnas.studies import (
     augmentation,
@@ -106,7 +106,9 @@ def close(r, cell, searched, results, command):
     ]
     rows.append([f"random mean ± sd (n={len(random)})", f"{mean:.4f} ± {spread:.4f}"])
     rows[-1] += ["", ""]
-    table = report.Table(("cell", "test accuracy", "parameters", "seconds"), rows)
+    names = ("test_accuracy", "parameters", "seconds")
+    header = [directions.declared(name).label for name in names]
+    table = report.Table(("cell", *header), rows)
     found = results["found"]
     better = found["test_accuracy"] > mean
     beats = "beats" if better else "does NOT beat"

@@ -141,11 +141,14 @@ def test_a_comparison_says_what_a_table_does_not_hold(tmp_path, capfd, monkeypat
             compare_controllers.compare(r, compare_controllers.prepare(settings))
 
 
-def test_equal_scores_are_called_a_search_that_learned_nothing(tmp_path):
-    """Not the first cell, presented with its score."""
+def test_equal_scores_are_called_a_search_that_learned_nothing(tmp_path, capfd):
+    """During the search and at its end; not the first cell, presented with a score."""
     found, text = search(tmp_path, table({"valid_12": np.full(15625, 50.0)}))
     assert found.result["verdict"].startswith("Nothing was learned: all 60 scores")
     assert "warning: all 60 scores are equal (valid_12 50)" in text
+    said = capfd.readouterr().err
+    assert said.count("search: warning: all ") == 1
+    assert "scores are equal (valid_12 50)" in said
 
 
 def test_a_front_and_a_best_that_never_moved_are_said(tmp_path):

@@ -124,7 +124,7 @@ def test_a_run_without_its_checkpoints_is_not_extended(tmp_path):
 
 
 def test_a_finished_phase_keeps_what_its_state_depends_on(tmp_path):
-    """A cell that was exchanged behind the run's back is told, not trained on."""
+    """A cell whose file was exchanged is refused, not trained on."""
     with run.open_run(tmp_path) as r:
         phase = r.phase("train", 1)
         phase.must_keep(genotype="|a~0|", features=(1, 2))

@@ -22,7 +22,7 @@ def simulate(monkeypatch, plan, *, epochs, steps, cost, compiles, between=(), af
 
     Args:
       monkeypatch: pytest's.
-      plan: that the forecast is told.
+      plan: what the forecast expects.
       epochs: number of epochs.
       steps: number of steps of an epoch.
       cost: epoch -> seconds of a step.

@@ -7,7 +7,7 @@ import numpy as np
 
 from jnas import directions, spaces
 from jnas.spaces import genotype_text, published
-from jnas.studies import cells, rounds
+from jnas.studies import cells, evaluations
 
 
 def test_a_found_cell_is_told_by_score_skips_and_operations():
@@ -33,18 +33,17 @@ def test_weights_have_the_names_of_their_edges_and_operations():
 METRICS = directions.Metric("valid"), directions.Metric("parameters", "minimize")
 
 
-def evaluations():
+def evaluated():
     """Two rounds of two cells; the first cell twice, one score not finite."""
     space = spaces.zoo.nasbench201()
     encodings = jnp.array([[[0] * 6, [1] * 6], [[0] * 6, [3] * 6]], jnp.int32)
     scores = jnp.array([[[1.0, -9], [2, -8]], [[3, -7], [-jnp.inf, -6]]])
-    state = rounds.SearchState((), (), encodings, scores)
-    return rounds.evaluations(state, METRICS, space)
+    return evaluations.collect(encodings, scores, METRICS, space)
 
 
 def test_every_evaluation_is_kept_in_order_with_its_cell_and_its_metrics():
     """Repeats too; a metric has its own sign, and one that is not finite is null."""
-    found = evaluations()
+    found = evaluated()
     lines = [json.loads(json.dumps(found.line(i))) for i in range(4)]
     assert [line["encoding"] for line in lines] == [[0] * 6, [1] * 6, [0] * 6, [3] * 6]
     assert [line["scores"] for line in lines] == [
@@ -65,13 +64,13 @@ def test_every_evaluation_is_kept_in_order_with_its_cell_and_its_metrics():
 
 def test_the_front_has_the_directions_of_its_metrics():
     """Evaluation 2 has the best metric and the fewest parameters of those known."""
-    found = rounds.front(evaluations(), 2)
+    found = evaluations.front(evaluated(), 2)
     assert [one["evaluation"] for one in found["front"]] == [2]
     assert found["directions"] == {"valid": "maximize", "parameters": "minimize"}
 
 
 def test_the_result_is_the_best_by_the_first_metric():
     """With all its metrics, and their directions."""
-    result = rounds.result(evaluations())
+    result = evaluations.result(evaluated())
     assert (result["valid"], result["parameters"], result["evaluations"]) == (3, 7, 4)
     assert genotype_text.from_json(result["genotype"]).space == "nasbench201"

@@ -106,7 +106,7 @@ def test_the_closing_text_has_a_table_a_verdict_and_a_command(tmp_path):
     one = closing.table(
         {"joule": 1.5, "directions": {"joule": "minimize"}, "seconds": 2}
     )
-    assert list(one.header) == ["cell", "joule ↓", "seconds"]
+    assert list(one.header) == ["cell", "joule ↓", "seconds ↓"]
 
 
 @pytest.fixture(scope="module")

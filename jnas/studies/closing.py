@@ -183,9 +183,8 @@ def table(result: Mapping[str, Any]) -> report.Table:
         if name in wanted or name in _COUNTS or _is_judged(name)
     ]
     names.sort(key=_place)
-    header = [
-        directions.Metric(n, wanted[n]).label if n in wanted else n for n in names
-    ]
+    known = {name: directions.Metric(name, wanted[name]) for name in wanted}
+    header = [(known.get(n) or directions.declared(n)).label for n in names]
     return report.Table(
         ("cell", *header),
         [[_named(row), *(row.get(name) for name in names)] for row in rows],

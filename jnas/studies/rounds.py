@@ -1,6 +1,5 @@
 """The rounds of a discrete search as the steps of a phase."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,16 +9,13 @@ import numpy as np
 
 from jnas import directions, spaces, types
 from jnas.discrete import search as search_lib
-from jnas.discrete.controllers import fronts
 from jnas.run import drive as drive_lib
-from jnas.run import files, pace
+from jnas.run import pace
 from jnas.run import phase as phase_lib
-from jnas.spaces import genotype_text
-from jnas.studies import cells
+from jnas.studies import cells, verdict
 from jnas.training import program as program_lib
 
 FREE = ("shared.sums", "controller", "scores")  # a score may be -inf
-FRONT_FORMAT, FRONT_VERSION = "jnas.front", 1
 
 
 class SearchState(NamedTuple):
@@ -64,6 +60,7 @@ class Search(NamedTuple):
       source: scores encodings.
       num_evaluations: number of evaluations, in whole rounds.
       metrics: name and direction of each of the M metrics; the first selects the best.
+      num_signals: number of metrics, the first ones, that the controller climbs.
       key: PRNG key of the whole search.
     """
 
@@ -71,6 +68,7 @@ class Search(NamedTuple):
     source: Source
     num_evaluations: int
     metrics: tuple[directions.Metric, ...]
+    num_signals: int
     key: types.Key
 
     @property
@@ -83,6 +81,15 @@ class Search(NamedTuple):
     def num_rounds(self) -> int:
         """R, enough for num_evaluations."""
         return -(-self.num_evaluations // self.proposals.shape[0])
+
+    def verdict(self, scores: np.ndarray) -> verdict.Verdict:
+        """Returns what the evaluations so far have learned.
+
+        Args:
+          scores: f[T, M] of the signals, in order.
+        """
+        first = max(self.proposals.shape[0], len(scores) // 10)
+        return verdict.of_scores(scores, self.metrics[: self.num_signals], first)
 
     def init(self) -> SearchState:
         """Returns the state before any step."""
@@ -188,6 +195,7 @@ def drive(
     while done < phase.num_steps:
         phase.begins("rounds")
         stop = done + phase.suggest_steps()
+        first_round = done
         first, last = jnp.int32(done - before), jnp.int32(stop - before)
         state, done = jax.block_until_ready(advance(first, last, state)), stop
         signal = state.scores[..., 0].reshape(-1)
@@ -202,103 +210,17 @@ def drive(
             float(signal.max()),
             shown=f"{metric.name} {metric.sign * float(signal.max()):.6g}",
         )
+        for text in _learned_nothing(search, state, done - before, stop - first_round):
+            phase.say(f"warning: {text}")
         phase.observe(done, state, values, found=found)
     return state
 
 
-class Evaluations(NamedTuple):
-    """All evaluations of a search, in order, repeats included.
-
-    Attributes:
-      encodings: i32[T, G].
-      scores: f32[T, M], higher is better; -inf where there is none.
-      metrics: name and direction of each of the M metrics.
-      space: the space of cells.
-    """
-
-    encodings: np.ndarray
-    scores: np.ndarray
-    metrics: tuple[directions.Metric, ...]
-    space: spaces.CellSpace
-
-    @property
-    def known(self) -> np.ndarray:
-        """bool[T]: whether the first metric is known."""
-        return np.isfinite(self.scores[:, 0])
-
-    def line(self, number: int) -> dict[str, Any]:
-        """Returns an evaluation as JSON values; metrics have their own sign."""
-        values = [m.sign * float(v) for m, v in zip(self.metrics, self.scores[number],
-                                                    strict=True)]  # fmt: skip
-        names = [metric.name for metric in self.metrics]
-        return {
-            "evaluation": number,
-            "encoding": self.encodings[number].tolist(),
-            **_named(self.space, self.encodings[number].tobytes()),
-            "scores": files.plain(dict(zip(names, values, strict=True))),
-        }
-
-
-@functools.lru_cache(maxsize=100_000)
-def _named(space: spaces.CellSpace, encoding: bytes) -> dict[str, str]:
-    """Returns a cell's genotype, as --genotype takes it, and its operations."""
-    genotype = space.genotype(np.frombuffer(encoding, np.int32))
-    return {
-        "genotype": genotype_text.short_form(genotype),
-        "cell": cells.short(genotype),
-    }
-
-
-def evaluations(
-    state: SearchState,
-    metrics: tuple[directions.Metric, ...],
-    space: spaces.CellSpace,
-) -> Evaluations:
-    """Returns all evaluations of a search.
-
-    Args:
-      state: state at the end of the search.
-      metrics: name and direction of the M metrics.
-      space: the space of cells.
-    """
-    scores = np.asarray(state.scores).reshape(-1, state.scores.shape[-1])
-    encodings = np.asarray(state.encodings, np.int32).reshape(len(scores), -1)
-    return Evaluations(encodings, scores, metrics, space)
-
-
-def front(found: Evaluations, num_objectives: int) -> dict[str, Any]:
-    """Returns the content of front.json: the Pareto front of the first metrics.
-
-    Args:
-      found: all evaluations.
-      num_objectives: number of metrics, the first ones, that make the front.
-    """
-    rows = fronts.front(found.scores[:, :num_objectives])
-    wanted = {m.name: m.direction for m in found.metrics[:num_objectives]}
-    return {
-        "format": FRONT_FORMAT,
-        "version": FRONT_VERSION,
-        "directions": wanted,
-        "front": [found.line(row) for row in rows],
-    }
-
-
-def result(found: Evaluations, num_objectives: int = 1) -> dict[str, Any]:
-    """Returns the best cell's metrics, ``evaluations``, ``directions``, ``genotype``.
-
-    The best is that of the first metric, among the cells of which all objectives are
-    known, if there are some.
-
-    Args:
-      found: all evaluations.
-      num_objectives: number of metrics, the first ones, that are searched on.
-    """
-    whole = np.isfinite(found.scores[:, :num_objectives]).all(1)
-    scores = np.where(whole | ~whole.any(), found.scores[:, 0], -np.inf)
-    best = int(scores.argmax())
-    genotype = found.space.genotype(found.encodings[best])
-    return found.line(best)["scores"] | {
-        "evaluations": len(found.scores),
-        "directions": {m.name: m.direction for m in found.metrics},
-        "genotype": genotype_text.to_json(genotype),
-    }
+def _learned_nothing(search, state, num_done: int, num_new: int) -> tuple[str, ...]:
+    """Returns what is wrong with a search, after the call in which half was done."""
+    half = -(-search.num_rounds // 2)
+    if not num_done - num_new < half <= num_done:
+        return ()
+    scores = np.asarray(state.scores[:num_done, :, : search.num_signals])
+    scores = scores.reshape(-1, search.num_signals)
+    return search.verdict(scores).warnings

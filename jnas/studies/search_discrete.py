@@ -20,12 +20,12 @@ from jnas.spaces import genotype_text
 from jnas.studies import (
     augmentation,
     closing,
+    evaluations,
     keys,
     rounds,
     scoring,
     setup,
     train_scratch,
-    verdict,
 )
 
 EVALUATIONS, FRONT = "evaluations.jsonl", "front.json"
@@ -177,7 +177,9 @@ def search_cells(
         num_proposals=settings.num_proposals,
     )
     key = jax.random.fold_in(jax.random.key(run.seed), keys.DISCRETE)
-    search = rounds.Search(controller, source, settings.num_evaluations, metrics, key)
+    search = rounds.Search(
+        controller, source, settings.num_evaluations, metrics, num_signals, key
+    )
     num_steps = search.num_rounds
     if source.program:
         num_steps += source.program.num_steps
@@ -189,10 +191,9 @@ def search_cells(
     phase = run.phase("search", num_steps, free=rounds.FREE)
     if phase.result is None:
         state = rounds.drive(phase, search, space)
-        found = rounds.evaluations(state, metrics, space)
+        found = evaluations.collect(state.encodings, state.scores, metrics, space)
         _write(run, found, num_signals)
-        first = search.proposals.shape[0]
-        phase.end(_figures(found, num_signals, first) | _seconds(phase))
+        phase.end(_figures(found, search) | _seconds(phase))
     genotype = genotype_text.from_json(phase.result["genotype"])
     return Found(genotype, phase.result)
 
@@ -239,20 +240,21 @@ def _seconds(phase) -> dict[str, float]:
     return {"seconds": round(phase.seconds, 2)}
 
 
-def _write(run: workdir.Run, found: rounds.Evaluations, num_signals: int) -> None:
+def _write(run: workdir.Run, found: evaluations.Evaluations, num_signals: int) -> None:
     """Writes evaluations.jsonl and front.json."""
     lines = (json.dumps(found.line(i)) for i in range(len(found.scores)))
     run.write_text(EVALUATIONS, "".join(f"{line}\n" for line in lines))
     if num_signals > 1:
-        front = rounds.front(found, num_signals)
+        front = evaluations.front(found, num_signals)
         cells = ",\n  ".join(json.dumps(one) for one in front.pop("front"))
         head = json.dumps(front)[:-1]
         run.write_text(FRONT, f'{head},\n "front": [\n  {cells}\n ]}}\n')
 
 
-def _figures(found: rounds.Evaluations, num_signals: int, first: int) -> dict:
+def _figures(found: evaluations.Evaluations, search: rounds.Search) -> dict[str, Any]:
     """Returns the result of a search with its verdict."""
     count, known = len(found.scores), int(found.known.sum())
+    num_signals = search.num_signals
     if not known:
         raise ValueError(
             f"scores must be finite for at least one cell, got none of {count}. Raise "
@@ -261,7 +263,7 @@ def _figures(found: rounds.Evaluations, num_signals: int, first: int) -> dict:
         )
     signals = found.scores[:, :num_signals]
     metrics = found.metrics[:num_signals]
-    judged = verdict.of_scores(signals, metrics, max(first, count // 10))
+    judged = search.verdict(signals)
     warnings = list(judged.warnings)
     for column, metric in enumerate(metrics):
         lost = count - int(np.isfinite(signals[:, column]).sum())
@@ -271,7 +273,7 @@ def _figures(found: rounds.Evaluations, num_signals: int, first: int) -> dict:
                 "the worst"
             )
     judged = judged._replace(warnings=tuple(warnings))
-    return rounds.result(found, num_signals) | judged.figures()
+    return evaluations.result(found, num_signals) | judged.figures()
 
 
 def _say_gaps(run: workdir.Run, table: tables.Table, metric) -> None:

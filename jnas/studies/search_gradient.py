@@ -216,7 +216,7 @@ def _drive(phase, segment, key, splits, space, begin):
         splits,
         describe=_found_so_far(space, derive, segment.program.num_seeds),
         begin=begin,
-        warn=_warnings(space, derive, segment),
+        warn=_warnings(space, derive, segment, splits[1][1]),
     )
     watched = state.inner.watched
     if watched is not None:
@@ -264,11 +264,11 @@ def _found_so_far(space, derive, num_seeds) -> Callable:
     return describe
 
 
-def _warnings(space, derive, segment) -> Callable:
+def _warnings(space, derive, segment, labels) -> Callable:
     """Builds (finished steps, state, an epoch's metrics) -> a warning, or None.
 
-    Warns of a cell that fills with skips, once, and of weights that hardly moved, once,
-    when half of the steps that move the logits are done.
+    Warns once of a cell that fills with skips, and once of a search that learned
+    nothing, when half of the steps that move the logits are done.
     """
     program = segment.program
     frozen = segment.pieces.frozen_epochs * program.steps_per_epoch
@@ -286,8 +286,10 @@ def _warnings(space, derive, segment) -> Callable:
             )
         if 2 * step >= program.num_steps + frozen and "still" in left:
             left.remove("still")
-            found = list(filter(None, map(verdict.still, derive(state)[1])))
-            return f"warning: {found[0]}" if found else None
+            found = [verdict.still(one) for one in derive(state)[1]]
+            found.append(verdict.guessing(values["valid_accuracy"], labels))
+            said = list(filter(None, found))
+            return f"warning: {said[0]}" if said else None
         return None
 
     return warn

@@ -116,22 +116,7 @@ def retrain_cell(
         dtype=jnp.dtype(settings.dtype),
     )
     augment = augmentation.build(settings, dataset, how=data_lib.for_training)
-    steps_per_epoch = batches.num_batches(len(dataset.y_train), settings.batch_size)
-    rate = optimizers.cosine_by_epoch(
-        start=settings.learning_rate,
-        end=0.0,
-        num_epochs=settings.epochs,
-        steps_per_epoch=steps_per_epoch,
-    )
-    program = scratch.training(
-        network,
-        optimizer=optimizers.momentum_sgd(rate),
-        augment=augment,
-        num_examples=len(dataset.y_train),
-        batch_size=settings.batch_size,
-        num_epochs=settings.epochs,
-        drop_path_rate=settings.drop_path_rate,
-    )
+    program, rate = _program(network, augment, len(dataset.y_train), settings)
     key = jax.random.fold_in(jax.random.key(run.seed), keys.RETRAIN)
     split = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
     program_lib.check_batches(program, key, (split,))
@@ -150,30 +135,50 @@ def retrain_cell(
             f"the learning rate resumes at {float(rate(earlier[-1])):.3g}, on the "
             f"cosine of {settings.epochs} epochs"
         )
-    test_key = jax.random.fold_in(jax.random.key(run.seed), keys.TEST)
     state, metrics = drive_lib.drive(phase, program, key, (split,), after=("test",))
     phase.begins("test")
-
-    def test(*args):
-        return scratch.evaluate(
-            test_key, network, *args, augment=augment, batch_size=settings.batch_size
-        )
-
-    accuracy = jax.jit(test)(
-        state.inner.params,
-        state.inner.stats,
-        jnp.asarray(dataset.x_test),
-        jnp.asarray(dataset.y_test),
+    test_key = jax.random.fold_in(jax.random.key(run.seed), keys.TEST)
+    accuracy = _test(
+        test_key, network, state.inner, dataset, augment, settings.batch_size
     )
+    extended = [steps // program.steps_per_epoch for steps in earlier]
     phase.end(
-        {"test_accuracy": round(float(accuracy), 6)}
+        {"test_accuracy": round(accuracy, 6)}
         | metrics
         | networks.measure(network, dataset.image_shape)
         | {"seconds": round(phase.seconds, 2)}
-        | (
-            {"extended_from": [n // steps_per_epoch for n in earlier]}
-            if earlier
-            else {}
-        )
+        | ({"extended_from": extended} if extended else {})
     )
     return phase.result
+
+
+def _program(network, augment, num_examples, settings):
+    """Returns the training as a program, and its schedule: step -> learning rate."""
+    rate = optimizers.cosine_by_epoch(
+        start=settings.learning_rate,
+        end=0.0,
+        num_epochs=settings.epochs,
+        steps_per_epoch=batches.num_batches(num_examples, settings.batch_size),
+    )
+    program = scratch.training(
+        network,
+        optimizer=optimizers.momentum_sgd(rate),
+        augment=augment,
+        num_examples=num_examples,
+        batch_size=settings.batch_size,
+        num_epochs=settings.epochs,
+        drop_path_rate=settings.drop_path_rate,
+    )
+    return program, rate
+
+
+def _test(key, network, trained, dataset, augment, batch_size) -> float:
+    """Returns the accuracy of a trained network on the test split."""
+
+    def test(*args):
+        return scratch.evaluate(
+            key, network, *args, augment=augment, batch_size=batch_size
+        )
+
+    x, y = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
+    return float(jax.jit(test)(trained.params, trained.stats, x, y))
