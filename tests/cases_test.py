@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jnas import data, gradient, spaces
-from jnas.spaces import genotype_text
+from jnas import data, networks, spaces
 
 TRAIN = [
     "--genotype=random", "--space=tiny", "--features=4", "--layers=3",
@@ -210,15 +209,12 @@ def test_10_a_batch_of_one_with_the_auxiliary_head(tmp_path):
 
 def test_11_six_kinds_of_cell():
     """Refused before anything is built: five of them would have no gradient."""
-    from jnas import networks
-
     space = spaces.CellSpace(
         "chain", tuple(f"block{i}" for i in range(6)), 1, 1,
         ("skip_connect", "nor_conv_3x3"), None, (1,),
     )  # fmt: skip
     with pytest.raises(ValueError, match="kind"):
         networks.supernet(space, networks.Size(4, 6, 10))
-    assert gradient  # its check calls the same
 
 
 def test_12_a_cost_is_minimised(tmp_path):
@@ -259,7 +255,6 @@ def test_14_a_printed_genotype(tmp_path):
         assert done.status == 0, done.err
         found.append(json.loads(done.out.splitlines()[-1]))
     assert found[0] == found[1] == found[2]
-    assert genotype_text.from_darts(DARTS, space="tiny").space == "tiny"
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import shlex
 import numpy as np
 import pytest
 
-from jnas import data, directions, registry, run, spaces
+from jnas import data, registry, run, spaces
 from jnas.gradient import methods
 from jnas.spaces import genotype_text, published
 from jnas.studies import closing, search_gradient, setup, train_scratch, verdict
@@ -178,7 +178,6 @@ def test_a_published_cell_needs_flags_only_where_they_are_needed():
     digits = data.load("digits")
     assert train_scratch.needed(digits, cell) == {}
     assert train_scratch.needed(data.shrink(digits, 2), cell) == {"auxiliary": False}
-    assert directions.parse("test_accuracy").sign == 1
 
 
 def test_a_row_is_found_among_those_of_one_paper():

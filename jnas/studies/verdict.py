@@ -138,6 +138,9 @@ def of_scores(
     known = np.isfinite(signal)
     count, name = len(signal), metrics[0].name
     values = signal[known] * metrics[0].sign
+    if not known.any():
+        text = f"none of {count} evaluations has a {name}"
+        return Verdict(f"Nothing was learned: {text}.", (text,))
     if known.sum() > 1 and (scores[known] == scores[known][0]).all():
         text = f"all {known.sum()} scores are equal ({name} {values[0]:.6g})"
         todo = (
