@@ -221,6 +221,7 @@ def _learned_nothing(search, state, num_done: int, num_new: int) -> tuple[str, .
     half = -(-search.num_rounds // 2)
     if not num_done - num_new < half <= num_done:
         return ()
-    scores = np.asarray(state.scores[:num_done, :, : search.num_signals])
+    # sliced on the host, where nothing is compiled
+    scores = np.asarray(state.scores)[:num_done, :, : search.num_signals]
     scores = scores.reshape(-1, search.num_signals)
     return search.verdict(scores).warnings
