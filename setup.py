@@ -17,12 +17,16 @@ REQUIRES = [
     "tensorflow-datasets>=4.9.10,<5",
     "importlib_resources",
     "pillow",
+    "safetensors>=0.6,<1",
     "tensorboardX>=2.6.5",
     "scipy>=1.13",
     "altair>=6,<7",
     "vl-convert-python>=1.9,<2",
 ]
 EXTRAS = {
+    # litert-converter cannot be listed: it pins typing-extensions below chex's
+    "export": ["onnx>=1.18,<2", "flatbuffers>=24", "ai-edge-litert>=2,<3"],
+    "tune": ["optuna>=4.5,<6"],
     "dev": [
         "pytest>=8",
         "pytest-xdist>=3.6",
@@ -33,6 +37,11 @@ EXTRAS = {
         "ipykernel>=6.29",
         "playwright>=1.60",
         "psutil>=6",
+        "onnx>=1.18,<2",
+        "onnxruntime>=1.20,<2",
+        "flatbuffers>=24",
+        "ai-edge-litert>=2,<3",
+        "optuna>=4.5,<6",
     ],
     "cuda12": [
         'jax[cuda12]>=0.10.2,<0.11; python_version<"3.12"',

@@ -16,7 +16,8 @@ FLOORS = [
     {"spaces", "ops", "data"},
     {"networks", "report"},
     {"training", "testing"},
-    {"run", "gradient", "discrete"},
+    {"models"},
+    {"run", "gradient", "discrete", "export"},
     {"search"},  # the names of two wings in one place
     {"studies", "bench"},
     {"endurance"},
@@ -25,7 +26,7 @@ FLOORS = [
 BLIND = [
     {"spaces", "ops", "data"},
     {"networks", "report"},
-    {"run", "gradient", "discrete"},
+    {"run", "gradient", "discrete", "export"},
     {"report", "gradient", "discrete"},  # a report reads files and knows no method
 ]
 FLAX = {"ops", "networks"}

@@ -1,0 +1,1 @@
+"""A trained network as a thing: its description, weights and preprocessing."""
