@@ -117,7 +117,8 @@ def program(
       over_seeds: (function, states with a leading axis S) -> results with the same
         axis; None means ``divided``. The results do not depend on it.
       at_epoch_end: (key, Clock, state, splits) -> (state, metrics), called after each
-        epoch with the whole splits; None disables it.
+        epoch with the whole splits, among them those beyond num_examples, of which no
+        batch is taken; None disables it.
       ended: state -> bool[], evaluated after ``at_epoch_end``; None disables early
         stopping.
       between: name of what ``at_epoch_end`` does, for display.
@@ -230,7 +231,9 @@ class _Epochs(NamedTuple):
             place = number % self.steps_per_epoch
             picked = tuple(
                 batches.take(x, y, order[place % size])
-                for (x, y), order, size in zip(splits, orders, self.sizes, strict=True)
+                for (x, y), order, size in zip(
+                    splits[: len(orders)], orders, self.sizes, strict=True
+                )
             )
             key = jax.random.fold_in(step_key, number)
             clock = Clock(number // self.steps_per_epoch, number / self.num_steps)
