@@ -5,6 +5,7 @@ steps; its bounds are arguments, so one executable runs any range of steps withi
 epoch (usually all of them), and the division into calls does not change a bit.
 """
 
+import bisect
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -70,6 +71,8 @@ class Program(NamedTuple):
       between: name of what ``at_epoch_end`` does, for display.
       costs: (number of steps, relative time of one) of consecutive steps of different
         speed; () means equal ones.
+      ends: number of steps at the end of each epoch, where epochs differ in length;
+        () means one every ``steps_per_epoch``, which else is their mean.
     """
 
     init: Callable[[types.Key], State]
@@ -82,6 +85,15 @@ class Program(NamedTuple):
     ended: Callable[[State], types.Array] | None = None
     between: str = "evaluation"
     costs: tuple[tuple[int, float], ...] = ()
+    ends: tuple[int, ...] = ()
+
+    def epoch_at(self, step: int) -> tuple[int, int]:
+        """Returns (number of the epoch of a step, number of steps at its end)."""
+        if self.ends:
+            epoch = bisect.bisect_right(self.ends, step)
+            return epoch, self.ends[epoch]
+        epoch = step // self.steps_per_epoch
+        return epoch, (epoch + 1) * self.steps_per_epoch
 
 
 def program(
@@ -345,7 +357,7 @@ def run(
     metrics: dict[str, types.Array] = {}
     begins = begins or (lambda name: None)
     while first < program.num_steps and not _ended(program, state):
-        epoch_end = first - first % program.steps_per_epoch + program.steps_per_epoch
+        epoch, epoch_end = program.epoch_at(first)
         most = suggest_steps() if suggest_steps else program.steps_per_epoch
         stop = min(epoch_end, first + max(1, most))
         begins("steps")
@@ -356,8 +368,7 @@ def run(
         first = stop
         if stop == epoch_end and program.at_epoch_end:
             begins(program.between)
-            epoch = jnp.int32(stop // program.steps_per_epoch - 1)
-            state, more = program.at_epoch_end(state, epoch, splits)
+            state, more = program.at_epoch_end(state, jnp.int32(epoch), splits)
             jax.block_until_ready(more)
             metrics = metrics | more
         if observe:
