@@ -196,7 +196,10 @@ def check_optimizer(name: str) -> None:
         for option, value in pieces.options(build).items()
         if isinstance(value, float)
     }
-    traced = jax.jit(descend)(jnp.float32(0.01), **numbers)
+    try:
+        traced = jax.jit(descend)(jnp.float32(0.01), **numbers)
+    except jax.errors.ConcretizationTypeError as error:
+        raise AssertionError(f"{name} must take traced numbers.") from error
     chex.assert_trees_all_close(traced, moved, rtol=1e-4, atol=1e-5)
 
 

@@ -4,6 +4,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from flax import nnx
 
@@ -184,6 +185,18 @@ def wrong_pieces():
     def constant(logits, weights, progress):
         return jnp.float32(1)
 
+    def upwards(learning_rate):
+        return optax.scale(0.01)
+
+    def lazy(learning_rate):
+        return optax.chain(
+            optax.masked(optax.set_to_zero(), {"w": False, "b": True}),
+            optax.scale_by_learning_rate(learning_rate),
+        )
+
+    def static(learning_rate, *, momentum=0.9):
+        return optax.sgd(learning_rate, momentum if momentum > 0.5 else None)
+
     relaxations = registry.RELAXATIONS, testing.check_relaxation
     yield *relaxations, centred, "give finite weights"
     yield *relaxations, leaky, "weigh a logit of -inf by exactly 0"
@@ -193,6 +206,10 @@ def wrong_pieces():
     regularizers = registry.REGULARIZERS, testing.check_regularizer
     yield *regularizers, square, "be finite with its gradients"
     yield *regularizers, constant, "depend on the logits"
+    optimizers = registry.OPTIMIZERS, testing.check_optimizer
+    yield *optimizers, upwards, "lower a quadratic loss"
+    yield *optimizers, lazy, "move every parameter"
+    yield *optimizers, static, "take traced numbers"
 
 
 @pytest.mark.parametrize(("table", "check", "piece", "rule"), list(wrong_pieces()))

@@ -15,8 +15,10 @@ from jnas.studies import (
     make_table,
     search_discrete,
     search_gradient,
+    settings_file,
     setup,
     train_scratch,
+    tune,
 )
 
 CLASSES = [
@@ -29,6 +31,8 @@ CLASSES = [
     setup.DataSettings,
     setup.SpaceSettings,
     train_scratch.RetrainSettings,
+    tune.TuneSettings,
+    settings_file.FileSettings,
     methods.Method,
     methods.Stage,
 ]
@@ -120,7 +124,7 @@ def test_every_registered_piece_is_described_in_json():
     """So that run.json can hold it."""
     for known in (registry.RELAXATIONS, registry.HYPERGRADIENTS, registry.SELECTIONS,
                   registry.PERTURBATIONS, registry.REGULARIZERS,
-                  registry.CONTROLLERS):  # fmt: skip
+                  registry.CONTROLLERS, registry.OPTIMIZERS):  # fmt: skip
         for name in known:
             about = pieces.describe(known, name)
             assert pieces.restore(known, about) == name

@@ -7,60 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy_tuning import BATCH, EXAMPLES, RANGES, WRONG_RATE, splits, tuning
 
 from jnas import run
 from jnas.data import batches
 from jnas.run import drive
 from jnas.training import program as program_lib
-from jnas.training import ranges, rungs, scratch, trials
-
-EXAMPLES, BATCH = 12, 4
-STEPS = EXAMPLES // BATCH
-WRONG_RATE = 2.0  # above it a trial diverges in its second epoch
-RATES = ranges.parse(["learning_rate:log:1e-3:1", "momentum:0:0.5"])
-
-
-def splits():
-    """Returns a training split of numbers, and a validation split with one."""
-    x = jnp.arange(EXAMPLES, dtype=jnp.float32).reshape(-1, 1, 1, 1) / EXAMPLES
-    goal = jnp.full((1, 1, 1, 1), 0.45)
-    return (x, jnp.zeros(EXAMPLES, jnp.int32)), (goal, jnp.zeros(1, jnp.int32))
-
-
-def trainer(numbers):
-    """Returns a training whose weight moves towards the mean of each batch."""
-    rate = numbers["learning_rate"]
-
-    def init(key):
-        return scratch.TrainState({"w": jnp.float32(0)}, {}, ())
-
-    def step(key, clock, state, batch):
-        w = state.params["w"]
-        error = batch[0].mean() - w
-        bad = (rate > WRONG_RATE) & (clock.epoch >= 1)
-        w = jnp.where(bad, jnp.nan, w + rate * error)
-        return state._replace(params={"w": w}), {"train_loss": error**2}
-
-    return scratch.Trainer(init, step)
-
-
-def measure(key, state, split):
-    """Returns an accuracy with ties: one decimal of the distance to the goal."""
-    distance = jnp.abs(state.params["w"] - split[0].mean())
-    return jnp.round(1 - 2 * distance, 1)
-
-
-def tuning(plan, rates=None, *, promote=trials.rank, width=None):
-    """Returns a tuning, of given learning rates or of drawn ones."""
-    count = rungs.num_trials(plan)
-
-    def draw(key):
-        drawn = ranges.draw(key, RATES, count)
-        if rates is None:
-            return drawn
-        return drawn | {"learning_rate": jnp.array(rates, jnp.float32)}
-
-    return trials.Tuning(trainer, measure, draw, plan, promote, EXAMPLES, BATCH, width)
+from jnas.training import ranges, rungs, trials
 
 
 def run_all(made, *, most=None):
@@ -206,7 +159,7 @@ def test_a_killed_tuning_resumes_to_the_same_bits(tmp_path):
 def test_pbt_copies_the_best_and_varies_them():
     """Each copy is of the first quarter, times 0.8 or 1.2, inside the ranges."""
     plan = rungs.intervals(8, every=1, max_epochs=3)
-    limits = {one.name: one for one in RATES}
+    limits = {one.name: one for one in RANGES}
     calls = []
 
     def promote(key, before, number, first, count):

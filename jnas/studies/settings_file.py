@@ -57,24 +57,27 @@ def flags_of(settings: Any) -> dict[str, Any]:
     return found | ({"options": options} if options else {})
 
 
-def use_flags() -> None:
+def use_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Sets the flags of the file that --settings names, if any.
 
     Flags that the command line gives stay as they are.
 
+    Args:
+      values: the flags.
+
     Raises:
       ValueError: no such file, another format, or a flag that does not exist.
     """
-    path = flags.FLAGS.settings
+    path = values.settings
     if path is None:
         return
     for name, value in _read(pathlib.Path(path)).items():
-        if name not in flags.FLAGS:
+        if name not in values:
             raise ValueError(
                 f"settings must hold flags that exist, got {name!r} in {path!r}. "
-                f"{registry.nearest(name, list(flags.FLAGS))}".rstrip()
+                f"{registry.nearest(name, list(values))}".rstrip()
             )
-        flag = flags.FLAGS[name]
+        flag = values[name]
         if flag.using_default_value:
             try:
                 flag.parse(",".join(value) if isinstance(value, list) else str(value))

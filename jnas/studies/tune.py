@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jnas import data as data_lib
 from jnas import registry
@@ -43,7 +44,7 @@ class TuneSettings(train_scratch.RetrainSettings):
     )
     tuner: str = option(
         "halving",
-        "halving (successive halving), hyperband, random (every trial to the end), pbt "
+        "Tuner: halving (successive), hyperband, random (every trial to the end), pbt "
         "(population-based training), optuna or optuna:SAMPLER with "
         f"{', '.join(tune_optuna.SAMPLERS)}.",
     )
@@ -344,8 +345,8 @@ def _lines(trials: trials_lib.Trials, plan: Plan) -> list[dict[str, Any]]:
 
 
 def _short(name: str, value: Any) -> float | int:
-    """Returns a number with all digits that a float32 has."""
-    return round(float(value)) if name == "cutout" else float(f"{value:.8g}")
+    """Returns a number with the fewest digits that give its float32."""
+    return round(float(value)) if name == "cutout" else float(str(np.float32(value)))
 
 
 def _in_batches(run, plan: Plan, key) -> list[dict]:
