@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jnas import data, networks, registry, run
+from jnas import data, networks, registry, report, run
 from jnas.studies import recipes, setup, train_scratch
 from jnas.training import optimizers, patience, schedules, scratch
 from jnas.training import program as program_lib
@@ -382,6 +382,12 @@ def retrain(folder, dataset, **how):
         return train_scratch.retrain_cell(r, "retrain", cell(), dataset, settings)
 
 
+def values_of(seeds):
+    """Returns mean and deviation of the test accuracies as they are written."""
+    values = [one["test_accuracy"] for one in seeds]
+    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+
+
 @pytest.mark.slow
 def test_retraining_reports_validation_and_every_seed(tmp_path, few, capfd):
     """A stopped training of two seeds: figures of each, mean, sd, and what is said."""
@@ -394,6 +400,11 @@ def test_retraining_reports_validation_and_every_seed(tmp_path, few, capfd):
         values = [one[name] for one in seeds]
         assert found[name] == pytest.approx(np.mean(values), abs=1e-6)
         assert found[f"{name}_sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-6)
+    start = f"mean ± standard deviation of 2 seeds: test_accuracy {values_of(seeds)}"
+    assert found["verdict"].startswith(start)
+    shown = report.RunFiles("a", result=found)
+    table = report.seeds_table(shown)
+    assert [row[0] for row in table.rows] == [0, 1] and "genotype" not in table.header
     text = capfd.readouterr().err
     assert "seed 1: early stopping ended it after epoch" in text
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jnas.training import ranges, rungs, scratch, trials
+from jnas.training import promotion, ranges, rungs, scratch, trials
 
 EXAMPLES, BATCH = 12, 4
 STEPS = EXAMPLES // BATCH
@@ -40,7 +40,7 @@ def measure(key, state, split):
     return jnp.round(1 - 2 * distance, 1)
 
 
-def tuning(plan, rates=None, *, promote=trials.rank, width=None):
+def tuning(plan, rates=None, *, promote=promotion.rank, width=None):
     """Returns a tuning, of given learning rates or of drawn ones."""
     count = rungs.num_trials(plan)
 

@@ -13,7 +13,7 @@ from jnas import run
 from jnas.data import batches
 from jnas.run import drive
 from jnas.training import program as program_lib
-from jnas.training import ranges, rungs, trials
+from jnas.training import promotion, ranges, rungs, trials
 
 
 def run_all(made, *, most=None):
@@ -75,7 +75,7 @@ def check(made, rates, state):
     for first, names in alive.items():
         assert inner.ranked[first : first + len(names)].tolist() == names
     best = max(range(len(rates)), key=lambda i: (done[i], score[i], -i))
-    assert int(trials.winner(state.inner)) == best
+    assert int(promotion.winner(state.inner)) == best
     return inner
 
 
@@ -163,7 +163,7 @@ def test_pbt_copies_the_best_and_varies_them():
     calls = []
 
     def promote(key, before, number, first, count):
-        after = trials.evolve(
+        after = promotion.evolve(
             key, before, number, first, count, num_rungs=len(plan),
             inside=lambda n: {name: limits[name].inside(x) for name, x in n.items()},
         )  # fmt: skip
@@ -265,9 +265,9 @@ def test_wrong_ranges_say_what_to_write(texts, words):
 def test_ranked_parts_do_not_touch_each_other():
     """Sorting one bracket leaves the others and its own lost trials in place."""
     ranked = jnp.array([1, 0, 2, 5, 4, 3])
-    state = trials.Trials(*[None] * 9)._replace(
+    state = promotion.Trials(*[None] * 9)._replace(
         ranked=ranked, accuracy=jnp.array([0.1, 0.9, 0.5, 0.2, 0.2, 0.7])
     )
-    sort = functools.partial(trials.rank, None, state, None)
+    sort = functools.partial(promotion.rank, None, state, None)
     assert sort(3, 3).ranked.tolist() == [1, 0, 2, 5, 3, 4]  # 3 and 4 tie
     assert sort(0, 2).ranked.tolist() == [1, 0, 2, 5, 4, 3]

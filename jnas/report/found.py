@@ -60,7 +60,8 @@ def front_table(run: runs_lib.RunFiles) -> Table:
 def seeds_table(run: runs_lib.RunFiles) -> Table:
     """Returns the figures and the genotype of each seed of a run.
 
-    The genotype is in its short form, as ``short`` writes it.
+    The genotype is in its short form, as ``short`` writes it; seeds of a training,
+    which has one for all, have no such column.
 
     Args:
       run: a run with seeds in result.json; else the table has its single genotype, or
@@ -72,7 +73,10 @@ def seeds_table(run: runs_lib.RunFiles) -> Table:
       >>> seeds_table(run)
       Table(header=['seed', 'valid_accuracy ↑', 'genotype'], rows=[[0, 0.75, '|a~0|']])
     """
-    found = [one for one in seeds(run) if "genotype" in one]
+    listed = seeds(run)
+    found = [one for one in listed if "genotype" in one]
+    last = ["genotype"] if found else []
+    found = found or listed
     known = directed.of([run])
     names = dict.fromkeys(
         name
@@ -80,11 +84,15 @@ def seeds_table(run: runs_lib.RunFiles) -> Table:
         for name, value in one.items()
         if name != "seed" and numbers.number(value) is not None
     )
-    header = ["seed", *(directed.label(name, known) for name in names), "genotype"]
+    header = ["seed", *(directed.label(name, known) for name in names), *last]
     return Table(
         header,
         [
-            [one.get("seed"), *map(one.get, names), short(one["genotype"])]
+            [
+                one.get("seed"),
+                *map(one.get, names),
+                *(short(one[name]) for name in last),
+            ]
             for one in found
         ],
     )

@@ -1,8 +1,6 @@
 """Training a found cell from scratch, as a phase of a run."""
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,92 +8,16 @@ import numpy as np
 
 from jnas import data as data_lib
 from jnas import networks, types
-from jnas import settings as settings_lib
-from jnas.data import batches
 from jnas.run import drive as drive_lib
 from jnas.run import workdir
-from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
-from jnas.studies import augmentation, keys, recipes, setup
+from jnas.studies import augmentation, keys, train_plan
+from jnas.studies.train_plan import RetrainSettings as RetrainSettings
+from jnas.studies.train_plan import check_size as check_size
+from jnas.studies.train_plan import needed as needed
 from jnas.training import program as program_lib
-from jnas.training import recipe as recipe_lib
 from jnas.training import scratch
-
-
-@dataclasses.dataclass(frozen=True)
-class RetrainSettings(recipes.RecipeSettings):
-    """How a genotype's network is trained from scratch; the defaults are DARTS'.
-
-    The fields carry their own help text.
-    """
-
-    features: int = setup.features_option(36)
-    layers: int = setup.layers_option(20)
-    batch_size: int = option(96, "Images in a batch.", group="schedule")
-    epochs: int = option(
-        600, "Passes over all training images.", group="schedule", least=1
-    )
-    valid_rate: float = option(
-        0.0,
-        "Share of the training images that is held out and evaluated after each epoch; "
-        "0 trains on all of them.",
-        group="data",
-        least=0,
-        most=0.99,
-    )
-    early_stopping: int = option(
-        0,
-        "Epochs without a better validation accuracy after which the training ends; "
-        "the best epoch's weights are kept and tested. 0 disables it; it needs "
-        "--valid_rate.",
-        group="schedule",
-        least=0,
-    )
-    num_seeds: int = option(
-        1, "Trainings of the same network in one program.", group="schedule", least=1
-    )
-    auxiliary: bool = option(
-        True,
-        "Train an auxiliary head too; cells of one input have none.",
-        group="network",
-    )
-    remat: bool = setup.remat_option()
-    dtype: str = setup.dtype_option()
-    __post_init__ = settings_lib.check
-
-
-def needed(dataset: data_lib.Dataset, genotype: genotypes.Genotype) -> dict[str, Any]:
-    """Returns flags without which a genotype's training would be refused.
-
-    Args:
-      dataset: the images.
-      genotype: the cells.
-    """
-    flags, count = {}, len(dataset.y_train)
-    if count < RetrainSettings.batch_size:
-        flags["batch_size"] = max(2, count // 2)
-    rows, columns, _ = dataset.image_shape
-    if min(rows, columns) <= 4 and genotype.num_inputs == 2:
-        flags["auxiliary"] = False
-    return flags
-
-
-def check_size(dataset: data_lib.Dataset) -> None:
-    """Refuses images that two reductions leave too small for the auxiliary head.
-
-    Args:
-      dataset: the images.
-
-    Raises:
-      ValueError: four rows or columns, or fewer.
-    """
-    rows, columns, _ = dataset.image_shape
-    if min(rows, columns) <= 4:
-        raise ValueError(
-            "images must have more than 4 rows and columns for the auxiliary head, got "
-            f"{rows}x{columns}. Use larger images or --noauxiliary."
-        )
 
 
 def retrain_cell(
@@ -125,7 +47,7 @@ def retrain_cell(
     Raises:
       ValueError: settings that do not fit each other, the optimiser or the images.
     """
-    plan = prepare(genotype, dataset, settings, seed=run.seed)
+    plan = train_plan.prepare(genotype, dataset, settings, seed=run.seed)
     key = jax.random.fold_in(jax.random.key(run.seed), keys.RETRAIN)
     program_lib.check_batches(plan.program, key, plan.splits)
     augmentation.announce(run.say_once, dataset, plan.augment)
@@ -156,117 +78,7 @@ def retrain_cell(
     return phase.result
 
 
-class Plan(NamedTuple):
-    """A training that is ready to run.
-
-    Attributes:
-      network: that is trained.
-      program: the training.
-      rate: step -> learning rate.
-      augment: of the images.
-      splits: (images, labels) of the training split and, if any, of the validation
-        split, on the device.
-    """
-
-    network: networks.Network
-    program: program_lib.Program
-    rate: Callable
-    augment: data_lib.Augment
-    splits: tuple
-
-
-def prepare(
-    genotype: genotypes.Genotype,
-    dataset: data_lib.Dataset,
-    settings: RetrainSettings,
-    *,
-    seed: int,
-) -> Plan:
-    """Builds the training of a genotype's network, and checks it.
-
-    Args:
-      genotype: the cells.
-      dataset: the images.
-      settings: of the training.
-      seed: of the validation split.
-
-    Raises:
-      ValueError: settings that do not fit each other, the optimiser or the images.
-    """
-    if settings.early_stopping and not settings.valid_rate:
-        raise ValueError(
-            "early_stopping must come with a validation split, got "
-            f"{settings.early_stopping} at valid_rate 0. Add --valid_rate=0.1."
-        )
-    network = build_network(genotype, dataset, settings)
-    augment = augmentation.build(settings, dataset, how=data_lib.for_training)
-    splits = splits_of(dataset, settings, seed=seed)
-    num_examples, recipe = len(splits[0][1]), recipes.recipe(settings)
-    numbers = recipes.numbers(settings)
-    rate = recipe_lib.rate(
-        recipe,
-        numbers,
-        num_epochs=settings.epochs,
-        steps_per_epoch=batches.num_batches(num_examples, settings.batch_size),
-    )
-    program = scratch.training(
-        network,
-        optimizer=recipe_lib.optimizer(recipe, numbers, rate),
-        augment=augment,
-        num_examples=num_examples,
-        batch_size=settings.batch_size,
-        num_epochs=settings.epochs,
-        drop_path_rate=settings.drop_path_rate,
-        label_smoothing=settings.label_smoothing,
-        mixup=settings.mixup,
-        ema_decay=settings.ema_decay,
-        validates=len(splits) > 1,
-        patience=settings.early_stopping or None,
-        num_seeds=settings.num_seeds if settings.num_seeds > 1 else None,
-    )
-    return Plan(network, program, rate, augment, splits)
-
-
-def build_network(
-    genotype: genotypes.Genotype, dataset: data_lib.Dataset, settings: RetrainSettings
-) -> networks.Network:
-    """Builds the network that a training trains.
-
-    Args:
-      genotype: the cells.
-      dataset: gives classes and channels.
-      settings: give its size.
-
-    Raises:
-      ValueError: images that are too small for the auxiliary head.
-    """
-    if settings.auxiliary:
-        check_size(dataset)
-    return networks.derived(
-        genotype,
-        setup.network_size(settings, dataset),
-        auxiliary=settings.auxiliary,
-        remat=settings.remat,
-        dtype=jnp.dtype(settings.dtype),
-    )
-
-
-def splits_of(
-    dataset: data_lib.Dataset, settings: RetrainSettings, *, seed: int
-) -> tuple[types.Batch, ...]:
-    """Returns the training split and, with a ``valid_rate``, the validation split.
-
-    Args:
-      dataset: its test split is not touched.
-      settings: give the rate.
-      seed: of the division.
-    """
-    if settings.valid_rate:
-        return setup.two_splits(dataset, settings.valid_rate, seed=seed)
-    return ((jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)),)
-
-
-def _say_extended(phase, plan: Plan, settings: RetrainSettings) -> None:
+def _say_extended(phase, plan: train_plan.Plan, settings: RetrainSettings) -> None:
     if phase.extended_from:
         rate = float(plan.rate(phase.extended_from[-1]))
         phase.say(
@@ -310,10 +122,14 @@ def _figures(accuracies, state, metrics, steps, settings) -> dict[str, Any]:
     for name, values in found.items():
         spread[name] = round(float(values.mean()), 6)
         spread[f"{name}_sd"] = round(float(values.std(ddof=1)), 6)
-    return spread | metrics | {"seeds": seeds}
+    shown = ", ".join(
+        f"{name} {spread[name]:.4f} ± {spread[f'{name}_sd']:.4f}" for name in found
+    )
+    verdict = f"mean ± standard deviation of {len(seeds)} seeds: {shown}"
+    return spread | metrics | {"seeds": seeds, "verdict": verdict}
 
 
-def _test(key, plan: Plan, state, dataset, batch_size) -> types.Array:
+def _test(key, plan: train_plan.Plan, state, dataset, batch_size) -> types.Array:
     """Returns the accuracy on the test split, f32[] or f32[S]."""
     x, y = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
 

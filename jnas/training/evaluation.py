@@ -1,0 +1,87 @@
+"""Measures a trained network: its loss, its accuracy, the classes that it gives."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jnas import networks, types
+from jnas.data import augment as augment_lib
+
+
+def cross_entropy(outputs: types.Array, labels: types.Array) -> types.Array:
+    """Returns the mean cross-entropy, in nats.
+
+    Args:
+      outputs: f32[B, num_classes].
+      labels: i32[B].
+    """
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
+
+
+def evaluate(
+    key: types.Key,
+    network: networks.Network,
+    params: types.Params,
+    stats: types.Params,
+    images: types.Array,
+    labels: types.Array,
+    *,
+    augment: augment_lib.Augment,
+    batch_size: int,
+) -> types.Array:
+    """Measures a trained network's accuracy with its running statistics.
+
+    Args:
+      key: PRNG key for operations that draw random numbers; others ignore it.
+      network: the network.
+      params: its parameters.
+      stats: its running statistics.
+      images: [N, H, W, F], as the data set holds them.
+      labels: i32[N].
+      augment: gives the normalisation; nothing else of it is applied.
+      batch_size: number of images evaluated at a time.
+
+    Returns:
+      f32[], fraction of images classified correctly, each counted once.
+    """
+    found = predict(
+        key, network, params, stats, images, augment=augment, batch_size=batch_size
+    )
+    return (found == labels).mean()
+
+
+def predict(
+    key: types.Key,
+    network: networks.Network,
+    params: types.Params,
+    stats: types.Params,
+    images: types.Array,
+    *,
+    augment: augment_lib.Augment,
+    batch_size: int,
+) -> types.Array:
+    """Classifies images by a trained network with its running statistics.
+
+    Args:
+      key: PRNG key for operations that draw random numbers; others ignore it.
+      network: the network.
+      params: its parameters.
+      stats: its running statistics.
+      images: [N, H, W, F], as the data set holds them.
+      augment: gives the normalisation; nothing else of it is applied.
+      batch_size: number of images classified at a time.
+
+    Returns:
+      i32[N], the class of the largest output.
+    """
+    count = len(images)
+    batch_size = min(batch_size, count)
+    rows = jnp.arange(-(-count // batch_size) * batch_size)
+    rows = jnp.minimum(rows, count - 1).reshape(-1, batch_size)
+
+    def label(row):
+        x = augment_lib.normalise(images[row], augment)
+        (outputs, _), _ = network.apply(params, stats, x, train=False, key=key)
+        return outputs.argmax(-1).astype(jnp.int32)
+
+    return jax.lax.map(label, rows).reshape(-1)[:count]
