@@ -47,6 +47,7 @@ class RetrainSettings(augmentation.AugmentSettings):
         "Train an auxiliary head too; cells of one input have none.",
         group="network",
     )
+    stem: str = setup.stem_option()
     remat: bool = setup.remat_option()
     dtype: str = setup.dtype_option()
     __post_init__ = settings_lib.check
@@ -66,23 +67,6 @@ def needed(dataset: data_lib.Dataset, genotype: genotypes.Genotype) -> dict[str,
     if min(rows, columns) <= 4 and genotype.num_inputs == 2:
         flags["auxiliary"] = False
     return flags
-
-
-def check_size(dataset: data_lib.Dataset) -> None:
-    """Refuses images that two reductions leave too small for the auxiliary head.
-
-    Args:
-      dataset: the images.
-
-    Raises:
-      ValueError: four rows or columns, or fewer.
-    """
-    rows, columns, _ = dataset.image_shape
-    if min(rows, columns) <= 4:
-        raise ValueError(
-            "images must have more than 4 rows and columns for the auxiliary head, got "
-            f"{rows}x{columns}. Use larger images or --noauxiliary."
-        )
 
 
 def retrain_cell(
@@ -106,11 +90,12 @@ def retrain_cell(
       the last epoch, ``parameters``, ``auxiliary_parameters``, ``macs``,
       ``seconds``.
     """
+    size = setup.network_size(settings, dataset, stem=settings.stem)
     if settings.auxiliary:
-        check_size(dataset)
+        networks.check_auxiliary(size, dataset.image_shape)
     network = networks.derived(
         genotype,
-        setup.network_size(settings, dataset),
+        size,
         auxiliary=settings.auxiliary,
         remat=settings.remat,
         dtype=jnp.dtype(settings.dtype),
@@ -120,6 +105,7 @@ def retrain_cell(
     key = jax.random.fold_in(jax.random.key(run.seed), keys.RETRAIN)
     split = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
     program_lib.check_batches(program, key, (split,))
+    setup.announce_stem(run.say_once, size, dataset.image_shape)
     augmentation.announce(run.say_once, dataset, augment)
     phase = run.phase(name, program.num_steps, free=drive_lib.FREE)
     phase.must_keep(
