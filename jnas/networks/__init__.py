@@ -1,5 +1,6 @@
 """Networks of cells as pure functions of their parameters."""
 
+from jnas.networks.baselines import Baseline as Baseline
 from jnas.networks.costs import Costs as Costs
 from jnas.networks.costs import edge_costs as edge_costs
 from jnas.networks.count import count_elementwise as count_elementwise
