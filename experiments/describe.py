@@ -20,7 +20,7 @@ from jnas import networks, report, run
 from jnas.networks import stems
 from jnas.run import files
 from jnas.spaces import drawing
-from jnas.studies import cells, methods_table, recipes, setup, train_scratch
+from jnas.studies import cells, methods_table, recipe_rows, setup, train_scratch
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -91,7 +91,7 @@ def main():
 
 def size_of(cell, image_shape):
     """Returns the size that the flags name, or else the recipe of cell and images."""
-    row = recipes.defaults(cell, image_shape)
+    row = recipe_rows.defaults(cell, image_shape)
     stem = stems.named(FLAGS.stem, image_shape)
 
     def own(name):
