@@ -8,25 +8,35 @@ rising to 0.2, the auxiliary head, cutout of half the image; --augment=standard 
 mirroring, which npz files are not known to allow. --genotype also takes a published
 name (DARTS_V2), a NAS-Bench-201 string, Genotype(...) as DARTS prints it, a file of
 these (genotypes.py:NAME for one of several), or random (drawn by the seed).
+--settings=runs/tune/best.json trains as tune.py found best.
 """
 
 import dataclasses
 
 from jnas import run
 from jnas.spaces import genotype_text
-from jnas.studies import cells, closing, flags, setup, train_scratch
+from jnas.studies import (
+    cells,
+    closing,
+    flags,
+    settings_file,
+    setup,
+    train_scratch,
+)
 
 FLAGS = flags.define(
     cells.GenotypeSettings,
     setup.DataSettings,
     setup.SpaceSettings,
     train_scratch.RetrainSettings,
+    settings_file.FileSettings,
 )
 
 
 def main():
     """Trains, tests and reports."""
-    asked, data_settings, space_settings, settings = FLAGS.read()
+    settings_file.use_flags()
+    asked, data_settings, space_settings, settings, _ = FLAGS.read()
     cell = cells.find(asked.genotype, space=space_settings.space, seed=FLAGS.seed)
     if cell.num_inputs == 1:  # their network has no place for a head
         settings = dataclasses.replace(settings, auxiliary=False)

@@ -127,6 +127,7 @@ RELAXATIONS = Registry("relaxation")  # name -> types.Relaxation
 PERTURBATIONS = Registry("perturbation")  # name -> types.Perturbation
 REGULARIZERS = Registry("regularizer")  # name -> types.Regularizer
 HYPERGRADIENTS = Registry("hypergradient")  # name -> types.Hypergradient
+OPTIMIZERS = Registry("optimizer")  # name -> (learning_rate, **numbers) -> Optax's
 CONTROLLERS = Registry("controller")  # name -> (sizes, **settings) -> Controller
 SPACES = Registry("space")  # name -> () -> CellSpace
 DATASETS = Registry("data set")  # name -> () -> data.Dataset

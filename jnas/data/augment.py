@@ -22,7 +22,8 @@ class Augment:
       crop_padding: pixels added on each side before a random crop, (rows, columns);
         one number is for both.
       flip: whether images are mirrored horizontally with probability 1/2.
-      cutout: side of the square that is set to zero, in pixels; 0 disables it.
+      cutout: side of the square that is set to zero, in pixels; 0 disables it. It may
+        be a traced i32[].
       fill: value of the added pixels in each channel, in the images' own unit; empty
         means 0 (black).
     """
@@ -106,7 +107,7 @@ def augment(key: types.Key, images: types.Array, settings: Augment) -> types.Arr
         mirrored = images[:, :, ::-1]
         images = jnp.where(drawn["flip"][:, None, None, None], mirrored, images)
     images = normalise(images, settings)
-    if settings.cutout:
+    if isinstance(settings.cutout, jax.Array) or settings.cutout:  # it may be traced
         blank = _inside(drawn["row"], rows, settings.cutout)[:, :, None]
         blank &= _inside(drawn["column"], columns, settings.cutout)[:, None, :]
         images = jnp.where(blank[..., None], 0, images)

@@ -95,6 +95,7 @@ def _charts(
         "Comparison of methods": pictures.comparisons(runs),
         "Trade-offs": pictures.fronts_of(runs),
         "Search": pictures.searches(runs),
+        "Trials": pictures.tunings(runs),
         "Training from scratch": pictures.trainings(runs),
         "Mixing weights and operations": pictures.weights(runs),
     }

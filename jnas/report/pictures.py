@@ -3,7 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from jnas.report import charts, directed, fronts, mixtures, series, spreads
+from jnas.report import (
+    charts,
+    directed,
+    fronts,
+    mixtures,
+    series,
+    spreads,
+    trials,
+)
 from jnas.report import runs as runs_lib
 
 _COUNT = "count_"
@@ -43,6 +51,15 @@ def searches(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
     elif any(_BEST in has for has in phases.values()) and not _evaluated(runs):
         found.append(charts.curves(runs, (_BEST,), title="Best score so far"))
     return found
+
+
+def tunings(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
+    """Returns the trials of each tuning as parallel coordinates."""
+    return [
+        _named(charts.parallel(run), run, len(runs))
+        for run in runs
+        if trials.known(run)
+    ]
 
 
 def trainings(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:

@@ -27,6 +27,7 @@ class RunFiles:
       weights: the valid lines of weights.jsonl, each with ``step``.
       evaluations: the valid lines of evaluations.jsonl, each with ``evaluation``,
         from 0.
+      trials: the valid lines of tune.jsonl, each with ``trial``, from 0.
       front: the architectures of front.json, none of which another one beats.
       objectives: name -> "maximize" or "minimize", the directions of front.json.
       traces: the content of traces.json.
@@ -41,6 +42,7 @@ class RunFiles:
     metrics: Sequence[Mapping[str, Any]] = ()
     weights: Sequence[Mapping[str, Any]] = ()
     evaluations: Sequence[Mapping[str, Any]] = ()
+    trials: Sequence[Mapping[str, Any]] = ()
     front: Sequence[Mapping[str, Any]] = ()
     objectives: Mapping[str, str] = dataclasses.field(default_factory=dict)
     traces: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -73,6 +75,7 @@ def load(workdir: str | os.PathLike, *, name: str | None = None) -> RunFiles:
         metrics=_lines(folder / "metrics.jsonl", "step"),
         weights=_lines(folder / "weights.jsonl", "step"),
         evaluations=_lines(folder / "evaluations.jsonl", "evaluation"),
+        trials=_lines(folder / "tune.jsonl", "trial"),
         front=_objects(front.get("front")),
         objectives=_directions(front.get("directions")),
         traces=_object(folder / "traces.json") or {},

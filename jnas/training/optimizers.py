@@ -2,7 +2,8 @@
 
 torch clips gradients before it adds weight decay, and multiplies the whole velocity by
 the learning rate. Its Adam adds the L2 term to the gradient, before the moments; AdamW
-does not.
+does not. Those of ``registry.OPTIMIZERS`` train a network from scratch; every number
+of theirs may be a traced f32[].
 """
 
 from collections.abc import Callable
@@ -12,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jnas import types
+from jnas import registry, types
+from jnas.training import schedules
 
 
 def cosine_by_epoch(
@@ -35,13 +37,12 @@ def cosine_by_epoch(
     Source: arXiv:1806.09055, the schedule of its released code.
     """
 
-    def schedule(step):
-        epoch = jnp.minimum(step // steps_per_epoch, num_epochs)
-        return end + (start - end) * 0.5 * (1 + jnp.cos(jnp.pi * epoch / num_epochs))
-
-    return schedule
+    return schedules.schedule(
+        start=start, end=end, num_epochs=num_epochs, steps_per_epoch=steps_per_epoch
+    )
 
 
+@registry.OPTIMIZERS.register
 def momentum_sgd(
     learning_rate: optax.ScalarOrSchedule,
     *,
@@ -124,5 +125,83 @@ def adam_l2(
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_adam(b1, b2),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
+@registry.OPTIMIZERS.register
+def adam(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    """Builds Adam, with the L2 term inside its moments as torch has it.
+
+    Args:
+      learning_rate: a number or a schedule of the step.
+      b1: decay of the first moment.
+      b2: decay of the second moment.
+      weight_decay: factor of the L2 term, added to the gradient before the moments.
+
+    Source: Kingma and Ba 2015, arXiv:1412.6980, algorithm 1.
+    """
+    return adam_l2(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
+
+
+@registry.OPTIMIZERS.register
+def adamw(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    weight_decay: float = 1e-2,
+) -> optax.GradientTransformation:
+    """Builds AdamW: Adam whose weight decay bypasses the moments.
+
+    w = w - learning_rate (m / (sqrt(v) + 1e-8) + weight_decay w), m and v unbiased.
+
+    Args:
+      learning_rate: a number or a schedule of the step.
+      b1: decay of the first moment.
+      b2: decay of the second moment.
+      weight_decay: share of a parameter that is subtracted at a learning rate of 1.
+
+    Source: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2. Differs: decay is
+    multiplied by the learning rate and 0.01 by default, as in torch.
+    """
+    return optax.chain(
+        optax.scale_by_adam(b1, b2),
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
+@registry.OPTIMIZERS.register
+def lion(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.99,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    """Builds Lion: the sign of an interpolated momentum.
+
+    w = w - learning_rate (sign(b1 m + (1 - b1) g) + weight_decay w);
+    m = b2 m + (1 - b2) g.
+
+    Args:
+      learning_rate: a number or a schedule of the step; the paper advises a third to a
+        tenth of AdamW's.
+      b1: share of the momentum in the update.
+      b2: decay of the momentum.
+      weight_decay: share of a parameter that is subtracted at a learning rate of 1.
+
+    Source: Chen et al. 2023, arXiv:2302.06675, algorithm 2.
+    """
+    return optax.chain(
+        optax.scale_by_lion(b1, b2),
+        optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
     )

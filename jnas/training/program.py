@@ -5,6 +5,7 @@ steps; its bounds are arguments, so one executable runs any range of steps withi
 epoch (usually all of them), and the division into calls does not change a bit.
 """
 
+import bisect
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -70,6 +71,8 @@ class Program(NamedTuple):
       between: name of what ``at_epoch_end`` does, for display.
       costs: (number of steps, relative time of one) of consecutive steps of different
         speed; () means equal ones.
+      ends: number of steps at the end of each epoch, where epochs differ in length;
+        () means one every ``steps_per_epoch``, which else is their mean.
     """
 
     init: Callable[[types.Key], State]
@@ -82,6 +85,15 @@ class Program(NamedTuple):
     ended: Callable[[State], types.Array] | None = None
     between: str = "evaluation"
     costs: tuple[tuple[int, float], ...] = ()
+    ends: tuple[int, ...] = ()
+
+    def epoch_at(self, step: int) -> tuple[int, int]:
+        """Returns (number of the epoch of a step, number of steps at its end)."""
+        if self.ends:
+            epoch = bisect.bisect_right(self.ends, step)
+            return epoch, self.ends[epoch]
+        epoch = step // self.steps_per_epoch
+        return epoch, (epoch + 1) * self.steps_per_epoch
 
 
 def program(
@@ -117,7 +129,8 @@ def program(
       over_seeds: (function, states with a leading axis S) -> results with the same
         axis; None means ``divided``. The results do not depend on it.
       at_epoch_end: (key, Clock, state, splits) -> (state, metrics), called after each
-        epoch with the whole splits; None disables it.
+        epoch with the whole splits, among them those beyond num_examples, of which no
+        batch is taken; None disables it.
       ended: state -> bool[], evaluated after ``at_epoch_end``; None disables early
         stopping.
       between: name of what ``at_epoch_end`` does, for display.
@@ -230,7 +243,9 @@ class _Epochs(NamedTuple):
             place = number % self.steps_per_epoch
             picked = tuple(
                 batches.take(x, y, order[place % size])
-                for (x, y), order, size in zip(splits, orders, self.sizes, strict=True)
+                for (x, y), order, size in zip(
+                    splits[: len(orders)], orders, self.sizes, strict=True
+                )
             )
             key = jax.random.fold_in(step_key, number)
             clock = Clock(number // self.steps_per_epoch, number / self.num_steps)
@@ -342,7 +357,7 @@ def run(
     metrics: dict[str, types.Array] = {}
     begins = begins or (lambda name: None)
     while first < program.num_steps and not _ended(program, state):
-        epoch_end = first - first % program.steps_per_epoch + program.steps_per_epoch
+        epoch, epoch_end = program.epoch_at(first)
         most = suggest_steps() if suggest_steps else program.steps_per_epoch
         stop = min(epoch_end, first + max(1, most))
         begins("steps")
@@ -353,8 +368,7 @@ def run(
         first = stop
         if stop == epoch_end and program.at_epoch_end:
             begins(program.between)
-            epoch = jnp.int32(stop // program.steps_per_epoch - 1)
-            state, more = program.at_epoch_end(state, epoch, splits)
+            state, more = program.at_epoch_end(state, jnp.int32(epoch), splits)
             jax.block_until_ready(more)
             metrics = metrics | more
         if observe:

@@ -6,6 +6,7 @@ the theme of the report or notebook.
 
 from jnas.report.charts.comparison import comparison, traces
 from jnas.report.charts.curves import curves, eigenvalue, entropy, incumbents
+from jnas.report.charts.parallel import parallel
 from jnas.report.charts.pareto import pareto
 from jnas.report.charts.weights import operation_counts, weights
 
@@ -16,6 +17,7 @@ __all__ = [
     "entropy",
     "incumbents",
     "operation_counts",
+    "parallel",
     "pareto",
     "traces",
     "weights",

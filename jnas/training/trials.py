@@ -1,0 +1,395 @@
+"""Many trainings of one network as one program: a rung is a loop, the best go on.
+
+The state of all trials is stacked. A loop with traced bounds runs over the trials that
+are still in a rung, a few side by side, so that one compiled body trains every trial
+of every rung, and the division of the steps into calls does not change a bit:
+
+    step        0 .. S-1     S .. 2S-1    ...   6S .. 8S-1       ...
+    rung        0            0                  1
+    slot        0            1                  0
+    trial       ranked[0]    ranked[1]          ranked[0], best of rung 0
+    epochs      0 to 1       0 to 1             1 to 3
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import types
+from jnas.data import batches
+from jnas.training import devices, rungs, scratch
+from jnas.training import program as program_lib
+
+METRICS = ("train_loss",)
+ACCURACY = scratch.VALID
+LOST = -1.0  # accuracy of a trial that diverged
+
+
+class Trials(NamedTuple):
+    """State of all trials, each array but ``counted`` with a leading axis T.
+
+    Attributes:
+      ranked: i32[T], numbers of the trials, the best first inside each bracket.
+      numbers: name -> f32[T], what is tuned.
+      train: TrainState of each.
+      accuracy: f32[T], on the validation split at the end of the last rung; 0 before,
+        LOST where it diverged.
+      rung: i32[T], number of the last rung that was finished; -1 before.
+      epochs: i32[T], number of epochs trained for.
+      diverged: bool[T], whether a step was not finite. The state is that before it,
+        and no further step changes it.
+      copied: i32[T], number of the trial whose weights were copied last; -1 for none.
+      counted: i32[], finite steps of this rung so far.
+    """
+
+    ranked: types.Array
+    numbers: dict[str, types.Array]
+    train: scratch.TrainState
+    accuracy: types.Array
+    rung: types.Array
+    epochs: types.Array
+    diverged: types.Array
+    copied: types.Array
+    counted: types.Array
+
+
+class Tuning(NamedTuple):
+    """What a tuning is made of.
+
+    Attributes:
+      trainer: numbers, name -> f32[] -> scratch.Trainer. Called while tracing.
+      measure: (key, TrainState, (images, labels)) -> accuracy f32[].
+      draw: key -> numbers, name -> f32[T].
+      rungs: the plan.
+      promote: (key, Trials, rung's number i32[], rung's first and num_trials i32[]) ->
+        Trials, called at the end of each rung.
+      num_examples: number N of examples of the training split.
+      batch_size: number B of examples in a batch.
+      side_by_side: trials that are trained at once; None means 1 on CPU, where trials
+        side by side are no faster, and 16 elsewhere.
+    """
+
+    trainer: Callable
+    measure: Callable
+    draw: Callable
+    rungs: Sequence[rungs.Rung]
+    promote: Callable
+    num_examples: int
+    batch_size: int
+    side_by_side: int | None = None
+
+
+def program(tuning: Tuning) -> program_lib.Program:
+    """Builds the tuning as one program, an epoch of which is a rung.
+
+    All trials start from the same weights and see the same batches, so that they differ
+    by their numbers alone. A trial that diverges keeps its last finite state and ranks
+    last; nothing stops.
+
+    Args:
+      tuning: what it is made of.
+
+    Returns:
+      The program; its state's ``inner`` is ``Trials``. At the end of a rung its metrics
+      have ACCURACY, the best of the rung's trials, ``trials`` and ``diverged``.
+    """
+    run = _Run(tuning)
+    return program_lib.Program(
+        program_lib.once(run.start),
+        jax.jit(run.advance, donate_argnums=0),
+        run.ends[-1],
+        max(1, run.ends[-1] // len(run.ends)),
+        METRICS,
+        None,
+        jax.jit(run.between, donate_argnums=0),
+        between="validation",
+        ends=run.ends,
+    )
+
+
+class _Run:
+    """The steps of a tuning as pure functions."""
+
+    def __init__(self, tuning: Tuning):
+        """Lays out the steps of each rung."""
+        self.tuning = tuning
+        given = tuning.side_by_side
+        default = 1 if devices.default_over_runs() is devices.in_turn else 16
+        most = max(one.num_trials for one in tuning.rungs)
+        self.width = min(given or default, most)
+        self.steps = batches.num_batches(tuning.num_examples, tuning.batch_size)
+        sizes = [
+            math.ceil(one.num_trials / self.width) * (one.stop - one.start) * self.steps
+            for one in tuning.rungs
+        ]
+        self.ends = tuple(int(end) for end in np.cumsum(sizes))
+        if self.ends[-1] >= 2**31:
+            raise ValueError(
+                f"trials must give fewer than 2**31 steps, got {self.ends[-1]}. Lower "
+                "trials or epochs."
+            )
+
+    def start(self, key, numbers=None):
+        """Returns the state before the first step."""
+        init_key, run_key = jax.random.split(key)
+        draw_key, net_key = jax.random.split(init_key)
+        numbers = self.tuning.draw(draw_key) if numbers is None else numbers
+        count = rungs.num_trials(self.tuning.rungs)
+        train = jax.vmap(lambda own: self.tuning.trainer(own).init(net_key))(numbers)
+        none = jnp.full(count, -1, jnp.int32)
+        zero = jnp.zeros(count, jnp.int32)
+        inner = Trials(
+            jnp.arange(count), numbers, train, jnp.zeros(count), none, zero,
+            jnp.zeros(count, bool), none, jnp.int32(0),
+        )  # fmt: skip
+        sums = {name: jnp.zeros(()) for name in METRICS}
+        return program_lib.State(run_key, inner, sums, jnp.int32(0))
+
+    def rung(self, number):
+        """Returns a rung with traced fields, and the number of its first step."""
+        table = jnp.array(self.tuning.rungs, jnp.int32)
+        begins = jnp.array((0, *self.ends), jnp.int32)
+        return rungs.Rung(*table[number]), begins[number]
+
+    def rows(self, state, rung, chunk):
+        """Returns the trials of a chunk: their numbers, and T where there is none."""
+        slots = chunk * self.width + jnp.arange(self.width)
+        found = state.ranked[rung.first + jnp.minimum(slots, rung.num_trials - 1)]
+        return found, jnp.where(slots < rung.num_trials, found, len(state.ranked))
+
+    def advance(self, state, first, stop, splits):
+        """Runs the steps from first up to stop, which lie in one rung."""
+        order_key, step_key, _ = jax.random.split(state.key, 3)
+        number = jnp.searchsorted(jnp.array(self.ends), first, side="right")
+        rung, begin = self.rung(number)
+        fresh = first == begin
+        sums = {n: jnp.where(fresh, 0.0, s) for n, s in state.sums.items()}
+        inner = state.inner._replace(counted=jnp.where(fresh, 0, state.inner.counted))
+        first, stop = first - begin, stop - begin
+
+        def unit(number, carry):
+            """Trains a chunk for an epoch, or the part of it that lies in the call."""
+            inner, total = carry
+            chunk, epoch = jnp.divmod(number, rung.stop - rung.start)
+            begin = number * self.steps
+            steps = jnp.maximum(first - begin, 0), jnp.minimum(stop - begin, self.steps)
+            return self.train(
+                inner, total, self.rows(inner, rung, chunk), rung.start + epoch, steps,
+                (order_key, step_key), splits[0],
+            )  # fmt: skip
+
+        last = (stop + self.steps - 1) // self.steps
+        total = sums[METRICS[0]]
+        inner, total = jax.lax.fori_loop(
+            first // self.steps, last, unit, (inner, total)
+        )
+        mean = total / jnp.maximum(inner.counted, 1)
+        state = program_lib.State(state.key, inner, {METRICS[0]: total}, state.broken)
+        return state, {METRICS[0]: mean}
+
+    def train(self, inner, total, rows, epoch, steps, keys, split):
+        """Trains some trials for steps of an epoch."""
+        found, targets = rows
+        order_key, step_key = keys
+        order = batches.order(
+            order_key, epoch, self.tuning.num_examples, self.tuning.batch_size
+        )
+        whole = max(one.stop for one in self.tuning.rungs) * self.steps
+        pick = (inner.numbers, inner.train, inner.diverged)
+        numbers, train, diverged = jax.tree.map(lambda x: x[found], pick)
+
+        def step(place, carry):
+            number = epoch * self.steps + place
+            clock = program_lib.Clock(epoch, number / whole)
+            batch = batches.take(*split, order[place])
+            key = jax.random.fold_in(step_key, number)
+
+            def one(row):
+                return self.guarded(key, clock, row, batch)
+
+            train, diverged, total, counted = carry
+            new, now, losses = self.side_by_side(one, (numbers, train, diverged))
+            counts = ~now & (targets < len(inner.ranked))
+            total += jnp.where(counts, losses, 0).sum()
+            return new, now, total, counted + counts.sum()
+
+        train, diverged, total, counted = jax.lax.fori_loop(
+            *steps, step, (train, diverged, total, inner.counted)
+        )
+
+        def put(old, new):
+            return old.at[targets].set(new, mode="drop")
+
+        return inner._replace(
+            train=jax.tree.map(put, inner.train, train),
+            diverged=put(inner.diverged, diverged),
+            counted=counted,
+        ), total
+
+    def guarded(self, key, clock, row, batch):
+        """Runs a trial's step, unless the trial has diverged or does so now."""
+        numbers, train, diverged = row
+        new, metrics = self.tuning.trainer(numbers).step(key, clock, train, batch)
+        loss = metrics[METRICS[0]]
+        diverged |= ~_finite((loss, new))
+        kept = jax.tree.map(lambda a, b: jnp.where(diverged, b, a), new, train)
+        return kept, diverged, loss
+
+    def side_by_side(self, function, rows):
+        """Maps over the trials of a chunk; a single one is computed as it is."""
+        if self.width > 1:
+            return jax.vmap(function)(rows)
+        alone = function(jax.tree.map(lambda x: x[0], rows))
+        return jax.tree.map(lambda x: x[None], alone)
+
+    def between(self, state, epoch, splits):
+        """Evaluates the trials of a rung, then promotes."""
+        rung, _ = self.rung(epoch)
+        _, _, between_key = jax.random.split(state.key, 3)
+        measure_key, promote_key = jax.random.split(
+            jax.random.fold_in(between_key, epoch)
+        )
+        inner = state.inner
+
+        def chunk(number, accuracy):
+            found, targets = self.rows(inner, rung, number)
+            new = self.side_by_side(
+                lambda row: self.tuning.measure(measure_key, row, splits[1]),
+                jax.tree.map(lambda x: x[found], inner.train),
+            )
+            return accuracy.at[targets].set(new, mode="drop")
+
+        count = (rung.num_trials + self.width - 1) // self.width
+        accuracy = jax.lax.fori_loop(0, count, chunk, inner.accuracy)
+        inner, metrics = _noted(inner, accuracy, rung, epoch)
+        inner = self.tuning.promote(
+            promote_key, inner, epoch, rung.first, rung.num_trials
+        )
+        return state._replace(inner=inner), metrics
+
+
+def _noted(inner, accuracy, rung, number):
+    """Notes what the trials of a rung have reached; returns also the metrics."""
+    places = jnp.arange(len(inner.ranked))
+    within = (places >= rung.first) & (places < rung.first + rung.num_trials)
+    mine = jnp.zeros_like(within).at[inner.ranked].set(within)
+    accuracy = jnp.where(inner.diverged & mine, LOST, accuracy)
+    inner = inner._replace(
+        accuracy=accuracy,
+        rung=jnp.where(mine, number, inner.rung),
+        epochs=jnp.where(mine, rung.stop, inner.epochs),
+    )
+    return inner, {
+        ACCURACY: jnp.maximum(jnp.where(mine, accuracy, LOST).max(), 0),
+        "trials": rung.num_trials,
+        "diverged": (mine & inner.diverged).sum(),
+    }
+
+
+def _finite(tree: Any) -> types.Array:
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
+
+
+def rank(
+    key: types.Key,
+    trials: Trials,
+    number: types.Array,
+    first: types.Array,
+    count: types.Array,
+) -> Trials:
+    """Sorts a rung's trials, the best first; of equals the one with the lower number.
+
+    The next rung of the bracket trains the first of them.
+
+    Args:
+      key: not used.
+      trials: after the rung.
+      number: i32[], of the rung; not used.
+      first: i32[], place of the bracket's first trial in ``ranked``.
+      count: i32[], number of trials of the rung.
+    """
+    del key, number
+    places = jnp.arange(len(trials.ranked))
+    within = (places >= first) & (places < first + count)
+    group = jnp.where(places < first, 0, jnp.where(within, 1, 2))
+    score = jnp.where(within, -trials.accuracy[trials.ranked], 0)
+    last = jnp.where(within, trials.ranked, places)
+    order = jnp.lexsort((last, score, group))
+    return trials._replace(ranked=trials.ranked[order])
+
+
+def evolve(
+    key: types.Key,
+    trials: Trials,
+    number: types.Array,
+    first: types.Array,
+    count: types.Array,
+    *,
+    inside: Callable[[dict], dict],
+    num_rungs: int,
+    share: float = 0.25,
+    factors: tuple[float, float] = (0.8, 1.2),
+) -> Trials:
+    """Exploits and explores: the worst trials copy the best, and vary their numbers.
+
+    Each trial of the last quarter takes weights and numbers of a random one of the
+    first quarter, and multiplies each number by 0.8 or 1.2. Nothing is copied after the
+    last rung.
+
+    Args:
+      key: consumed.
+      trials: after the rung.
+      number: i32[], of the rung.
+      first: i32[], as in ``rank``.
+      count: i32[], as in ``rank``.
+      inside: numbers -> numbers moved into their ranges.
+      num_rungs: number of rungs of the plan.
+      share: of the trials that copy.
+      factors: that a number is multiplied by.
+
+    Source: Jaderberg et al. 2017, arXiv:1711.09846, section 4.1 (truncation selection,
+    perturbation). Differs: a quarter instead of a fifth.
+    """
+    trials = rank(key, trials, number, first, count)
+    total = len(trials.ranked)
+    quarter = max(1, int(total * share))
+    pick_key, vary_key = jax.random.split(key)
+    best = jax.random.randint(pick_key, (quarter,), 0, quarter)
+    source = (
+        jnp.arange(total).at[trials.ranked[total - quarter :]].set(trials.ranked[best])
+    )
+    copies = (source != jnp.arange(total)) & (number < num_rungs - 1)
+    source = jnp.where(copies, source, jnp.arange(total))
+    numbers = {}
+    for i, (name, values) in enumerate(trials.numbers.items()):
+        up = jax.random.bernoulli(jax.random.fold_in(vary_key, i), 0.5, (total,))
+        varied = values[source] * jnp.where(up, factors[1], factors[0])
+        numbers[name] = jnp.where(copies, varied, values)
+    kept = jax.tree.map(
+        lambda x: x[source], (trials.train, trials.accuracy, trials.diverged)
+    )
+    return trials._replace(
+        numbers=inside(numbers),
+        train=kept[0],
+        accuracy=kept[1],
+        diverged=kept[2],
+        copied=jnp.where(copies, source, trials.copied),
+    )
+
+
+def winner(trials: Trials) -> types.Array:
+    """Returns the number of the trial that won.
+
+    Of those that were trained for most epochs the most accurate one; of equals the one
+    with the lower number.
+
+    Args:
+      trials: after the last rung.
+    """
+    places = jnp.arange(len(trials.accuracy))
+    return jnp.lexsort((places, -trials.accuracy, -trials.epochs))[0]
