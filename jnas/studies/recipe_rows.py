@@ -1,6 +1,6 @@
-"""Recipes of trainings from scratch: the numbers that suit a space and an image size.
+"""Rows of recipes: the numbers of a training that suit a space and an image size.
 
-A recipe is a row of settings. It replaces the defaults of a training, never what a user
+A row sets fields of a training's settings. It replaces the defaults, never what a user
 set. ``darts`` has the defaults themselves, those of its paper on CIFAR-10.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from jnas import registry
+from jnas import settings as settings_lib
 from jnas.networks import stems
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
@@ -17,9 +18,11 @@ AUTO = "auto"
 RECIPES = registry.Registry("recipe")  # name -> () -> settings of a training
 
 
-def recipe_option() -> Any:
-    """Makes the settings field of a training's recipe."""
-    return option(
+@dataclasses.dataclass(frozen=True)
+class RowSettings:
+    """Which row of numbers a training has. The field carries its own help text."""
+
+    recipe: str = option(
         AUTO,
         "Row of numbers of a paper, in place of the defaults: darts, nasbench201, "
         "imagenet, or auto (nasbench201 for cells of one input, imagenet for images of "
@@ -27,6 +30,7 @@ def recipe_option() -> Any:
         "wins.",
         group="schedule",
     )
+    __post_init__ = settings_lib.check
 
 
 @RECIPES.register
@@ -145,12 +149,22 @@ def apply(
 
     Raises:
       KeyError: a recipe that is not registered; the nearest is guessed.
-      TypeError: a recipe with a setting that a training does not have.
+      ValueError: a recipe with a setting that a training does not have.
     """
     name = name_of(genotype, image_shape, recipe=recipe)
     row = RECIPES[name]()
+    known = [field.name for field in dataclasses.fields(settings)]
+    for key in row:
+        if key not in known:
+            raise ValueError(
+                f"recipe {name} must have settings of a training, got {key!r}. "
+                f"{registry.nearest(key, known)}".rstrip()
+            )
     kept = sorted(set(row) & set(given))
     changed = {key: value for key, value in row.items() if key not in kept}
+    if "warmup_epochs" in changed:  # a short training that a user asks for has less
+        epochs = changed.get("epochs", settings.epochs)
+        changed["warmup_epochs"] = min(changed["warmup_epochs"], epochs // 2)
     text = f"recipe: {name}" + (f", except {', '.join(kept)}" if kept else "")
     if changed:
         values = ", ".join(f"{key} {_text(value)}" for key, value in changed.items())

@@ -17,7 +17,7 @@ from jnas.run import workdir
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
-from jnas.studies import augmentation, keys, recipes, setup
+from jnas.studies import augmentation, keys, recipe_rows, recipes, setup
 from jnas.training import program as program_lib
 from jnas.training import recipe as recipe_lib
 from jnas.training import scratch
@@ -74,7 +74,8 @@ def needed(dataset: data_lib.Dataset, genotype: genotypes.Genotype) -> dict[str,
       genotype: the cells.
     """
     flags, count = {}, len(dataset.y_train)
-    if count < RetrainSettings.batch_size:
+    row = recipe_rows.defaults(genotype, dataset.image_shape)
+    if count < row.get("batch_size", RetrainSettings.batch_size):
         flags["batch_size"] = max(2, count // 2)
     rows, columns, _ = dataset.image_shape
     if min(rows, columns) <= 4 and genotype.num_inputs == 2:
