@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import data, ops, registry, spaces, types
+from jnas import data, ops, pieces, registry, spaces, types
 from jnas.networks import baselines, functional, rows
 from jnas.training import program
 
@@ -201,6 +201,51 @@ def check_perturbation(name: str) -> None:
         )
         many = jax.vmap(run, (0, None, None))(keys, weights, progress)
         chex.assert_trees_all_close(many[1], moved, atol=1e-6)
+
+
+def check_optimizer(name: str) -> None:
+    """Checks an optimiser: descent, a schedule, traced numbers, finite updates.
+
+    Each number of its own may be a traced f32[], as where trials of a tuning run side
+    by side; booleans, and numbers that are None, stay as they are.
+
+    Args:
+      name: its key in ``registry.OPTIMIZERS``.
+
+    Raises:
+      AssertionError: it breaks the contract.
+    """
+    build = registry.OPTIMIZERS[name]
+    start = {"w": jnp.array([1.0, -2.0, 3.0]), "b": jnp.ones((2, 2))}
+
+    def loss(params):
+        return sum((x**2).sum() for x in jax.tree.leaves(params))
+
+    def descend(learning_rate, **own):
+        tx = build(learning_rate, **own)
+
+        def step(carry, _):
+            params, state = carry
+            updates, state = tx.update(jax.grad(loss)(params), state, params)
+            return (jax.tree.map(jnp.add, params, updates), state), None
+
+        return jax.lax.scan(step, (start, tx.init(start)), length=5)[0][0]
+
+    moved = jax.jit(descend)(0.01)
+    _holds(_finite(moved), name, "give finite parameters")
+    _holds(bool(loss(moved) < loss(start)), name, "lower a quadratic loss")
+    for old, new in zip(*map(jax.tree.leaves, (start, moved)), strict=True):
+        _holds(bool((old != new).all()), name, "move every parameter")
+    chex.assert_trees_all_close(moved, descend(lambda step: 0.01), atol=1e-6)
+    still = descend(lambda step: 0.0 * step)
+    chex.assert_trees_all_close(still, start, atol=1e-6)
+    numbers = {
+        option: jnp.float32(value)
+        for option, value in pieces.options(build).items()
+        if isinstance(value, float)
+    }
+    traced = jax.jit(descend)(jnp.float32(0.01), **numbers)
+    chex.assert_trees_all_close(traced, moved, rtol=1e-4, atol=1e-5)
 
 
 def check_regularizer(name: str) -> None:

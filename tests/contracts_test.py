@@ -34,6 +34,12 @@ def test_regularizers(name):
     testing.check_regularizer(name)
 
 
+@pytest.mark.parametrize("name", list(registry.OPTIMIZERS))
+def test_optimizers(name):
+    """Every optimiser keeps its contract."""
+    testing.check_optimizer(name)
+
+
 @pytest.mark.parametrize("name", list(registry.SELECTIONS))
 def test_selections(name):
     """Every selection keeps its contract."""

@@ -230,5 +230,7 @@ def average(old: Any, new: Any, decay: Number, count: types.Array) -> Any:
 
     Source: Kingma and Ba 2015, arXiv:1412.6980, section 3 (the bias correction).
     """
-    rate = (1 - decay) / (1 - jnp.power(jnp.float32(decay), count))
+    # (1 - d) / (1 - d^t), without their cancellation where d is near 1
+    log = jnp.log(jnp.float32(decay))
+    rate = jnp.expm1(log) / jnp.expm1(count * log)
     return jax.tree.map(lambda a, x: a + rate.astype(x.dtype) * (x - a), old, new)

@@ -121,14 +121,17 @@ def hyperband(
 
 
 def _divided(total: int, shares: Sequence[int]) -> list[int]:
-    """Divides a number in proportion, each at least 1; the largest remainders win."""
-    rest, whole = total - len(shares), sum(shares)
-    exact = [rest * share / whole for share in shares]
+    """Divides a number in proportion; the largest remainders win, each gets one."""
+    exact = [total * share / sum(shares) for share in shares]
     found = [int(one) for one in exact]
     order = sorted(range(len(exact)), key=lambda i: found[i] - exact[i])
-    for i in order[: rest - sum(found)]:
+    for i in order[: total - sum(found)]:
         found[i] += 1
-    return [1 + one for one in found]
+    for i, one in enumerate(found):
+        if not one:
+            found[found.index(max(found))] -= 1
+            found[i] = 1
+    return found
 
 
 def describe(rungs: Sequence[Rung], *, images_per_epoch: int) -> str:
