@@ -184,7 +184,10 @@ def table(result: Mapping[str, Any]) -> report.Table:
     ]
     names.sort(key=_place)
     known = {name: directions.Metric(name, wanted[name]) for name in wanted}
-    header = [(known.get(n) or directions.declared(n)).label for n in names]
+    header = [
+        n if n.endswith("_sd") else (known.get(n) or directions.declared(n)).label
+        for n in names
+    ]
     return report.Table(
         ("network" if "best_baseline" in result else "cell", *header),
         [[_named(row), *(row.get(name) for name in names)] for row in rows],
