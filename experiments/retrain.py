@@ -5,7 +5,9 @@
 
 The defaults are DARTS' own: 36 features, 20 layers, batch 96, 600 epochs, drop path
 rising to 0.2, the auxiliary head, cutout of half the image; --augment=standard adds
-mirroring, which npz files are not known to allow. --genotype also takes a published
+mirroring, which npz files are not known to allow. A NAS-Bench-201 cell has those of its
+benchmark, and images of at least 129 pixels those of ImageNet (--recipe names the row,
+and a flag that is given wins). --genotype also takes a published
 name (DARTS_V2), a NAS-Bench-201 string, Genotype(...) as DARTS prints it, a file of
 these (genotypes.py:NAME for one of several), or random (drawn by the seed).
 --settings=runs/tune/best.json trains as tune.py found best.
@@ -19,6 +21,7 @@ from jnas.studies import (
     cells,
     closing,
     flags,
+    recipe_rows,
     settings_file,
     setup,
     train_scratch,
@@ -29,6 +32,7 @@ FLAGS = flags.define(
     setup.DataSettings,
     setup.SpaceSettings,
     train_scratch.RetrainSettings,
+    recipe_rows.RowSettings,
     settings_file.FileSettings,
 )
 
@@ -36,16 +40,22 @@ FLAGS = flags.define(
 def main():
     """Trains, tests and reports."""
     settings_file.use_flags()
-    asked, data_settings, space_settings, settings, _ = FLAGS.read()
+    asked, data_settings, space_settings, settings, row, file = FLAGS.read()
     cell = cells.find(asked.genotype, space=space_settings.space, seed=FLAGS.seed)
+    dataset = setup.dataset(data_settings)
+    # a file of settings is whole: what it leaves out is at its default
+    recipe = "darts" if file.settings and row.recipe == recipe_rows.AUTO else row.recipe
+    settings, said = recipe_rows.apply(
+        settings, FLAGS.given(), cell, dataset.image_shape, recipe=recipe
+    )
     if cell.num_inputs == 1:  # their network has no place for a head
         settings = dataclasses.replace(settings, auxiliary=False)
-    dataset = setup.dataset(data_settings)
     text = {"cell": genotype_text.short_form(cell)}
     with FLAGS.open_run(dataset, settings, extendable=("epochs",), content=text) as r:
         if r.finished is not None:
             print(closing.finished(r))
             return
+        r.say_once(said)
         result = train_scratch.retrain_cell(r, "retrain", cell, dataset, settings)
         closing.close(r, cell, result)
         print(closing.text(r.workdir, result))

@@ -135,6 +135,8 @@ SELECTIONS = Registry("selection")  # name -> types.Selection
 OBJECTIVES = Registry("objective")  # name -> (objectives.Task) -> types.Objective
 TABLES = Registry("table")  # name -> () -> tables.Table
 METHODS = Registry("method")  # name -> () -> Method
+STEMS = Registry("stem")  # name -> (num_inputs, features, channels) -> stems.Stem
+BASELINES = Registry("baseline")  # name -> networks.baselines.Baseline
 
 
 def load_plugins(paths: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import data, ops, pieces, registry, spaces, types
-from jnas.networks import functional, rows
+from jnas.networks import baselines, functional, rows
 from jnas.training import program
 
 
@@ -82,6 +82,54 @@ def _check_training_norm(name: str, stride: int) -> None:
 
 def _finite(tree) -> bool:
     return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))
+
+
+def check_baseline(name: str) -> None:
+    """Checks a hand-made network: outputs, statistics, gradients, growth with features.
+
+    Args:
+      name: its key in ``registry.BASELINES``.
+
+    Raises:
+      AssertionError: it breaks the contract.
+    """
+    shape = (9, 8, 2)
+    counts = [
+        baselines.count_of(baselines.Baseline(name, n, 3, shape)) for n in (4, 5, 8)
+    ]
+    _holds(counts[0] < counts[1] < counts[2], name, "grow with its features")
+    network = baselines.Baseline(name, 4, 3, shape).network()
+    params, stats = network.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (4, *shape))
+
+    @jax.jit
+    def train(params, stats, x):
+        def loss(params):
+            (y, extra), new = network.apply(
+                params, stats, x, train=True, key=jax.random.key(2), drop_path_rate=0.5
+            )
+            return (y**2).sum(), (y, extra, new)
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    (_, (y, extra, new)), grads = train(params, stats, x)
+    _holds(y.shape == (4, 3), name, "give [B, num_classes]")
+    _holds(extra is None, name, "have no auxiliary head")
+    _holds(_finite((y, grads)), name, "give finite outputs and gradients")
+    _holds(
+        jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, stats),
+        name,
+        "return all of its statistics",
+    )
+    judge = jax.jit(lambda x: network.apply(params, new, x, train=False))
+    (together, _), kept = judge(x)
+    (alone, _), _ = judge(x[:1])
+    _holds(
+        bool(jnp.allclose(together[:1], alone, atol=1e-5)),
+        name,
+        "treat each image by itself in evaluation",
+    )
+    chex.assert_trees_all_equal(kept, new)
 
 
 def check_relaxation(name: str) -> None:

@@ -250,15 +250,35 @@ def test_search_discrete(flags, made_table, tmp_path):
 
 
 def test_describe(tmp_path):
-    """The last line is the counts, the one before it the drawing's path."""
+    """The last line is the counts, before it the network and the drawing's path."""
     done = launch("describe", "--genotype=DARTS_V2", cwd=tmp_path)
-    path, counts = done.out.splitlines()[-2:]
+    size, path, counts = done.out.splitlines()[-3:]
+    assert size.startswith("network: 36 features, 20 layers, 10 classes, small stem")
     assert pathlib.Path(path).read_text().startswith("<svg")
-    assert json.loads(counts) == {
+    counts = json.loads(counts)
+    assert counts.pop("macs_with_norms") > counts["macs"]
+    assert counts == {
         "parameters": 3349342,
         "auxiliary_parameters": 476426,
         "macs": 528359040,
     }
+
+
+def test_describe_of_large_images(tmp_path):
+    """224 pixels alone give the ImageNet network; its published parameters."""
+    done = launch("describe", "--genotype=DARTS_V2", "--image_size=224", cwd=tmp_path)
+    size, _, counts = done.out.splitlines()[-3:]
+    assert size.startswith("network: 48 features, 14 layers, 1000 classes, imagenet st")
+    assert json.loads(counts)["parameters"] == 4718752
+
+
+def test_describe_of_one_input(tmp_path):
+    """The benchmark's own size and count of its all-3x3 cell."""
+    cell = "|c~0|+|c~0|c~1|+|c~0|c~1|c~2|".replace("c~", "nor_conv_3x3~")
+    done = launch("describe", f"--genotype={cell}", cwd=tmp_path)
+    size, _, counts = done.out.splitlines()[-3:]
+    assert size.startswith("network: 16 features, 5 layers, 10 classes, small stem")
+    assert json.loads(counts)["parameters"] == 1531546
 
 
 def test_describe_lists_the_methods(tmp_path):

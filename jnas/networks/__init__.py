@@ -1,7 +1,9 @@
 """Networks of cells as pure functions of their parameters."""
 
+from jnas.networks.baselines import Baseline as Baseline
 from jnas.networks.costs import Costs as Costs
 from jnas.networks.costs import edge_costs as edge_costs
+from jnas.networks.count import count_elementwise as count_elementwise
 from jnas.networks.count import count_macs as count_macs
 from jnas.networks.count import count_params as count_params
 from jnas.networks.count import measure as measure
@@ -16,6 +18,7 @@ from jnas.networks.network import derived as derived
 from jnas.networks.network import one_shot as one_shot
 from jnas.networks.network import supernet as supernet
 from jnas.networks.network import switched as switched
+from jnas.networks.skeleton import check_auxiliary as check_auxiliary
 
 # as they were called in 0.1
 Shape, Form, FormInputs = Size, EdgeVariant, VariantInputs

@@ -55,7 +55,8 @@ def edge_costs(
     width = len(space.concat)
     plan = skeleton_lib.plan(space.num_inputs, space.cells, width, size)
     edges = {name: np.zeros(space.shape) for name in ("parameters", "macs")}
-    rows, columns = image_shape[:2]
+    stride = skeleton_lib.stem_of(space.num_inputs, size).strides[1]
+    rows, columns = (-(-n // stride) for n in image_shape[:2])
     for place in plan:
         if not isinstance(place, int):
             for name, counted in _place(space, place, (rows, columns), norm).items():

@@ -6,7 +6,7 @@ Published FLOPs often follow other rules; compare parameters first.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -33,42 +33,72 @@ def count_macs(function: Any, *args: Any) -> int:
     Returns:
       Multiply-accumulates of one call.
     """
-    return _macs(jax.make_jaxpr(function)(*args).jaxpr)
+    return _total(jax.make_jaxpr(function)(*args).jaxpr, _macs)
+
+
+def count_elementwise(function: Any, *args: Any) -> int:
+    """Counts what norms and ReLUs compute: two for each value of one, one of the other.
+
+    In evaluation a norm is a product and a sum of each value, a ReLU a maximum. Many
+    published FLOPs are ``count_macs`` and these. Counted are products and maxima that
+    give arrays of four axes, so a user's own operation counts by them alone.
+
+    Args:
+      function: traced, never run.
+      *args: arrays or ShapeDtypeStructs.
+
+    Returns:
+      Operations of one call.
+    """
+    return _total(jax.make_jaxpr(function)(*args).jaxpr, _elementwise)
 
 
 def measure(
-    network: network_lib.Network, image_shape: tuple[int, int, int]
+    network: network_lib.Network,
+    image_shape: tuple[int, int, int],
+    *,
+    norms: bool = False,
 ) -> dict[str, int]:
-    """Counts a derived network.
+    """Counts a derived network, or a baseline.
 
     Args:
       network: as ``derived`` builds it.
       image_shape: rows, columns and channels of one image.
+      norms: whether ``macs_with_norms`` is counted too.
 
     Returns:
-      ``parameters`` (without the auxiliary head), ``auxiliary_parameters``, ``macs``.
+      ``parameters`` (without the auxiliary head), ``auxiliary_parameters``, ``macs``;
+      ``macs_with_norms`` is ``macs`` and what ``count_elementwise`` counts.
     """
     params, stats = jax.eval_shape(network.init, jax.random.key(0))
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     auxiliary = count_params(params.get("auxiliary", {}))
+    traced = jax.make_jaxpr(
+        lambda p, s, x, k: network.apply(p, s, x, train=False, key=k)[0][0]
+    )(params, stats, image, jax.random.key(0)).jaxpr
+    macs = _total(traced, _macs)
     return {
         "parameters": count_params(params) - auxiliary,
         "auxiliary_parameters": auxiliary,
-        "macs": count_macs(
-            lambda p, s, x, k: network.apply(p, s, x, train=False, key=k)[0][0],
-            params,
-            stats,
-            image,
-            jax.random.key(0),
-        ),
-    }
+        "macs": macs,
+    } | ({"macs_with_norms": macs + _total(traced, _elementwise)} if norms else {})
 
 
-def _macs(jaxpr: Any) -> int:
-    return sum(_equation_macs(equation) for equation in jaxpr.eqns)
+def _total(jaxpr: Any, rule: Callable[[Any], int | None]) -> int:
+    """Sums a rule over all equations; where it gives None, over what is inside one."""
+    total = 0
+    for equation in jaxpr.eqns:
+        own = rule(equation)
+        if own is None:
+            inner = [_total(each, rule) for each in _inner(equation.params)]
+            several = equation.primitive.name == "cond"
+            own = max(inner) if several else sum(inner)
+            own *= equation.params["length"] if equation.primitive.name == "scan" else 1
+        total += own
+    return total
 
 
-def _equation_macs(equation: Any) -> int:
+def _macs(equation: Any) -> int | None:
     name, out = equation.primitive.name, equation.outvars[0].aval
     if name == "dot_general":
         contracted, _ = equation.params["dimension_numbers"][0]
@@ -82,10 +112,19 @@ def _equation_macs(equation: Any) -> int:
     if name in ("depthwise_conv", "dense_conv"):
         kernel = equation.invars[1].aval.shape[1:]
         return math.prod(out.shape) * (math.prod(kernel) // out.shape[-1])
-    inner = [_macs(jaxpr) for jaxpr in _inner(equation.params)]
-    if name == "cond":
-        return max(inner)
-    return sum(inner) * (equation.params["length"] if name == "scan" else 1)
+    return None
+
+
+def _elementwise(equation: Any) -> int | None:
+    name = equation.primitive.name
+    if name in ("depthwise_conv", "dense_conv"):
+        return 0  # its products are multiply-accumulates
+    weight = {"mul": 2, "max": 1}.get(name)  # a norm's product and sum, a ReLU
+    shape = getattr(equation.outvars[0].aval, "shape", ())
+    # a norm's own scale has four axes too, and one value a feature
+    if weight and len(shape) == 4 and math.prod(shape) > shape[-1]:
+        return weight * math.prod(shape)
+    return None
 
 
 def _inner(params: dict[str, Any]) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 
 from jnas import ops
-from jnas.networks import cell, functional, stage
+from jnas.networks import cell, functional, skeleton, stage
 from jnas.networks import mixture as mixture_lib
 from jnas.networks.skeleton import Size
 
@@ -38,20 +38,18 @@ def head_norm(num_inputs: int, norm: ops.Norm) -> ops.Norm | None:
 
 
 def stem(num_inputs: int, size: Size, norm: ops.Norm) -> functional.Functional:
-    """Builds a 3x3 convolution and a norm, three times as wide for two-input cells.
+    """Builds what a network does to its images before the first cell.
 
     Args:
       num_inputs: of the cells.
-      size: of the network.
-      norm: after the convolution.
+      size: of the network; it names the stem.
+      norm: after each convolution.
+
+    Returns:
+      images -> one state, or the two that the first cell reads.
     """
-    width = size.features * (3 if num_inputs == 2 else 1)
-
-    def build(rngs):
-        conv = ops.Conv(size.channels, width, (3, 3), rngs=rngs)
-        return ops.stack(conv, norm(width, rngs=rngs))
-
-    return functional.functional(build)
+    made = skeleton.stem_of(num_inputs, size)
+    return functional.functional(lambda rngs: made.build(norm, rngs))
 
 
 def groups(
@@ -98,7 +96,7 @@ def chain(stem, groups, classifier, auxiliary, dtype) -> cell.Layer:
     """Puts stem, groups of layers and heads together.
 
     Args:
-      stem: images -> features.
+      stem: images -> features, or those of both inputs of the first cell.
       groups: the layers, first to last.
       classifier: features -> outputs.
       auxiliary: (layer's number, head), or None.
@@ -128,7 +126,8 @@ def chain(stem, groups, classifier, auxiliary, dtype) -> cell.Layer:
             )
             return y
 
-        states = (run("stem", x if dtype is None else x.astype(dtype)),) * 2
+        states = run("stem", x if dtype is None else x.astype(dtype))
+        states = states if isinstance(states, tuple) else (states, states)
         for i, group in enumerate(groups):
             group_key = None if key is None else jax.random.fold_in(key, i)
             states, new_stats[group.name] = group.layer.apply(

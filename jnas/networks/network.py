@@ -276,4 +276,5 @@ def _auxiliary(groups, size, norm) -> tuple:
     """Builds (number of the layer that it reads, auxiliary head)."""
     at = 2 * size.num_layers // 3
     features = next(g.out_features for g in groups if g.last == at)
-    return at, heads.auxiliary(features, size.num_classes, norm)
+    imagenet = skeleton_lib.stem_of(2, size).imagenet_head
+    return at, heads.auxiliary(features, size.num_classes, norm, imagenet=imagenet)

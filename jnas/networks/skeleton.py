@@ -11,7 +11,8 @@ arXiv:2001.00326.
 import dataclasses
 from collections.abc import Sequence
 
-from jnas.networks import cell
+from jnas import registry
+from jnas.networks import cell, stems
 
 _RANGES = {  # beyond the largest, building takes minutes, or all memory
     "features": (1, 10_000),
@@ -30,21 +31,53 @@ class Size:
       num_layers: cells in the whole (two-input cells) or in a stage (one-input cells).
       num_classes: outputs.
       channels: of the images.
+      stem: key in ``registry.STEMS``; ``stems.named`` chooses one for images.
     """
 
     features: int
     num_layers: int
     num_classes: int
     channels: int = 3
+    stem: str = "small"
 
     def __post_init__(self):
-        """Raises ValueError where a size is out of its range."""
+        """Raises ValueError where a size is out of its range, KeyError for a stem."""
         for name, (least, most) in _RANGES.items():
             if not least <= getattr(self, name) <= most:
                 raise ValueError(
                     f"{name} must be from {least} to {most}, got "
                     f"{getattr(self, name)}. Choose another."
                 )
+        _ = registry.STEMS[self.stem]  # raises
+
+
+def stem_of(num_inputs: int, size: Size) -> stems.Stem:
+    """Returns the stem of a network.
+
+    Args:
+      num_inputs: of the cells.
+      size: of the network.
+    """
+    return registry.STEMS[size.stem](num_inputs, size.features, size.channels)
+
+
+def check_auxiliary(size: Size, image_shape: tuple[int, ...]) -> None:
+    """Refuses images that stem and reductions leave too small for the auxiliary head.
+
+    Args:
+      size: of a network of two-input cells.
+      image_shape: rows, columns and channels of one image.
+
+    Raises:
+      ValueError: less than 2x2 pixels are left.
+    """
+    halved = 4 * stem_of(2, size).strides[1]  # by two reductions
+    rows, columns = image_shape[:2]
+    if min(rows, columns) <= halved:
+        raise ValueError(
+            f"images must have more than {halved} rows and columns for the auxiliary "
+            f"head, got {rows}x{columns}. Use larger images or --noauxiliary."
+        )
 
 
 def check(num_inputs: int, cells: Sequence[str], num_layers: int) -> None:
@@ -131,8 +164,9 @@ def plan(num_inputs: int, cells: Sequence[str], width: int | list, size: Size) -
         ]  # fmt: skip
     widths = [width] * len(cells) if isinstance(width, int) else width
     reductions = _reductions(size.num_layers)
-    before = last = 3 * size.features
-    features, after, plan = size.features, False, []
+    stem = stem_of(num_inputs, size)
+    before, last = stem.features
+    features, after, plan = size.features, stem.strides[0] < stem.strides[1], []
     for i in range(size.num_layers):
         reduction = i in reductions
         features *= 2 if reduction else 1

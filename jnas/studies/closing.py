@@ -184,20 +184,24 @@ def table(result: Mapping[str, Any]) -> report.Table:
     ]
     names.sort(key=_place)
     known = {name: directions.Metric(name, wanted[name]) for name in wanted}
-    header = [(known.get(n) or directions.declared(n)).label for n in names]
+    header = [
+        n if n.endswith("_sd") else (known.get(n) or directions.declared(n)).label
+        for n in names
+    ]
     return report.Table(
-        ("cell", *header),
+        ("network" if "best_baseline" in result else "cell", *header),
         [[_named(row), *(row.get(name) for name in names)] for row in rows],
     )
 
 
 def _is_judged(name: str) -> bool:
-    return name.endswith("_accuracy") and not name.startswith("train_")
+    judged = name.removesuffix("_sd").endswith("_accuracy")
+    return judged and not name.startswith("train_")
 
 
 def _place(name: str) -> int:
     """The accuracies that count first, then other metrics, then the counts."""
-    if name in ("test_accuracy", "valid_accuracy"):
+    if name.removesuffix("_sd") in ("test_accuracy", "valid_accuracy"):
         return -1
     return _COUNTS.index(name) + 1 if name in _COUNTS else 0
 

@@ -59,6 +59,17 @@ class Flags(NamedTuple):
                 _refuse_option(key, self.classes)
         return tuple(made)
 
+    def given(self) -> frozenset[str]:
+        """Returns the fields whose flags were set, by the user or from a file."""
+        names = {
+            field.name for cls in self.classes for field in dataclasses.fields(cls)
+        }
+        return frozenset(
+            name
+            for name in names
+            if name in flags.FLAGS and not flags.FLAGS[name].using_default_value
+        )
+
     def open_run(
         self,
         source: Any,

@@ -30,6 +30,7 @@ class TableSettings:
 
     features: int = setup.features_option(8)
     layers: int = setup.layers_option(1)
+    stem: str = setup.stem_option()
     batch_size: int = option(40, "Images in a batch.", group="schedule")
     epochs: int = option(12, "Epochs of the full budget.", group="schedule", least=1)
     short_epochs: int = option(
@@ -89,7 +90,7 @@ def trainer(
     train, valid = setup.two_splits(dataset, settings.valid_rate, seed=seed)
     test = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
     plain = augmentation.build(augmentation.AugmentSettings(augment="none"), dataset)
-    size = setup.network_size(settings, dataset)
+    size = setup.network_size(settings, dataset, stem=settings.stem)
     objective = [
         jax.jit(
             objectives.scratch(
@@ -202,7 +203,7 @@ def _table(run, space, settings, dataset, state, place) -> tables.Table:
 
 def _parameters(space, settings, dataset) -> np.ndarray:
     """Counts f32[N] parameters of each cell's derived network."""
-    size = setup.network_size(settings, dataset)
+    size = setup.network_size(settings, dataset, stem=settings.stem)
     costs = networks.edge_costs(space, size, dataset.image_shape)["parameters"]
     rows = np.indices(space.sizes, np.int32).reshape(len(space.sizes), -1).T
     count = jax.jit(jax.vmap(lambda encoding: costs.of(space.weights(encoding))))

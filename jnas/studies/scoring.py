@@ -68,7 +68,7 @@ def on_images(
       ValueError: a signal that the objective does not have.
     """
     splits = setup.two_splits(dataset, settings.valid_rate, seed=seed)
-    size = setup.network_size(settings, dataset)
+    size = setup.network_size(settings, dataset, stem=settings.stem)
     costs = [
         objectives.cost(space, size, dataset.image_shape, kind=kind) for kind in COSTS
     ]

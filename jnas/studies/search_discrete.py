@@ -57,6 +57,7 @@ class DiscreteSettings(augmentation.AugmentSettings):
     )
     features: int = setup.features_option(16)
     layers: int = setup.layers_option(5)
+    stem: str = setup.stem_option()
     batch_size: int = option(64, "Images in a batch.", group="schedule")
     epochs: int = option(
         50,
@@ -187,6 +188,8 @@ def search_cells(
         for metric in metrics[:num_signals]:
             _say_gaps(run, table, metric)
     else:
+        size = setup.network_size(settings, dataset, stem=settings.stem)
+        setup.announce_stem(run.say_once, size, dataset.image_shape)
         augmentation.announce(run.say_once, dataset, augment)
     phase = run.phase("search", num_steps, free=rounds.FREE)
     if phase.result is None:
@@ -224,13 +227,13 @@ def close(
         return closing.close_search(run, [found.genotype], result, next_command=command)
     changed = settings_lib.changed(settings)
     numbers = {n: changed[n] for n in ("features", "layers", "epochs") if n in changed}
-    numbers |= augmentation.changed(settings)
+    numbers |= augmentation.changed(settings) | setup.changed_stem(settings)
     numbers |= train_scratch.needed(dataset, found.genotype)
     return closing.close_search(
         run,
         [found.genotype],
         result,
-        size=setup.network_size(settings, dataset),
+        size=setup.network_size(settings, dataset, stem=settings.stem),
         image_shape=dataset.image_shape,
         next_command=closing.retrain_command(run, *shared, **numbers),
     )

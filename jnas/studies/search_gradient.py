@@ -48,6 +48,7 @@ class SearchSettings(augmentation.AugmentSettings):
         group="search",
         least=1,
     )
+    stem: str = setup.stem_option()
     remat: bool = setup.remat_option()
     dtype: str = setup.dtype_option()
     __post_init__ = settings_lib.check
@@ -93,8 +94,9 @@ def search_cells(
     space = gradient.space_of(method, space)
     augment = augmentation.build(settings, dataset)
     splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed)
+    size = setup.network_size(method, dataset, stem=settings.stem)
     setting = gradient.Setting(
-        setup.network_size(method, dataset),
+        size,
         augment,
         tuple(len(labels) for _, labels in splits),
         settings.num_seeds,
@@ -107,6 +109,7 @@ def search_cells(
     segments = gradient.build_segments(method, space, setting)
     for segment in segments:
         program_lib.check_batches(segment.program, key, splits)
+    setup.announce_stem(run.say_once, size, dataset.image_shape)
     augmentation.announce(run.say_once, dataset, augment)
     text = verdict.small_budget(method, dataset, settings.valid_rate)
     if text:
@@ -164,11 +167,12 @@ def close(
         for name in ("features", "layers", "epochs")
         if getattr(method, name) != getattr(row, name)
     } | augmentation.changed(settings)
+    numbers |= setup.changed_stem(settings)
     return closing.close_search(
         run,
         found.genotypes,
         result,
-        size=setup.network_size(method, dataset),
+        size=setup.network_size(method, dataset, stem=settings.stem),
         image_shape=dataset.image_shape,
         best=found.genotypes.index(found.genotype),
         next_command=closing.retrain_command(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jnas import data as data_lib
 from jnas import networks, pieces, registry, spaces, types
 from jnas import settings as settings_lib
+from jnas.networks import stems
 from jnas.settings import option
 
 
@@ -74,6 +75,17 @@ def dtype_option() -> Any:
     )
 
 
+def stem_option() -> Any:
+    """Makes the settings field of a network's stem."""
+    return option(
+        stems.AUTO,
+        "Layers before the first cell: small (one convolution), imagenet (three of "
+        f"stride 2), or auto (imagenet for images of at least {stems.LARGE} pixels a "
+        "side).",
+        group="network",
+    )
+
+
 def table_option() -> Any:
     """Makes the settings field of the table that cells are looked up in."""
     return option(
@@ -135,18 +147,54 @@ def space(settings: SpaceSettings) -> spaces.CellSpace:
     return made
 
 
-def network_size(settings: NetworkSettings, dataset: data_lib.Dataset) -> networks.Size:
+def network_size(
+    settings: NetworkSettings, dataset: data_lib.Dataset, *, stem: str = stems.AUTO
+) -> networks.Size:
     """Returns the size of a network that classifies a data set.
 
     Args:
       settings: features and layers.
-      dataset: classes and channels.
+      dataset: classes, channels and the size of the images.
+      stem: name of the stem, or "auto".
+
+    Raises:
+      KeyError: a stem that is not registered; the nearest is guessed.
     """
     return networks.Size(
         settings.features,
         settings.layers,
         dataset.num_classes,
         dataset.image_shape[-1],
+        stems.named(stem, dataset.image_shape),
+    )
+
+
+def changed_stem(settings: Any) -> dict[str, str]:
+    """Returns the flag of the stem where a user set it, for another command.
+
+    Args:
+      settings: with a field ``stem``.
+    """
+    return {} if settings.stem == stems.AUTO else {"stem": settings.stem}
+
+
+def announce_stem(
+    say: Callable[[str], Any], size: networks.Size, image_shape: tuple[int, ...]
+) -> None:
+    """Says which stem a network has where it is not the small one.
+
+    Args:
+      say: takes one line of text.
+      size: of the network.
+      image_shape: rows, columns and channels of one image.
+    """
+    if size.stem == "small":
+        return
+    stride = registry.STEMS[size.stem](2, size.features, size.channels).strides[1]
+    rows, columns = (-(-n // stride) for n in image_shape[:2])
+    say(
+        f"stem: {size.stem}; the cells read {rows}x{columns} pixels of images of "
+        f"{image_shape[0]}x{image_shape[1]}"
     )
 
 

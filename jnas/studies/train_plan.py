@@ -12,7 +12,7 @@ from jnas import settings as settings_lib
 from jnas.data import batches
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
-from jnas.studies import augmentation, recipes, setup
+from jnas.studies import augmentation, recipe_rows, recipes, setup
 from jnas.training import program as program_lib
 from jnas.training import recipe as recipe_lib
 from jnas.training import scratch
@@ -55,6 +55,7 @@ class RetrainSettings(recipes.RecipeSettings):
         "Train an auxiliary head too; cells of one input have none.",
         group="network",
     )
+    stem: str = setup.stem_option()
     remat: bool = setup.remat_option()
     dtype: str = setup.dtype_option()
     __post_init__ = settings_lib.check
@@ -68,29 +69,13 @@ def needed(dataset: data_lib.Dataset, genotype: genotypes.Genotype) -> dict[str,
       genotype: the cells.
     """
     flags, count = {}, len(dataset.y_train)
-    if count < RetrainSettings.batch_size:
+    row = recipe_rows.defaults(genotype, dataset.image_shape)
+    if count < row.get("batch_size", RetrainSettings.batch_size):
         flags["batch_size"] = max(2, count // 2)
     rows, columns, _ = dataset.image_shape
     if min(rows, columns) <= 4 and genotype.num_inputs == 2:
         flags["auxiliary"] = False
     return flags
-
-
-def check_size(dataset: data_lib.Dataset) -> None:
-    """Refuses images that two reductions leave too small for the auxiliary head.
-
-    Args:
-      dataset: the images.
-
-    Raises:
-      ValueError: four rows or columns, or fewer.
-    """
-    rows, columns, _ = dataset.image_shape
-    if min(rows, columns) <= 4:
-        raise ValueError(
-            "images must have more than 4 rows and columns for the auxiliary head, got "
-            f"{rows}x{columns}. Use larger images or --noauxiliary."
-        )
 
 
 class Plan(NamedTuple):
@@ -113,16 +98,16 @@ class Plan(NamedTuple):
 
 
 def prepare(
-    genotype: genotypes.Genotype,
+    network: networks.Network,
     dataset: data_lib.Dataset,
     settings: RetrainSettings,
     *,
     seed: int,
 ) -> Plan:
-    """Builds the training of a genotype's network, and checks it.
+    """Builds the training of a network, and checks it.
 
     Args:
-      genotype: the cells.
+      network: that is trained.
       dataset: the images.
       settings: of the training.
       seed: of the validation split.
@@ -135,7 +120,6 @@ def prepare(
             "early_stopping must come with a validation split, got "
             f"{settings.early_stopping} at valid_rate 0. Add --valid_rate=0.1."
         )
-    network = build_network(genotype, dataset, settings)
     augment = augmentation.build(settings, dataset, how=data_lib.for_training)
     splits = splits_of(dataset, settings, seed=seed)
     num_examples, recipe = len(splits[0][1]), recipes.recipe(settings)
@@ -177,11 +161,12 @@ def build_network(
     Raises:
       ValueError: images that are too small for the auxiliary head.
     """
+    size = setup.network_size(settings, dataset, stem=settings.stem)
     if settings.auxiliary:
-        check_size(dataset)
+        networks.check_auxiliary(size, dataset.image_shape)
     return networks.derived(
         genotype,
-        setup.network_size(settings, dataset),
+        size,
         auxiliary=settings.auxiliary,
         remat=settings.remat,
         dtype=jnp.dtype(settings.dtype),

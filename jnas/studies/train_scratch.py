@@ -1,5 +1,6 @@
 """Training a found cell from scratch, as a phase of a run."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,9 +13,8 @@ from jnas.run import drive as drive_lib
 from jnas.run import workdir
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
-from jnas.studies import augmentation, keys, train_plan
+from jnas.studies import augmentation, keys, setup, train_plan
 from jnas.studies.train_plan import RetrainSettings as RetrainSettings
-from jnas.studies.train_plan import check_size as check_size
 from jnas.studies.train_plan import needed as needed
 from jnas.training import program as program_lib
 from jnas.training import scratch
@@ -47,16 +47,48 @@ def retrain_cell(
     Raises:
       ValueError: settings that do not fit each other, the optimiser or the images.
     """
-    plan = train_plan.prepare(genotype, dataset, settings, seed=run.seed)
+    size = setup.network_size(settings, dataset, stem=settings.stem)
+    setup.announce_stem(run.say_once, size, dataset.image_shape)
+    network = train_plan.build_network(genotype, dataset, settings)
+    kept = {
+        "genotype": genotype_text.short_form(genotype),
+        "features": settings.features,
+        "layers": settings.layers,
+    }
+    return train_network(run, name, network, dataset, settings, kept=kept)
+
+
+def train_network(
+    run: workdir.Run,
+    name: str,
+    network: networks.Network,
+    dataset: data_lib.Dataset,
+    settings: RetrainSettings,
+    *,
+    kept: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Trains any network from scratch and tests it once, as a phase.
+
+    Args:
+      run: the open run; its seed is that of the training.
+      name: name of the phase.
+      network: as ``networks.derived`` builds it, or a baseline.
+      dataset: as for ``retrain_cell``.
+      settings: of the training; those of a cell's network are not read.
+      kept: JSON values that the phase's state depends on.
+
+    Returns:
+      The phase's result, as of ``retrain_cell``.
+
+    Raises:
+      ValueError: settings that do not fit each other, the optimiser or the images.
+    """
+    plan = train_plan.prepare(network, dataset, settings, seed=run.seed)
     key = jax.random.fold_in(jax.random.key(run.seed), keys.RETRAIN)
     program_lib.check_batches(plan.program, key, plan.splits)
     augmentation.announce(run.say_once, dataset, plan.augment)
     phase = run.phase(name, plan.program.num_steps, free=drive_lib.FREE)
-    phase.must_keep(
-        genotype=genotype_text.short_form(genotype),
-        features=settings.features,
-        layers=settings.layers,
-    )
+    phase.must_keep(**kept)
     if phase.result is not None:
         return phase.result
     _say_extended(phase, plan, settings)

@@ -1,0 +1,176 @@
+"""Rows of recipes: the numbers of a training that suit a space and an image size.
+
+A row sets fields of a training's settings. It replaces the defaults, never what a user
+set. ``darts`` has the defaults themselves, those of its paper on CIFAR-10.
+"""
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+from jnas import registry
+from jnas import settings as settings_lib
+from jnas.networks import stems
+from jnas.settings import option
+from jnas.spaces import genotype as genotypes
+
+AUTO = "auto"
+RECIPES = registry.Registry("recipe")  # name -> () -> settings of a training
+
+
+@dataclasses.dataclass(frozen=True)
+class RowSettings:
+    """Which row of numbers a training has. The field carries its own help text."""
+
+    recipe: str = option(
+        AUTO,
+        "Row of numbers of a paper, in place of the defaults: darts, nasbench201, "
+        "imagenet, or auto (nasbench201 for cells of one input, imagenet for images of "
+        f"at least {stems.LARGE} pixels a side, otherwise darts). A flag that is given "
+        "wins.",
+        group="schedule",
+    )
+    __post_init__ = settings_lib.check
+
+
+@RECIPES.register
+def darts() -> dict[str, Any]:
+    """Returns nothing: the defaults are DARTS' own numbers on CIFAR-10.
+
+    Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, section 3.2.
+    """
+    return {}
+
+
+@RECIPES.register
+def nasbench201() -> dict[str, Any]:
+    """Returns the numbers of NAS-Bench-201: SGD with Nesterov momentum, no head.
+
+    Source: Dong and Yang 2020, arXiv:2001.00326, table 1 and its released code.
+    """
+    return {
+        "features": 16,
+        "layers": 5,
+        "batch_size": 256,
+        "epochs": 200,
+        "learning_rate": 0.1,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+        "clip_norm": 0.0,
+        "drop_path_rate": 0.0,
+        "auxiliary": False,
+        "cutout": 0,
+    }
+
+
+@RECIPES.register
+def imagenet() -> dict[str, Any]:
+    """Returns the numbers of the DARTS family on ImageNet.
+
+    Source: arXiv:1806.09055, section 3.3: 48 features, 14 cells, batch 128, learning
+    rate 0.1, weight decay 3e-5, 250 epochs, label smoothing 0.1, auxiliary weight 0.4,
+    no drop path. Differs: the rate rises in 5 epochs and then falls linearly, as in
+    Chen et al. 2019, arXiv:1904.12760, where DARTS multiplies it by 0.97 an epoch.
+    """
+    return {
+        "features": 48,
+        "layers": 14,
+        "batch_size": 128,
+        "epochs": 250,
+        "learning_rate": 0.1,
+        "schedule": "linear",
+        "warmup_epochs": 5,
+        "weight_decay": 3e-5,
+        "label_smoothing": 0.1,
+        "drop_path_rate": 0.0,
+        "cutout": 0,
+    }
+
+
+def name_of(
+    genotype: genotypes.Genotype, image_shape: tuple[int, ...], *, recipe: str = AUTO
+) -> str:
+    """Returns the name of the recipe that suits a cell and images.
+
+    Args:
+      genotype: the cells; those of one input have NAS-Bench-201's network.
+      image_shape: rows, columns and channels of one image.
+      recipe: its name, or "auto".
+
+    Raises:
+      KeyError: a recipe that is not registered; the nearest is guessed.
+    """
+    if recipe != AUTO:
+        _ = RECIPES[recipe]  # raises
+        return recipe
+    if genotype.num_inputs == 1:
+        return "nasbench201"
+    return "imagenet" if stems.named(stems.AUTO, image_shape) == "imagenet" else "darts"
+
+
+def defaults(
+    genotype: genotypes.Genotype, image_shape: tuple[int, ...], *, recipe: str = AUTO
+) -> dict[str, Any]:
+    """Returns the settings of a training that differ from the defaults of its class.
+
+    Args:
+      genotype: the cells.
+      image_shape: rows, columns and channels of one image.
+      recipe: its name, or "auto".
+
+    Returns:
+      setting -> value.
+
+    Raises:
+      KeyError: a recipe that is not registered; the nearest is guessed.
+    """
+    return RECIPES[name_of(genotype, image_shape, recipe=recipe)]()
+
+
+def apply(
+    settings: Any,
+    given: Collection[str],
+    genotype: genotypes.Genotype,
+    image_shape: tuple[int, ...],
+    *,
+    recipe: str = AUTO,
+) -> tuple[Any, str]:
+    """Returns the settings of a training by its recipe, and a line that says so.
+
+    Args:
+      settings: of the training, with the values of its flags.
+      given: names of the settings that the user set; they stay.
+      genotype: the cells.
+      image_shape: rows, columns and channels of one image.
+      recipe: its name, or "auto".
+
+    Returns:
+      (settings of the same class, one line of text).
+
+    Raises:
+      KeyError: a recipe that is not registered; the nearest is guessed.
+      ValueError: a recipe with a setting that a training does not have.
+    """
+    name = name_of(genotype, image_shape, recipe=recipe)
+    row = RECIPES[name]()
+    known = [field.name for field in dataclasses.fields(settings)]
+    for key in row:
+        if key not in known:
+            raise ValueError(
+                f"recipe {name} must have settings of a training, got {key!r}. "
+                f"{registry.nearest(key, known)}".rstrip()
+            )
+    kept = sorted(set(row) & set(given))
+    changed = {key: value for key, value in row.items() if key not in kept}
+    if "warmup_epochs" in changed:  # a short training that a user asks for has less
+        epochs = changed.get("epochs", settings.epochs)
+        changed["warmup_epochs"] = min(changed["warmup_epochs"], epochs // 2)
+    text = f"recipe: {name}" + (f", except {', '.join(kept)}" if kept else "")
+    if changed:
+        values = ", ".join(f"{key} {_text(value)}" for key, value in changed.items())
+        text = f"{text} ({values})"
+    return dataclasses.replace(settings, **changed), text
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
