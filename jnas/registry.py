@@ -134,6 +134,7 @@ SELECTIONS = Registry("selection")  # name -> types.Selection
 OBJECTIVES = Registry("objective")  # name -> (objectives.Task) -> types.Objective
 TABLES = Registry("table")  # name -> () -> tables.Table
 METHODS = Registry("method")  # name -> () -> Method
+ARCHITECTURES = Registry("architecture")  # kind -> (JSON fields) -> models.Architecture
 
 
 def load_plugins(paths: Iterable[str]) -> None:
