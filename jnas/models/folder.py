@@ -15,7 +15,7 @@ import pathlib
 import platform
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -178,7 +178,11 @@ def read_json(path: pathlib.Path, form: str, version: int) -> dict[str, Any]:
 
 
 def read_arrays(
-    path: pathlib.Path, kept: Any, wanted: Mapping[str, Any]
+    path: pathlib.Path,
+    kept: Any,
+    wanted: Mapping[str, Any],
+    *,
+    optional: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """Reads the arrays of a folder, and checks them.
 
@@ -186,6 +190,7 @@ def read_arrays(
       path: the file of weights.
       kept: ``weights`` of the JSON file.
       wanted: name -> shape and dtype, of exactly the arrays that it must hold.
+      optional: names of those that may be missing.
 
     Raises:
       ValueError: the file is missing, damaged, or not the one that belongs to the JSON
@@ -206,7 +211,8 @@ def read_arrays(
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise _bad(path, "be a safetensors file", f"{reason} in") from error
-    missing, more = sorted(set(wanted) - set(arrays)), sorted(set(arrays) - set(wanted))
+    missing = sorted(set(wanted) - set(arrays) - set(optional))
+    more = sorted(set(arrays) - set(wanted))
     if missing or more:
         said = f"without {missing[0]!r}" if missing else f"with {more[0]!r}"
         rule = f"hold the {len(wanted)} arrays of the network"

@@ -1,6 +1,7 @@
 """A model in a folder: ``model.json`` and ``weights.safetensors``."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -72,7 +73,12 @@ def load(path: str | os.PathLike) -> model_lib.Model:
     with folder_lib.located(file):
         architecture_lib.check_keys(NAME, content, _KEYS)
         architecture = architecture_lib.read(content["architecture"])
-        described = _described(content)
+        if content["task"] != "classification":
+            raise ValueError(
+                f"task must be 'classification', got {content['task']!r:.80}. Read it "
+                "with the jnas that wrote it."
+            )
+        fields = described(content)
     like = jax.eval_shape(architecture.network.init, jax.random.key(0))
     names = architecture.names
     wanted = names_lib.shapes(like[0], names) | names_lib.shapes(like[1], names)
@@ -80,16 +86,21 @@ def load(path: str | os.PathLike) -> model_lib.Model:
     arrays = folder_lib.read_arrays(folder / folder_lib.WEIGHTS, kept, wanted)
     params, stats = (names_lib.unflatten(arrays, tree, names) for tree in like)
     with folder_lib.located(file):
-        return model_lib.Model(architecture, params, stats, **described)
+        return model_lib.Model(architecture, params, stats, **fields)
 
 
-def _described(content: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a model has beside its network, checked."""
-    if content["task"] != "classification":
-        raise ValueError(
-            f"task must be 'classification', got {content['task']!r:.80}. Read it with "
-            "the jnas that wrote it."
-        )
+def described(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads the fields that models and supernets share.
+
+    Args:
+      content: of the JSON file.
+
+    Returns:
+      ``preprocessing``, ``class_names``, ``figures`` and ``versions``.
+
+    Raises:
+      ValueError: one of them breaks its rule.
+    """
     names = content["class_names"]
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise ValueError(
