@@ -23,6 +23,10 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 WEIGHTS = "weights.safetensors"
+_LEFT_BY = {  # folder in a run -> which runs have it
+    "model": "retrain and quickstart leave one when they end.",
+    "supernet": "search leaves one when it ends.",
+}
 _MOST_JSON = 64 << 20  # bytes; 100,000 names of classes take less
 _PACKAGES = ("jnas", "jax", "jaxlib", "flax", "numpy")
 
@@ -129,7 +133,7 @@ def find(path: str | os.PathLike, name: str, inside: str) -> pathlib.Path:
         what = f"which has no {name}"
         if (given / "run.json").is_file():
             what = f"a run without {inside}/"
-            todo = "Finish the run: run its command again."
+            todo = _LEFT_BY[inside]
     raise ValueError(
         f"{inside} must be a folder with {name} and {WEIGHTS}, or a run with "
         f"{inside}/, got {str(path)!r}, {what}. {todo}"

@@ -92,6 +92,11 @@ class TrainedSupernet:
           ValueError: images or weights of another shape, or of another range.
         """
         pixels = self.preprocessing.check(images).astype(np.float32)
+        if len(pixels) < 2:
+            raise ValueError(
+                "images must be at least two, whose statistics normalise the supernet, "
+                f"got {len(pixels)}. Give more at a time."
+            )
         weights = np.asarray(self.weights if weights is None else weights, np.float32)
         if weights.shape != self.space.shape:
             raise ValueError(
@@ -106,10 +111,11 @@ class TrainedSupernet:
         """Classifies images by the supernet, or by one architecture in it.
 
         Args:
-          images: as for ``apply``; more than ``batch_size`` are divided evenly.
+          images: as for ``apply``; many are divided evenly.
           encoding: i32[G] of the architecture whose operations alone are used; None
             mixes by the weights of the search's end.
-          batch_size: largest number of images computed at a time.
+          batch_size: least number of images computed at a time, where there are so
+            many; their statistics normalise.
 
         Raises:
           ValueError: images or an encoding that do not fit.
@@ -118,7 +124,7 @@ class TrainedSupernet:
         if encoding is not None:
             weights = self.space.weights(_encoding(encoding, self.space))
         images = self.preprocessing.check(images)
-        batches = np.array_split(images, max(1, -(-len(images) // batch_size)))
+        batches = np.array_split(images, max(1, len(images) // batch_size))
         logits = np.concatenate([self.apply(batch, weights) for batch in batches])
         return model_lib.classified(logits, self.class_names)
 
