@@ -1,8 +1,7 @@
 """Classifies images with a trained model and writes a table of probabilities.
 
     python experiments/predict.py --model=runs/retrain --images=photos/
-    python experiments/predict.py --model=runs/first/model --images='new/*.png' \
-        --out=new.csv
+    python experiments/predict.py --model=runs/first --images='*.png' --out=new.csv
 
 The model is a run of retrain or quickstart, its folder model, or a file in it. Images
 are a folder (with sub-folders, but without classes), files, or an npz file with an
@@ -40,7 +39,7 @@ def main():
     files.check_output("out", FLAGS.out)
     model = models.load(FLAGS.model)
     found = predict.read(FLAGS.images, model)
-    print(f"{len(found.names)} images")
+    print(f"{len(found.names)} image{'s' * (len(found.names) != 1)}")
     for note in found.notes:
         print(note)
     predicted = model.predict(found.pixels)

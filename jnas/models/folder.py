@@ -140,6 +140,16 @@ def find(path: str | os.PathLike, name: str, inside: str) -> pathlib.Path:
     )
 
 
+def digest(folder: pathlib.Path, name: str) -> str:
+    """Returns the SHA-256 of a folder's JSON file, which holds that of the weights.
+
+    Args:
+      folder: as from ``find``.
+      name: of the JSON file.
+    """
+    return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+
+
 def read_json(path: pathlib.Path, form: str, version: int) -> dict[str, Any]:
     """Reads a JSON file and checks its format and version.
 
