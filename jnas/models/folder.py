@@ -212,14 +212,12 @@ def read_arrays(
     """
     data = _bytes(path)
     fields = kept if isinstance(kept, Mapping) else {}
-    digest, size = fields.get("sha256"), fields.get("bytes")
-    found = hashlib.sha256(data).hexdigest()
-    if found != digest:
-        rule = f"have the SHA-256 that its JSON file names, {str(digest)[:12]!r}"
-        said = f"{found[:12]!r}, damaged or of another model, in"
-        if type(size) is int and len(data) != size:
-            rule, said = f"have {size} bytes", f"{len(data)} in"
-        raise _bad(path, rule, said)
+    if fields.get("bytes") != len(data):
+        raise _bad(path, f"have {fields.get('bytes')!r:.20} bytes", f"{len(data)} in")
+    found, wanted_digest = hashlib.sha256(data).hexdigest(), fields.get("sha256")
+    if found != wanted_digest or fields.get("file") != WEIGHTS:
+        rule = f"have the SHA-256 that its JSON file names, {str(wanted_digest)[:12]!r}"
+        raise _bad(path, rule, f"{found[:12]!r}, damaged or of another model, in")
     try:
         arrays = safetensors.load(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:

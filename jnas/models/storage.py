@@ -72,13 +72,13 @@ def load(path: str | os.PathLike) -> model_lib.Model:
     content = folder_lib.read_json(file, FORMAT, VERSION)
     with folder_lib.located(file):
         architecture_lib.check_keys(NAME, content, _KEYS)
-        architecture = architecture_lib.read(content["architecture"])
         if content["task"] != "classification":
             raise ValueError(
                 f"task must be 'classification', got {content['task']!r:.80}. Read it "
                 "with the jnas that wrote it."
             )
         fields = described(content)
+        architecture = architecture_lib.read(content["architecture"])
     like = jax.eval_shape(architecture.network.init, jax.random.key(0))
     names = architecture.names
     wanted = names_lib.shapes(like[0], names) | names_lib.shapes(like[1], names)
