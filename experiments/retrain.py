@@ -25,6 +25,7 @@ from jnas.studies import (
     settings_file,
     setup,
     train_scratch,
+    trained,
 )
 
 FLAGS = flags.define(
@@ -52,11 +53,15 @@ def main():
         settings = dataclasses.replace(settings, auxiliary=False)
     text = {"cell": genotype_text.short_form(cell)}
     with FLAGS.open_run(dataset, settings, extendable=("epochs",), content=text) as r:
+        keep = r.workdir / trained.MODEL
+        r.say_once(said)
+        if r.finished is None or not keep.exists():
+            result = train_scratch.retrain_cell(
+                r, "retrain", cell, dataset, settings, keep=keep
+            )
         if r.finished is not None:
             print(closing.finished(r))
             return
-        r.say_once(said)
-        result = train_scratch.retrain_cell(r, "retrain", cell, dataset, settings)
         closing.close(r, cell, result)
         print(closing.text(r.workdir, result))
 

@@ -8,6 +8,7 @@ from jnas import (
     directions,
     discrete,
     gradient,
+    models,
     networks,
     ops,
     pieces,
@@ -34,6 +35,8 @@ from jnas.gradient import (
     relaxations,
     selections,
 )
+from jnas.models import load as load_model
+from jnas.models import load_supernet
 from jnas.registry import load_plugins
 from jnas.spaces import drawing
 from jnas.spaces import genotype_text as genotype
@@ -52,8 +55,11 @@ __all__ = [
     "drawing",
     "genotype",
     "gradient",
+    "load_model",
     "load_plugins",
+    "load_supernet",
     "methods",
+    "models",
     "networks",
     "objectives",
     "ops",

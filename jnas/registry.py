@@ -137,6 +137,7 @@ TABLES = Registry("table")  # name -> () -> tables.Table
 METHODS = Registry("method")  # name -> () -> Method
 STEMS = Registry("stem")  # name -> (num_inputs, features, channels) -> stems.Stem
 BASELINES = Registry("baseline")  # name -> networks.baselines.Baseline
+ARCHITECTURES = Registry("architecture")  # kind -> (JSON fields) -> models.Architecture
 
 
 def load_plugins(paths: Iterable[str]) -> None:

@@ -136,6 +136,8 @@ def text(folder: pathlib.Path, result: Mapping[str, Any]) -> str:
         lines += [f"found: {', '.join(counts)}"] if counts else []
     lines += filter(None, [result.get("verdict")])
     lines += [f"warning: {one}." for one in result.get("warnings") or ()]
+    kept = [one for one in ("model", "supernet") if (folder / one).is_dir()]
+    lines += [f"{one}: {folder / one}" for one in kept]
     lines.append(f"report: {folder / 'report.html'}")
     if result.get("next"):
         lines.append(f"next: {result['next']}")
@@ -163,8 +165,16 @@ def finished(run: workdir.Run) -> str:
     Args:
       run: the run.
     """
-    found = text(run.workdir, run.finished)
-    return f"{run.workdir} is finished; use a new --workdir for another run.\n{found}"
+    return f"{is_finished(run)}\n{text(run.workdir, run.finished)}"
+
+
+def is_finished(run: workdir.Run) -> str:
+    """Returns the sentence that a run is finished.
+
+    Args:
+      run: the run.
+    """
+    return f"{run.workdir} is finished; use a new --workdir for another run."
 
 
 def table(result: Mapping[str, Any]) -> report.Table:

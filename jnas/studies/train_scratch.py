@@ -1,5 +1,6 @@
 """Training a found cell from scratch, as a phase of a run."""
 
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import networks, types
+from jnas import models, networks, types
 from jnas.run import drive as drive_lib
 from jnas.run import workdir
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
-from jnas.studies import augmentation, keys, setup, train_plan
+from jnas.studies import augmentation, keys, setup, train_plan, trained
 from jnas.studies.train_plan import RetrainSettings as RetrainSettings
 from jnas.studies.train_plan import needed as needed
 from jnas.training import program as program_lib
@@ -26,8 +27,13 @@ def retrain_cell(
     genotype: genotypes.Genotype,
     dataset: data_lib.Dataset,
     settings: RetrainSettings,
+    *,
+    keep: pathlib.Path | None = None,
 ) -> dict[str, Any]:
     """Trains one genotype's network from scratch and tests it once, as a phase.
+
+    Of a finished run without the folder ``keep``, the network is saved from its last
+    checkpoint.
 
     Args:
       run: the open run; its seed is that of the training.
@@ -36,6 +42,7 @@ def retrain_cell(
       dataset: its training images train, without those of ``valid_rate``; the test
         split is used once, at the end.
       settings: of the training.
+      keep: folder in which the trained network is saved as a model; None saves none.
 
     Returns:
       The phase's result: ``test_accuracy``, ``train_loss`` and ``train_accuracy`` in
@@ -55,7 +62,12 @@ def retrain_cell(
         "features": settings.features,
         "layers": settings.layers,
     }
-    return train_network(run, name, network, dataset, settings, kept=kept)
+
+    def describe():
+        return models.of_genotype(genotype, size, dtype=settings.dtype)
+
+    saver = trained.Saver(keep, run, describe, dataset)
+    return train_network(run, name, network, dataset, settings, kept=kept, saver=saver)
 
 
 def train_network(
@@ -66,6 +78,7 @@ def train_network(
     settings: RetrainSettings,
     *,
     kept: Mapping[str, Any],
+    saver: trained.Saver | None = None,
 ) -> dict[str, Any]:
     """Trains any network from scratch and tests it once, as a phase.
 
@@ -76,6 +89,7 @@ def train_network(
       dataset: as for ``retrain_cell``.
       settings: of the training; those of a cell's network are not read.
       kept: JSON values that the phase's state depends on.
+      saver: saves the trained network as a model; None saves none.
 
     Returns:
       The phase's result, as of ``retrain_cell``.
@@ -83,13 +97,19 @@ def train_network(
     Raises:
       ValueError: settings that do not fit each other, the optimiser or the images.
     """
+    if saver:
+        saver.check()
     plan = train_plan.prepare(network, dataset, settings, seed=run.seed)
     key = jax.random.fold_in(jax.random.key(run.seed), keys.RETRAIN)
     program_lib.check_batches(plan.program, key, plan.splits)
+    if saver and run.finished is not None:
+        return saver.of_finished(name, jax.eval_shape(plan.program.init, key))
     augmentation.announce(run.say_once, dataset, plan.augment)
     phase = run.phase(name, plan.program.num_steps, free=drive_lib.FREE)
     phase.must_keep(**kept)
     if phase.result is not None:
+        if saver:
+            saver.of_ended(phase, jax.eval_shape(plan.program.init, key))
         return phase.result
     _say_extended(phase, plan, settings)
     state, metrics = drive_lib.drive(
@@ -101,12 +121,15 @@ def train_network(
     _say_stopped(phase, plan.program, state, settings)
     steps = plan.program.steps_per_epoch
     extended = [one // steps for one in phase.extended_from]
-    phase.end(
+    result = (
         _figures(accuracies, state, metrics, steps, settings)
         | networks.measure(plan.network, dataset.image_shape)
         | {"seconds": round(phase.seconds, 2)}
         | ({"extended_from": extended} if extended else {})
     )
+    if saver:  # before the phase ends: a run that is killed here saves it again
+        saver.save(state.inner, result)
+    phase.end(result)
     return phase.result
 
 
