@@ -8,6 +8,7 @@ import optax
 
 from jnas import networks, types
 from jnas.gradient import mixing
+from jnas.gradient import regularizers as regularizers_lib
 
 
 class Batch(NamedTuple):
@@ -51,9 +52,13 @@ def build_losses(
 
     Returns:
       (train_loss, valid_loss), each (key, params, arch, Batch) -> (f32[], metrics).
+
+    Raises:
+      TypeError: a regularizer of other arguments.
     """
 
-    cross_entropy = _cross_entropy(supernet)
+    cross_entropy, space = _cross_entropy(supernet), supernet.space
+    penalties = [regularizers_lib.with_space(one) for one in regularizers]
 
     def relax(key, logits, batch):
         return mixing.relax(relaxation, key, logits, batch.mask, batch.progress)
@@ -79,7 +84,7 @@ def build_losses(
         weights = relax(relax_key, logits, batch)
         loss, metrics = cross_entropy(op_key, params, weights, edges, batch)
         logits = mixing.masked(logits, batch.mask)
-        penalty = sum(r(logits, weights, batch.progress) for r in regularizers)
+        penalty = sum(r(logits, weights, batch.progress, space) for r in penalties)
         return loss + penalty, metrics
 
     return train_loss, valid_loss
