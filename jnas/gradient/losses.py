@@ -20,6 +20,7 @@ class Batch(NamedTuple):
       progress: f32[], 0 to 1 over the search.
       mask: bool[C, E, O], False for removed candidates; None keeps all.
       variant_inputs: what the edge variant needs.
+      multipliers: f32[L] of the limits; None without limits.
     """
 
     images: types.Array
@@ -27,6 +28,7 @@ class Batch(NamedTuple):
     progress: types.Array
     mask: types.Array | None = None
     variant_inputs: networks.VariantInputs = networks.VariantInputs()
+    multipliers: types.Array | None = None
 
 
 def build_losses(
@@ -35,6 +37,7 @@ def build_losses(
     *,
     regularizers: Sequence[types.Regularizer] = (),
     perturbation: types.Perturbation | None = None,
+    limit_penalty: Callable | None = None,
 ) -> tuple[types.Loss, types.Loss]:
     """Builds the training and the validation loss of a supernet.
 
@@ -42,13 +45,15 @@ def build_losses(
     method has them, and cross-entropy CE,
 
       L_train(params, logits) = CE(params, w + stop_gradient(perturbation(w) - w))
-      L_valid(params, logits) = CE(params, w) + sum of the regularizers
+      L_valid(params, logits) = CE(params, w) + sum of the regularizers + limit penalty
 
     Args:
       supernet: the network.
       relaxation: turns logits into weights.
       regularizers: penalties on the architecture.
       perturbation: disturbs the weights; None disables it.
+      limit_penalty: (arch, mask, multipliers) -> f32[], as ``limits.penalty`` builds
+        it; None without limits.
 
     Returns:
       (train_loss, valid_loss), each (key, params, arch, Batch) -> (f32[], metrics).
@@ -85,6 +90,8 @@ def build_losses(
         loss, metrics = cross_entropy(op_key, params, weights, edges, batch)
         logits = mixing.masked(logits, batch.mask)
         penalty = sum(r(logits, weights, batch.progress, space) for r in penalties)
+        if limit_penalty:
+            penalty += limit_penalty(arch, batch.mask, batch.multipliers)
         return loss + penalty, metrics
 
     return train_loss, valid_loss

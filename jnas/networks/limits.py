@@ -65,6 +65,39 @@ def limit(name: str, bound: float, costs: costs_lib.Costs) -> Limit:
     return Limit(name, float(bound), costs, max(most - least, _LEAST))
 
 
+def check_all(
+    space: spaces.CellSpace, limits: Sequence[Limit], *, max_skips: int | None = None
+) -> None:
+    """Refuses limits that no cell keeps all at once.
+
+    Args:
+      space: of the cells.
+      limits: each of which some cell keeps.
+      max_skips: as for ``best_within``.
+
+    Raises:
+      ValueError: no cell was found.
+    """
+    ones = np.ones(space.shape)
+    if limits and best_within(space, ones, limits, max_skips=max_skips) is None:
+        raise ValueError(unmet(limits, max_skips))
+
+
+def unmet(limits: Sequence[Limit], max_skips: int | None = None) -> str:
+    """Returns the error of limits that no cell keeps together.
+
+    Args:
+      limits: of the cells.
+      max_skips: as for ``best_within``.
+    """
+    got = [f"max_{one.name}={shown(one.bound)}" for one in limits]
+    got += [] if max_skips is None else [f"max_skips={max_skips}"]
+    return (
+        f"limits must be kept by one cell at least, got {', '.join(got)}, which no "
+        "cell of the space keeps together. Raise one of them."
+    )
+
+
 def shown(value: float) -> str:
     """Returns a cost for people: whole numbers in full, others to three digits."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"

@@ -11,6 +11,7 @@ import numpy as np
 from jnas import data as data_lib
 from jnas import gradient, spaces
 from jnas import settings as settings_lib
+from jnas.gradient import limits as limits_of_cells
 from jnas.gradient import methods
 from jnas.run import drive as drive_lib
 from jnas.run import workdir
@@ -22,6 +23,7 @@ from jnas.studies import (
     cells,
     closing,
     keys,
+    limits,
     setup,
     train_scratch,
     verdict,
@@ -33,7 +35,7 @@ FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoc
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchSettings(augmentation.AugmentSettings):
+class SearchSettings(limits.LimitSettings, augmentation.AugmentSettings):
     """How a method is run. The fields carry their own help text."""
 
     method: methods.Method = option(text="Row of pieces and numbers.", group="method")
@@ -88,9 +90,20 @@ def search_cells(
       space: the space of cells.
       settings: of the search.
       prefix: prefix of the phases' names.
+
+    Raises:
+      ValueError: limits that no cell of the space keeps.
     """
     method = settings.method
     space = gradient.space_of(method, space)
+    bounds = limits.resolve(
+        run,
+        space,
+        settings,
+        limits.cost_numbers(settings, _changed(method)),
+        dataset,
+        max_skips=method.max_skips,
+    )
     augment = augmentation.build(settings, dataset)
     splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed)
     setting = gradient.Setting(
@@ -100,6 +113,7 @@ def search_cells(
         settings.num_seeds,
         settings.remat,
         jnp.dtype(settings.dtype),
+        bounds,
     )
     key = jax.random.fold_in(jax.random.key(run.seed), keys.SEARCH)
     before: Callable[[], Any] | None = None
@@ -116,7 +130,7 @@ def search_cells(
         own_key = jax.random.fold_in(key, number) if number else key
         if phase.result is None:
             begin = _begin(segment.carry, before) if before else None
-            state = _drive(phase, segment, own_key, splits, space, begin)
+            state = _drive(phase, segment, own_key, splits, space, begin, method)
             before = _kept(state)
         else:
             before = _left(phase, segment, own_key)
@@ -129,12 +143,33 @@ def search_cells(
     judged = verdict.of_gradient(
         weights, accuracies, splits[1][1], one_hot=best.get("one_hot_accuracy")
     )
+    replaced = result.pop("replaced", [])
+    if any(replaced):
+        judged = judged._replace(warnings=(*judged.warnings, _was_replaced(replaced)))
+    result |= limits.figures(bounds, space, encodings[best["seed"]])
     return Found(
         genotype_text.from_json(result["genotype"]),
         tuple(map(genotype_text.from_json, result["genotypes"])),
         encodings,
         weights,
         result | judged.figures(),
+    )
+
+
+def _changed(method: methods.Method) -> dict[str, int]:
+    """Returns the numbers that a user set, which a training takes too."""
+    row, names = methods.row_of(method), ("features", "layers", "epochs")
+    given = {name: getattr(method, name) for name in names}
+    return {name: v for name, v in given.items() if v != getattr(row, name)}
+
+
+def _was_replaced(replaced: list[bool]) -> str:
+    """Returns what is said of derived cells that exceeded a limit."""
+    several = f" of {sum(replaced)} of {len(replaced)} searches"
+    return (
+        f"the derived cell{several if len(replaced) > 1 else ''} exceeded a limit; "
+        "the result is the cell with the largest product of weights that keeps all "
+        "limits; raise --epochs or --logits_learning_rate to let the search follow them"
     )
 
 
@@ -157,18 +192,18 @@ def close(
     Returns:
       The content of result.json.
     """
-    method, row = settings.method, methods.row_of(settings.method)
+    method, numbers = settings.method, _changed(settings.method)
     result = {k: v for k, v in found.result.items() if not k.startswith("genotype")}
-    numbers = {
-        name: getattr(method, name)
-        for name in ("features", "layers", "epochs")
-        if getattr(method, name) != getattr(row, name)
-    } | augmentation.changed(settings)
+    size = setup.network_size(method, dataset)
+    if limits.counted(settings):
+        own = limits.cost_numbers(settings, numbers)
+        size, numbers = limits.cost_size(own, dataset), numbers | own
+    numbers |= augmentation.changed(settings)
     return closing.close_search(
         run,
         found.genotypes,
         result,
-        size=setup.network_size(method, dataset),
+        size=size,
         image_shape=dataset.image_shape,
         best=found.genotypes.index(found.genotype),
         next_command=closing.retrain_command(
@@ -192,12 +227,14 @@ def _left(phase, segment, key) -> Callable:
 
 
 def _derive(segment, space) -> Callable:
-    """Builds state -> (encodings i32[S, G], weights f32[S, C, E, O]), compiled."""
+    """Builds state -> (encodings i32[S, G], weights and unmasked f32[S, C, E, O])."""
+    pieces = segment.pieces
 
     @jax.jit
     def derive(state):
         def one(state):
-            return gradient.derive(segment.pieces, space, state)
+            unmasked = pieces.weights_of(state.inner._replace(mask=None))
+            return *gradient.derive(pieces, space, state), unmasked
 
         if segment.program.num_seeds is not None:
             return jax.vmap(one)(state)
@@ -206,7 +243,7 @@ def _derive(segment, space) -> Callable:
     return lambda state: tuple(map(np.asarray, derive(state)))
 
 
-def _drive(phase, segment, key, splits, space, begin):
+def _drive(phase, segment, key, splits, space, begin, method):
     """Runs a segment as a phase, and ends the phase with the found cells."""
     derive = _derive(segment, space)
     state, metrics = drive_lib.drive(
@@ -222,7 +259,17 @@ def _drive(phase, segment, key, splits, space, begin):
     if watched is not None:
         values = watched.values.items()
         metrics |= {name: float(value.mean()) for name, value in values}
-    encodings, weights = derive(state)
+    encodings, weights, unmasked = derive(state)
+    limited = {}
+    if segment.pieces.limits:
+        kept = [
+            limits_of_cells.fitted(
+                segment.pieces.limits, space, *one, max_skips=method.max_skips
+            )
+            for one in zip(encodings, weights, unmasked, strict=True)
+        ]
+        encodings = np.stack([encoding for encoding, _ in kept])
+        limited = {"replaced": [changed for _, changed in kept]}
     found = [genotype_text.to_json(space.genotype(one)) for one in encodings]
     phase.end(
         metrics
@@ -234,6 +281,7 @@ def _drive(phase, segment, key, splits, space, begin):
             "weights": weights,
             "seconds": round(phase.seconds, 2),
         }
+        | limited
     )
     return state
 
@@ -252,7 +300,7 @@ def _found_so_far(space, derive, num_seeds) -> Callable:
     """Builds (state, metrics) -> the best seed's cell, for people."""
 
     def describe(state, metrics):
-        encodings, weights = derive(state)
+        encodings, weights, _ = derive(state)
         winner = _best_seed(state)
         return cells.found(
             space.genotype(encodings[winner]),
