@@ -96,14 +96,7 @@ def search_cells(
     """
     method = settings.method
     space = gradient.space_of(method, space)
-    bounds = limits.resolve(
-        run,
-        space,
-        settings,
-        limits.cost_numbers(settings, _changed(method)),
-        dataset,
-        max_skips=method.max_skips,
-    )
+    bounds = _limits(run, space, settings, dataset)
     augment = augmentation.build(settings, dataset)
     splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed)
     setting = gradient.Setting(
@@ -153,6 +146,19 @@ def search_cells(
         encodings,
         weights,
         result | judged.figures(),
+    )
+
+
+def _limits(run, space, settings, dataset) -> tuple:
+    """Builds the limits of a search."""
+    names, method = tuple(limits.bounds(settings)), settings.method
+    if not names:
+        return ()
+    numbers = limits.cost_numbers(settings, _changed(method))
+    size = limits.cost_size(numbers, dataset)
+    costs = limits.costs(run, space, size, dataset.image_shape, names)
+    return limits.resolve(
+        run, space, settings, numbers, costs, max_skips=method.max_skips
     )
 
 
