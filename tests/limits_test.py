@@ -591,7 +591,7 @@ def test_nsga2_keeps_a_limit_on_one_of_its_objectives(tmp_path):
         ({"cost_layers": 2}, "cost_layers must be left out with a table"),
         (
             {"max_parameters": 18_594, "num_evaluations": 1},
-            "one proposed cell at least must keep --max_parameters=18,594, got none of",
+            "one proposed cell at least must keep --max_parameters=18594, got none of",
         ),
     ],
     ids=["cheapest", "unknown", "size", "none"],

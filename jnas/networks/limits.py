@@ -90,7 +90,7 @@ def unmet(limits: Sequence[Limit], max_skips: int | None = None) -> str:
       limits: of the cells.
       max_skips: as for ``best_within``.
     """
-    got = [f"max_{one.name}={shown(one.bound)}" for one in limits]
+    got = [f"max_{one.name}={flag(one.bound)}" for one in limits]
     got += [] if max_skips is None else [f"max_skips={max_skips}"]
     return (
         f"limits must be kept by one cell at least, got {', '.join(got)}, which no "
@@ -99,8 +99,21 @@ def unmet(limits: Sequence[Limit], max_skips: int | None = None) -> str:
 
 
 def shown(value: float) -> str:
-    """Returns a cost for people: whole numbers in full, others to three digits."""
+    """Returns a cost for people: whole numbers in full, others to three digits.
+
+    Args:
+      value: the cost.
+    """
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
+
+
+def flag(value: float) -> str:
+    """Returns a bound as a flag's value, without separators.
+
+    Args:
+      value: the bound.
+    """
+    return shown(value).replace(",", "")
 
 
 def extent(costs: costs_lib.Costs) -> tuple[float, float]:

@@ -2,17 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jnas import data as data_lib
 from jnas import networks, spaces
 from jnas import settings as settings_lib
-from jnas.discrete import limits as limits_of_cells
-from jnas.discrete import tables
 from jnas.networks import latency as latency_lib
 from jnas.networks import limits as limits_lib
 from jnas.run import files, workdir
@@ -195,6 +192,36 @@ def resolve(
     return made
 
 
+def check(
+    space: spaces.CellSpace,
+    settings: LimitSettings,
+    numbers: dict[str, int],
+    dataset: data_lib.Dataset,
+    *,
+    max_skips: int | None = None,
+) -> None:
+    """Refuses limits that no cell keeps, before a run is opened.
+
+    Latencies are not checked: they are measured in the run.
+
+    Args:
+      space: that is searched.
+      settings: of the search.
+      numbers: of ``cost_numbers``.
+      dataset: classes, channels and images.
+      max_skips: largest number of skip connections that the method allows.
+
+    Raises:
+      ValueError: as ``resolve``.
+    """
+    wanted = {n: v for n, v in bounds(settings).items() if n != LATENCY_MS}
+    if wanted:
+        size = cost_size(numbers, dataset)
+        known = networks.edge_costs(space, size, dataset.image_shape)
+        made = [networks.limit(name, v, known[name]) for name, v in wanted.items()]
+        limits_lib.check_all(space, made, max_skips=max_skips)
+
+
 def describe(one: networks.Limit, numbers: dict[str, int]) -> str:
     """Returns a limit in words: its bound, and the range of the space's cells.
 
@@ -239,100 +266,15 @@ def figures(
     return {"limits": found}
 
 
-class Kept(NamedTuple):
-    """The limits of a discrete search.
-
-    Attributes:
-      margins: encodings i32[P, G] -> f32[P, L], at least 0 where a limit holds.
-      fits: encodings i32[N, G] -> bool[N], on the host, without rounding.
-      bounds: cost -> bound.
-    """
-
-    margins: limits_of_cells.Margins
-    fits: Callable[[np.ndarray], np.ndarray]
-    bounds: Mapping[str, float]
-
-    def flags(self) -> str:
-        """Returns the limits as flags."""
-        named = (f"--max_{n}={limits_lib.shown(v)}" for n, v in self.bounds.items())
-        return ", ".join(named)
-
-
-def of_cells(space: spaces.CellSpace, made: Sequence[networks.Limit]) -> Kept | None:
-    """Returns the limits of cells whose costs are sums over edges; None without any.
+def warning(replaced: Sequence[bool]) -> str:
+    """Returns what is said of derived cells that exceeded a limit.
 
     Args:
-      space: of the cells.
-      made: the limits.
+      replaced: of each search, whether its cell is another than the derived one.
     """
-    if not made:
-        return None
-
-    def fits(encodings):
-        return np.array([networks.fits(space, one, made) for one in encodings], bool)
-
-    margins = limits_of_cells.margins(space, made)
-    return Kept(margins, fits, {one.name: one.bound for one in made})
-
-
-def of_table(
-    run: workdir.Run, table: tables.Table, settings: LimitSettings
-) -> Kept | None:
-    """Returns the limits of cells whose costs a table holds; None without any.
-
-    Args:
-      run: the open run.
-      table: the benchmark.
-      settings: of the search.
-
-    Raises:
-      ValueError: a cost that the table does not hold, the size of a network, or limits
-        that no cell of the table keeps.
-    """
-    for name in ("cost_features", "cost_layers"):
-        if getattr(settings, name) is not None:
-            raise ValueError(
-                f"{name} must be left out with a table, whose costs are its own, got "
-                f"{getattr(settings, name)}. Leave it out, or search on images."
-            )
-    wanted = bounds(settings)
-    if not wanted:
-        return None
-    for name in wanted:
-        if name not in table.metrics:
-            raise ValueError(
-                f"max_{name} must be left out with table {table.name}, which holds no "
-                f"{name}, got {limits_lib.shown(wanted[name])}. Limit one of "
-                f"{', '.join(n for n in COSTS if n in table.metrics) or 'no cost'}."
-            )
-    columns = np.stack([table.column(name) for name in wanted], 1).astype(np.float64)
-    limit = np.array(list(wanted.values()))
-    least, most = np.nanmin(columns, 0), np.nanmax(columns, 0)
-    if not (columns <= limit).all(1).any():
-        cheapest = ", ".join(
-            f"{n} {limits_lib.shown(float(v))}"
-            for n, v in zip(wanted, least, strict=True)
-        )
-        raise ValueError(
-            f"limits must be kept by one cell of table {table.name} at least, got "
-            f"{', '.join(f'max_{n}={limits_lib.shown(v)}' for n, v in wanted.items())},"
-            f" where the cheapest cells have {cheapest}. Raise one of them."
-        )
-    for name, low, high in zip(wanted, least, most, strict=True):
-        low, high = limits_lib.shown(float(low)), limits_lib.shown(float(high))
-        without = wanted[name] >= most[list(wanted).index(name)]
-        run.say_once(
-            f"limit: max_{name}={limits_lib.shown(wanted[name])}, where cells of table "
-            f"{table.name} have {low} to {high}"
-            + ("; no cell exceeds it: it is without effect" if without else "")
-        )
-    # room in units of the table's own range; the last row is of unknown cells
-    room = (limit - columns) / np.maximum(most - least, 1e-30)
-    rows = np.concatenate([room, np.full((1, len(limit)), np.nan)])
-    held = np.append((columns <= limit).all(1), False)
-    rooms = jnp.asarray(rows, jnp.float32)
-    return Kept(
-        lambda encodings: rooms[table.row(encodings)],
-        lambda encodings: held[np.asarray(table.row(encodings))],
-        wanted,
+    several = f" of {sum(replaced)} of {len(replaced)} searches"
+    return (
+        f"the derived cell{several if len(replaced) > 1 else ''} exceeded a limit; "
+        "the result is the cell with the largest product of weights that keeps all "
+        "limits; raise --epochs or --logits_learning_rate to let the search follow them"
     )

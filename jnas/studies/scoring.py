@@ -12,6 +12,7 @@ from jnas.data import batches
 from jnas.discrete import limits as limits_of_cells
 from jnas.discrete import objectives, shared_weights, tables
 from jnas.discrete.tables import choice
+from jnas.studies import kept as kept_lib
 from jnas.studies import limits, rounds, setup
 from jnas.training import optimizers
 from jnas.training import program as program_lib
@@ -24,7 +25,7 @@ def on_table(
     table: tables.Table,
     space: spaces.CellSpace,
     settings: Any,
-    kept: limits.Kept | None = None,
+    kept: kept_lib.Kept | None = None,
 ) -> tuple[rounds.Source, tuple[directions.Metric, ...], int]:
     """Returns the source of a table's scores, its columns and the number of signals.
 
@@ -117,7 +118,7 @@ def on_images(
     *,
     seed: int,
     costs: Mapping[str, networks.Costs],
-    kept: limits.Kept | None = None,
+    kept: kept_lib.Kept | None = None,
 ) -> tuple[rounds.Source, tuple[directions.Metric, ...], int]:
     """Returns the source of scores on images, its columns and the number of signals.
 

@@ -28,6 +28,7 @@ from jnas.studies import (
     setup,
     train_scratch,
 )
+from jnas.studies import kept as kept_lib
 
 EVALUATIONS, FRONT = "evaluations.jsonl", "front.json"
 
@@ -111,9 +112,28 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
         table = choice.load_table(settings.objective)
         signal = settings.signal or (choice.default_signal(table),)
         choice.check_metrics(table, signal, settings.report)
+        kept_lib.check_table(table, settings)
         return table
     scoring.check(settings.objective)
     return None
+
+
+def check_limits(
+    space: spaces.CellSpace, settings: DiscreteSettings, dataset: data_lib.Dataset
+) -> None:
+    """Refuses limits that no cell keeps in a search on images.
+
+    Args:
+      space: of the cells.
+      settings: of the search.
+      dataset: the images.
+
+    Raises:
+      ValueError: a limit below the cheapest cell, or limits that no cell keeps
+        together.
+    """
+    numbers = limits.cost_numbers(settings, settings_lib.changed(settings))
+    limits.check(space, settings, numbers, dataset)
 
 
 class Found(NamedTuple):
@@ -155,7 +175,7 @@ def search_cells(
         limits that no cell keeps, or no evaluated cell with a score.
     """
     if table is not None:
-        kept = limits.of_table(run, table, settings)
+        kept = kept_lib.of_table(run, table, settings)
         source, metrics, num_signals = scoring.on_table(table, space, settings, kept)
     else:
         augment = augmentation.build(settings, dataset)
@@ -252,7 +272,7 @@ def _limits(run, space, settings, dataset) -> tuple:
         size = limits.cost_size(numbers, dataset)
     costs = limits.costs(run, space, size, dataset.image_shape, names)
     made = limits.resolve(run, space, settings, numbers, costs)
-    return costs, limits.of_cells(space, made)
+    return costs, kept_lib.of_cells(space, made)
 
 
 def _seconds(phase) -> dict[str, float]:
@@ -274,7 +294,7 @@ def _figures(
     found: evaluations.Evaluations,
     search: rounds.Search,
     unfit: np.ndarray,
-    kept: limits.Kept | None,
+    kept: kept_lib.Kept | None,
 ) -> dict[str, Any]:
     """Returns the result of a search with its verdict.
 

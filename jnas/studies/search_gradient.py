@@ -74,6 +74,30 @@ class Found(NamedTuple):
     result: dict[str, Any]
 
 
+def check_limits(
+    space: spaces.CellSpace, settings: SearchSettings, dataset: data_lib.Dataset
+) -> None:
+    """Refuses limits that no cell keeps.
+
+    Args:
+      space: the user's space.
+      settings: of the search.
+      dataset: the images.
+
+    Raises:
+      ValueError: a limit below the cheapest cell, or limits that no cell keeps
+        together.
+    """
+    method = settings.method
+    limits.check(
+        gradient.space_of(method, space),
+        settings,
+        limits.cost_numbers(settings, _changed(method)),
+        dataset,
+        max_skips=method.max_skips,
+    )
+
+
 def search_cells(
     run: workdir.Run,
     dataset: data_lib.Dataset,
@@ -138,7 +162,7 @@ def search_cells(
     )
     replaced = result.pop("replaced", [])
     if any(replaced):
-        judged = judged._replace(warnings=(*judged.warnings, _was_replaced(replaced)))
+        judged = judged._replace(warnings=(*judged.warnings, limits.warning(replaced)))
     result |= limits.figures(bounds, space, encodings[best["seed"]])
     return Found(
         genotype_text.from_json(result["genotype"]),
@@ -167,16 +191,6 @@ def _changed(method: methods.Method) -> dict[str, int]:
     row, names = methods.row_of(method), ("features", "layers", "epochs")
     given = {name: getattr(method, name) for name in names}
     return {name: v for name, v in given.items() if v != getattr(row, name)}
-
-
-def _was_replaced(replaced: list[bool]) -> str:
-    """Returns what is said of derived cells that exceeded a limit."""
-    several = f" of {sum(replaced)} of {len(replaced)} searches"
-    return (
-        f"the derived cell{several if len(replaced) > 1 else ''} exceeded a limit; "
-        "the result is the cell with the largest product of weights that keeps all "
-        "limits; raise --epochs or --logits_learning_rate to let the search follow them"
-    )
 
 
 def close(
