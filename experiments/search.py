@@ -10,6 +10,10 @@ piece an option (--options=relaxation.start=5). --help --method=pcdarts shows wh
 sets, describe.py --methods lists the rows. Half of the training images train the
 architecture. One seed gives one result, bit for bit; --num_seeds=4 runs four searches
 as one program and keeps the best of them.
+
+--max_parameters, --max_macs and --max_latency_ms limit the network that is trained of
+the found cell (--cost_features, --cost_layers): the search is penalised until its cell
+fits, and at the end the cell does fit.
 """
 
 from jnas import gradient, run
@@ -28,6 +32,7 @@ def main():
     space = setup.space(space_settings)
     gradient.check(settings.method, space)
     dataset = setup.dataset(data_settings)
+    search_gradient.check_limits(space, settings, dataset)
     with FLAGS.open_run(dataset) as r:
         if r.finished is not None:
             print(closing.finished(r))

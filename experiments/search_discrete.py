@@ -7,8 +7,10 @@
 (random_search: uniform paths, as SPOS; reinforce: ENAS), then scores cells with them;
 scratch trains each proposed cell from scratch; table:NAME looks it up in a table;
 naswot, synflow, grad_norm, snip, jacobian_covariance and latency score untrained
-networks; --plugins adds your own. The test images are not touched: retrain.py tests the
-cell that was found.
+networks; --plugins adds your own. supernet,parameters has two columns, as nsga2 takes
+them. --max_parameters, --max_macs and --max_latency_ms limit the found cell's network:
+cells that exceed one are not scored. The test images are not touched: retrain.py tests
+the cell that was found.
 """
 
 from jnas import run
@@ -29,6 +31,7 @@ def main():
     table, dataset = search_discrete.check(settings), None
     if table is None:
         dataset = setup.dataset(data_settings)
+        search_discrete.check_limits(space, settings, dataset)
     with FLAGS.open_run(table or dataset) as r:
         if r.finished is not None:
             print(closing.finished(r))

@@ -78,6 +78,44 @@ def _kind(parameter: inspect.Parameter) -> type | None:
     return None
 
 
+def taking(function: Callable, names: tuple[str, ...], *, least: int) -> Callable:
+    """Returns a function of all named arguments that passes on those that it takes.
+
+    A protocol can so get a last argument that earlier functions do not have. A
+    parameter with a default gets an argument only if it has the argument's name.
+
+    Args:
+      function: of the first ``least`` arguments or more, by position.
+      names: of all arguments.
+      least: number of arguments that every function takes.
+
+    Raises:
+      TypeError: it takes fewer or more.
+
+    Example:
+      >>> taking(lambda x, y: x + y, ("x", "y", "z"), least=1)(1, 2, 3)
+      3
+    """
+    signature = inspect.signature(function)
+    for count in range(len(names), least - 1, -1):
+        try:
+            bound = signature.bind(*names[:count]).arguments
+        except TypeError:
+            continue
+        # a number with a default that is passed by position is no argument of these
+        if all(
+            signature.parameters[own].default is inspect.Parameter.empty or own == value
+            for own, value in list(bound.items())[least:]
+        ):
+            return lambda *given, count=count: function(*given[:count])
+    while isinstance(function, functools.partial):
+        function = function.func
+    raise TypeError(
+        f"{getattr(function, '__name__', repr(function))} must take "
+        f"({', '.join(names)}), got {signature}. Give every other argument a default."
+    )
+
+
 def describe(registry: registry_lib.Registry, piece: Piece) -> dict[str, Any]:
     """Returns a piece as JSON values: its name and every number of its own.
 

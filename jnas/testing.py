@@ -255,7 +255,7 @@ def check_regularizer(name: str) -> None:
     """Checks a regularizer: f32[], finite with its gradients, jit, removed candidates.
 
     It must depend on the logits at progress 0, 1/2 or 1, so that its factor may rise
-    from 0 over the search, or fall to 0.
+    from 0 over the search, or fall to 0. It gets the space ``tiny``, if it takes one.
 
     Args:
       name: its key in ``registry.REGULARIZERS``.
@@ -263,11 +263,13 @@ def check_regularizer(name: str) -> None:
     Raises:
       AssertionError: it breaks the contract.
     """
-    penalty = registry.REGULARIZERS[name]
-    logits = jax.random.normal(jax.random.key(0), (2, 5, 4))
+    names = ("logits", "weights", "progress", "space")
+    penalty = pieces.taking(registry.REGULARIZERS[name], names, least=3)
+    space = spaces.zoo.tiny()
+    logits = jax.random.normal(jax.random.key(0), space.shape)
 
     def run(logits, progress):
-        return penalty(logits, jax.nn.sigmoid(logits), progress)
+        return penalty(logits, jax.nn.sigmoid(logits), progress, space)
 
     for given in (logits, _some_out(logits)):
         out, depends = jnp.isneginf(given), False

@@ -87,10 +87,15 @@ class Hypergradient(Protocol):
 
 
 class Regularizer(Protocol):
-    """A penalty on the architecture, added to its loss."""
+    """A penalty on the architecture, added to its loss.
 
-    def __call__(self, logits: Logits, weights: Weights, progress: Array) -> Array:
-        """Returns f32[]."""
+    A function of the first three arguments is one too.
+    """
+
+    def __call__(
+        self, logits: Logits, weights: Weights, progress: Array, space: Any
+    ) -> Array:
+        """Returns f32[]; the space names the edges and candidates of the weights."""
 
 
 class Selection(Protocol):

@@ -1,13 +1,16 @@
 """Tests of regularizers: closed forms in SciPy's float64, an integral, logits out."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from jnas import registry, testing
-from jnas.gradient import regularizers
+from jnas import networks, registry, spaces, testing
+from jnas.gradient import losses, methods, regularizers, relaxations, resolve
 
 OUT = -jnp.inf
 
@@ -130,3 +133,69 @@ def test_a_penalty_that_never_depends_on_the_logits_is_refused(monkeypatch):
     rule = "mine must depend on the logits at progress 0, 1/2 or 1"
     with pytest.raises(AssertionError, match=rule):
         testing.check_regularizer("mine")
+
+
+def by_space(logits, weights, progress, space, *, strength=2.0):
+    """A penalty that needs the space: the weight of skip connections."""
+    return strength * (weights * space.where("skip_connect")).sum()
+
+
+def of_three(logits, weights, progress):
+    """A penalty of an earlier release."""
+    return (weights**2).sum()
+
+
+def with_number(logits, weights, progress, strength=3.0):
+    """A number that is passed by position is no space."""
+    return strength * (weights**2).sum()
+
+
+@pytest.mark.parametrize(
+    ("penalty", "expected"),
+    [
+        # skip_connect has a weight of .25 on each of tiny's 2 x 5 edges
+        (by_space, 5.0),
+        (functools.partial(by_space, strength=4.0), 10.0),
+        (of_three, 2.5),
+        (with_number, 7.5),
+        (regularizers.zero_one, -10 * 0.0625),
+    ],
+    ids=["space", "partial", "three", "number", "zero_one"],
+)
+def test_the_loss_gives_the_space_to_those_that_take_it(penalty, expected):
+    """In the validation loss of a network whose cross-entropy is log 2."""
+    space = spaces.zoo.tiny()
+    supernet = networks.Supernet(
+        None, lambda params, x, weights, **more: jnp.zeros((len(x), 2)), (), space
+    )
+    _, valid_loss = losses.build_losses(
+        supernet, relaxations.softmax, regularizers=[penalty]
+    )
+    batch = losses.Batch(jnp.zeros((3, 4, 4, 1)), jnp.array([0, 1, 0]), jnp.float32(0))
+    loss, _ = valid_loss(jax.random.key(0), {}, jnp.zeros(space.shape), batch)
+    np.testing.assert_allclose(loss, np.log(2) + expected, rtol=1e-5)
+
+
+def test_a_method_s_regularizers_get_the_space_too(monkeypatch):
+    """By name, and checked by the contract."""
+    known = {"by_space": by_space, "of_three": of_three}
+    monkeypatch.setattr(registry.REGULARIZERS, "_entries", known)
+    for name in known:
+        testing.check_regularizer(name)
+    method = dataclasses.replace(methods.darts(), regularizers=tuple(known))
+    space = spaces.zoo.tiny()
+    resolve.check(method, space)
+    made = resolve.resolve(method, space, steps_per_epoch=1, epochs=1).regularizers
+    weights = jnp.full(space.shape, 0.25)
+    assert [float(r(weights, weights, 0.0, space)) for r in made] == [5.0, 2.5]
+
+
+@pytest.mark.parametrize(
+    "penalty", [lambda logits, weights: 0.0, lambda a, b, c, d, e: 0.0]
+)
+def test_a_regularizer_of_other_arguments_is_refused(penalty):
+    """Before anything is compiled, with what to write."""
+    method = dataclasses.replace(methods.darts(), regularizers=(penalty,))
+    rule = r"must take \(logits, weights, progress, space\), got"
+    with pytest.raises(TypeError, match=rule):
+        resolve.check(method, spaces.zoo.tiny())

@@ -8,6 +8,7 @@ import optax
 
 from jnas import networks, types
 from jnas.gradient import mixing
+from jnas.gradient import regularizers as regularizers_lib
 
 
 class Batch(NamedTuple):
@@ -19,6 +20,7 @@ class Batch(NamedTuple):
       progress: f32[], 0 to 1 over the search.
       mask: bool[C, E, O], False for removed candidates; None keeps all.
       variant_inputs: what the edge variant needs.
+      multipliers: f32[L] of the limits; None without limits.
     """
 
     images: types.Array
@@ -26,6 +28,7 @@ class Batch(NamedTuple):
     progress: types.Array
     mask: types.Array | None = None
     variant_inputs: networks.VariantInputs = networks.VariantInputs()
+    multipliers: types.Array | None = None
 
 
 def build_losses(
@@ -34,6 +37,7 @@ def build_losses(
     *,
     regularizers: Sequence[types.Regularizer] = (),
     perturbation: types.Perturbation | None = None,
+    limit_penalty: Callable | None = None,
 ) -> tuple[types.Loss, types.Loss]:
     """Builds the training and the validation loss of a supernet.
 
@@ -41,19 +45,25 @@ def build_losses(
     method has them, and cross-entropy CE,
 
       L_train(params, logits) = CE(params, w + stop_gradient(perturbation(w) - w))
-      L_valid(params, logits) = CE(params, w) + sum of the regularizers
+      L_valid(params, logits) = CE(params, w) + sum of the regularizers + limit penalty
 
     Args:
       supernet: the network.
       relaxation: turns logits into weights.
       regularizers: penalties on the architecture.
       perturbation: disturbs the weights; None disables it.
+      limit_penalty: (arch, mask, multipliers) -> f32[], as ``limits.penalty`` builds
+        it; None without limits.
 
     Returns:
       (train_loss, valid_loss), each (key, params, arch, Batch) -> (f32[], metrics).
+
+    Raises:
+      TypeError: a regularizer of other arguments.
     """
 
-    cross_entropy = _cross_entropy(supernet)
+    cross_entropy, space = _cross_entropy(supernet), supernet.space
+    penalties = [regularizers_lib.with_space(one) for one in regularizers]
 
     def relax(key, logits, batch):
         return mixing.relax(relaxation, key, logits, batch.mask, batch.progress)
@@ -79,7 +89,9 @@ def build_losses(
         weights = relax(relax_key, logits, batch)
         loss, metrics = cross_entropy(op_key, params, weights, edges, batch)
         logits = mixing.masked(logits, batch.mask)
-        penalty = sum(r(logits, weights, batch.progress) for r in regularizers)
+        penalty = sum(r(logits, weights, batch.progress, space) for r in penalties)
+        if limit_penalty:
+            penalty += limit_penalty(arch, batch.mask, batch.multipliers)
         return loss + penalty, metrics
 
     return train_loss, valid_loss

@@ -1,15 +1,30 @@
 """Regularizers: penalties on the architecture that are added to its loss.
 
-Each is ``(logits f32[C, E, O], weights f32[C, E, O], progress f32[]) -> f32[]``, where
-weights are the relaxation of the logits. A candidate whose logit is -inf is removed: it
-counts neither in a sum nor in the number that a mean divides by.
+Each is ``(logits f32[C, E, O], weights f32[C, E, O], progress f32[], space) -> f32[]``,
+where weights are the relaxation of the logits, and the space names the edges and the
+candidates. One that does not take the space works too. A candidate whose logit is -inf
+is removed: it counts neither in a sum nor in the number that a mean divides by.
 """
 
 import jax
 import jax.numpy as jnp
 
-from jnas import registry, types
+from jnas import pieces, registry, spaces, types
 from jnas.gradient import relaxations
+
+ARGUMENTS = ("logits", "weights", "progress", "space")
+
+
+def with_space(regularizer: types.Regularizer) -> types.Regularizer:
+    """Returns a regularizer that takes the space, whether it asked for it or not.
+
+    Args:
+      regularizer: of (logits, weights, progress, space), or of the first three.
+
+    Raises:
+      TypeError: a function of other arguments.
+    """
+    return pieces.taking(regularizer, ARGUMENTS, least=3)
 
 
 @registry.REGULARIZERS.register
@@ -17,6 +32,7 @@ def zero_one(
     logits: types.Logits,
     weights: types.Weights,
     progress: types.Array,
+    space: spaces.CellSpace | None = None,
     *,
     strength: float = 10.0,
 ):
@@ -30,6 +46,7 @@ def zero_one(
       logits: f32[C, E, O]; -inf marks the removed candidates.
       weights: f32[C, E, O], in [0, 1].
       progress: not used.
+      space: not used.
       strength: factor of the penalty.
 
     Returns:
@@ -37,7 +54,7 @@ def zero_one(
 
     Source: Chu, Zhou, Zhang and Li 2020, arXiv:1911.12126, section 4.
     """
-    del progress
+    del progress, space
     return -strength * jnp.mean((weights - 0.5) ** 2, where=_inside(logits))
 
 
@@ -46,6 +63,7 @@ def zero_one_l1(
     logits: types.Logits,
     weights: types.Weights,
     progress: types.Array,
+    space: spaces.CellSpace | None = None,
     *,
     strength: float = 10.0,
 ):
@@ -58,6 +76,7 @@ def zero_one_l1(
       logits: f32[C, E, O]; -inf marks the removed candidates.
       weights: f32[C, E, O], in [0, 1].
       progress: not used.
+      space: not used.
       strength: factor of the penalty.
 
     Returns:
@@ -65,7 +84,7 @@ def zero_one_l1(
 
     Source: arXiv:1911.12126, section 4, the variant with the absolute value.
     """
-    del progress
+    del progress, space
     gap = weights - 0.5
     # not jnp.abs, whose gradient at 0 is 1 in JAX: logits that start at 0 would grow
     size = gap * jax.lax.stop_gradient(jnp.sign(gap))
@@ -77,6 +96,7 @@ def dirichlet_kl(
     logits: types.Logits,
     weights: types.Weights,
     progress: types.Array,
+    space: spaces.CellSpace | None = None,
     *,
     strength: float = 1e-3,
 ):
@@ -90,6 +110,7 @@ def dirichlet_kl(
       logits: f32[C, E, O].
       weights: not used; the penalty is on the distribution, not on a sample of it.
       progress: not used.
+      space: not used.
       strength: factor of the penalty.
 
     Returns:
@@ -97,7 +118,7 @@ def dirichlet_kl(
 
     Source: Chen, Wang, Cheng, Tang and Hsieh 2021, arXiv:2006.10355, section 2.
     """
-    del weights, progress
+    del weights, progress, space
     inside = _inside(logits)
     c = jnp.where(inside, relaxations.concentration(logits), 1)  # 1 adds 0 to the sum
     s = jnp.sum(c, -1, keepdims=True, where=inside)

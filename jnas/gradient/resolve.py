@@ -8,6 +8,7 @@ import optax
 from jnas import networks, registry, spaces, types
 from jnas import pieces as pieces_lib
 from jnas.gradient import methods, mixing, search, selections
+from jnas.gradient import regularizers as regularizers_lib
 from jnas.training import optimizers
 from jnas.training import program as program_lib
 
@@ -71,7 +72,8 @@ def resolve(
       KeyError: a name that is not registered.
     """
     regularizers = tuple(
-        pieces_lib.resolve(registry.REGULARIZERS, one) for one in method.regularizers
+        regularizers_lib.with_space(pieces_lib.resolve(registry.REGULARIZERS, one))
+        for one in method.regularizers
     )
     perturbation = None
     if method.perturbation:

@@ -10,7 +10,9 @@ import optax
 
 from jnas import networks, spaces, types
 from jnas.data import augment as augment_lib
+from jnas.data import batches
 from jnas.gradient import bilevel as bilevel_lib
+from jnas.gradient import limits as limits_lib
 from jnas.gradient import losses as losses_lib
 from jnas.gradient import mixing, relaxations
 from jnas.gradient.hooks import watch as watch_lib
@@ -37,6 +39,7 @@ class Pieces:
       logits_scale: standard deviation of the initial logits.
       frozen_epochs: epochs at the start that train the parameters only.
       variant_inputs: Clock -> what the edge variant needs.
+      limits: of the derived cell's costs.
     """
 
     params_optimizer: optax.GradientTransformation
@@ -53,6 +56,13 @@ class Pieces:
     variant_inputs: Callable[[program_lib.Clock], networks.VariantInputs] = (
         lambda clock: networks.VariantInputs()
     )
+    limits: tuple[networks.Limit, ...] = ()
+
+    def weights_in(self, space: spaces.CellSpace) -> Callable[[Any], types.Weights]:
+        """Returns ``weights_of``, or that of softmax in a space."""
+        if self.weights_of is not None:
+            return self.weights_of
+        return mixing.build_weights_of(space, relaxations.softmax)
 
 
 class GradientState(NamedTuple):
@@ -65,6 +75,7 @@ class GradientState(NamedTuple):
       logits_opt: optimizer state of logits.
       mask: bool[C, E, O], False for removed candidates; None keeps all.
       watched: results of the evaluations at ends of epochs; None without a watch.
+      multipliers: f32[L] of the limits; None without limits.
     """
 
     params: types.Params
@@ -73,6 +84,7 @@ class GradientState(NamedTuple):
     logits_opt: Any
     mask: types.Array | None
     watched: watch_lib.Watched | None
+    multipliers: types.Array | None = None
 
 
 def gradient_search(
@@ -96,8 +108,9 @@ def gradient_search(
       a <- a - update of d L_valid(w, a) / d a       (skipped in frozen epochs)
       w <- w - update of d L_train(w, a) / d w
 
-    After each epoch the watch evaluates the supernet, then its hook may change the
-    state or end the search.
+    With limits the validation loss has a penalty, whose multipliers then follow the
+    cost of the derived cell (``gradient/limits.py``). After each epoch the watch
+    evaluates the supernet, then its hook may change the state or end the search.
 
     Args:
       supernet: network over the space that is searched.
@@ -112,16 +125,20 @@ def gradient_search(
       over_seeds: how they are mapped, as in ``program.program``.
 
     Returns:
-      The program. Its state's ``inner`` is a GradientState; its metrics are METRICS.
+      The program. Its state's ``inner`` is a GradientState; its metrics are METRICS
+      and those of the limits.
 
     Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, algorithm 1. Differs: an
     epoch's last incomplete batch is left out.
     """
     optimizer = _bilevel(supernet, pieces)
+    moving = max(1, num_epochs - pieces.frozen_epochs)
+    steps = moving * batches.num_batches(num_examples[0], batch_size)
+    rate = limits_lib.ASCENT / max(1, steps)
     return program_lib.program(
         _init(supernet, pieces, optimizer, masks, watch),
-        _step(supernet.space, pieces, optimizer, augment),
-        metrics=METRICS,
+        _step(supernet.space, pieces, optimizer, augment, rate),
+        metrics=METRICS + limits_lib.metrics(pieces.limits),
         num_examples=num_examples,
         batch_size=batch_size,
         num_epochs=num_epochs,
@@ -143,11 +160,16 @@ def _costs(frozen: int, num_epochs: int) -> tuple[tuple[int, float], ...]:
 
 def _bilevel(supernet, pieces) -> types.Bilevel:
     """Builds the optimizer of logits and parameters from the method's pieces."""
+    limit_penalty = None
+    if pieces.limits:
+        weights_of = pieces.weights_in(supernet.space)
+        limit_penalty = limits_lib.penalty(pieces.limits, weights_of)
     train_loss, valid_loss = losses_lib.build_losses(
         supernet,
         pieces.relaxation,
         regularizers=pieces.regularizers,
         perturbation=pieces.perturbation,
+        limit_penalty=limit_penalty,
     )
     return bilevel_lib.bilevel(
         train_loss,
@@ -166,16 +188,17 @@ def _init(supernet, pieces, optimizer, masks, watch) -> Callable:
         arch = first_arch(logits_key, supernet.space, pieces)
         inner = optimizer.init(supernet.init(params_key), arch)
         mask = jnp.ones(supernet.space.shape, bool) if masks else None
-        state = GradientState(*inner, mask, None)
+        multipliers = jnp.zeros(len(pieces.limits)) if pieces.limits else None
+        state = GradientState(*inner, mask, None, multipliers)
         return state._replace(watched=watch.begin(state)) if watch else state
 
     return init
 
 
-def _step(space, pieces, optimizer, augment) -> Callable:
-    """Builds (key, Clock, state, one batch of each split) -> (state, METRICS)."""
-    weights_of = pieces.weights_of
-    weights_of = weights_of or mixing.build_weights_of(space, relaxations.softmax)
+def _step(space, pieces, optimizer, augment, rate) -> Callable:
+    """Builds (key, Clock, state, one batch of each split) -> (state, metrics)."""
+    weights_of = pieces.weights_in(space)
+    ascend = _ascend(space, pieces, weights_of, rate)
 
     def step(key, clock, state, pair):
         step_key, *image_keys = jax.random.split(key, 3)
@@ -186,6 +209,7 @@ def _step(space, pieces, optimizer, augment) -> Callable:
                 clock.progress,
                 state.mask,
                 pieces.variant_inputs(clock),
+                state.multipliers,
             )
             for k, (images, labels) in zip(image_keys, pair, strict=True)
         )
@@ -202,9 +226,24 @@ def _step(space, pieces, optimizer, augment) -> Callable:
             info.valid_loss,
             _entropy(weights_of, state),
         )
-        return state, dict(zip(METRICS, values, strict=True))
+        state, more = ascend(state, frozen)
+        return state, dict(zip(METRICS, values, strict=True)) | more
 
     return step
+
+
+def _ascend(space, pieces, weights_of, rate) -> Callable:
+    """Builds (state, frozen bool[] or None) -> (state, metrics of the limits)."""
+
+    def ascend(state, frozen):
+        if not pieces.limits:
+            return state, {}
+        cell = space.weights(pieces.selection(space, weights_of(state)))
+        now = rate if frozen is None else jnp.where(frozen, 0.0, rate)
+        moved, values = limits_lib.ascend(pieces.limits, state.multipliers, cell, now)
+        return state._replace(multipliers=moved), values
+
+    return ascend
 
 
 def _at_epoch_end(watch) -> Callable:

@@ -58,6 +58,7 @@ class Setting(NamedTuple):
       num_seeds: S searches as one program; None for one.
       remat: whether the backward pass computes cells again instead of storing them.
       dtype: dtype of the activations.
+      limits: of the derived cell's costs.
     """
 
     size: networks.Size
@@ -66,6 +67,7 @@ class Setting(NamedTuple):
     num_seeds: int | None = None
     remat: bool = False
     dtype: jnp.dtype = jnp.float32
+    limits: tuple[networks.Limit, ...] = ()
 
 
 def build_segments(
@@ -103,6 +105,7 @@ def _stage(method, number, space, setting) -> Segment:
         pieces,
         frozen_epochs=round(method.frozen_rate * epochs),
         variant_inputs=resolve_lib.variant_inputs(method, stage, epochs),
+        limits=setting.limits,
     )
     size, variant = _size(stage, setting), _variant(method, stage)
     supernet = networks.supernet(
@@ -179,7 +182,8 @@ def _program(method, supernet, pieces, setting, epochs, masks, watch):
 def _stage_carry(method, stage, space, pieces) -> Callable:
     """Builds what a stage keeps of the one before: its strongest candidates.
 
-    A method that widens also keeps the parameters, made wider, and the logits.
+    The limits' multipliers continue. A method that widens also keeps the parameters,
+    made wider, and the logits.
     """
     count = max(1, round(space.shape[-1] * stage.candidates_rate))
 
@@ -195,7 +199,8 @@ def _stage_carry(method, stage, space, pieces) -> Callable:
                 logits=old.logits,
                 logits_opt=old.logits_opt,
             )
-        return fresh._replace(inner=new._replace(mask=mask))
+        new = new._replace(mask=mask, multipliers=old.multipliers)
+        return fresh._replace(inner=new)
 
     return carry
 
@@ -227,7 +232,9 @@ def _projection(method, space, setting, before) -> Segment:
         off if method.auxiliary_skip else None,
         off if method.stages[-1].skip_dropout else None,
     )
-    pieces = dataclasses.replace(pieces, variant_inputs=lambda clock: inputs)
+    pieces = dataclasses.replace(
+        pieces, variant_inputs=lambda clock: inputs, limits=setting.limits
+    )
     project = projection.project(
         supernet,
         pieces.weights_of,
@@ -244,7 +251,8 @@ def _projection(method, space, setting, before) -> Segment:
 
 
 def _carry_all(before, fresh) -> program_lib.State:
-    """Continues with parameters, logits and mask; the optimizer of w starts anew."""
+    """Continues with all but the optimizer of w, which starts anew, and the watch."""
     old, new = jax.tree.map(jnp.copy, before.inner), fresh.inner
     kept = new._replace(params=old.params, logits=old.logits, logits_opt=old.logits_opt)
-    return fresh._replace(inner=kept._replace(mask=old.mask))
+    kept = kept._replace(mask=old.mask, multipliers=old.multipliers)
+    return fresh._replace(inner=kept)

@@ -2,6 +2,7 @@
 
 from jnas.networks.baselines import Baseline as Baseline
 from jnas.networks.costs import Costs as Costs
+from jnas.networks.costs import derived_chances as derived_chances
 from jnas.networks.costs import edge_costs as edge_costs
 from jnas.networks.count import count_elementwise as count_elementwise
 from jnas.networks.count import count_macs as count_macs
@@ -9,6 +10,14 @@ from jnas.networks.count import count_params as count_params
 from jnas.networks.count import measure as measure
 from jnas.networks.inheritance import inherit as inherit
 from jnas.networks.inheritance import widen as widen
+from jnas.networks.latency import Latencies as Latencies
+from jnas.networks.latency import measure_latencies as measure_latencies
+from jnas.networks.latency import network_latency as network_latency
+from jnas.networks.limits import Limit as Limit
+from jnas.networks.limits import best_within as best_within
+from jnas.networks.limits import extent as extent
+from jnas.networks.limits import fits as fits
+from jnas.networks.limits import limit as limit
 from jnas.networks.mixture import EdgeVariant as EdgeVariant
 from jnas.networks.mixture import VariantInputs as VariantInputs
 from jnas.networks.network import Network as Network

@@ -103,7 +103,17 @@ def name_of(
     if recipe != AUTO:
         _ = RECIPES[recipe]  # raises
         return recipe
-    if genotype.num_inputs == 1:
+    return suitable(genotype.num_inputs, image_shape)
+
+
+def suitable(num_inputs: int, image_shape: tuple[int, ...]) -> str:
+    """Returns the name of the recipe that "auto" stands for.
+
+    Args:
+      num_inputs: of the cells.
+      image_shape: rows, columns and channels of one image.
+    """
+    if num_inputs == 1:
         return "nasbench201"
     return "imagenet" if stems.named(stems.AUTO, image_shape) == "imagenet" else "darts"
 

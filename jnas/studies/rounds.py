@@ -10,6 +10,7 @@ import numpy as np
 from jnas import directions, spaces, types
 from jnas.discrete import search as search_lib
 from jnas.run import drive as drive_lib
+from jnas.run import metrics as metrics_lib
 from jnas.run import pace
 from jnas.run import phase as phase_lib
 from jnas.studies import cells, verdict
@@ -205,11 +206,13 @@ def drive(
             "best_score": metric.sign * signal.max(),
             "last_score": metric.sign * last,
         }
-        found = cells.found(
-            space.genotype(best),
-            float(signal.max()),
-            shown=f"{metric.name} {metric.sign * float(signal.max()):.6g}",
-        )
+        found = metrics_lib.NOTHING
+        if np.isfinite(signal.max()):  # the first of unknown scores is no best one
+            found = cells.found(
+                space.genotype(best),
+                float(signal.max()),
+                shown=f"{metric.name} {metric.sign * float(signal.max()):.6g}",
+            )
         for text in _learned_nothing(search, state, done - before, stop - first_round):
             phase.say(f"warning: {text}")
         phase.observe(done, state, values, found=found)

@@ -1,5 +1,6 @@
 """Where the scores of a discrete search come from: a table, or images."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,27 +9,34 @@ import jax.numpy as jnp
 from jnas import data as data_lib
 from jnas import directions, networks, pieces, registry, spaces
 from jnas.data import batches
+from jnas.discrete import limits as limits_of_cells
 from jnas.discrete import objectives, shared_weights, tables
 from jnas.discrete.tables import choice
-from jnas.studies import rounds, setup
+from jnas.studies import kept as kept_lib
+from jnas.studies import limits, rounds, setup
 from jnas.training import optimizers
 from jnas.training import program as program_lib
 
 SUPERNET, SCRATCH = "supernet", "scratch"
-COSTS = ("parameters", "macs")  # that any objective on images can be joined by
+COSTS = limits.COSTS  # that any objective on images can be joined by
 
 
 def on_table(
-    table: tables.Table, space: spaces.CellSpace, settings: Any
+    table: tables.Table,
+    space: spaces.CellSpace,
+    settings: Any,
+    kept: kept_lib.Kept | None = None,
 ) -> tuple[rounds.Source, tuple[directions.Metric, ...], int]:
     """Returns the source of a table's scores, its columns and the number of signals.
 
-    A metric that is named as signal and as report is one column.
+    A metric that is named as signal and as report is one column. Costs that are limited
+    are columns too; a cell that exceeds a limit has -inf in the first.
 
     Args:
       table: the benchmark.
       space: of the cells.
       settings: of the search.
+      kept: the limits; None without any.
 
     Raises:
       ValueError: a table of another space.
@@ -40,11 +48,66 @@ def on_table(
         )
     signals = settings.signal or (choice.default_signal(table),)
     listed: dict[str, str] = {}
-    for text in (*signals, *settings.report):
+    for text in (*signals, *settings.report, *(kept.bounds if kept else ())):
         listed.setdefault(table.metric(text).name, text)
     objective = objectives.table(table, list(listed.values()))
+    if kept:
+        objective = limits_of_cells.first_masked(objective, kept.margins)
     source = rounds.Source((), lambda _: objective)
     return source, objectives.columns(objective), len(signals)
+
+
+def parts(objective: Any) -> tuple[Any, ...]:
+    """Returns the objectives that are scored side by side, as --objective names them.
+
+    Args:
+      objective: a function; a table; or a name, or several with commas between them.
+    """
+    if not isinstance(objective, str) or objective.startswith("table:"):
+        return (objective,)
+    return tuple(name.strip() for name in objective.split(","))
+
+
+def check(objective: Any) -> None:
+    """Refuses objectives that do not exist, or that do not fit together.
+
+    Args:
+      objective: as for ``parts``; no table.
+
+    Raises:
+      ValueError: an unknown name, with the nearest one; a name twice; shared weights
+        and trainings side by side.
+    """
+    names = [one for one in parts(objective) if isinstance(one, str)]
+    known = (SUPERNET, SCRATCH, *COSTS, *registry.OBJECTIVES)
+    for name in names:
+        if name not in known:
+            listed = ", ".join((SUPERNET, SCRATCH, "table:NAME", *known[2:]))
+            guess = registry.nearest(name, listed.split(", "))
+            raise ValueError(
+                f"objective must be one of {listed}, got {name!r}. {guess}".rstrip()
+            )
+        if names.count(name) > 1:
+            raise ValueError(
+                f"objective must name each part once, got {name!r} twice. Leave one "
+                "out."
+            )
+    if {SUPERNET, SCRATCH} <= set(names):
+        raise ValueError(
+            f"objective must hold {SUPERNET} or {SCRATCH}, got both. Leave one out."
+        )
+
+
+def needed_costs(settings: Any) -> tuple[str, ...]:
+    """Returns the costs that the columns and the limits of a search on images need.
+
+    Args:
+      settings: of the search.
+    """
+    named = [one for one in parts(settings.objective) if isinstance(one, str)]
+    named += [directions.parse(text).name for text in settings.signal]
+    named += limits.bounds(settings)
+    return tuple(name for name in COSTS if name in named)
 
 
 def on_images(
@@ -54,8 +117,14 @@ def on_images(
     augment: data_lib.Augment,
     *,
     seed: int,
-) -> tuple[rounds.Source, tuple[directions.Metric, ...]]:
-    """Returns the source of scores that are measured on images, and its columns.
+    costs: Mapping[str, networks.Costs],
+    kept: kept_lib.Kept | None = None,
+) -> tuple[rounds.Source, tuple[directions.Metric, ...], int]:
+    """Returns the source of scores on images, its columns and the number of signals.
+
+    Costs that are limited are columns too, the last ones where they are no signals. A
+    cell that exceeds a limit is not scored: its first column is -inf, and so is every
+    other but the costs.
 
     Args:
       dataset: its training images are split; the test split is not touched.
@@ -63,39 +132,76 @@ def on_images(
       settings: of the search.
       augment: augmentation of the training images.
       seed: of the split.
+      costs: cost -> what each candidate costs, of ``needed_costs``.
+      kept: the limits; None without any.
 
     Raises:
       ValueError: a signal that the objective does not have.
     """
     splits = setup.two_splits(dataset, settings.valid_rate, seed=seed)
     size = setup.network_size(settings, dataset, stem=settings.stem)
-    costs = [
-        objectives.cost(space, size, dataset.image_shape, kind=kind) for kind in COSTS
-    ]
-    if settings.objective == SUPERNET:
-        source = _shared(space, settings, size, splits, augment)
-        own = (objectives.ONE_SHOT,)
-    else:
-        if settings.objective == SCRATCH:
-            objective = _from_scratch(space, settings, size, splits, augment)
-        else:
-            task = objectives.Task(space, size, *splits, augment)
-            build = pieces.resolve(registry.OBJECTIVES, settings.objective)
-            objective = _named(build(task), space)
-        own = objectives.columns(objective)
-        source = rounds.Source(
-            splits, lambda _: objective, jittable=objectives.jittable(objective)
-        )
-    metrics = _signals(settings, own)
-    wanted = set(_names(metrics)) - set(_names(own))
-    added = [c for c in costs if objectives.columns(c)[0].name in wanted]
+    costs = {n: objectives.counted(space, n, c) for n, c in costs.items()}
+    source, own = _source(space, settings, size, splits, augment, costs)
+    signals = _signals(settings, own)
+    limited = map(directions.declared, kept.bounds if kept else ())
+    reports = [one for one in limited if one.name not in _names(signals)]
+    metrics = (*signals, *reports)
+    wanted = {*_names(own), *_names(metrics)}
+    added = [costs[name] for name in COSTS if name in wanted]
+    margins = kept.margins if kept else None
 
     def objective_of(params):
-        whole = source.objective(params)
-        whole = objectives.beside(whole, *added) if added else whole
-        return objectives.chosen(whole, metrics)
+        scored = source.objective(params)
+        if margins and scored:
+            scored = limits_of_cells.limited(scored, margins)
+        every = [*([scored] if scored else []), *added]
+        whole = objectives.beside(*every) if len(every) > 1 else every[0]
+        whole = objectives.chosen(whole, metrics)
+        return limits_of_cells.first_masked(whole, margins) if margins else whole
 
-    return source._replace(objective=objective_of), metrics
+    return source._replace(objective=objective_of), metrics, len(signals)
+
+
+def _source(space, settings, size, splits, augment, costs) -> tuple:
+    """Builds the source of what --objective names but costs, and all its columns."""
+    named = parts(settings.objective)
+    source, builders, own = rounds.Source(splits, lambda _: None), [], []
+    for part in named:
+        if part == SUPERNET:
+            source = _shared(space, settings, size, splits, augment)
+            builders.append(source.objective)
+            own.append(objectives.ONE_SHOT)
+            continue
+        one = costs[part] if part in costs else None
+        if one is None:
+            one = _objective(part, space, settings, size, splits, augment)
+            if len(named) > 1 and objectives.columns(one) == (objectives.SCORE,):
+                one = objectives.declared(one, directions.declared(_called(part)))
+            builders.append(lambda _, one=one: one)
+            source = source._replace(
+                jittable=source.jittable and objectives.jittable(one)
+            )
+        own += objectives.columns(one)
+    choice.check_once(own)
+
+    def objective(params):
+        made = [build(params) for build in builders]
+        return objectives.beside(*made) if len(made) > 1 else (made or [None])[0]
+
+    return source._replace(objective=objective), tuple(own)
+
+
+def _objective(part, space, settings, size, splits, augment):
+    """Builds one objective that no shared weights are trained for."""
+    if part == SCRATCH:
+        return _from_scratch(space, settings, size, splits, augment)
+    task = objectives.Task(space, size, *splits, augment)
+    build = pieces.resolve(registry.OBJECTIVES, part)
+    return _named(build(task), space)
+
+
+def _called(part) -> str:
+    return pieces.name_of(registry.OBJECTIVES, part)
 
 
 def _names(metrics) -> list[str]:

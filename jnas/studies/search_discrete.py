@@ -22,17 +22,19 @@ from jnas.studies import (
     closing,
     evaluations,
     keys,
+    limits,
     rounds,
     scoring,
     setup,
     train_scratch,
 )
+from jnas.studies import kept as kept_lib
 
 EVALUATIONS, FRONT = "evaluations.jsonl", "front.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class DiscreteSettings(augmentation.AugmentSettings):
+class DiscreteSettings(limits.LimitSettings, augmentation.AugmentSettings):
     """How cells are proposed and scored. The fields carry their own help text."""
 
     controller: pieces.Piece = option(
@@ -44,8 +46,9 @@ class DiscreteSettings(augmentation.AugmentSettings):
     objective: pieces.Piece = option(
         scoring.SUPERNET,
         "Score of a cell: supernet (accuracy with shared weights), scratch (accuracy "
-        "after training from scratch), table:NAME or table:FILE, or a registered "
-        "objective.",
+        "after training from scratch), table:NAME or table:FILE, a cost (parameters, "
+        "macs, latency_ms), or a registered objective; several on images are separated "
+        "by commas, and each adds its columns.",
         group="search",
         pieces=registry.OBJECTIVES,
     )
@@ -86,8 +89,8 @@ class DiscreteSettings(augmentation.AugmentSettings):
         "Metrics that are searched on, comma-separated; the first chooses the best "
         "cell, and controllers of several objectives (nsga2) see all. Of a table its "
         "metrics, without it valid_12 or else the first; on images those of the "
-        "objective, without it all of them, and parameters and macs. minimize:NAME "
-        "and maximize:NAME override a metric's direction.",
+        "objective, without it all of them, and parameters, macs and latency_ms. "
+        "minimize:NAME and maximize:NAME override a metric's direction.",
     )
     report: tuple[str, ...] = setup.report_option()
     __post_init__ = settings_lib.check
@@ -110,20 +113,30 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
         table = choice.load_table(settings.objective)
         signal = settings.signal or (choice.default_signal(table),)
         choice.check_metrics(table, signal, settings.report)
+        kept_lib.check_table(table, settings)
         return table
-    if settings.objective not in (
-        scoring.SUPERNET,
-        scoring.SCRATCH,
-        *registry.OBJECTIVES,
-    ):
-        names = ", ".join(
-            (scoring.SUPERNET, scoring.SCRATCH, "table:NAME", *registry.OBJECTIVES)
-        )
-        guess = registry.nearest(settings.objective, names.split(", "))
-        raise ValueError(
-            f"objective must be one of {names}, got {settings.objective!r}. {guess}"
-        )
+    scoring.check(settings.objective)
     return None
+
+
+def check_limits(
+    space: spaces.CellSpace, settings: DiscreteSettings, dataset: data_lib.Dataset
+) -> None:
+    """Refuses limits that no cell keeps in a search on images.
+
+    Args:
+      space: of the cells.
+      settings: of the search.
+      dataset: the images.
+
+    Raises:
+      ValueError: a limit below the cheapest cell, or limits that no cell keeps
+        together.
+    """
+    numbers = limits.cost_numbers(
+        settings, settings_lib.changed(settings), space.num_inputs, dataset.image_shape
+    )
+    limits.check(space, settings, numbers, dataset, stem=settings.stem)
 
 
 class Found(NamedTuple):
@@ -150,7 +163,8 @@ def search_cells(
 
     With the objective ``supernet`` its first steps train the shared weights. The test
     split of the data set is not touched. ``evaluations.jsonl`` gets every evaluation,
-    ``front.json`` the Pareto front where there are several signals.
+    ``front.json`` the Pareto front where there are several signals. A cell that exceeds
+    a limit is not scored, ranks behind every other, and is not the result.
 
     Args:
       run: the open run; its seed is that of the data split, the weights and the search.
@@ -161,21 +175,23 @@ def search_cells(
 
     Raises:
       ValueError: a table of another space, a signal that the objective does not have,
-        or no evaluated cell with a score.
+        limits that no cell keeps, or no evaluated cell with a score.
     """
     if table is not None:
-        source, metrics, num_signals = scoring.on_table(table, space, settings)
+        kept = kept_lib.of_table(run, table, settings)
+        source, metrics, num_signals = scoring.on_table(table, space, settings, kept)
     else:
         augment = augmentation.build(settings, dataset)
-        source, metrics = scoring.on_images(
-            dataset, space, settings, augment, seed=run.seed
+        costs, kept = _limits(run, space, settings, dataset)
+        source, metrics, num_signals = scoring.on_images(
+            dataset, space, settings, augment, seed=run.seed, costs=costs, kept=kept
         )
-        num_signals = len(metrics)
     controller = setup.controller(
         settings.controller,
         space.sizes,
         num_objectives=num_signals,
         num_proposals=settings.num_proposals,
+        margins=kept.margins if kept else None,
     )
     key = jax.random.fold_in(jax.random.key(run.seed), keys.DISCRETE)
     search = rounds.Search(
@@ -195,8 +211,15 @@ def search_cells(
     if phase.result is None:
         state = rounds.drive(phase, search, space)
         found = evaluations.collect(state.encodings, state.scores, metrics, space)
+        unfit = np.zeros(len(found.scores), bool)
+        if kept:
+            unfit = ~kept.fits(found.encodings)
+            # also a cell that exceeds a limit by less than float32 can tell
+            first = np.where(unfit, -np.inf, found.scores[:, 0])[:, None]
+            scores = np.concatenate([first, found.scores[:, 1:]], 1)
+            found = found._replace(scores=scores)
         _write(run, found, num_signals)
-        phase.end(_figures(found, search) | _seconds(phase))
+        phase.end(_figures(found, search, unfit, kept) | _seconds(phase))
     genotype = genotype_text.from_json(phase.result["genotype"])
     return Found(genotype, phase.result)
 
@@ -227,16 +250,39 @@ def close(
         return closing.close_search(run, [found.genotype], result, next_command=command)
     changed = settings_lib.changed(settings)
     numbers = {n: changed[n] for n in ("features", "layers", "epochs") if n in changed}
+    size = setup.network_size(settings, dataset, stem=settings.stem)
+    if limits.counted(settings):
+        own = limits.cost_numbers(
+            settings, numbers, found.genotype.num_inputs, dataset.image_shape
+        )
+        size = limits.cost_size(own, dataset, stem=settings.stem)
+        numbers = numbers | own
     numbers |= augmentation.changed(settings) | setup.changed_stem(settings)
     numbers |= train_scratch.needed(dataset, found.genotype)
     return closing.close_search(
         run,
         [found.genotype],
         result,
-        size=setup.network_size(settings, dataset, stem=settings.stem),
+        size=size,
         image_shape=dataset.image_shape,
         next_command=closing.retrain_command(run, *shared, **numbers),
     )
+
+
+def _limits(run, space, settings, dataset) -> tuple:
+    """Returns the costs that a search on images needs, and its limits or None."""
+    names = scoring.needed_costs(settings)
+    if not names:
+        return {}, None
+    numbers = limits.cost_numbers(
+        settings, settings_lib.changed(settings), space.num_inputs, dataset.image_shape
+    )
+    size = setup.network_size(settings, dataset, stem=settings.stem)
+    if limits.counted(settings):
+        size = limits.cost_size(numbers, dataset, stem=settings.stem)
+    costs = limits.costs(run, space, size, dataset.image_shape, names)
+    made = limits.resolve(run, space, settings, numbers, costs)
+    return costs, kept_lib.of_cells(space, made)
 
 
 def _seconds(phase) -> dict[str, float]:
@@ -254,10 +300,27 @@ def _write(run: workdir.Run, found: evaluations.Evaluations, num_signals: int) -
         run.write_text(FRONT, f'{head},\n "front": [\n  {cells}\n ]}}\n')
 
 
-def _figures(found: evaluations.Evaluations, search: rounds.Search) -> dict[str, Any]:
-    """Returns the result of a search with its verdict."""
+def _figures(
+    found: evaluations.Evaluations,
+    search: rounds.Search,
+    unfit: np.ndarray,
+    kept: kept_lib.Kept | None,
+) -> dict[str, Any]:
+    """Returns the result of a search with its verdict.
+
+    Args:
+      found: all evaluations.
+      search: the search.
+      unfit: bool[T], true where a cell exceeds a limit.
+      kept: the limits; None without any.
+    """
     count, known = len(found.scores), int(found.known.sum())
     num_signals = search.num_signals
+    if unfit.all():
+        raise ValueError(
+            f"one proposed cell at least must keep {kept.flags()}, got none of {count}."
+            " Raise the limit or --num_evaluations."
+        )
     if not known:
         raise ValueError(
             f"scores must be finite for at least one cell, got none of {count}. Raise "
@@ -268,15 +331,24 @@ def _figures(found: evaluations.Evaluations, search: rounds.Search) -> dict[str,
     metrics = found.metrics[:num_signals]
     judged = search.verdict(signals)
     warnings = list(judged.warnings)
+    if unfit.any():
+        warnings.append(
+            f"{unfit.sum()} of {count} evaluations exceeded {kept.flags()}: these "
+            "cells were not scored"
+        )
     for column, metric in enumerate(metrics):
-        lost = count - int(np.isfinite(signals[:, column]).sum())
+        lost = int((~np.isfinite(signals[:, column]) & ~unfit).sum())
         if lost:
             warnings.append(
                 f"{lost} of {count} evaluations have no {metric.name} and counted as "
                 "the worst"
             )
     judged = judged._replace(warnings=tuple(warnings))
-    return evaluations.result(found, num_signals) | judged.figures()
+    result = evaluations.result(found, num_signals) | judged.figures()
+    if not kept:
+        return result
+    held = {n: {"bound": v, "found": result[n]} for n, v in kept.bounds.items()}
+    return result | {"limits": held, "num_unfit": int(unfit.sum())}
 
 
 def _say_gaps(run: workdir.Run, table: tables.Table, metric) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from jnas import data as data_lib
 from jnas import gradient, spaces
 from jnas import settings as settings_lib
+from jnas.gradient import limits as limits_of_cells
 from jnas.gradient import methods
 from jnas.run import drive as drive_lib
 from jnas.run import workdir
@@ -23,6 +24,7 @@ from jnas.studies import (
     cells,
     closing,
     keys,
+    limits,
     setup,
     train_scratch,
     trained_supernet,
@@ -35,7 +37,7 @@ FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoc
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchSettings(augmentation.AugmentSettings):
+class SearchSettings(limits.LimitSettings, augmentation.AugmentSettings):
     """How a method is run. The fields carry their own help text."""
 
     method: methods.Method = option(text="Row of pieces and numbers.", group="method")
@@ -75,6 +77,33 @@ class Found(NamedTuple):
     result: dict[str, Any]
 
 
+def check_limits(
+    space: spaces.CellSpace, settings: SearchSettings, dataset: data_lib.Dataset
+) -> None:
+    """Refuses limits that no cell keeps.
+
+    Args:
+      space: the user's space.
+      settings: of the search.
+      dataset: the images.
+
+    Raises:
+      ValueError: a limit below the cheapest cell, or limits that no cell keeps
+        together.
+    """
+    method = settings.method
+    limits.check(
+        gradient.space_of(method, space),
+        settings,
+        limits.cost_numbers(
+            settings, _changed(method), space.num_inputs, dataset.image_shape
+        ),
+        dataset,
+        stem=settings.stem,
+        max_skips=method.max_skips,
+    )
+
+
 def search_cells(
     run: workdir.Run,
     dataset: data_lib.Dataset,
@@ -93,10 +122,14 @@ def search_cells(
       settings: of the search.
       prefix: prefix of the phases' names.
       keep: folder in which the supernet of the best seed is saved; None saves none.
+
+    Raises:
+      ValueError: limits that no cell of the space keeps.
     """
     trained_supernet.check(keep)
     method = settings.method
     space = gradient.space_of(method, space)
+    bounds = _limits(run, space, settings, dataset)
     augment = augmentation.build(settings, dataset)
     splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed)
     size = setup.network_size(method, dataset, stem=settings.stem)
@@ -107,6 +140,7 @@ def search_cells(
         settings.num_seeds,
         settings.remat,
         jnp.dtype(settings.dtype),
+        bounds,
     )
     key = jax.random.fold_in(jax.random.key(run.seed), keys.SEARCH)
     before: Callable[[], Any] | None = None
@@ -124,7 +158,7 @@ def search_cells(
         own_key = jax.random.fold_in(key, number) if number else key
         if phase.result is None:
             begin = _begin(segment.carry, before) if before else None
-            state = _drive(phase, segment, own_key, splits, space, begin)
+            state = _drive(phase, segment, own_key, splits, space, begin, method)
             before = _kept(state)
         else:
             before = _left(phase, segment, own_key)
@@ -142,6 +176,10 @@ def search_cells(
     judged = verdict.of_gradient(
         weights, accuracies, splits[1][1], one_hot=best.get("one_hot_accuracy")
     )
+    replaced = result.pop("replaced", [])
+    if any(replaced):
+        judged = judged._replace(warnings=(*judged.warnings, limits.warning(replaced)))
+    result |= limits.figures(bounds, space, encodings[best["seed"]])
     return Found(
         genotype_text.from_json(result["genotype"]),
         tuple(map(genotype_text.from_json, result["genotypes"])),
@@ -149,6 +187,28 @@ def search_cells(
         weights,
         result | judged.figures(),
     )
+
+
+def _limits(run, space, settings, dataset) -> tuple:
+    """Builds the limits of a search."""
+    names, method = tuple(limits.bounds(settings)), settings.method
+    if not names:
+        return ()
+    numbers = limits.cost_numbers(
+        settings, _changed(method), space.num_inputs, dataset.image_shape
+    )
+    size = limits.cost_size(numbers, dataset, stem=settings.stem)
+    costs = limits.costs(run, space, size, dataset.image_shape, names)
+    return limits.resolve(
+        run, space, settings, numbers, costs, max_skips=method.max_skips
+    )
+
+
+def _changed(method: methods.Method) -> dict[str, int]:
+    """Returns the numbers that a user set, which a training takes too."""
+    row, names = methods.row_of(method), ("features", "layers", "epochs")
+    given = {name: getattr(method, name) for name in names}
+    return {name: v for name, v in given.items() if v != getattr(row, name)}
 
 
 def close(
@@ -170,19 +230,21 @@ def close(
     Returns:
       The content of result.json.
     """
-    method, row = settings.method, methods.row_of(settings.method)
+    method, numbers = settings.method, _changed(settings.method)
     result = {k: v for k, v in found.result.items() if not k.startswith("genotype")}
-    numbers = {
-        name: getattr(method, name)
-        for name in ("features", "layers", "epochs")
-        if getattr(method, name) != getattr(row, name)
-    } | augmentation.changed(settings)
-    numbers |= setup.changed_stem(settings)
+    size = setup.network_size(method, dataset, stem=settings.stem)
+    if limits.counted(settings):
+        own = limits.cost_numbers(
+            settings, numbers, found.genotype.num_inputs, dataset.image_shape
+        )
+        size = limits.cost_size(own, dataset, stem=settings.stem)
+        numbers = numbers | own
+    numbers |= augmentation.changed(settings) | setup.changed_stem(settings)
     return closing.close_search(
         run,
         found.genotypes,
         result,
-        size=setup.network_size(method, dataset, stem=settings.stem),
+        size=size,
         image_shape=dataset.image_shape,
         best=found.genotypes.index(found.genotype),
         next_command=closing.retrain_command(
@@ -206,12 +268,14 @@ def _left(phase, segment, key) -> Callable:
 
 
 def _derive(segment, space) -> Callable:
-    """Builds state -> (encodings i32[S, G], weights f32[S, C, E, O]), compiled."""
+    """Builds state -> (encodings i32[S, G], weights and unmasked f32[S, C, E, O])."""
+    pieces = segment.pieces
 
     @jax.jit
     def derive(state):
         def one(state):
-            return gradient.derive(segment.pieces, space, state)
+            unmasked = pieces.weights_of(state.inner._replace(mask=None))
+            return *gradient.derive(pieces, space, state), unmasked
 
         if segment.program.num_seeds is not None:
             return jax.vmap(one)(state)
@@ -220,7 +284,7 @@ def _derive(segment, space) -> Callable:
     return lambda state: tuple(map(np.asarray, derive(state)))
 
 
-def _drive(phase, segment, key, splits, space, begin):
+def _drive(phase, segment, key, splits, space, begin, method):
     """Runs a segment as a phase, and ends the phase with the found cells."""
     derive = _derive(segment, space)
     state, metrics = drive_lib.drive(
@@ -236,7 +300,17 @@ def _drive(phase, segment, key, splits, space, begin):
     if watched is not None:
         values = watched.values.items()
         metrics |= {name: float(value.mean()) for name, value in values}
-    encodings, weights = derive(state)
+    encodings, weights, unmasked = derive(state)
+    limited = {}
+    if segment.pieces.limits:
+        kept = [
+            limits_of_cells.fitted(
+                segment.pieces.limits, space, *one, max_skips=method.max_skips
+            )
+            for one in zip(encodings, weights, unmasked, strict=True)
+        ]
+        encodings = np.stack([encoding for encoding, _ in kept])
+        limited = {"replaced": [changed for _, changed in kept]}
     found = [genotype_text.to_json(space.genotype(one)) for one in encodings]
     phase.end(
         metrics
@@ -248,6 +322,7 @@ def _drive(phase, segment, key, splits, space, begin):
             "weights": weights,
             "seconds": round(phase.seconds, 2),
         }
+        | limited
     )
     return state
 
@@ -266,7 +341,7 @@ def _found_so_far(space, derive, num_seeds) -> Callable:
     """Builds (state, metrics) -> the best seed's cell, for people."""
 
     def describe(state, metrics):
-        encodings, weights = derive(state)
+        encodings, weights, _ = derive(state)
         winner = _best_seed(state)
         return cells.found(
             space.genotype(encodings[winner]),

@@ -5,11 +5,13 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 
 from jnas import data as data_lib
 from jnas import networks, pieces, registry, spaces, types
 from jnas import settings as settings_lib
+from jnas.discrete import limits as limits_lib
 from jnas.networks import stems
 from jnas.settings import option
 
@@ -229,6 +231,7 @@ def controller(
     *,
     num_objectives: int = 1,
     num_proposals: int | None = None,
+    margins: limits_lib.Margins | None = None,
 ) -> types.Controller:
     """Builds a controller from its name or function.
 
@@ -238,6 +241,8 @@ def controller(
       num_objectives: given to a controller that has this option and whose user did
         not set it.
       num_proposals: P of one round; the controller's own when None.
+      margins: of the limits that cells must keep; None without limits. A controller
+        with the option num_constraints gets them after its objectives' columns.
 
     Raises:
       KeyError: a controller that is not registered; the nearest is guessed.
@@ -257,7 +262,14 @@ def controller(
                 f"--options=controller.<option>=<value>: {', '.join(known) or 'none'}."
             )
         given["num_proposals"] = num_proposals
-    return build(sizes, **given)
+    if margins is None:
+        return build(sizes, **given)
+    after = None
+    if "num_constraints" in known:
+        row = jax.ShapeDtypeStruct((1, len(sizes)), jnp.int32)
+        given["num_constraints"] = jax.eval_shape(margins, row).shape[1]
+        after = (known | given).get("num_objectives", 1)
+    return limits_lib.constrained(build(sizes, **given), margins, after=after)
 
 
 def settings_of(record: Mapping[str, Any], cls: type) -> Any:

@@ -20,12 +20,15 @@ class ReinforceState(NamedTuple):
       chances: f32[G, V], the probabilities.
       opt_state: state of Adam.
       baseline: (numerator f32[], denominator f32[]) of the moving average.
+      seen: (lowest f32[], highest f32[]) score of a feasible cell; None without
+        constraints.
     """
 
     logits: types.Array
     chances: types.Array
     opt_state: optax.OptState
     baseline: tuple[types.Array, types.Array]
+    seen: tuple[types.Array, types.Array] | None = None
 
 
 @registry.CONTROLLERS.register
@@ -36,6 +39,7 @@ def reinforce(
     baseline_decay: float = 0.9,
     entropy_weight: float = 0.0,
     num_proposals: int = 1,
+    num_constraints: int = 0,
     initial_logits: types.Array | None = None,
 ) -> types.Controller:
     """Builds the controller that trains a policy by REINFORCE with a baseline.
@@ -45,12 +49,19 @@ def reinforce(
     average of scores, this round's included, divided by the sum of its weights, so that
     it is unbiased from the first round. Only finite scores update the policy.
 
+    With constraints the reward of an infeasible cell is low - (high - low) v / (1 + v),
+    where low and high are the scores of the worst and the best feasible cell so far (0
+    and 1 before two of different scores), and v is the sum of violations: below every
+    feasible cell, lower for a larger violation, and of the scores' own magnitude.
+
     Args:
       sizes: number of values of each of the G genes.
       learning_rate: learning rate of Adam.
       baseline_decay: decay of the moving average.
       entropy_weight: weight of the entropy bonus, in units of the score per nat.
       num_proposals: number P of encodings sampled from the policy per round.
+      num_constraints: number of score columns after the first that are constraint
+        margins, at least 0 where a constraint holds.
       initial_logits: f32[G, V], such as ``spaces.gene_logits`` of a gradient search;
         None draws them from 1e-3 N(0, 1).
 
@@ -63,6 +74,7 @@ def reinforce(
     normalised, which changes neither the policy nor its gradient.
     """
     draws.check("num_proposals", num_proposals, 1, 1_000_000)
+    draws.check("num_constraints", num_constraints, 0, 1_000)
     draws.check_rate("baseline_decay", baseline_decay)
     draws.check_rate("learning_rate", learning_rate, most=float("inf"))
     draws.check_rate("entropy_weight", entropy_weight, most=float("inf"))
@@ -88,7 +100,11 @@ def reinforce(
             logits = 1e-3 * jax.random.normal(key, shape)
         logits = jnp.where(exists, jnp.asarray(logits, jnp.float32), -jnp.inf)
         policy = jax.nn.log_softmax(logits, -1), jax.nn.softmax(logits, -1)
-        return ReinforceState(*policy, optimizer.init(policy[1]), (jnp.zeros(()),) * 2)
+        seen = (
+            (jnp.float32(jnp.inf), jnp.float32(-jnp.inf)) if num_constraints else None
+        )
+        baseline = (jnp.zeros(()),) * 2
+        return ReinforceState(*policy, optimizer.init(policy[1]), baseline, seen)
 
     def ask(key, state):
         unit = jax.random.uniform(key, (num_proposals, shape[0]))
@@ -99,7 +115,9 @@ def reinforce(
         return jnp.minimum(drawn, jnp.array(sizes) - 1)
 
     def tell(state, encodings, scores):
-        values = draws.signal(scores)
+        values, seen = draws.signal(scores), state.seen
+        if num_constraints:
+            values, seen = _rewards(values, scores[:, 1 : 1 + num_constraints], seen)
         known = jnp.isfinite(values)
         values = jnp.where(known, values, 0)
         share = known / jnp.maximum(known.sum(), 1)
@@ -125,6 +143,19 @@ def reinforce(
         weights = jnp.exp(logits)
         total = weights.sum(-1, keepdims=True)
         policy = logits - jnp.log(total), weights / total
-        return ReinforceState(*policy, opt_state, (numerator, denominator))
+        return ReinforceState(*policy, opt_state, (numerator, denominator), seen)
 
     return types.Controller(init, ask, tell)
+
+
+def _rewards(values, margins, seen) -> tuple:
+    """Returns rewards f32[P] of scores under constraints, and (lowest, highest)."""
+    unfit = jnp.maximum(jnp.where(jnp.isnan(margins), 1, -margins), 0).sum(-1)
+    counts = (unfit == 0) & jnp.isfinite(values)
+    lowest = jnp.minimum(seen[0], jnp.where(counts, values, jnp.inf).min())
+    highest = jnp.maximum(seen[1], jnp.where(counts, values, -jnp.inf).max())
+    low = jnp.where(lowest <= highest, lowest, 0.0)
+    spread = jnp.where(lowest < highest, highest - lowest, 1.0)
+    # v / (1 + v), which is 1 and not NaN for an infinite violation
+    penalised = low - spread * (1 - 1 / (1 + unfit))
+    return jnp.where(unfit == 0, values, penalised), (lowest, highest)

@@ -1,5 +1,6 @@
 """Objectives: the scores that a discrete search maximises."""
 
+from jnas.discrete.objectives.combine import SCORE as SCORE
 from jnas.discrete.objectives.combine import averaged as averaged
 from jnas.discrete.objectives.combine import beside as beside
 from jnas.discrete.objectives.combine import chosen as chosen
@@ -9,6 +10,7 @@ from jnas.discrete.objectives.combine import declared as declared
 from jnas.discrete.objectives.combine import jittable as jittable
 from jnas.discrete.objectives.combine import penalised as penalised
 from jnas.discrete.objectives.cost import cost as cost
+from jnas.discrete.objectives.cost import counted as counted
 from jnas.discrete.objectives.cost import latency as latency
 from jnas.discrete.objectives.proxies import grad_norm as grad_norm
 from jnas.discrete.objectives.proxies import jacobian_covariance as jacobian_covariance

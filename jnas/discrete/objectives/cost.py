@@ -32,19 +32,35 @@ def cost(
     Raises:
       ValueError: another kind.
     """
-    counted = networks.edge_costs(space, size, image_shape)
-    if kind not in counted:
+    known = networks.edge_costs(space, size, image_shape)
+    if kind not in known:
         raise ValueError(
-            f"kind must be one of {', '.join(counted)}, got {kind!r}. "
+            f"kind must be one of {', '.join(known)}, got {kind!r}. "
             "Use latency for seconds."
         )
+    return counted(space, kind, known[kind])
+
+
+def counted(
+    space: spaces.CellSpace, name: str, costs: networks.Costs
+) -> types.Objective:
+    """Builds the objective -cost of costs that are sums over edges. Pure.
+
+    Args:
+      space: of the encodings.
+      name: of the cost, and of the column.
+      costs: of the space's candidates.
+
+    Returns:
+      (key, encodings i32[P, G]) -> scores f32[P, 1].
+    """
 
     def objective(key, encodings):
         del key  # counting does not draw
         weights = jax.vmap(space.weights)(encodings)
-        return -jax.vmap(counted[kind].of)(weights)[:, None]
+        return -jax.vmap(costs.of)(weights)[:, None]
 
-    objective.metrics = (directions.declared(kind),)
+    objective.metrics = (directions.declared(name),)
     return objective
 
 

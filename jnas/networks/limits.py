@@ -1,0 +1,288 @@
+"""Limits of a network's cost, and the best cell within them by its weights.
+
+A limit is a cost that is a sum over edges, and its largest value. The search for cells
+within limits is a knapsack with one choice a node, solved by dynamic programming over
+the Pareto front of (weights, costs): exactly, as long as the front stays small.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import spaces, types
+from jnas.networks import costs as costs_lib
+
+MOST = 1_000  # states of the dynamic program with several limits
+_LEAST = 1e-30
+
+
+class Limit(NamedTuple):
+    """A cost and its largest value.
+
+    Attributes:
+      name: of the cost, such as "parameters".
+      bound: the largest cost that is allowed.
+      costs: what each candidate costs.
+      span: dearest minus cheapest cell of the space, at least 1e-30: the unit in which
+        violations are given.
+    """
+
+    name: str
+    bound: float
+    costs: costs_lib.Costs
+    span: float
+
+    def violation(self, weights: types.Weights) -> types.Array:
+        """Returns f32[]: (cost - bound) / span of one-hot weights, above 0 if unfit."""
+        return (self.costs.of(weights) - self.bound) / self.span
+
+    def expected(self, weights: types.Weights) -> types.Array:
+        """Returns f32[]: (expected cost - bound) / span of mixing weights."""
+        return (self.costs.expected(weights) - self.bound) / self.span
+
+
+def limit(name: str, bound: float, costs: costs_lib.Costs) -> Limit:
+    """Builds a limit, and refuses one that no cell keeps.
+
+    Args:
+      name: of the cost.
+      bound: the largest cost that is allowed.
+      costs: of a space's candidates.
+
+    Raises:
+      ValueError: a bound below the cheapest cell.
+    """
+    least, most = extent(costs)
+    if not least <= bound:
+        raise ValueError(
+            f"max_{name} must be at least {shown(least)}, which the cheapest cell of "
+            f"space {costs.space.name} costs, got {shown(bound)}. Raise it, or make "
+            "the network smaller by --cost_features and --cost_layers."
+        )
+    return Limit(name, float(bound), costs, max(most - least, _LEAST))
+
+
+def check_all(
+    space: spaces.CellSpace, limits: Sequence[Limit], *, max_skips: int | None = None
+) -> None:
+    """Refuses limits that no cell keeps all at once.
+
+    Args:
+      space: of the cells.
+      limits: each of which some cell keeps.
+      max_skips: as for ``best_within``.
+
+    Raises:
+      ValueError: no cell was found.
+    """
+    ones = np.ones(space.shape)
+    if limits and best_within(space, ones, limits, max_skips=max_skips) is None:
+        raise ValueError(unmet(limits, max_skips))
+
+
+def unmet(limits: Sequence[Limit], max_skips: int | None = None) -> str:
+    """Returns the error of limits that no cell keeps together.
+
+    Args:
+      limits: of the cells.
+      max_skips: as for ``best_within``.
+    """
+    got = [f"max_{one.name}={flag(one.bound)}" for one in limits]
+    got += [] if max_skips is None else [f"max_skips={max_skips}"]
+    return (
+        f"limits must be kept by one cell at least, got {', '.join(got)}, which no "
+        "cell of the space keeps together. Raise one of them."
+    )
+
+
+def shown(value: float) -> str:
+    """Returns a cost for people: whole numbers in full, others to three digits.
+
+    Args:
+      value: the cost.
+    """
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
+
+
+def flag(value: float) -> str:
+    """Returns a bound as a flag's value, without separators.
+
+    Args:
+      value: the bound.
+    """
+    return shown(value).replace(",", "")
+
+
+def extent(costs: costs_lib.Costs) -> tuple[float, float]:
+    """Returns the cost of the cheapest and of the dearest cell of a space.
+
+    Args:
+      costs: of the space's candidates.
+    """
+    ends = []
+    for sign in (-1, 1):
+        # costs are no weights: strongest only compares them
+        scores = sign * jnp.asarray(costs.edges, jnp.float32)
+        one_hot = np.asarray(costs.space.weights(costs.space.strongest(scores)))
+        ends.append(costs.base + float((one_hot * costs.edges).sum()))
+    return ends[0], ends[1]
+
+
+def fits(
+    space: spaces.CellSpace, encoding: types.Encoding, limits: Sequence[Limit]
+) -> bool:
+    """Returns whether a cell keeps all limits, computed in float64 on the host.
+
+    Args:
+      space: of the cell.
+      encoding: i32[G].
+      limits: of its costs.
+    """
+    weights = np.asarray(space.weights(encoding), np.float64)
+    return all(
+        one.costs.base + (weights * one.costs.edges).sum() <= one.bound * (1 + 1e-12)
+        for one in limits
+    )
+
+
+def best_within(
+    space: spaces.CellSpace,
+    weights: np.ndarray,
+    limits: Sequence[Limit],
+    *,
+    max_skips: int | None = None,
+) -> np.ndarray | None:
+    """Finds the cell with the largest product of weights that keeps all limits.
+
+    Without limits it is the cell of ``CellSpace.strongest``. With one limit, max_skips
+    included, the result is exact; with several it is exact while the front of partial
+    cells has at most MOST members. A longer one is thinned, evenly in its weights, and
+    keeps the members that are nearest to the limits.
+
+    Args:
+      space: of the cells.
+      weights: f[C, E, O], not negative; a weight below 1e-30 counts as 1e-30.
+      limits: that the cell keeps.
+      max_skips: largest number of skip connections in the first kind of cell; None
+        for no limit.
+
+    Returns:
+      i32[G]; None where no cell was found.
+    """
+    rows, rooms = _flat(space, limits, max_skips)
+    logs = np.log(np.maximum(np.asarray(weights, np.float64), _LEAST))
+    steps = [_options(space, t, logs, rows) for t in range(len(space.lookups.inputs))]
+    # the least that all later nodes add, in each cost by itself
+    rest = np.cumsum([step.costs.min(0) for step in steps][::-1], 0)[::-1]
+    rest = np.concatenate([rest[1:], np.zeros((1, len(rooms)))])
+    state = _Options(np.zeros(1), np.zeros((1, len(rooms))), np.zeros((1, 0), int))
+    for step, later in zip(steps, rest, strict=True):
+        state = _joined(state, step)
+        inside = (state.costs + later <= rooms * (1 + 1e-12)).all(1)
+        state = _front(state.take(np.flatnonzero(inside)), rooms - later)
+        if not len(state.scores):
+            return None
+    best = state.genes[state.scores.argmax()]
+    return _encoding(space, [steps[t].genes[i] for t, i in enumerate(best)])
+
+
+class _Options(NamedTuple):
+    """Partial cells: f64[N] logarithms of weights, f64[N, L] costs, i[N, ...] genes."""
+
+    scores: np.ndarray
+    costs: np.ndarray
+    genes: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "_Options":
+        return _Options(*(array[rows] for array in self))
+
+
+def _flat(space, limits, max_skips) -> tuple[np.ndarray, np.ndarray]:
+    """Returns costs f64[L, C * E, O], and the room f64[L] that edges may take."""
+    rows = [np.asarray(one.costs.edges, np.float64) for one in limits]
+    rooms = [one.bound - one.costs.base for one in limits]
+    if max_skips is not None:
+        skips = space.where(spaces.SKIP) * 1.0
+        skips[1:] = 0
+        rows, rooms = [*rows, skips], [*rooms, max_skips]
+    c, e, o = space.shape
+    return np.array(rows).reshape(-1, c * e, o), np.array(rooms, np.float64)
+
+
+def _options(space, choice, logs, rows) -> _Options:
+    """Lists the options of one choice: the kept edges, and an operation of each.
+
+    genes are (number of the subset, value of each kept edge's operation).
+    """
+    tables, (c, e, o) = space.lookups, space.shape
+    logs, found = logs.reshape(c * e, o), []
+    for number, subset in enumerate(tables.subsets[choice]):
+        if subset[0] < 0:  # padding
+            continue
+        for values in itertools.product(
+            range(tables.values.shape[1]), repeat=len(subset)
+        ):
+            ops = tables.values[subset, values]
+            score, cost = logs[subset, ops].sum(), rows[:, subset, ops].sum(-1)
+            found.append((score, cost, (number, *values)))
+    scores, costs, genes = zip(*found, strict=True)
+    return _Options(np.array(scores), np.array(costs), np.array(genes))
+
+
+def _joined(state: _Options, step: _Options) -> _Options:
+    """Appends each option of a step to each partial cell."""
+    step = step._replace(genes=np.arange(len(step.scores))[:, None])
+    step = _front(step, None)
+    n, m = len(state.scores), len(step.scores)
+    first, second = np.repeat(np.arange(n), m), np.tile(np.arange(m), n)
+    genes = np.concatenate([state.genes[first], step.genes[second]], 1)
+    scores = state.scores[first] + step.scores[second]
+    return _Options(scores, state.costs[first] + step.costs[second], genes)
+
+
+def _front(state: _Options, rooms: np.ndarray | None) -> _Options:
+    """Leaves out what another surpasses: as much weight at no higher cost.
+
+    Args:
+      state: partial cells.
+      rooms: f64[L] of the costs so far; None never thins.
+    """
+    order = np.lexsort((*state.costs.T, -state.scores))
+    costs = state.costs[order]
+    if costs.shape[1] == 0:
+        return state.take(order[:1])
+    if costs.shape[1] == 1:
+        before = np.minimum.accumulate(costs[:, 0])
+        new = np.append(True, costs[1:, 0] < before[:-1])
+        return state.take(order[new])
+    kept = np.zeros((0, costs.shape[1]))
+    rows: list[int] = []
+    for row, cost in zip(order, costs, strict=True):
+        if not (kept <= cost).all(1).any():
+            rows.append(row)
+            kept = np.concatenate([kept, cost[None]])
+    front = state.take(np.array(rows, int))
+    return front if rooms is None else _thinned(front, rooms)
+
+
+def _thinned(front: _Options, rooms: np.ndarray) -> _Options:
+    """Keeps about MOST partial cells, those with the most room among them."""
+    if len(front.scores) <= MOST:
+        return front
+    tight = (front.costs / np.maximum(rooms, _LEAST)).max(1)
+    rows = np.linspace(0, len(front.scores) - 1, MOST).astype(int)
+    rows = np.union1d(rows, np.argsort(tight, kind="stable")[: MOST // 10])
+    return front.take(rows)
+
+
+def _encoding(space, genes) -> np.ndarray:
+    """Returns i32[G] from (subset, values of the operations) of each choice."""
+    tables = space.lookups
+    found = np.zeros(len(tables.sizes) + 1, np.int32)
+    for choice, (subset, *values) in enumerate(genes):
+        found[tables.inputs[choice]] = subset  # -1, where there is one subset, is cut
+        found[tables.operations[choice]] = values
+    return found[:-1]

@@ -1,0 +1,294 @@
+"""Limits of a search: flags, the network whose cost is counted, and what is said."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jnas import data as data_lib
+from jnas import networks, spaces
+from jnas import settings as settings_lib
+from jnas.networks import latency as latency_lib
+from jnas.networks import limits as limits_lib
+from jnas.networks import stems
+from jnas.run import files, workdir
+from jnas.settings import option
+from jnas.studies import recipe_rows, setup, train_scratch
+
+LATENCY = "latency.json"
+LATENCY_MS = "latency_ms"  # as a metric; latency alone is in seconds
+COSTS = ("parameters", "macs", LATENCY_MS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LimitSettings:
+    """Largest costs of the found cell's network; settings of searches extend it.
+
+    The fields carry their own help text.
+    """
+
+    max_parameters: float | None = option(
+        None,
+        "Largest number of parameters of the found cell's network, without auxiliary "
+        "head; without it any.",
+        least=1,
+    )
+    max_macs: float | None = option(
+        None,
+        "Largest number of multiply-accumulates of one image in the found cell's "
+        "network; without it any.",
+        least=1,
+    )
+    max_latency_ms: float | None = option(
+        None,
+        "Largest latency in milliseconds of one image in the found cell's network, by "
+        "a table that is measured on this device; without it any.",
+        least=0,
+    )
+    cost_features: int | None = option(
+        None,
+        "Features of the network whose costs are limited; without it those that the "
+        "next command, retrain, trains.",
+        group="network",
+        least=1,
+    )
+    cost_layers: int | None = option(
+        None,
+        "Number of cells of the network whose costs are limited; without it those that "
+        "the next command, retrain, trains.",
+        group="network",
+        least=1,
+    )
+    __post_init__ = settings_lib.check
+
+
+def fields(settings: LimitSettings) -> dict[str, Any]:
+    """Returns field -> value of the limits alone, for settings that extend them.
+
+    Args:
+      settings: an instance of LimitSettings, or of a class that extends it.
+    """
+    own = dataclasses.fields(LimitSettings)
+    return {field.name: getattr(settings, field.name) for field in own}
+
+
+def bounds(settings: LimitSettings) -> dict[str, float]:
+    """Returns cost -> bound of the limits that are set.
+
+    Args:
+      settings: of the search.
+    """
+    given = {name: getattr(settings, f"max_{name}") for name in COSTS}
+    return {name: float(value) for name, value in given.items() if value is not None}
+
+
+def cost_numbers(
+    settings: LimitSettings,
+    changed: dict[str, Any],
+    num_inputs: int,
+    image_shape: tuple[int, ...],
+) -> dict[str, int]:
+    """Returns features and layers of the network that the next command trains.
+
+    Args:
+      settings: of the search.
+      changed: features and layers that the user of the search set, which the next
+        command takes too.
+      num_inputs: of the cells; it and the images decide the recipe.
+      image_shape: rows, columns and channels of one image.
+    """
+    row = recipe_rows.RECIPES[recipe_rows.suitable(num_inputs, image_shape)]()
+    numbers = {}
+    for name in ("features", "layers"):
+        default = row.get(name, getattr(train_scratch.RetrainSettings, name))
+        own = getattr(settings, f"cost_{name}")
+        numbers[name] = own or changed.get(name, default)
+    return numbers
+
+
+def counted(settings: LimitSettings) -> bool:
+    """Returns whether costs are those of a network of its own, not of the search's."""
+    own = settings.cost_features is not None or settings.cost_layers is not None
+    return own or bool(bounds(settings))
+
+
+def cost_size(
+    numbers: dict[str, int], dataset: data_lib.Dataset, *, stem: str = stems.AUTO
+) -> networks.Size:
+    """Returns the size of the network whose costs are limited.
+
+    Args:
+      numbers: of ``cost_numbers``.
+      dataset: classes, channels and the size of the images.
+      stem: name of the stem, or "auto".
+    """
+    return setup.network_size(_Numbers(**numbers), dataset, stem=stem)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Numbers:
+    """A size as ``setup.network_size`` takes it."""
+
+    features: int
+    layers: int
+
+
+def costs(
+    run: workdir.Run,
+    space: spaces.CellSpace,
+    size: networks.Size,
+    image_shape: tuple[int, int, int],
+    names: tuple[str, ...],
+) -> dict[str, networks.Costs]:
+    """Returns the named costs of a space's candidates.
+
+    Latencies are measured once a run, and kept in its folder.
+
+    Args:
+      run: the open run.
+      space: of the cells.
+      size: of the network.
+      image_shape: rows, columns and channels of one image.
+      names: some of ``COSTS``.
+    """
+    found = networks.edge_costs(space, size, image_shape)
+    if LATENCY_MS in names:
+        table = _latencies(run, space, size, image_shape)
+        found[LATENCY_MS] = table.costs(space, size, image_shape)
+    return {name: found[name] for name in names}
+
+
+def _latencies(run, space, size, image_shape) -> networks.Latencies:
+    """Reads the run's latencies, or measures them."""
+    path = run.workdir / LATENCY
+    if path.exists():
+        return latency_lib.from_json(files.read_json(path))
+    run.say_once("measuring the latency of each candidate on this device")
+    table = networks.measure_latencies(space, size, image_shape)
+    run.write_text(LATENCY, json.dumps(table.to_json(), indent=1) + "\n")
+    return table
+
+
+def resolve(
+    run: workdir.Run,
+    space: spaces.CellSpace,
+    settings: LimitSettings,
+    numbers: dict[str, int],
+    known: Mapping[str, networks.Costs],
+    *,
+    max_skips: int | None = None,
+) -> tuple[networks.Limit, ...]:
+    """Builds the limits of a search, and says what they are.
+
+    Args:
+      run: the open run.
+      space: that is searched.
+      settings: of the search.
+      numbers: of ``cost_numbers``.
+      known: the costs, of ``costs``.
+      max_skips: largest number of skip connections that the method allows.
+
+    Raises:
+      ValueError: a limit below the cheapest cell, or limits that no cell keeps
+        together.
+    """
+    made = tuple(
+        networks.limit(name, bound, known[name])
+        for name, bound in bounds(settings).items()
+    )
+    limits_lib.check_all(space, made, max_skips=max_skips)
+    for one in made:
+        run.say_once(describe(one, numbers))
+    return made
+
+
+def check(
+    space: spaces.CellSpace,
+    settings: LimitSettings,
+    numbers: dict[str, int],
+    dataset: data_lib.Dataset,
+    *,
+    stem: str = stems.AUTO,
+    max_skips: int | None = None,
+) -> None:
+    """Refuses limits that no cell keeps, before a run is opened.
+
+    Latencies are not checked: they are measured in the run.
+
+    Args:
+      space: that is searched.
+      settings: of the search.
+      numbers: of ``cost_numbers``.
+      dataset: classes, channels and images.
+      stem: name of the network's stem, or "auto".
+      max_skips: largest number of skip connections that the method allows.
+
+    Raises:
+      ValueError: as ``resolve``.
+    """
+    wanted = {n: v for n, v in bounds(settings).items() if n != LATENCY_MS}
+    if wanted:
+        size = cost_size(numbers, dataset, stem=stem)
+        known = networks.edge_costs(space, size, dataset.image_shape)
+        made = [networks.limit(name, v, known[name]) for name, v in wanted.items()]
+        limits_lib.check_all(space, made, max_skips=max_skips)
+
+
+def describe(one: networks.Limit, numbers: dict[str, int]) -> str:
+    """Returns a limit in words: its bound, and the range of the space's cells.
+
+    Args:
+      one: the limit.
+      numbers: features and layers of the network.
+    """
+    least, most = (limits_lib.shown(value) for value in limits_lib.extent(one.costs))
+    text = (
+        f"limit: max_{one.name}={limits_lib.shown(one.bound)} in the network of "
+        f"{numbers['features']} features and {numbers['layers']} layers, where cells "
+        f"cost {least} to {most}"
+    )
+    if one.bound >= limits_lib.extent(one.costs)[1]:
+        text += "; no cell exceeds it: it is without effect"
+    return text
+
+
+def figures(
+    limits: tuple[networks.Limit, ...], space: spaces.CellSpace, encoding: np.ndarray
+) -> dict[str, Any]:
+    """Returns bound and cost of a cell for each limit, as an entry of result.json.
+
+    Args:
+      limits: of the search.
+      space: of the cell.
+      encoding: i32[G].
+    """
+    if not limits:
+        return {}
+    weights = np.asarray(space.weights(encoding), np.float64)
+    found = {}
+    for one in limits:
+        least, most = limits_lib.extent(one.costs)
+        cost = one.costs.base + float((weights * one.costs.edges).sum())
+        found[one.name] = {
+            "bound": one.bound,
+            "found": cost,
+            "cheapest": least,
+            "dearest": most,
+        }
+    return {"limits": found}
+
+
+def warning(replaced: Sequence[bool]) -> str:
+    """Returns what is said of derived cells that exceeded a limit.
+
+    Args:
+      replaced: of each search, whether its cell is another than the derived one.
+    """
+    several = f" of {sum(replaced)} of {len(replaced)} searches"
+    return (
+        f"the derived cell{several if len(replaced) > 1 else ''} exceeded a limit; "
+        "the result is the cell with the largest product of weights that keeps all "
+        "limits; raise --epochs or --logits_learning_rate to let the search follow them"
+    )
