@@ -134,6 +134,9 @@ SELECTIONS = Registry("selection")  # name -> types.Selection
 OBJECTIVES = Registry("objective")  # name -> (objectives.Task) -> types.Objective
 TABLES = Registry("table")  # name -> () -> tables.Table
 METHODS = Registry("method")  # name -> () -> Method
+# name of a JAX primitive -> (graph, inputs, outputs, params) -> its ONNX nodes' value;
+# see export/onnx/walk.py
+ONNX = Registry("ONNX writer")
 
 
 def load_plugins(paths: Iterable[str]) -> None:
