@@ -29,8 +29,8 @@ def write(
     """Writes a function of images as an ONNX file.
 
     The file's input is ``image``, f32[batch, H, W, C] of raw pixels, its output
-    ``logits``, f32[batch, K], for any batch. Images are NCHW inside, and a batch norm of
-    running statistics is part of the convolution before it.
+    ``logits``, f32[batch, K], for any batch. Images are NCHW inside, and a batch norm
+    of running statistics is part of the convolution before it.
 
     Args:
       path: of the file.
