@@ -21,6 +21,7 @@ from jnas.studies import (
     search_gradient,
     setup,
     train_scratch,
+    trained,
 )
 
 
@@ -83,12 +84,13 @@ def main():
         searched = search_gradient.search_cells(r, dataset, space, search)
         found = searched.genotype
         drawn = cells.random_cells(space, quick.num_random, seed=r.seed)
-        trained = {"found": found} | {f"random_{i}": g for i, g in enumerate(drawn)}
+        compared = {"found": found} | {f"random_{i}": g for i, g in enumerate(drawn)}
+        kept = {"found": r.workdir / trained.MODEL}
         results = {
             name: train_scratch.retrain_cell(
-                r, f"retrain_{name}", cell, dataset, training
+                r, f"retrain_{name}", cell, dataset, training, keep=kept.get(name)
             )
-            for name, cell in trained.items()
+            for name, cell in compared.items()
         }
         flags_of_images = augmentation.changed(augment)
         flags_of_images |= train_scratch.needed(dataset, found)

@@ -14,7 +14,7 @@ import dataclasses
 
 from jnas import run
 from jnas.spaces import genotype_text
-from jnas.studies import cells, closing, flags, setup, train_scratch
+from jnas.studies import cells, closing, flags, setup, train_scratch, trained
 
 FLAGS = flags.define(
     cells.GenotypeSettings,
@@ -33,10 +33,14 @@ def main():
     dataset = setup.dataset(data_settings)
     text = {"cell": genotype_text.short_form(cell)}
     with FLAGS.open_run(dataset, settings, extendable=("epochs",), content=text) as r:
+        keep = r.workdir / trained.MODEL
+        if r.finished is None or not keep.exists():
+            result = train_scratch.retrain_cell(
+                r, "retrain", cell, dataset, settings, keep=keep
+            )
         if r.finished is not None:
             print(closing.finished(r))
             return
-        result = train_scratch.retrain_cell(r, "retrain", cell, dataset, settings)
         closing.close(r, cell, result)
         print(closing.text(r.workdir, result))
 

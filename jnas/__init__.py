@@ -8,6 +8,7 @@ from jnas import (
     directions,
     discrete,
     gradient,
+    models,
     networks,
     ops,
     pieces,
@@ -34,6 +35,7 @@ from jnas.gradient import (
     relaxations,
     selections,
 )
+from jnas.models import load as load_model
 from jnas.registry import load_plugins
 from jnas.spaces import drawing
 from jnas.spaces import genotype_text as genotype
@@ -52,8 +54,10 @@ __all__ = [
     "drawing",
     "genotype",
     "gradient",
+    "load_model",
     "load_plugins",
     "methods",
+    "models",
     "networks",
     "objectives",
     "ops",

@@ -137,6 +137,7 @@ METHODS = Registry("method")  # name -> () -> Method
 # name of a JAX primitive -> (graph, inputs, outputs, params) -> its ONNX nodes' value;
 # see export/onnx/walk.py
 ONNX = Registry("ONNX writer")
+ARCHITECTURES = Registry("architecture")  # kind -> (JSON fields) -> models.Architecture
 
 
 def load_plugins(paths: Iterable[str]) -> None:

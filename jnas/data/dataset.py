@@ -108,7 +108,7 @@ def shrink(dataset: Dataset, factor: int) -> Dataset:
       ValueError: factor is below 1, does not divide the image's rows and columns, or
         makes all training images equal.
     """
-    rows, columns, channels = dataset.image_shape
+    rows, columns, _ = dataset.image_shape
     if factor < 1 or rows % factor or columns % factor:
         raise ValueError(
             f"shrink must divide the image's {rows}x{columns} pixels, got {factor}. "
@@ -116,17 +116,29 @@ def shrink(dataset: Dataset, factor: int) -> Dataset:
         )
     if factor == 1:
         return dataset
-
-    def smaller(x):
-        shape = (len(x), rows // factor, factor, columns // factor, factor, channels)
-        means = x.reshape(shape).mean((2, 4))
-        rounded = np.round(means) if x.dtype == np.uint8 else means
-        return rounded.astype(x.dtype)
-
-    small = smaller(dataset.x_train)
+    small = downscale(dataset.x_train, factor)
     if all_equal(small):
         raise ValueError(
             f"shrink must leave training images that differ, got {factor}, which makes "
             f"all of {dataset.name} equal. Choose a smaller factor."
         )
-    return dataclasses.replace(dataset, x_train=small, x_test=smaller(dataset.x_test))
+    return dataclasses.replace(
+        dataset, x_train=small, x_test=downscale(dataset.x_test, factor)
+    )
+
+
+def downscale(images: np.ndarray, factor: int) -> np.ndarray:
+    """Returns images downscaled by a factor (average pooling).
+
+    Args:
+      images: uint8 or f32 [N, H, W, C]; means of uint8 are rounded to the nearest.
+      factor: integer factor that divides H and W.
+
+    Returns:
+      [N, H / factor, W / factor, C] of the same type.
+    """
+    count, rows, columns, channels = images.shape
+    shape = (count, rows // factor, factor, columns // factor, factor, channels)
+    means = images.reshape(shape).mean((2, 4))
+    rounded = np.round(means) if images.dtype == np.uint8 else means
+    return rounded.astype(images.dtype)

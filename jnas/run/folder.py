@@ -19,6 +19,8 @@ _CLOSING = (
     "front.json",
     "genotype_seed_0.json",
     "table.npz",
+    "model",
+    "supernet",
 )
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 

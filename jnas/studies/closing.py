@@ -136,6 +136,8 @@ def text(folder: pathlib.Path, result: Mapping[str, Any]) -> str:
         lines += [f"found: {', '.join(counts)}"] if counts else []
     lines += filter(None, [result.get("verdict")])
     lines += [f"warning: {one}." for one in result.get("warnings") or ()]
+    kept = [one for one in ("model", "supernet") if (folder / one).is_dir()]
+    lines += [f"{one}: {folder / one}" for one in kept]
     lines.append(f"report: {folder / 'report.html'}")
     if result.get("next"):
         lines.append(f"next: {result['next']}")

@@ -1,6 +1,7 @@
 """Training a found cell from scratch, as a phase of a run."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from jnas.run import workdir
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
-from jnas.studies import augmentation, keys, setup
+from jnas.studies import augmentation, keys, setup, trained
 from jnas.training import optimizers, scratch
 from jnas.training import program as program_lib
 
@@ -91,8 +92,13 @@ def retrain_cell(
     genotype: genotypes.Genotype,
     dataset: data_lib.Dataset,
     settings: RetrainSettings,
+    *,
+    keep: pathlib.Path | None = None,
 ) -> dict[str, Any]:
     """Trains one genotype's network from scratch and tests it once, as a phase.
+
+    Of a finished run without the folder ``keep``, the network is saved from its last
+    checkpoint.
 
     Args:
       run: the open run; its seed is that of the training.
@@ -100,12 +106,15 @@ def retrain_cell(
       genotype: the cells.
       dataset: all its training images train; the test split is used at the end.
       settings: of the training.
+      keep: folder in which the trained network is saved as a model; None saves none.
 
     Returns:
       The phase's result: ``test_accuracy``, ``train_loss`` and ``train_accuracy`` in
       the last epoch, ``parameters``, ``auxiliary_parameters``, ``macs``,
       ``seconds``.
     """
+    saver = trained.Saver(keep, run, genotype, dataset, settings)
+    saver.check()
     if settings.auxiliary:
         check_size(dataset)
     network = networks.derived(
@@ -120,6 +129,9 @@ def retrain_cell(
     key = jax.random.fold_in(jax.random.key(run.seed), keys.RETRAIN)
     split = jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)
     program_lib.check_batches(program, key, (split,))
+    abstract = jax.eval_shape(program.init, key)
+    if run.finished is not None:
+        return saver.of_finished(name, abstract)
     augmentation.announce(run.say_once, dataset, augment)
     phase = run.phase(name, program.num_steps, free=drive_lib.FREE)
     phase.must_keep(
@@ -128,6 +140,7 @@ def retrain_cell(
         layers=settings.layers,
     )
     if phase.result is not None:
+        saver.of_ended(phase, abstract)
         return phase.result
     earlier = phase.extended_from
     if earlier:
@@ -142,13 +155,16 @@ def retrain_cell(
         test_key, network, state.inner, dataset, augment, settings.batch_size
     )
     extended = [steps // program.steps_per_epoch for steps in earlier]
-    phase.end(
+    result = (
         {"test_accuracy": round(accuracy, 6)}
         | metrics
         | networks.measure(network, dataset.image_shape)
         | {"seconds": round(phase.seconds, 2)}
         | ({"extended_from": extended} if extended else {})
     )
+    # before the phase ends: a run that is killed here saves it again
+    saver.save(state.inner.params, state.inner.stats, result)
+    phase.end(result)
     return phase.result
 
 

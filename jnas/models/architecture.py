@@ -1,0 +1,140 @@
+"""A network described by JSON values: what a saved model is rebuilt from.
+
+``{"kind": "cells", "genotype": {...}, "size": {...}, "dtype": "float32"}``. A
+kind is an entry of ``registry.ARCHITECTURES``, a function of the description's other
+fields.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from jnas import networks, registry
+from jnas.models import names as names_lib
+from jnas.spaces import genotype as genotypes
+from jnas.spaces import genotype_text
+
+DTYPES = ("float32", "bfloat16")
+
+
+class Architecture(NamedTuple):
+    """A network and the description that it can be built from again.
+
+    Attributes:
+      description: JSON values, with ``kind``.
+      network: of the description; without an auxiliary head.
+      num_classes: K, its number of outputs.
+      channels: C of its images.
+      names: names of its arrays, as from ``models.names``.
+    """
+
+    description: dict[str, Any]
+    network: networks.Network
+    num_classes: int
+    channels: int
+    names: names_lib.Names
+
+
+def of_genotype(
+    genotype: genotypes.Genotype, size: networks.Size, *, dtype: str = "float32"
+) -> Architecture:
+    """Describes the network of one genotype, as ``networks.derived`` builds it.
+
+    Args:
+      genotype: its cells.
+      size: its size.
+      dtype: of the activations, one of DTYPES.
+
+    Raises:
+      ValueError: another type, or cells that ``networks.derived`` refuses.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(
+            f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}. Choose one."
+        )
+    description = {
+        "kind": "cells",
+        "genotype": json.loads(genotype_text.to_json(genotype)),
+        "size": dataclasses.asdict(size),
+        "dtype": dtype,
+    }
+    network = networks.derived(genotype, size, dtype=jnp.dtype(dtype))
+    names = names_lib.of_network(genotype, size)
+    return Architecture(description, network, size.num_classes, size.channels, names)
+
+
+@registry.ARCHITECTURES.register
+def cells(fields: Mapping[str, Any]) -> Architecture:
+    """Builds the network of a genotype from a description.
+
+    Args:
+      fields: ``genotype``, ``size`` and ``dtype``.
+
+    Raises:
+      ValueError: a field is missing, unknown or breaks its rule.
+      KeyError: an operation that is not registered.
+    """
+    check_keys("architecture", fields, ("genotype", "size", "dtype"))
+    genotype = genotype_text.from_json(json.dumps(fields["genotype"]))
+    return of_genotype(genotype, read_size(fields["size"]), dtype=fields["dtype"])
+
+
+def read(description: Any) -> Architecture:
+    """Builds a network from its description, which may be foreign.
+
+    Args:
+      description: JSON values, with ``kind``.
+
+    Raises:
+      ValueError: a field is missing, unknown or breaks its rule.
+      KeyError: a kind or an operation that is not registered.
+    """
+    if not isinstance(description, Mapping) or "kind" not in description:
+        raise ValueError(
+            f"architecture must be an object with a kind, got {description!r:.80}. "
+            "Restore the file."
+        )
+    fields = {key: value for key, value in description.items() if key != "kind"}
+    kind = description["kind"]
+    build = registry.ARCHITECTURES[kind if isinstance(kind, str) else repr(kind)]
+    return build(fields)
+
+
+def read_size(fields: Any) -> networks.Size:
+    """Reads the size of a network from JSON values.
+
+    Args:
+      fields: the fields of ``networks.Size``.
+
+    Raises:
+      ValueError: a field is missing, unknown, no integer or out of its range.
+    """
+    check_keys("size", fields, [one.name for one in dataclasses.fields(networks.Size)])
+    for name, value in fields.items():
+        if type(value) is not int:
+            raise ValueError(
+                f"size.{name} must be an integer, got {value!r:.80}. Restore the file."
+            )
+    return networks.Size(**fields)
+
+
+def check_keys(name: str, fields: Any, keys: Any) -> None:
+    """Checks that a JSON value is an object with exactly these keys.
+
+    Args:
+      name: of the value in the message.
+      fields: any JSON value.
+      keys: all of its keys.
+
+    Raises:
+      ValueError: it is none, or has other keys.
+    """
+    found = sorted(fields) if isinstance(fields, Mapping) else fields
+    if not isinstance(fields, Mapping) or set(fields) != set(keys):
+        raise ValueError(
+            f"{name} must be an object with exactly the keys {', '.join(keys)}, got "
+            f"{found!r:.200}. Restore the file."
+        )
