@@ -13,11 +13,10 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 from jax import export
 
 from jnas import types
-from jnas.export import files
+from jnas.export import batch, packages
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -33,12 +32,13 @@ def write(
       image_shape: H, W, C.
 
     Raises:
-      ModuleNotFoundError: flatbuffers is missing.
+      packages.MissingPackage: flatbuffers is missing.
+      ValueError: the function needs to know B.
     """
-    files.needed("flatbuffers")
-    (batch,) = export.symbolic_shape("batch")
-    images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
-    made = export.export(jax.jit(function), platforms=PLATFORMS)(images)
+    packages.needed("flatbuffers")
+    with batch.any_number():
+        images = batch.images(image_shape)
+        made = export.export(jax.jit(function), platforms=PLATFORMS)(images)
     pathlib.Path(path).write_bytes(made.serialize())
 
 
@@ -54,10 +54,10 @@ def read(path: str | os.PathLike) -> Callable[[types.Array], types.Array]:
     Raises:
       ValueError: it is no such file.
     """
-    files.needed("flatbuffers")
+    packages.needed("flatbuffers")
     data = bytearray(pathlib.Path(path).read_bytes())
     try:
-        return export.deserialize(data).call
+        return jax.jit(export.deserialize(data).call)
     except Exception as error:  # flatbuffers raises struct.error, IndexError, ...
         first = " ".join(str(error).split())[:80]
         raise ValueError(

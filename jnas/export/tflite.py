@@ -9,7 +9,10 @@ import contextlib
 import io
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +21,7 @@ import numpy as np
 from jax import export
 
 from jnas import types
-from jnas.export import files
+from jnas.export import packages
 
 SIGNATURE, IMAGE, OUTPUT = "serving_default", "image", "logits"
 
@@ -42,7 +45,7 @@ def write(
         None keeps float32.
 
     Raises:
-      ModuleNotFoundError: litert-converter, or the quantizer of int8, is missing.
+      packages.MissingPackage: litert-converter, or the quantizer of int8, is missing.
     """
     data = flatbuffer(function, (batch_size, *image_shape))
     if calibration is not None:
@@ -58,11 +61,12 @@ def flatbuffer(function: Callable, shape: Sequence[int]) -> bytes:
       shape: B, H, W, C.
 
     Raises:
-      ModuleNotFoundError: litert-converter is missing.
+      packages.MissingPackage: litert-converter is missing.
     """
-    api = files.needed("litert_converter.converter_api_ext")
-    ir = files.needed("litert_converter.mlir.ir")
-    passes = files.needed("litert_converter.mlir.passmanager")
+    with _quiet():
+        api = packages.needed("litert_converter.converter_api_ext")
+        ir = packages.needed("litert_converter.mlir.ir")
+        passes = packages.needed("litert_converter.mlir.passmanager")
     images = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
     program = export.export(jax.jit(function), platforms=("cuda",))(images)
     context = ir.Context()
@@ -71,8 +75,16 @@ def flatbuffer(function: Callable, shape: Sequence[int]) -> bytes:
         module = ir.Module.parse(program.mlir_module())
         api.set_signature(module.operation, SIGNATURE, [IMAGE], [OUTPUT])
         config = api.ConvertToTFLConfig()
-        api.run_convert_to_tfl_passes(module, passes.PassManager(), config)
-        return bytes(api.export_flatbuffer_to_bytes(module.operation))
+        try:
+            api.run_convert_to_tfl_passes(module, passes.PassManager(), config)
+            return bytes(api.export_flatbuffer_to_bytes(module.operation))
+        except (ValueError, RuntimeError) as error:
+            found = re.search(r"error: (.*?)(: %|\n|$)", str(error))
+            text = found[1] if found else " ".join(str(error).split())
+            raise ValueError(
+                "model must consist of operations that litert-converter knows, got "
+                f"{text[:150]}. Export onnx or stablehlo."
+            ) from error
 
 
 def quantized(data: bytes, images: np.ndarray, batch_size: int) -> bytes:
@@ -87,10 +99,10 @@ def quantized(data: bytes, images: np.ndarray, batch_size: int) -> bytes:
       batch_size: B of the file.
 
     Raises:
-      ModuleNotFoundError: ai-edge-quantizer is missing.
+      packages.MissingPackage: ai-edge-quantizer is missing.
     """
-    quantizer = files.needed("ai_edge_quantizer.quantizer")
-    recipe = files.needed("ai_edge_quantizer.recipe")
+    quantizer = packages.needed("ai_edge_quantizer.quantizer")
+    recipe = packages.needed("ai_edge_quantizer.recipe")
     if len(images) < batch_size:
         raise ValueError(
             f"calibration must hold at least {batch_size} images, got {len(images)}. "
@@ -109,11 +121,31 @@ def quantized(data: bytes, images: np.ndarray, batch_size: int) -> bytes:
         return bytes(made.quantize(ranges).quantized_model)
 
 
-def _interpreter(data: bytes, threads: int = 1) -> Any:
-    module = files.needed("ai_edge_litert.interpreter")
-    interpreter = module.Interpreter(model_content=data, num_threads=threads)
-    interpreter.allocate_tensors()
+def _interpreter(data: bytes) -> Any:
+    with _quiet():
+        module = packages.needed("ai_edge_litert.interpreter")
+        interpreter = module.Interpreter(model_content=data, num_threads=1)
+        interpreter.allocate_tensors()
     return interpreter
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides what C++ logs of its own set-up; an error shows it."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            os.dup2(kept, 2)
+            log.seek(0)
+            sys.stderr.write(log.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def read(path: str | os.PathLike) -> Callable[[types.Array], np.ndarray]:
@@ -127,7 +159,7 @@ def read(path: str | os.PathLike) -> Callable[[types.Array], np.ndarray]:
       divide N.
 
     Raises:
-      ModuleNotFoundError: ai-edge-litert is missing.
+      packages.MissingPackage: ai-edge-litert is missing.
     """
     interpreter = _interpreter(pathlib.Path(path).read_bytes())
     (image,) = interpreter.get_input_details()

@@ -143,8 +143,9 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if path.suffix in (".pt", ".pth", ".bin", ".pkl", ".tar", ".ckpt"):
         raise ValueError(
             f"weights must be a .safetensors file, got {str(path)!r}: reading a file "
-            "of torch.save can run any code. Convert it where torch is installed: state = "
-            f"torch.load({str(path)!r}, map_location='cpu', weights_only=True); "
+            "of torch.save can run any code. Convert it where torch is installed: "
+            f"state = torch.load({str(path)!r}, map_location='cpu', "
+            "weights_only=True); "
             "safetensors.torch.save_file(state, 'weights.safetensors')."
         )
     if not path.is_file():

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jnas.export import files
+from jnas import types
+from jnas.export import packages
 from jnas.export.onnx import (  # the writers register themselves
     folding,
     gathering,
@@ -39,9 +40,33 @@ def write(
 
     Raises:
       ValueError: the function uses a primitive without a writer, see ``walk``.
-      ModuleNotFoundError: onnx is missing.
+      packages.MissingPackage: onnx is missing.
     """
     pathlib.Path(path).write_bytes(model(function, image_shape).SerializeToString())
+
+
+def read(path: str | os.PathLike) -> Callable[[types.Array], np.ndarray]:
+    """Reads an ONNX file of one input and one output, for the CPU.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      f32[B, H, W, C] -> f32[B, K].
+
+    Raises:
+      packages.MissingPackage: onnxruntime is missing.
+    """
+    runtime = packages.needed("onnxruntime")
+    session = runtime.InferenceSession(
+        pathlib.Path(path).read_bytes(), providers=["CPUExecutionProvider"]
+    )
+    (image,) = session.get_inputs()
+
+    def call(images):
+        return session.run(None, {image.name: np.asarray(images, np.float32)})[0]
+
+    return call
 
 
 def model(function: Callable, image_shape: Sequence[int]) -> Any:
@@ -51,7 +76,7 @@ def model(function: Callable, image_shape: Sequence[int]) -> Any:
       function: f32[B, H, W, C] -> f32[B, K].
       image_shape: H, W, C.
     """
-    onnx = files.needed("onnx")
+    onnx = packages.needed("onnx")
     graph, output = walk.translate(function, image_shape)
     if output in graph.constants or output == graph.image.name:
         output = graph.emit("Identity", output)

@@ -200,10 +200,11 @@ def _into_product(folder: _Folder, node: Node) -> Node | None:
     """A product after MatMul goes into the matrix; a sum makes it a Gemm."""
     array, maker = folder.factor(node), folder.before(node, "MatMul")
     matrix = None if maker is None else folder.value(maker.inputs[1])
-    if array is None or matrix is None or maker.notes["rank"] != 2:
+    if array is None or matrix is None:
         return None
-    each = _per_feature(array, 2, 1)
-    if each is None:
+    rank = maker.notes["rank"]
+    each = _per_feature(array, rank, rank - 1)
+    if each is None or node.op == "Add" and rank != 2:
         return None
     if node.op == "Mul":
         maker.inputs[1] = folder.graph.constant((matrix * each).astype(matrix.dtype))

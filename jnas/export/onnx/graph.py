@@ -116,6 +116,11 @@ class Graph:
           groups: of the view; None means that each axis is a stored one.
           **attributes: of the node.
         """
+        if np.dtype(dtype).name == "bfloat16":
+            raise ValueError(
+                f"model must compute in float32, got bfloat16 in {op}. Build it with "
+                "dtype float32: its parameters are."
+            )
         if groups is None:
             groups = [(axis,) for axis in range(len(sizes))]
         name = self.emit(op, *inputs, **attributes)
@@ -140,6 +145,23 @@ class Graph:
         if sizes != [value.sizes[a] for a in wanted]:
             name = self.reshaped(name, sizes)
         return name
+
+    def moved(self, view: Tensor, stored: int, to: int) -> Tensor:
+        """Returns the same view of a tensor one of whose stored axes has moved.
+
+        Args:
+          view: of the tensor.
+          stored: number of the axis.
+          to: its new number; the other axes keep their order.
+        """
+        if stored == to:
+            return view
+        order = [axis for axis in range(len(view.sizes)) if axis != stored]
+        order.insert(to, stored)
+        name = self._once("Transpose", view.name, perm=order)
+        sizes = tuple(view.sizes[axis] for axis in order)
+        groups = tuple(tuple(order.index(a) for a in g) for g in view.groups)
+        return Tensor(name, sizes, groups, view.dtype)
 
     def plain(self, value: Value) -> Tensor:
         """Returns a tensor whose stored axes are the variable's, in its order.

@@ -95,9 +95,11 @@ def _dot_general(graph, inputs, outputs, params):
 def _times_matrix(graph: Graph, left: Value, axis: int, matrix: np.ndarray) -> Tensor:
     """Multiplies one axis by a matrix; the new axis is the last."""
     view = movement.split(graph, left, [axis])
+    if len(view.sizes) == 4:
+        view = graph.moved(view, view.axis(axis), 1)
     stored, rank, new = view.axis(axis), len(view.sizes), matrix.shape[1]
     groups = [g for i, g in enumerate(view.groups) if i != axis]
-    if stored == 1 and rank == 4:
+    if rank == 4:
         weights = graph.constant(matrix.T[:, :, None, None])
         sizes = (view.sizes[0], new, *view.sizes[2:])
         how = dict(sizes=sizes, groups=[*groups, (1,)], dtype=view.dtype)

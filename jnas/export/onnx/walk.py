@@ -18,12 +18,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import export
 from jax.extend import core
 
 from jnas import registry
+from jnas.export import batch
 from jnas.export.onnx import elementwise, values
 from jnas.export.onnx.graph import Graph
 from jnas.export.onnx.values import Constant, Value
@@ -43,13 +42,13 @@ def translate(function: Callable, image_shape: Sequence[int]) -> tuple[Graph, st
       The graph and the name of its output, f32[B, K].
 
     Raises:
-      ValueError: the function uses a primitive that no writer is registered for.
+      ValueError: the function needs to know B, or uses a primitive that no writer is
+        registered for.
     """
-    (batch,) = export.symbolic_shape("batch")
-    shape = (batch, *image_shape)
-    image = jax.ShapeDtypeStruct(shape, jnp.float32)
-    program = jax.make_jaxpr(function)(image)
-    graph = Graph(IMAGE, shape)
+    image = batch.images(image_shape)
+    with batch.any_number():
+        program = jax.make_jaxpr(function)(image)
+    graph = Graph(IMAGE, image.shape)
     (output,) = run(graph, program, [graph.image])
     return graph, graph.plain(output).name
 
@@ -201,6 +200,14 @@ def _while(graph: Graph, inputs: list[Value], params: dict) -> list[Value]:
     raise ValueError(
         "model must loop a known number of times, got a while loop. Write it with "
         "jax.lax.scan, or fori_loop with constant bounds and reverse-mode gradients."
+    )
+
+
+@registry.ONNX.register(name="random_bits")
+def _random_bits(graph, inputs, outputs, params):
+    raise ValueError(
+        "model must not draw random numbers, got an operation that does. Export "
+        "stablehlo, or a network without it."
     )
 
 

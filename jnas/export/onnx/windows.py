@@ -147,6 +147,12 @@ def _conv(graph, inputs, outputs, params):
 def _pool(graph, op, image, axes, out, window, strides, margins, **more) -> Tensor:
     """Adds a pooling node over two axes, the third and fourth of ``axes``."""
     name = graph.laid(image, axes)
+    if any(max(pair) >= side for pair, side in zip(margins, window, strict=True)):
+        # runtimes refuse margins as wide as the window
+        fill = graph.constant(-np.inf if op == "MaxPool" else 0, out.dtype)
+        pads = graph.constant([0, 0, *_pads(margins)[:2], 0, 0, *_pads(margins)[2:]])
+        name = graph.emit("Pad", name, pads, fill, mode="constant")
+        margins = [(0, 0)] * 2
     views: list[tuple[int, ...]] = [()] * len(out.shape)
     for stored, axis in enumerate(axes):
         views[axis] = (stored,)

@@ -1,10 +1,7 @@
-"""What the writers share: packages that may be missing, and images to check with."""
+"""Packages that a format needs and an ordinary install of jnas does not bring."""
 
 import importlib
-from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 INSTALL = {  # module -> the command that brings it
     "ai_edge_litert": "pip install 'ai-edge-litert>=2,<3'",
@@ -18,6 +15,10 @@ INSTALL = {  # module -> the command that brings it
 }
 
 
+class MissingPackage(ValueError):
+    """A package that is not installed; the message has the pip command."""
+
+
 def needed(name: str) -> Any:
     """Imports a module that an ordinary install of jnas does not bring.
 
@@ -25,28 +26,13 @@ def needed(name: str) -> Any:
       name: of the module; its first part is a key of ``INSTALL``.
 
     Raises:
-      ModuleNotFoundError: it is missing; the message has the pip command.
+      MissingPackage: it cannot be imported.
     """
     package = name.partition(".")[0]
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ModuleNotFoundError(
+        raise MissingPackage(
             f"{package} must be installed for this format, got no such package. Run "
             f"{INSTALL[package]}."
         ) from error
-
-
-def raw_images(
-    key: int, image_shape: Sequence[int], *, number: int, scale: float = 255.0
-) -> np.ndarray:
-    """Draws images of independent pixels, f32[number, H, W, C] in 0..scale.
-
-    Args:
-      key: seed.
-      image_shape: H, W, C.
-      number: of images.
-      scale: the largest value.
-    """
-    draw = np.random.default_rng(key).random((number, *image_shape), np.float32)
-    return np.round(draw * 255) * np.float32(scale / 255)
