@@ -137,6 +137,9 @@ TABLES = Registry("table")  # name -> () -> tables.Table
 METHODS = Registry("method")  # name -> () -> Method
 STEMS = Registry("stem")  # name -> (num_inputs, features, channels) -> stems.Stem
 BASELINES = Registry("baseline")  # name -> networks.baselines.Baseline
+# name of a JAX primitive -> (graph, inputs, outputs, params) -> its ONNX nodes' value;
+# see export/onnx/walk.py
+ONNX = Registry("ONNX writer")
 ARCHITECTURES = Registry("architecture")  # kind -> (JSON fields) -> models.Architecture
 
 

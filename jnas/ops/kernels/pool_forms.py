@@ -2,8 +2,9 @@
 
 Max-pooling remembers which element of a window won, in one byte; its gradient puts
 values back by looking, for each pixel, which windows it won: a gather, which XLA fuses
-into one loop, where autodiff of k * k slices would add k * k padded images. The same
-form serves every backend. Sums of windows have XLA's own reduction as native form.
+into one loop, where autodiff of k * k slices would add k * k padded images. That form
+serves every backend; where no gradient is taken, accelerators take the maximum, and the
+sums, of windows by XLA's own reduction.
 """
 
 import itertools
@@ -40,6 +41,19 @@ def largest(
         value = jnp.where(wins, rival, value)
         winner = jnp.where(wins, jnp.int8(number), winner)
     return value, winner
+
+
+def window_max(x: types.Array, *, window: int, stride: int) -> types.Array:
+    """Returns the values of ``largest``, f[B, h, w, F]."""
+    return largest(x, window=window, stride=stride)[0]
+
+
+def window_max_native(x: types.Array, *, window: int, stride: int) -> types.Array:
+    """Does what ``window_max`` does by XLA's own reduction over windows."""
+    sides, steps = (1, window, window, 1), (1, stride, stride, 1)
+    margin = (window // 2, window // 2)
+    padding = ((0, 0), margin, margin, (0, 0))
+    return lax.reduce_window(x, -jnp.inf, lax.max, sides, steps, padding)
 
 
 def pick(

@@ -15,7 +15,6 @@ Max-pooling takes the first of equal values, as torch does, and so does its grad
 import functools
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
@@ -122,15 +121,23 @@ for _pair in ((PICK, PLACE), (SUM, SPREAD)):
     _transposed(*reversed(_pair), _without_size)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def _max_pool(x, window, stride):
-    return pools.largest(x, window=window, stride=stride)[0]
+def _pooled(x, *, window, stride):
+    return x[0], *forms.out_sizes(x[1:3], stride), x[-1]
 
 
-@_max_pool.defjvp
-def _max_pool_jvp(window, stride, primals, tangents):
-    largest, winner = pools.largest(*primals, window=window, stride=stride)
-    return largest, PICK.bind(*tangents, winner, window=window, stride=stride)
+MAX = trilinear.primitive(
+    "window_max", _pooled, pools.window_max_native, pools.window_max
+)
+batching.primitive_batchers[MAX] = functools.partial(trilinear.batch_front, MAX)
+
+
+def _max_jvp(primals, tangents, *, window, stride):
+    how = dict(window=window, stride=stride)
+    largest, winner = pools.largest(*primals, **how)
+    return largest, PICK.bind(*tangents, winner, **how)
+
+
+ad.primitive_jvps[MAX] = _max_jvp
 
 
 def max_pool(x: types.Array, *, window: int = 3, stride: int = 1) -> types.Array:
@@ -144,7 +151,7 @@ def max_pool(x: types.Array, *, window: int = 3, stride: int = 1) -> types.Array
     Returns:
       f32[B, ceil(H / stride), ceil(W / stride), F]; NaN where a window holds one.
     """
-    return _max_pool(x, window, stride)
+    return MAX.bind(x, window=window, stride=stride)
 
 
 def avg_pool(

@@ -1,0 +1,1 @@
+"""Networks as ONNX files; no TensorFlow, no torch, no converter."""
