@@ -34,7 +34,7 @@ def trainer(numbers):
     return scratch.Trainer(init, step)
 
 
-def measure(key, state, split):
+def measure(key, numbers, state, split):
     """Returns an accuracy with ties: one decimal of the distance to the goal."""
     distance = jnp.abs(state.params["w"] - split[0].mean())
     return jnp.round(1 - 2 * distance, 1)

@@ -132,7 +132,8 @@ def prepare(
     build = _trainers(network, augment, num_examples, settings)
     build({one.name: one.high for one in ranges})  # numbers that the optimiser lacks
 
-    def measure(key, state, split):
+    def measure(key, numbers, state, split):
+        del numbers  # what is evaluated does not depend on them
         kept = scratch.trained(state)
         return scratch.evaluate(
             key, network, *kept, *split, augment=augment, batch_size=settings.batch_size

@@ -34,7 +34,7 @@ class Tuning(NamedTuple):
 
     Attributes:
       trainer: numbers, name -> f32[] -> scratch.Trainer. Called while tracing.
-      measure: (key, TrainState, (images, labels)) -> accuracy f32[].
+      measure: (key, numbers, TrainState, (images, labels)) -> accuracy f32[].
       draw: key -> numbers, name -> f32[T].
       rungs: the plan.
       promote: (key, Trials, rung's number i32[], rung's first and num_trials i32[]) ->
@@ -230,8 +230,8 @@ class _Run:
         def chunk(number, accuracy):
             found, targets = self.rows(inner, rung, number)
             new = self.side_by_side(
-                lambda row: self.tuning.measure(measure_key, row, splits[1]),
-                jax.tree.map(lambda x: x[found], inner.train),
+                lambda row: self.tuning.measure(measure_key, *row, splits[1]),
+                jax.tree.map(lambda x: x[found], (inner.numbers, inner.train)),
             )
             return accuracy.at[targets].set(new, mode="drop")
 

@@ -1,0 +1,171 @@
+"""Choosing among cells by training them from scratch, as one program.
+
+A search by gradient ranks cells by shared weights, which is a guess. Here its most
+promising cells are trained from scratch, the better ones further: successive halving
+over cells. One compiled body trains every cell of a space.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import data as data_lib
+from jnas import networks, spaces, types
+from jnas.data import batches
+from jnas.run import drive as drive_lib
+from jnas.run import workdir
+from jnas.studies import augmentation, keys, recipes, setup, train_scratch
+from jnas.training import recipe as recipe_lib
+from jnas.training import rungs as rungs_lib
+from jnas.training import scratch
+from jnas.training import trials as trials_lib
+
+ENCODING = "encoding"
+
+
+class Contest(NamedTuple):
+    """Cells that compete.
+
+    Attributes:
+      space: of the cells.
+      encodings: i32[T, G], a row a cell; a cell may occur several times.
+      rungs: the plan; its first rung has T cells.
+      splits: (images, labels) of the training split and of the split that scores, on
+        the device.
+    """
+
+    space: spaces.CellSpace
+    encodings: np.ndarray
+    rungs: tuple[rungs_lib.Rung, ...]
+    splits: tuple[types.Batch, types.Batch]
+
+
+def halve_cells(
+    run: workdir.Run,
+    name: str,
+    contest: Contest,
+    dataset: data_lib.Dataset,
+    settings: train_scratch.RetrainSettings,
+    *,
+    stream: int = 0,
+) -> list[dict[str, Any]]:
+    """Trains cells from scratch, the best of each rung further, as a phase.
+
+    All cells see the same batches, and a candidate that two cells share starts from the
+    same weights in both.
+
+    Args:
+      run: the open run; its seed is that of the trainings.
+      name: name of the phase.
+      contest: the cells, the plan and the splits.
+      dataset: gives classes, image shape and augmentation.
+      settings: of a training; ``epochs`` are those of its schedule, and a contest has
+        neither an auxiliary head nor drop path.
+      stream: number of the random stream; contests of different numbers differ.
+
+    Returns:
+      One entry a cell, in the order of ``encodings``: ``encoding``, ``accuracy`` on the
+      scoring split (None where it diverged), ``rung``, ``epochs``, and ``seconds`` of
+      the whole phase.
+    """
+    program = trials_lib.program(_tuning(contest, dataset, settings))
+    key = jax.random.fold_in(jax.random.key(run.seed), keys.HALVING)
+    key = jax.random.fold_in(key, stream)
+    phase = run.phase(name, program.num_steps, free=drive_lib.FREE)
+    phase.must_keep(
+        encodings=contest.encodings.tolist(),
+        rungs=[list(one) for one in contest.rungs],
+        features=settings.features,
+        layers=settings.layers,
+    )
+    if phase.result is None:
+        state, _ = drive_lib.drive(phase, program, key, contest.splits)
+        found = jax.device_get(state.inner)
+        phase.end({"seconds": round(phase.seconds, 2), "cells": _lines(contest, found)})
+    seconds = phase.result["seconds"]
+    return [one | {"seconds": seconds} for one in phase.result["cells"]]
+
+
+def ranked(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Sorts cells, the best first: by epochs, then accuracy, then place.
+
+    Args:
+      found: of ``halve_cells``.
+    """
+    return sorted(
+        found,
+        key=lambda one: (
+            one["accuracy"] is None,
+            -one["epochs"],
+            -(one["accuracy"] or 0),
+        ),
+    )
+
+
+def _tuning(contest, dataset, settings) -> trials_lib.Tuning:
+    """Builds what the program of a contest is made of."""
+    build = networks.switched(contest.space, setup.network_size(settings, dataset))
+    augment = augmentation.build(settings, dataset, how=data_lib.for_training)
+    num_examples = len(contest.splits[0][1])
+    recipe, numbers = recipes.recipe(settings), recipes.numbers(settings)
+    rate = recipe_lib.rate(
+        recipe,
+        numbers,
+        num_epochs=settings.epochs,
+        steps_per_epoch=batches.num_batches(num_examples, settings.batch_size),
+    )
+
+    def trainer(cell):
+        return scratch.trainer(
+            build(contest.space.weights(cell[ENCODING])),
+            optimizer=recipe_lib.optimizer(recipe, numbers, rate),
+            augment=augment,
+            num_epochs=settings.epochs,
+            drop_path_rate=0.0,
+            label_smoothing=settings.label_smoothing,
+            mixup=settings.mixup,
+            ema_decay=settings.ema_decay,
+        )
+
+    def measure(key, cell, train, split):
+        network = build(contest.space.weights(cell[ENCODING]))
+        return scratch.evaluate(
+            key,
+            network,
+            *scratch.trained(train),
+            *split,
+            augment=augment,
+            batch_size=settings.batch_size,
+        )
+
+    def draw(key):
+        del key
+        return {ENCODING: jnp.asarray(contest.encodings, jnp.int32)}
+
+    return trials_lib.Tuning(
+        trainer,
+        measure,
+        draw,
+        contest.rungs,
+        trials_lib.rank,
+        num_examples,
+        settings.batch_size,
+    )
+
+
+def _lines(contest, trials: trials_lib.Trials) -> list[dict[str, Any]]:
+    found = []
+    for i, encoding in enumerate(contest.encodings):
+        accuracy = None if trials.diverged[i] else round(float(trials.accuracy[i]), 6)
+        found.append(
+            {
+                ENCODING: encoding.tolist(),
+                "accuracy": accuracy,
+                "rung": int(trials.rung[i]),
+                "epochs": int(trials.epochs[i]),
+            }
+        )
+    return found
