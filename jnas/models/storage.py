@@ -11,6 +11,7 @@ from jnas.models import folder as folder_lib
 from jnas.models import model as model_lib
 from jnas.models import names as names_lib
 from jnas.models import preprocessing as preprocessing_lib
+from jnas.models import reading
 
 NAME, FOLDER = "model.json", "model"
 FORMAT, VERSION = "jnas.model", 1
@@ -69,8 +70,8 @@ def load(path: str | os.PathLike) -> model_lib.Model:
     """
     folder = folder_lib.find(path, NAME, FOLDER)
     file = folder / NAME
-    content = folder_lib.read_json(file, FORMAT, VERSION)
-    with folder_lib.located(file):
+    content = reading.read_json(file, FORMAT, VERSION)
+    with reading.located(file):
         architecture_lib.check_keys(NAME, content, _KEYS)
         if content["task"] != "classification":
             raise ValueError(
@@ -83,9 +84,9 @@ def load(path: str | os.PathLike) -> model_lib.Model:
     names = architecture.names
     wanted = names_lib.shapes(like[0], names) | names_lib.shapes(like[1], names)
     kept = content["weights"]
-    arrays = folder_lib.read_arrays(folder / folder_lib.WEIGHTS, kept, wanted)
+    arrays = reading.read_arrays(folder / reading.WEIGHTS, kept, wanted)
     params, stats = (names_lib.unflatten(arrays, tree, names) for tree in like)
-    with folder_lib.located(file):
+    with reading.located(file):
         return model_lib.Model(architecture, params, stats, **fields)
 
 

@@ -12,7 +12,7 @@ from jnas import networks, spaces
 from jnas.models import architecture as architecture_lib
 from jnas.models import folder as folder_lib
 from jnas.models import names as names_lib
-from jnas.models import storage
+from jnas.models import reading, storage
 from jnas.models import supernet as supernet_lib
 
 NAME, FOLDER = "supernet.json", "supernet"
@@ -83,17 +83,17 @@ def load(path: str | os.PathLike) -> supernet_lib.TrainedSupernet:
     """
     folder = folder_lib.find(path, NAME, FOLDER)
     file = folder / NAME
-    content = folder_lib.read_json(file, FORMAT, VERSION)
-    with folder_lib.located(file):
+    content = reading.read_json(file, FORMAT, VERSION)
+    with reading.located(file):
         architecture_lib.check_keys(NAME, content, _KEYS)
         about = _read_description(content)
         described = storage.described(content)
         built = about.build()
     like = jax.eval_shape(built.init, jax.random.key(0))
     names = names_lib.of_supernet(built)
-    path = folder / folder_lib.WEIGHTS
+    path = folder / reading.WEIGHTS
     wanted = names_lib.shapes(like, names) | _logits(about.space)
-    arrays = folder_lib.read_arrays(path, content["weights"], wanted, optional=(EDGES,))
+    arrays = reading.read_arrays(path, content["weights"], wanted, optional=(EDGES,))
     return supernet_lib.TrainedSupernet(
         about,
         names_lib.unflatten(arrays, like, names),

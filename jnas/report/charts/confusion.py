@@ -29,34 +29,12 @@ def confusion(run: runs_lib.RunFiles) -> alt.Chart:
             "of evaluate."
         )
     names, rows = known
-    cells = [
-        {
-            "true": f"{names[i]}",
-            "predicted": f"{names[j]}",
-            "images": count,
-            "share": count / sum(counts),
-        }
-        for i, counts in enumerate(rows)
-        for j, count in enumerate(counts)
-        if count
-    ]
-    cells.sort(key=lambda one: -one["images"])
-    shown = [numbers.text(name) for name in names]
-    axis = alt.Axis(labelOverlap=True, labelLimit=110, ticks=False, labelFontSize=9)
-    slanted = alt.Axis(
-        labelOverlap=True, labelLimit=110, ticks=False, labelFontSize=9, labelAngle=-60
-    )
     return (
-        alt.Chart(data.values(cells[:_MOST_CELLS]))
+        alt.Chart(data.values(_cells(names, rows)))
         .mark_rect(stroke=None)
         .encode(
-            x=alt.X(
-                "predicted:N",
-                scale=alt.Scale(domain=shown),
-                title="predicted",
-                axis=slanted,
-            ),
-            y=alt.Y("true:N", scale=alt.Scale(domain=shown), title="true", axis=axis),
+            x=alt.X("predicted:N", title="predicted", **_axis(names, labelAngle=-60)),
+            y=alt.Y("true:N", title="true", **_axis(names)),
             color=alt.Color(
                 "share:Q",
                 scale=alt.Scale(domain=[0, 1]),
@@ -75,3 +53,29 @@ def confusion(run: runs_lib.RunFiles) -> alt.Chart:
             height=min(_MOST, max(_LEAST, _ROW * len(names))),
         )
     )
+
+
+def _cells(names: list[str], rows: list[list[int]]) -> list[dict]:
+    """Returns the cells that are not zero, of many those with most images."""
+    cells = [
+        {
+            "true": names[i],
+            "predicted": names[j],
+            "images": count,
+            "share": count / sum(counts),
+        }
+        for i, counts in enumerate(rows)
+        for j, count in enumerate(counts)
+        if count
+    ]
+    cells.sort(key=lambda one: -one["images"])
+    return cells[:_MOST_CELLS]
+
+
+def _axis(names: list[str], **how) -> dict:
+    """Returns scale and axis of the classes in their order."""
+    shown = [numbers.text(name) for name in names]
+    axis = alt.Axis(
+        labelOverlap=True, labelLimit=110, ticks=False, labelFontSize=9, **how
+    )
+    return {"scale": alt.Scale(domain=shown), "axis": axis}
