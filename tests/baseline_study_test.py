@@ -82,7 +82,11 @@ SURE = (0.90, 0.91, 0.92, 0.91)
     [
         (SURE, (0.80, 0.81, 0.82), "beats the best of 2 baselines, resnet: test"),
         ((0.80, 0.81, 0.82), SURE, "loses to the best of 2 baselines, resnet: test"),
-        (SURE, (0.90, 0.91, 0.93), "cannot be told from the best of 2 baselines, res"),
+        (
+            SURE,
+            (0.90, 0.91, 0.93),
+            "does not differ significantly from the best of 2 baselines, res",
+        ),
         ((0.9,), (0.8,), "is above the best of 2 baselines, resnet: test accuracy"),
         ((0.8,), (0.9,), "is below the best of 2 baselines, resnet: test accuracy"),
         ((0.8,), (0.8,), "equals the best of 2 baselines, resnet: test accuracy"),
