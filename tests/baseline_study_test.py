@@ -244,7 +244,10 @@ def test_result_of_several_seeds():
     assert figures["test_accuracy"] == pytest.approx(0.91)
     table = closing.table(figures)
     assert table.header[:3] == ("network", "test_accuracy ↑", "test_accuracy_sd")
-    assert [row[0] for row in table.rows] == [*results, "random cells (n=2)"]
+    assert [row[0] for row in table.rows] == [*results, "mean of 2 random cells"]
+    # the report takes rows of such names for random cells
+    named = [one["name"] for one in figures["cells"]]
+    assert sum(name.startswith("random") for name in named) == figures["num_random"]
     assert not any("train_accuracy" in name for name in table.header)
 
 
@@ -271,4 +274,4 @@ def test_a_whole_comparison(tmp_path):
     loaded = report.load(folder)
     assert loaded.result["best_baseline"] == found["best_baseline"]
     said = closing.text(folder, found)
-    assert found["verdict"] in said and "| random cells (n=2)" in said
+    assert found["verdict"] in said and "| mean of 2 random cells" in said
