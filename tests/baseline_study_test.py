@@ -82,7 +82,11 @@ SURE = (0.90, 0.91, 0.92, 0.91)
     [
         (SURE, (0.80, 0.81, 0.82), "beats the best of 2 baselines, resnet: test"),
         ((0.80, 0.81, 0.82), SURE, "loses to the best of 2 baselines, resnet: test"),
-        (SURE, (0.90, 0.91, 0.93), "cannot be told from the best of 2 baselines, res"),
+        (
+            SURE,
+            (0.90, 0.91, 0.93),
+            "does not differ significantly from the best of 2 baselines, res",
+        ),
         ((0.9,), (0.8,), "is above the best of 2 baselines, resnet: test accuracy"),
         ((0.8,), (0.9,), "is below the best of 2 baselines, resnet: test accuracy"),
         ((0.8,), (0.8,), "equals the best of 2 baselines, resnet: test accuracy"),
@@ -240,7 +244,10 @@ def test_result_of_several_seeds():
     assert figures["test_accuracy"] == pytest.approx(0.91)
     table = closing.table(figures)
     assert table.header[:3] == ("network", "test_accuracy ↑", "test_accuracy_sd")
-    assert [row[0] for row in table.rows] == [*results, "random cells (n=2)"]
+    assert [row[0] for row in table.rows] == [*results, "mean of 2 random cells"]
+    # the report takes rows of such names for random cells
+    named = [one["name"] for one in figures["cells"]]
+    assert sum(name.startswith("random") for name in named) == figures["num_random"]
     assert not any("train_accuracy" in name for name in table.header)
 
 
@@ -267,4 +274,4 @@ def test_a_whole_comparison(tmp_path):
     loaded = report.load(folder)
     assert loaded.result["best_baseline"] == found["best_baseline"]
     said = closing.text(folder, found)
-    assert found["verdict"] in said and "| random cells (n=2)" in said
+    assert found["verdict"] in said and "| mean of 2 random cells" in said

@@ -117,7 +117,7 @@ def compare(
 
 def _word(difference: float, p: float | None) -> str:
     if p is not None and p >= SIGNIFICANT:
-        return "cannot be told from"
+        return "does not differ significantly from"
     if math.isclose(difference, 0, abs_tol=1e-9):
         return "equals"
     if p is None:

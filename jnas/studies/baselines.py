@@ -202,7 +202,7 @@ def result(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         }
         rows.append(
             {
-                "name": f"random cells (n={len(random)})",
+                "name": f"mean of {len(random)} random cells",
                 "test_accuracy": round(mean, 6),
                 "test_accuracy_sd": round(spread, 6),
             }
