@@ -13,6 +13,7 @@ from jnas.networks.inheritance import widen as widen
 from jnas.networks.latency import Latencies as Latencies
 from jnas.networks.latency import measure_latencies as measure_latencies
 from jnas.networks.latency import network_latency as network_latency
+from jnas.networks.likeliest import likeliest as likeliest
 from jnas.networks.limits import Limit as Limit
 from jnas.networks.limits import best_within as best_within
 from jnas.networks.limits import extent as extent

@@ -174,11 +174,11 @@ def best_within(
     """
     rows, rooms = _flat(space, limits, max_skips)
     logs = np.log(np.maximum(np.asarray(weights, np.float64), _LEAST))
-    steps = [_options(space, t, logs, rows) for t in range(len(space.lookups.inputs))]
+    steps = [options(space, t, logs, rows) for t in range(len(space.lookups.inputs))]
     # the least that all later nodes add, in each cost by itself
     rest = np.cumsum([step.costs.min(0) for step in steps][::-1], 0)[::-1]
     rest = np.concatenate([rest[1:], np.zeros((1, len(rooms)))])
-    state = _Options(np.zeros(1), np.zeros((1, len(rooms))), np.zeros((1, 0), int))
+    state = Options(np.zeros(1), np.zeros((1, len(rooms))), np.zeros((1, 0), int))
     for step, later in zip(steps, rest, strict=True):
         state = _joined(state, step)
         inside = (state.costs + later <= rooms * (1 + 1e-12)).all(1)
@@ -186,18 +186,19 @@ def best_within(
         if not len(state.scores):
             return None
     best = state.genes[state.scores.argmax()]
-    return _encoding(space, [steps[t].genes[i] for t, i in enumerate(best)])
+    return encoding_of(space, [steps[t].genes[i] for t, i in enumerate(best)])
 
 
-class _Options(NamedTuple):
+class Options(NamedTuple):
     """Partial cells: f64[N] logarithms of weights, f64[N, L] costs, i[N, ...] genes."""
 
     scores: np.ndarray
     costs: np.ndarray
     genes: np.ndarray
 
-    def take(self, rows: np.ndarray) -> "_Options":
-        return _Options(*(array[rows] for array in self))
+    def take(self, rows: np.ndarray) -> "Options":
+        """Returns some of them, in the order of rows i[N]."""
+        return Options(*(array[rows] for array in self))
 
 
 def _flat(space, limits, max_skips) -> tuple[np.ndarray, np.ndarray]:
@@ -212,10 +213,19 @@ def _flat(space, limits, max_skips) -> tuple[np.ndarray, np.ndarray]:
     return np.array(rows).reshape(-1, c * e, o), np.array(rooms, np.float64)
 
 
-def _options(space, choice, logs, rows) -> _Options:
+def options(
+    space: spaces.CellSpace, choice: int, logs: np.ndarray, rows: np.ndarray
+) -> Options:
     """Lists the options of one choice: the kept edges, and an operation of each.
 
-    genes are (number of the subset, value of each kept edge's operation).
+    Args:
+      space: of the cells.
+      choice: number of a node's choice, from 0.
+      logs: f64[C, E, O], logarithms of weights.
+      rows: f64[L, C * E, O], costs.
+
+    Returns:
+      Its genes are (number of the subset, value of each kept edge's operation).
     """
     tables, (c, e, o) = space.lookups, space.shape
     logs, found = logs.reshape(c * e, o), []
@@ -229,10 +239,10 @@ def _options(space, choice, logs, rows) -> _Options:
             score, cost = logs[subset, ops].sum(), rows[:, subset, ops].sum(-1)
             found.append((score, cost, (number, *values)))
     scores, costs, genes = zip(*found, strict=True)
-    return _Options(np.array(scores), np.array(costs), np.array(genes))
+    return Options(np.array(scores), np.array(costs), np.array(genes))
 
 
-def _joined(state: _Options, step: _Options) -> _Options:
+def _joined(state: Options, step: Options) -> Options:
     """Appends each option of a step to each partial cell."""
     step = step._replace(genes=np.arange(len(step.scores))[:, None])
     step = _front(step, None)
@@ -240,10 +250,10 @@ def _joined(state: _Options, step: _Options) -> _Options:
     first, second = np.repeat(np.arange(n), m), np.tile(np.arange(m), n)
     genes = np.concatenate([state.genes[first], step.genes[second]], 1)
     scores = state.scores[first] + step.scores[second]
-    return _Options(scores, state.costs[first] + step.costs[second], genes)
+    return Options(scores, state.costs[first] + step.costs[second], genes)
 
 
-def _front(state: _Options, rooms: np.ndarray | None) -> _Options:
+def _front(state: Options, rooms: np.ndarray | None) -> Options:
     """Leaves out what another surpasses: as much weight at no higher cost.
 
     Args:
@@ -268,7 +278,7 @@ def _front(state: _Options, rooms: np.ndarray | None) -> _Options:
     return front if rooms is None else _thinned(front, rooms)
 
 
-def _thinned(front: _Options, rooms: np.ndarray) -> _Options:
+def _thinned(front: Options, rooms: np.ndarray) -> Options:
     """Keeps about MOST partial cells, those with the most room among them."""
     if len(front.scores) <= MOST:
         return front
@@ -278,8 +288,13 @@ def _thinned(front: _Options, rooms: np.ndarray) -> _Options:
     return front.take(rows)
 
 
-def _encoding(space, genes) -> np.ndarray:
-    """Returns i32[G] from (subset, values of the operations) of each choice."""
+def encoding_of(space: spaces.CellSpace, genes: Sequence) -> np.ndarray:
+    """Returns i32[G] of an option of each choice.
+
+    Args:
+      space: of the cells.
+      genes: (number of the subset, values of the operations) of each choice.
+    """
     tables = space.lookups
     found = np.zeros(len(tables.sizes) + 1, np.int32)
     for choice, (subset, *values) in enumerate(genes):
