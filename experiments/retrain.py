@@ -44,11 +44,13 @@ def main():
     asked, data_settings, space_settings, settings, row, file = FLAGS.read()
     cell = cells.find(asked.genotype, space=space_settings.space, seed=FLAGS.seed)
     dataset = setup.dataset(data_settings)
-    # a file of settings is whole: what it leaves out is at its default
-    recipe = "darts" if file.settings and row.recipe == recipe_rows.AUTO else row.recipe
-    settings, said = recipe_rows.apply(
-        settings, FLAGS.given(), cell, dataset.image_shape, recipe=recipe
-    )
+    if file.settings and row.recipe == recipe_rows.AUTO:
+        # it is whole: what it leaves out is at its default
+        said = f"settings: {file.settings}"
+    else:
+        settings, said = recipe_rows.apply(
+            settings, FLAGS.given(), cell, dataset.image_shape, recipe=row.recipe
+        )
     if cell.num_inputs == 1:  # their network has no place for a head
         settings = dataclasses.replace(settings, auxiliary=False)
     text = {"cell": genotype_text.short_form(cell)}

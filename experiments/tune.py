@@ -11,30 +11,48 @@ optuna:tpe proposes --ask trials at a time.
 
 Prints the best trials; tune.jsonl holds all of them, best.json the best settings, which
 retrain.py --settings reads. The test split is used once, at the end, for the winner
-trained on all training images; --notest leaves that out.
+trained on all training images, whose network is saved in model/; --notest leaves that
+out.
 """
 
 import dataclasses
 
 from jnas import run
 from jnas.spaces import genotype_text
-from jnas.studies import cells, flags, setup, train_scratch, tune, tune_files
+from jnas.studies import (
+    cells,
+    flags,
+    recipe_rows,
+    setup,
+    train_scratch,
+    trained,
+    tune,
+    tune_files,
+)
 
 FLAGS = flags.define(
     cells.GenotypeSettings,
     setup.DataSettings,
     setup.SpaceSettings,
     tune.TuneSettings,
+    recipe_rows.RowSettings,
 )
 
 
 def main():
     """Tunes, trains the winner, tests it and reports."""
-    asked, data_settings, space_settings, settings = FLAGS.read()
+    asked, data_settings, space_settings, settings, row = FLAGS.read()
     cell = cells.find(asked.genotype, space=space_settings.space, seed=FLAGS.seed)
+    dataset = setup.dataset(data_settings)
+    settings, said = recipe_rows.apply(
+        settings,
+        FLAGS.given() | {"epochs", *tune.names(settings)},
+        cell,
+        dataset.image_shape,
+        recipe=row.recipe,
+    )
     if cell.num_inputs == 1:  # their network has no place for a head
         settings = dataclasses.replace(settings, auxiliary=False)
-    dataset = setup.dataset(data_settings)
     plan = tune.prepare(cell, dataset, settings, seed=FLAGS.seed)
     text = {"cell": genotype_text.short_form(cell)}
     with FLAGS.open_run(dataset, settings, content=text) as r:
@@ -42,10 +60,13 @@ def main():
             print(f"{r.workdir} is finished; use a new --workdir for another run.")
             print(tune_files.text(r.workdir, r.finished))
             return
+        r.say_once(said)
         found, tested = tune.tune_training(r, plan), {}
         if settings.test:
             best = tune.retrain_settings(settings, tune.winner(found)["settings"])
-            tested = train_scratch.retrain_cell(r, "retrain", cell, dataset, best)
+            tested = train_scratch.retrain_cell(
+                r, "retrain", cell, dataset, best, keep=r.workdir / trained.MODEL
+            )
         result = tune_files.close(r, cell, settings, found, tested, data_settings)
         print(tune_files.text(r.workdir, result))
 

@@ -12,6 +12,7 @@ from jnas.run import workdir
 from jnas.studies import keys, tune_optuna
 from jnas.studies.tune_plan import Plan as Plan
 from jnas.studies.tune_plan import TuneSettings as TuneSettings
+from jnas.studies.tune_plan import names as names
 from jnas.studies.tune_plan import plan_rungs as plan_rungs
 from jnas.studies.tune_plan import prepare as prepare
 from jnas.studies.tune_plan import retrain_settings as retrain_settings

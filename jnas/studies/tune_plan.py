@@ -190,6 +190,18 @@ def _check(settings: TuneSettings, ranges: Sequence[ranges_lib.Range]) -> None:
             )
 
 
+def names(settings: TuneSettings) -> list[str]:
+    """Returns the names of the numbers that are tuned.
+
+    Args:
+      settings: of the tuning.
+
+    Raises:
+      ValueError: a range that cannot be read.
+    """
+    return [one.name for one in ranges_lib.parse(settings.tune)]
+
+
 def plan_rungs(
     settings: TuneSettings, ranges: Sequence[ranges_lib.Range]
 ) -> tuple[tuple[rungs_lib.Rung, ...], Callable]:
