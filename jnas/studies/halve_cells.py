@@ -18,9 +18,9 @@ from jnas.data import batches
 from jnas.run import drive as drive_lib
 from jnas.run import workdir
 from jnas.studies import augmentation, keys, recipes, setup, train_scratch
+from jnas.training import promotion, scratch
 from jnas.training import recipe as recipe_lib
 from jnas.training import rungs as rungs_lib
-from jnas.training import scratch
 from jnas.training import trials as trials_lib
 
 ENCODING = "encoding"
@@ -150,13 +150,13 @@ def _tuning(contest, dataset, settings) -> trials_lib.Tuning:
         measure,
         draw,
         contest.rungs,
-        trials_lib.rank,
+        promotion.rank,
         num_examples,
         settings.batch_size,
     )
 
 
-def _lines(contest, trials: trials_lib.Trials) -> list[dict[str, Any]]:
+def _lines(contest, trials: promotion.Trials) -> list[dict[str, Any]]:
     found = []
     for i, encoding in enumerate(contest.encodings):
         accuracy = None if trials.diverged[i] else round(float(trials.accuracy[i]), 6)

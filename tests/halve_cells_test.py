@@ -1,0 +1,61 @@
+"""Tests of successive halving over cells: the plan, the scores, resuming."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jnas import data, registry, run
+from jnas.studies import halve_cells, train_scratch
+from jnas.training import rungs
+
+SETTINGS = train_scratch.RetrainSettings(
+    features=2, layers=1, batch_size=16, epochs=2, learning_rate=0.1, auxiliary=False,
+    drop_path_rate=0.0, cutout=0,
+)  # fmt: skip
+
+
+def contest(cells):
+    """Returns a contest of cells on a few digits, halved once."""
+    digits = data.shrink(data.load("digits"), 2)
+    split = jnp.asarray(digits.x_train[:64]), jnp.asarray(digits.y_train[:64])
+    held = jnp.asarray(digits.x_train[64:128]), jnp.asarray(digits.y_train[64:128])
+    space = registry.SPACES["nasbench201"]()
+    plan = rungs.halving(len(cells), min_epochs=1, max_epochs=2, eta=2)
+    return digits, halve_cells.Contest(space, np.array(cells), plan, (split, held))
+
+
+CELLS = [[3, 0, 3, 1, 0, 1], [1, 1, 1, 1, 1, 1], [3, 0, 3, 1, 0, 1], [2, 2, 2, 2, 2, 2]]
+
+
+def open_run(folder):
+    """Opens a run of a seed."""
+    return run.open_run(folder, settings={}, seed=1, data_digest="digits")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A contest that ran undisturbed."""
+    digits, made = contest(CELLS)
+    with open_run(tmp_path_factory.mktemp("whole")) as one:
+        return halve_cells.halve_cells(one, "halving", made, digits, SETTINGS)
+
+
+def test_the_better_half_is_trained_further(finished):
+    """Equal cells have equal scores; the last rung has the best of the first."""
+    assert [one["epochs"] for one in finished].count(2) == 2
+    assert finished[0]["encoding"] == finished[2]["encoding"] == CELLS[0]
+    first, second = (finished[i] for i in (0, 2))
+    if first["epochs"] == second["epochs"]:
+        assert first["accuracy"] == second["accuracy"]
+    ranked = halve_cells.ranked(finished)
+    assert [one["epochs"] for one in ranked] == [2, 2, 1, 1]
+    assert ranked[0]["accuracy"] >= ranked[1]["accuracy"]
+
+
+def test_a_cell_alone_scores_the_same(finished, tmp_path):
+    """What a cell reaches does not depend on the others."""
+    number = next(i for i, one in enumerate(finished) if one["epochs"] == 2)
+    digits, made = contest([CELLS[number]] * 2)
+    with open_run(tmp_path / "alone") as one:
+        found = halve_cells.halve_cells(one, "halving", made, digits, SETTINGS)
+    assert found[0]["accuracy"] == finished[number]["accuracy"]
