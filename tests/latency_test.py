@@ -42,6 +42,20 @@ def test_a_table_s_sums_are_those_of_the_network(counted):
     assert got == 2 + networks.measure(whole, IMAGE)["macs"]
 
 
+def test_the_base_is_of_a_network_that_is_computed(counted, monkeypatch):
+    """Of skip connections, not of a cell of ``none``, which XLA would remove."""
+    space, size, seen = spaces.zoo.nasbench201(), networks.Size(4, 1, 10, 1), []
+
+    def derived(genotype, size):
+        seen.append(genotype)
+        return networks.derived(genotype, size)
+
+    monkeypatch.setattr(latency.network, "derived", derived)
+    networks.measure_latencies(space, size, IMAGE)
+    operations = {op for _, cell in seen[0].cells for _, _, op in cell.edges}
+    assert len(seen) == 1 and "none" not in operations
+
+
 def test_equal_candidates_are_timed_once(counted):
     """Once a kind and shape, once an empty loop a shape, and one network."""
     networks.measure_latencies(SPACE, SIZE, IMAGE)
@@ -54,7 +68,9 @@ def test_equal_candidates_are_timed_once(counted):
 
 def test_a_loop_s_time_is_the_median_over_its_steps():
     """With a clock that is a list of durations."""
-    spans = iter([9.0, 0.001, 0.002, 0.006, 0.040, 0.008, 0.080])
+    spans = iter(
+        [9.0, 0.5, 0.5, 0.001, 0.002, 0.5, 0.5, 0.5, 0.06, 0.5, 0.040, 0.02, 0.080]
+    )
     now = [0.0, False]
 
     def clock():
@@ -63,7 +79,8 @@ def test_a_loop_s_time_is_the_median_over_its_steps():
         now[1] = not now[1]
         return now[0]
 
-    # compiled; 1 and 2 steps are too short, 4 last; three repeats of 4 steps
+    # compiled; the shortest of three runs of 1 and of 2 steps is too short, of 4 is
+    # long enough; three repeats of 4 steps
     got = latency._time(lambda x: x, (1, 2, 2, 1), 3, clock)
     assert got == pytest.approx(1e3 * 0.040 / 4)
 
@@ -79,7 +96,7 @@ def test_every_output_is_computed_in_the_loop():
     ticks = iter([0.0, 1.0] + [float(i) for i in range(2, 20)])
     latency._time(apply, (1, 2, 2, 1), 2, lambda: next(ticks))
     jax.effects_barrier()
-    assert len(seen) == 4  # compiled, tried, and two repeats of one step
+    assert len(seen) == 6  # compiled, tried three times, and two repeats of one step
 
 
 def test_the_file_gives_the_same_table_back(counted, tmp_path):

@@ -388,7 +388,13 @@ def test_multipliers_go_on_from_stage_to_stage():
 
 DIGITS = search_gradient.SearchSettings(
     dataclasses.replace(
-        methods.darts(), features=4, layers=1, epochs=1, batch_size=64, watch_interval=0
+        methods.darts(),
+        features=4,
+        layers=1,
+        epochs=1,
+        batch_size=64,
+        watch_interval=0,
+        logits_learning_rate=0.0,
     ),
     num_seeds=2,
 )

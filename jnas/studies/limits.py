@@ -51,14 +51,12 @@ class LimitSettings:
         None,
         "Features of the network whose costs are limited; without it those that the "
         "next command, retrain, trains.",
-        group="network",
         least=1,
     )
     cost_layers: int | None = option(
         None,
         "Number of cells of the network whose costs are limited; without it those that "
         "the next command, retrain, trains.",
-        group="network",
         least=1,
     )
     __post_init__ = settings_lib.check
