@@ -26,6 +26,7 @@ SMALLER = {
     "--num_random=2",
     "search": f"{TINY} --features=4 --batch_size=128 --watch_interval=0",
     "retrain": f"{TINY} --batch_size=128",
+    "tune": f"{TINY} --batch_size=128 --trials=2 --notest",
     "compare --methods": "--methods=darts --num_seeds=2 --epochs=1 --features=2",
     "search_discrete": f"{TINY} --num_evaluations=4 --num_proposals=4",
     "search_discrete --controller=nsga2": f"{TINY} --num_evaluations=40",
