@@ -165,7 +165,7 @@ def _figures(accuracies, state, metrics, steps, settings) -> dict[str, Any]:
         kept = settings.early_stopping
         found["valid_accuracy"] = known.best if kept else known.accuracy
         found |= {"best_epoch": known.best_epoch} if kept else {}
-    found = jax.device_get(found)
+    found = {name: jax.device_get(one) for name, one in found.items()}  # in order
     if settings.num_seeds == 1:
         return {n: round(value.item(), 6) for n, value in found.items()} | metrics
     last = {n: jax.device_get(total) / steps for n, total in state.sums.items()}
