@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import networks, ops, registry, spaces
+from jnas import data, networks, ops, registry, spaces
 from jnas.networks import functional, heads, skeleton, stems
 from jnas.spaces import published
-from jnas.training import program, top
+from jnas.training import program, scratch, top
 
 SIZE = networks.Size(48, 14, 1000, stem="imagenet")
 SHAPE = (224, 224, 3)
@@ -294,3 +294,24 @@ def test_top_k_of_too_many():
         top.top_k(jnp.zeros((1, 3)), jnp.zeros(1, int), k=4)
     outputs = jnp.array([[jnp.nan, 0.0, 1.0]])
     assert top.top_k(outputs, jnp.array([0]), k=2).tolist() == [0.0]
+
+
+def test_outputs_of_every_image_once():
+    """A last batch that is not full is cut; top 5 is the mean over all images."""
+    rng = np.random.default_rng(1)
+    images = jnp.asarray(rng.integers(0, 256, (7, 1, 1, 12)), jnp.uint8)
+    labels = jnp.asarray(rng.integers(0, 12, 7), jnp.int32)
+
+    def apply(params, stats, x, *, train, key=None, drop_path_rate=None):
+        return (x[:, 0, 0] * params, None), stats
+
+    network = networks.Network(lambda key: (1.0, {}), apply)
+    augment = data.Augment((0.0,) * 12, (1.0,) * 12)
+    right = scratch.map_outputs(
+        lambda outputs, row: top.top_k(outputs, labels[row]),
+        jax.random.key(0), network, 1.0, {}, images, augment=augment, batch_size=3,
+    )  # fmt: skip
+    pixels = np.asarray(images)[:, 0, 0].astype(float)
+    places = (pixels > pixels[np.arange(7), labels][:, None]).sum(1)
+    assert right.tolist() == (places < 5).astype(float).tolist()
+    assert 0 < right.mean() < 1

@@ -18,7 +18,9 @@ from jnas.studies import augmentation, keys, setup, train_plan, trained
 from jnas.studies.train_plan import RetrainSettings as RetrainSettings
 from jnas.studies.train_plan import needed as needed
 from jnas.training import program as program_lib
-from jnas.training import scratch
+from jnas.training import scratch, top
+
+TOP5_FROM = 10  # classes above which the top-5 accuracy is reported
 
 
 def retrain_cell(
@@ -45,7 +47,8 @@ def retrain_cell(
       keep: folder in which the trained network is saved as a model; None saves none.
 
     Returns:
-      The phase's result: ``test_accuracy``, ``train_loss`` and ``train_accuracy`` in
+      The phase's result: ``test_accuracy``, with more than ten classes
+      ``test_top5_accuracy``, ``train_loss`` and ``train_accuracy`` in
       the last epoch, ``parameters``, ``auxiliary_parameters``, ``macs``, ``seconds``;
       with ``valid_rate`` ``valid_accuracy`` of the tested weights, and with early
       stopping ``best_epoch``; with several seeds their means, each metric's standard
@@ -117,12 +120,12 @@ def train_network(
     )
     phase.begins("test")
     test_key = jax.random.fold_in(jax.random.key(run.seed), keys.TEST)
-    accuracies = _test(test_key, plan, state.inner, dataset, settings.batch_size)
+    tested = _test(test_key, plan, state.inner, dataset, settings.batch_size)
     _say_stopped(phase, plan.program, state, settings)
     steps = plan.program.steps_per_epoch
     extended = [one // steps for one in phase.extended_from]
     result = (
-        _figures(accuracies, state, metrics, steps, settings)
+        _figures(tested, state, metrics, steps, settings)
         | networks.measure(plan.network, dataset.image_shape)
         | {"seconds": round(phase.seconds, 2)}
         | ({"extended_from": extended} if extended else {})
@@ -157,10 +160,10 @@ def _say_stopped(phase, program, state, settings: RetrainSettings) -> None:
         )
 
 
-def _figures(accuracies, state, metrics, steps, settings) -> dict[str, Any]:
+def _figures(tested, state, metrics, steps, settings) -> dict[str, Any]:
     """Returns the figures of the tested weights; of several seeds, also of each."""
     known = state.inner.validation
-    found = {"test_accuracy": accuracies}
+    found = dict(tested)
     if known is not None:
         kept = settings.early_stopping
         found["valid_accuracy"] = known.best if kept else known.accuracy
@@ -184,14 +187,27 @@ def _figures(accuracies, state, metrics, steps, settings) -> dict[str, Any]:
     return spread | metrics | {"seeds": seeds, "verdict": verdict}
 
 
-def _test(key, plan: train_plan.Plan, state, dataset, batch_size) -> types.Array:
-    """Returns the accuracy on the test split, f32[] or f32[S]."""
+def _test(key, plan, state, dataset, batch_size) -> dict[str, types.Array]:
+    """Returns metric -> f32[] or f32[S] on the test split.
+
+    The accuracy among the five largest outputs is measured with more than ten classes.
+    """
     x, y = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
+    measures = {"test_accuracy": lambda out, y: out.argmax(-1).astype(jnp.int32) == y}
+    if dataset.num_classes > TOP5_FROM:
+        measures["test_top5_accuracy"] = top.top_k
 
     def test(kept):
-        return scratch.evaluate(
-            key, plan.network, *kept, x, y, augment=plan.augment, batch_size=batch_size
+        right = scratch.map_outputs(
+            lambda out, row: {n: one(out, y[row]) for n, one in measures.items()},
+            key,
+            plan.network,
+            *kept,
+            x,
+            augment=plan.augment,
+            batch_size=batch_size,
         )
+        return {name: one.mean() for name, one in right.items()}
 
     kept = scratch.trained(state)
     if plan.program.num_seeds is None:

@@ -1,5 +1,8 @@
 """Measures a trained network: its loss, its accuracy, the classes that it gives."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -74,14 +77,54 @@ def predict(
     Returns:
       i32[N], the class of the largest output.
     """
+    return map_outputs(
+        lambda outputs, row: outputs.argmax(-1).astype(jnp.int32),
+        key,
+        network,
+        params,
+        stats,
+        images,
+        augment=augment,
+        batch_size=batch_size,
+    )
+
+
+def map_outputs(
+    function: Callable[[types.Array, types.Array], Any],
+    key: types.Key,
+    network: networks.Network,
+    params: types.Params,
+    stats: types.Params,
+    images: types.Array,
+    *,
+    augment: augment_lib.Augment,
+    batch_size: int,
+) -> Any:
+    """Applies a function to a trained network's outputs, batch after batch.
+
+    Args:
+      function: (outputs f32[B, num_classes], numbers of the images i32[B]) -> arrays
+        with a leading axis B.
+      key: as for ``predict``, like the other arguments.
+      network: the network.
+      params: its parameters.
+      stats: its running statistics.
+      images: [N, H, W, F], as the data set holds them.
+      augment: gives the normalisation; nothing else of it is applied.
+      batch_size: number of images computed at a time.
+
+    Returns:
+      The function's arrays for all images, with a leading axis N.
+    """
     count = len(images)
     batch_size = min(batch_size, count)
     rows = jnp.arange(-(-count // batch_size) * batch_size)
     rows = jnp.minimum(rows, count - 1).reshape(-1, batch_size)
 
-    def label(row):
+    def batch(row):
         x = augment_lib.normalise(images[row], augment)
         (outputs, _), _ = network.apply(params, stats, x, train=False, key=key)
-        return outputs.argmax(-1).astype(jnp.int32)
+        return function(outputs, row)
 
-    return jax.lax.map(label, rows).reshape(-1)[:count]
+    found = jax.lax.map(batch, rows)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], found)

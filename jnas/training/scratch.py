@@ -14,6 +14,7 @@ from jnas.training import program as program_lib
 from jnas.training import recipe as recipe_lib
 from jnas.training.evaluation import cross_entropy as cross_entropy
 from jnas.training.evaluation import evaluate as evaluate
+from jnas.training.evaluation import map_outputs as map_outputs
 from jnas.training.evaluation import predict as predict
 
 METRICS = ("train_loss", "train_accuracy")
