@@ -76,8 +76,9 @@ def flatbuffer(function: Callable, shape: Sequence[int]) -> bytes:
         api.set_signature(module.operation, SIGNATURE, [IMAGE], [OUTPUT])
         config = api.ConvertToTFLConfig()
         try:
-            api.run_convert_to_tfl_passes(module, passes.PassManager(), config)
-            return bytes(api.export_flatbuffer_to_bytes(module.operation))
+            with _quiet(show_errors=False):  # they are in the exception too
+                api.run_convert_to_tfl_passes(module, passes.PassManager(), config)
+                return bytes(api.export_flatbuffer_to_bytes(module.operation))
         except (ValueError, RuntimeError) as error:
             found = re.search(r"error: (.*?)(: %|\n|$)", str(error))
             text = found[1] if found else " ".join(str(error).split())
@@ -130,8 +131,8 @@ def _interpreter(data: bytes) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides what C++ logs of its own set-up; an error shows it."""
+def _quiet(show_errors: bool = True) -> Iterator[None]:
+    """Hides what C++ logs of its own work; an error shows it."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as log:
@@ -141,7 +142,8 @@ def _quiet() -> Iterator[None]:
         except Exception:
             os.dup2(kept, 2)
             log.seek(0)
-            sys.stderr.write(log.read().decode(errors="replace"))
+            if show_errors:
+                sys.stderr.write(log.read().decode(errors="replace"))
             raise
         finally:
             os.dup2(kept, 2)
