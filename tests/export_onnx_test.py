@@ -77,6 +77,8 @@ def test_every_operation_at_both_strides_and_odd_sizes(name):
         parts.append((op, params, stats))
 
     def every(x):
+        # changes no value; from here on images are NCHW, as in a network
+        x = ops.dense_conv(x, jnp.eye(4)[None, None])
         cut = [x[:, :n, :n] for n in (7, 8)] + [x]
         found = [
             op.apply(params, stats, each, train=False)[0]
@@ -87,8 +89,8 @@ def test_every_operation_at_both_strides_and_odd_sizes(name):
 
     counts = agree(every, images(2, 14, 14, 4))
     assert not counts["Mul"] and not counts["Where"]
-    # three images, at most twice each, and each result to be flattened as JAX does
-    assert counts["Transpose"] <= 6 + 6
+    # the image, and each result to be flattened as JAX does
+    assert counts["Transpose"] <= 1 + 6
 
 
 def squeeze_and_excite(x):
@@ -138,10 +140,12 @@ def steps(x):
 
 
 def read_twice(x):
-    """A convolution with two readers: neither may change it for the other."""
+    """A convolution and a product with two readers: none changes it for the other."""
     y = ops.dense_conv(x, jnp.asarray(images(3, 3, 4, 4, seed=5)))
     scale = jnp.float32([1, 2, 3, 4])
-    return flat(jnp.concatenate([y * scale, jax.nn.relu(y), (y + 1) * scale], -1))
+    z = x * scale * 2.0
+    each = [y * scale, jax.nn.relu(y), (y + 1) * scale, z * 3.0, jax.nn.relu(z)]
+    return flat(jnp.concatenate(each, -1))
 
 
 def by_pixel(x):
