@@ -13,7 +13,7 @@ as one program and keeps the best of them.
 """
 
 from jnas import gradient, run
-from jnas.studies import closing, flags, search_gradient, setup
+from jnas.studies import closing, flags, search_gradient, setup, trained_supernet
 
 FLAGS = flags.define(
     setup.DataSettings, setup.SpaceSettings, search_gradient.SearchSettings
@@ -32,7 +32,8 @@ def main():
         if r.finished is not None:
             print(closing.finished(r))
             return
-        found = search_gradient.search_cells(r, dataset, space, settings)
+        keep = r.workdir / trained_supernet.FOLDER
+        found = search_gradient.search_cells(r, dataset, space, settings, keep=keep)
         result = search_gradient.close(r, found, dataset, settings, data_settings)
         print(closing.text(r.workdir, result))
 

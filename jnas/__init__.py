@@ -37,6 +37,7 @@ from jnas.gradient import (
     selections,
 )
 from jnas.models import load as load_model
+from jnas.models import load_supernet
 from jnas.registry import load_plugins
 from jnas.spaces import drawing
 from jnas.spaces import genotype_text as genotype
@@ -58,6 +59,7 @@ __all__ = [
     "gradient",
     "load_model",
     "load_plugins",
+    "load_supernet",
     "methods",
     "models",
     "networks",

@@ -103,7 +103,7 @@ def _read(
     if any(one.shape[-1] == 3 for one in pixels):
         pixels = [np.broadcast_to(one, (*one.shape[:2], 3)) for one in pixels]
     if size is not None:
-        pixels = [_resized(one, size) for one in pixels]
+        pixels = [picture.resized(one, size) for one in pixels]
     for file, one in zip(files, pixels, strict=True):
         if one.shape != pixels[0].shape:
             raise ValueError(
@@ -116,14 +116,6 @@ def _read(
 
 def _size(pixels: np.ndarray) -> str:
     return f"{pixels.shape[0]}x{pixels.shape[1]}"
-
-
-def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    from PIL import Image
-
-    flat = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-    resized = Image.fromarray(np.ascontiguousarray(flat)).resize(size[::-1])
-    return np.asarray(resized).reshape(*size, -1)
 
 
 def _converted(pictures: list[picture.Picture], background: str) -> list[str]:

@@ -157,7 +157,7 @@ def _files(folder: pathlib.Path, classes: tuple[str, ...], name: str, others) ->
     _count_outside(folder, others)
     for label, one in enumerate(classes):
         own: collections.Counter = collections.Counter()
-        inside = _pictures(folder / one, own, name)
+        inside = pictures(folder / one, own, name)
         if not inside:
             left = ", ".join(f"{count} {kind}" for kind, count in sorted(own.items()))
             raise ValueError(
@@ -170,8 +170,20 @@ def _files(folder: pathlib.Path, classes: tuple[str, ...], name: str, others) ->
     return found
 
 
-def _pictures(folder: pathlib.Path, others, name: str) -> list[pathlib.Path]:
-    """Returns the pictures at any depth below a folder, and counts other files."""
+def pictures(
+    folder: pathlib.Path, others: collections.Counter, name: str | None = None
+) -> list[pathlib.Path]:
+    """Returns the pictures at any depth below a folder, and counts other files.
+
+    Args:
+      folder: the folder.
+      others: kind -> number of the files and folders that are left out; added to.
+      name: name of the data set, of which the folder is a class; None allows any
+        folders inside.
+
+    Raises:
+      ValueError: the folder is a class and has splits inside.
+    """
     found, seen = [], set()
     for at, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(at)
@@ -182,12 +194,13 @@ def _pictures(folder: pathlib.Path, others, name: str) -> list[pathlib.Path]:
         system = [one for one in folders if _is_system(one)]
         others.update(_kind_of_folder(one) for one in system)
         folders[:] = sorted(set(folders) - set(system))
-        _check_inside(folder, pathlib.Path(at), folders, name)
+        if name is not None:
+            _check_inside(folder, pathlib.Path(at), folders, name)
         for file in (pathlib.Path(at) / one for one in names):
-            if _kind(file) in picture.suffixes():
+            if kind(file) in picture.suffixes():
                 found.append(file)
             else:
-                others[_kind(file)] += 1
+                others[kind(file)] += 1
     return sorted(found)
 
 
@@ -208,7 +221,7 @@ def _check_inside(
 def _count_outside(folder: pathlib.Path, others) -> None:
     for path in folder.iterdir():
         if not path.is_dir():
-            others[f"{_kind(path)} outside the class folders"] += 1
+            others[f"{kind(path)} outside the class folders"] += 1
         elif _is_system(path.name):
             others[_kind_of_folder(path.name)] += 1
 
@@ -217,7 +230,7 @@ def _kind_of_folder(name: str) -> str:
     return "hidden" if name.startswith(".") else f"folder {name!r}"
 
 
-def _kind(file: pathlib.Path) -> str:
+def kind(file: pathlib.Path) -> str:
     """Returns the suffix by which a file is counted."""
     if file.name.startswith("."):
         return "hidden"

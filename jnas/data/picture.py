@@ -84,6 +84,23 @@ def read(file: pathlib.Path, *, background: str = "white") -> Picture:
     raise ValueError(f"images must be {problem[0]}, got {str(file)!r}. {problem[1]}")
 
 
+def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a picture by bicubic interpolation; its sides need not keep their ratio.
+
+    Args:
+      pixels: uint8 [H, W, 1] or [H, W, 3].
+      size: rows and columns.
+
+    Returns:
+      uint8 [rows, columns, 1 or 3].
+    """
+    from PIL import Image
+
+    flat = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    small = Image.fromarray(np.ascontiguousarray(flat)).resize(size[::-1])
+    return np.asarray(small).reshape(*size, -1)
+
+
 def _problem(picture: Any) -> tuple[str, str] | None:
     """Returns (rule, advice) of a picture that cannot be read as it is shown."""
     frames = getattr(picture, "n_frames", 1)

@@ -35,6 +35,8 @@ class Segment(NamedTuple):
       supernet: the network that it trains.
       pieces: the functions that it is composed of.
       carry: (last State of the segment before, fresh State) -> first State of this one.
+      size: of the supernet.
+      variant: the supernet's edge variant.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Segment(NamedTuple):
     supernet: networks.Supernet
     pieces: search.Pieces
     carry: Callable[[program_lib.State, program_lib.State], program_lib.State]
+    size: networks.Size
+    variant: networks.EdgeVariant
 
 
 class Setting(NamedTuple):
@@ -81,7 +85,7 @@ def build_segments(
         _stage(method, number, space, setting) for number in range(len(method.stages))
     ]
     if method.projection_epochs:
-        built.append(_projection(method, space, setting, built[-1].supernet))
+        built.append(_projection(method, space, setting, built[-1]))
     return built
 
 
@@ -100,7 +104,10 @@ def _stage(method, number, space, setting) -> Segment:
         frozen_epochs=round(method.frozen_rate * epochs),
         variant_inputs=resolve_lib.variant_inputs(method, stage, epochs),
     )
-    supernet = _supernet(method, stage, space, setting)
+    size, variant = _size(stage, setting), _variant(method, stage)
+    supernet = networks.supernet(
+        space, size, remat=setting.remat, dtype=setting.dtype, variant=variant
+    )
     watch = _watch(method, supernet, pieces, setting)
     masks = many or bool(method.projection_epochs)
     program = _program(method, supernet, pieces, setting, epochs, masks, watch)
@@ -108,25 +115,26 @@ def _stage(method, number, space, setting) -> Segment:
     if setting.num_seeds is not None:
         carry = jax.vmap(carry)
     name = f"search_{number + 1}" if many else "search"
-    return Segment(name, program, supernet, pieces, carry)
+    return Segment(name, program, supernet, pieces, carry, size, variant)
 
 
 def _steps_per_epoch(method, setting) -> int:
     return max(1, setting.num_examples[0] // method.batch_size)
 
 
-def _supernet(method, stage, space, setting) -> networks.Supernet:
-    """Builds the supernet of a stage, with the method's edge variant."""
-    variant = networks.EdgeVariant(
+def _size(stage, setting) -> networks.Size:
+    """Returns the size of a stage's supernet."""
+    depth = max(1, round(setting.size.num_layers * stage.depth_rate))
+    return dataclasses.replace(setting.size, num_layers=depth)
+
+
+def _variant(method, stage) -> networks.EdgeVariant:
+    """Returns the method's edge variant in a stage."""
+    return networks.EdgeVariant(
         partial=method.partial if stage.partial == 1 else stage.partial,
         auxiliary_skip=method.auxiliary_skip,
         skip_dropout=stage.skip_dropout > 0,
         skip_zeros=method.skip_zeros,
-    )
-    depth = max(1, round(setting.size.num_layers * stage.depth_rate))
-    size = dataclasses.replace(setting.size, num_layers=depth)
-    return networks.supernet(
-        space, size, remat=setting.remat, dtype=setting.dtype, variant=variant
     )
 
 
@@ -206,8 +214,9 @@ def strongest_candidates(weights: types.Weights, count: int) -> types.Array:
     return jnp.argsort(order, axis=-1) < count
 
 
-def _projection(method, space, setting, supernet) -> Segment:
+def _projection(method, space, setting, before) -> Segment:
     """Builds the segment of DARTS-PT, at a tenth of the learning rate."""
+    supernet = before.supernet
     epochs = method.projection_epochs * projection.num_decisions(space)
     slower = dataclasses.replace(method, learning_rate=method.learning_rate / 10)
     steps = _steps_per_epoch(method, setting)
@@ -229,7 +238,9 @@ def _projection(method, space, setting, supernet) -> Segment:
     )
     watch = _watch(method, supernet, pieces, setting, project)
     program = _program(method, supernet, pieces, setting, epochs, True, watch)
-    return Segment("projection", program, supernet, pieces, _carry_all)
+    return before._replace(
+        name="projection", program=program, pieces=pieces, carry=_carry_all
+    )
 
 
 def _carry_all(before, fresh) -> program_lib.State:

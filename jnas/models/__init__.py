@@ -1,10 +1,24 @@
 """Trained networks as things: saved, loaded, and used to classify images."""
 
-from jnas.models.architecture import Architecture as Architecture
-from jnas.models.architecture import of_genotype as of_genotype
-from jnas.models.model import Model as Model
-from jnas.models.model import Prediction as Prediction
-from jnas.models.preprocessing import Preprocessing as Preprocessing
-from jnas.models.preprocessing import of_dataset as of_dataset
-from jnas.models.storage import load as load
-from jnas.models.storage import save as save
+from jnas.models.architecture import Architecture, of_genotype
+from jnas.models.model import Model, Prediction
+from jnas.models.preprocessing import Preprocessing, of_dataset
+from jnas.models.storage import load, save
+from jnas.models.supernet import Description, TrainedSupernet
+from jnas.models.supernet_storage import load as load_supernet
+from jnas.models.supernet_storage import save as save_supernet
+
+__all__ = [
+    "Architecture",
+    "Description",
+    "Model",
+    "Prediction",
+    "Preprocessing",
+    "TrainedSupernet",
+    "load",
+    "load_supernet",
+    "of_dataset",
+    "of_genotype",
+    "save",
+    "save_supernet",
+]

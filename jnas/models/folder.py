@@ -1,29 +1,28 @@
-"""Folders of JSON and named arrays: written whole or not at all, read with suspicion.
+"""Folders of JSON and named arrays: found, and written whole or not at all.
 
-A folder holds ``weights.safetensors`` and one JSON file with its
-SHA-256. Reading runs no code of the files: every field, name, shape, type and value is
-checked.
+A folder holds ``weights.safetensors`` and one JSON file with its SHA-256;
+``models/reading.py`` reads them.
 """
 
-import contextlib
 import hashlib
 import importlib.metadata
 import json
-import math
 import os
 import pathlib
 import platform
-import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-WEIGHTS = "weights.safetensors"
-_MOST_JSON = 64 << 20  # bytes; 100,000 names of classes take less
+from jnas.models import reading
+
+_LEFT_BY = {  # folder in a run -> which runs have it
+    "model": "retrain and quickstart leave one when they end.",
+    "supernet": "search leaves one when it ends.",
+}
 _PACKAGES = ("jnas", "jax", "jaxlib", "flax", "numpy")
 
 
@@ -61,21 +60,26 @@ def write(
     """
     folder = pathlib.Path(folder)
     check_target(folder, name)
-    _check_finite(arrays, folder / WEIGHTS)
+    reading.check_finite(arrays, folder / reading.WEIGHTS)
     data = safetensors.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
     digest = hashlib.sha256(data).hexdigest()
-    weights = {"file": WEIGHTS, "sha256": digest, "bytes": len(data)}
+    weights = {"file": reading.WEIGHTS, "sha256": digest, "bytes": len(data)}
     text = json.dumps(
         {**content, "weights": weights}, indent=2, allow_nan=False, ensure_ascii=False
     )
+    whole = (text + "\n").encode("utf-8", "backslashreplace")
+    _replace(folder, {reading.WEIGHTS: data, name: whole})
+
+
+def _replace(folder: pathlib.Path, files: Mapping[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     for rest in folder.parent.glob(f".{folder.name}.*.tmp"):  # of a killed process
         shutil.rmtree(rest)
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         beside.mkdir()
-        _flushed(beside / WEIGHTS, data)
-        _flushed(beside / name, (text + "\n").encode("utf-8", "backslashreplace"))
+        for name, data in files.items():
+            _flushed(beside / name, data)
         _flush_folder(beside)
         _put(beside, folder)
         _flush_folder(folder.parent)
@@ -97,7 +101,7 @@ def check_target(folder: str | os.PathLike, name: str) -> None:
     if not folder.exists():
         return
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
-    others = sorted(found - {name, WEIGHTS})
+    others = sorted(found - {name, reading.WEIGHTS})
     if others or (found and name not in found):
         raise ValueError(
             f"folder must be new, empty or hold {name}, got {str(folder)!r} with "
@@ -118,10 +122,10 @@ def find(path: str | os.PathLike, name: str, inside: str) -> pathlib.Path:
     """
     given = pathlib.Path(path)
     if "\0" not in str(given):
-        if given.is_file() and given.name in (name, WEIGHTS):
+        if given.is_file() and given.name in (name, reading.WEIGHTS):
             return given.parent
         for folder in (given, given / inside):
-            if (folder / name).is_file() or (folder / WEIGHTS).is_file():
+            if (folder / name).is_file() or (folder / reading.WEIGHTS).is_file():
                 return folder
     what = "which does not exist"
     todo = "Check the path."
@@ -129,153 +133,21 @@ def find(path: str | os.PathLike, name: str, inside: str) -> pathlib.Path:
         what = f"which has no {name}"
         if (given / "run.json").is_file():
             what = f"a run without {inside}/"
-            todo = "Finish the run: run its command again."
+            todo = _LEFT_BY[inside]
     raise ValueError(
-        f"{inside} must be a folder with {name} and {WEIGHTS}, or a run with "
+        f"{inside} must be a folder with {name} and {reading.WEIGHTS}, or a run with "
         f"{inside}/, got {str(path)!r}, {what}. {todo}"
     )
 
 
-def read_json(path: pathlib.Path, form: str, version: int) -> dict[str, Any]:
-    """Reads a JSON file and checks its format and version.
+def digest(folder: pathlib.Path, name: str) -> str:
+    """Returns the SHA-256 of a folder's JSON file, which holds that of the weights.
 
     Args:
-      path: the file.
-      form: value of its ``format``.
-      version: the newest ``version`` that is known.
-
-    Raises:
-      ValueError: it is missing, damaged, of another format or newer.
+      folder: as from ``find``.
+      name: of the JSON file.
     """
-    try:
-        if not path.is_file():
-            raise ValueError("no such file")
-        if path.stat().st_size > _MOST_JSON:
-            raise ValueError(f"it is larger than {_MOST_JSON} bytes")
-        content = json.loads(
-            path.read_text(encoding="utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-        )
-        if not isinstance(content, dict):
-            raise ValueError(f"it holds a {type(content).__name__}")
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise _bad(path, "be a readable JSON object", f"{reason} in") from error
-    if content.get("format") != form:
-        raise _bad(
-            path, f"have the format {form!r}", f"{content.get('format')!r:.80} in"
-        )
-    found = content.get("version")
-    if type(found) is not int or found < 1:
-        raise _bad(path, "have an integer version from 1", f"{found!r:.80} in")
-    if found > version:
-        raise ValueError(
-            f"{path.name} must have a version up to {version}, got {found} in "
-            f"{str(path)!r}. Update jnas: pip install -U jnas."
-        )
-    return content
-
-
-def read_arrays(
-    path: pathlib.Path, kept: Any, wanted: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-    """Reads the arrays of a folder, and checks them.
-
-    Args:
-      path: the file of weights.
-      kept: ``weights`` of the JSON file.
-      wanted: name -> shape and dtype, of exactly the arrays that it must hold.
-
-    Raises:
-      ValueError: the file is missing, damaged, or not the one that belongs to the JSON
-        file, or an array has another name, shape or type or is not finite.
-    """
-    data = _bytes(path)
-    fields = kept if isinstance(kept, Mapping) else {}
-    digest, size = fields.get("sha256"), fields.get("bytes")
-    found = hashlib.sha256(data).hexdigest()
-    if found != digest:
-        rule = f"have the SHA-256 that its JSON file names, {str(digest)[:12]!r}"
-        said = f"{found[:12]!r}, damaged or of another model, in"
-        if type(size) is int and len(data) != size:
-            rule, said = f"have {size} bytes", f"{len(data)} in"
-        raise _bad(path, rule, said)
-    try:
-        arrays = safetensors.load(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise _bad(path, "be a safetensors file", f"{reason} in") from error
-    missing, more = sorted(set(wanted) - set(arrays)), sorted(set(arrays) - set(wanted))
-    if missing or more:
-        said = f"without {missing[0]!r}" if missing else f"with {more[0]!r}"
-        rule = f"hold the {len(wanted)} arrays of the network"
-        raise _bad(path, rule, f"{len(arrays)} {said} in")
-    for name, array in arrays.items():
-        shape, dtype = tuple(wanted[name].shape), np.dtype(wanted[name].dtype)
-        if (array.shape, array.dtype) != (shape, dtype):
-            said = f"{array.dtype} {list(array.shape)} in"
-            raise _bad(path, f"hold {name!r} as {dtype} {list(shape)}", said)
-    _check_finite(arrays, path)
-    return arrays
-
-
-@contextlib.contextmanager
-def located(path: pathlib.Path) -> Iterator[None]:
-    """Adds a file's path to the message of a value that is wrong in it.
-
-    Args:
-      path: the file.
-
-    Raises:
-      ValueError: a ValueError, KeyError or TypeError was raised.
-    """
-    try:
-        yield
-    except (ValueError, KeyError, TypeError) as error:
-        text = " ".join(str(error).split())
-        if re.search("(operation|architecture) must be one of", text):
-            text += " If it is your own, load its plug-in first (--plugins)."
-        raise ValueError(f"{text} (In {str(path)!r}.)") from error
-
-
-def _bytes(path: pathlib.Path) -> bytes:
-    try:
-        if not path.is_file():  # opening a pipe would block forever
-            raise OSError("no such file")
-        return path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise _bad(path, "be a readable file", f"{reason!r} for") from error
-
-
-def _bad(path: pathlib.Path, rule: str, got: str) -> ValueError:
-    return ValueError(
-        f"{path.name} must {rule}, got {got} {str(path)!r}. Restore the folder from "
-        "where it was saved."
-    )
-
-
-def _check_finite(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(
-                f"{path.name} must hold finite values, got NaN or infinity in {name!r} "
-                f"of {str(path)!r}. Train the network again."
-            )
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise ValueError("a key occurs twice")
-    if any(isinstance(v, float) and not math.isfinite(v) for v in fields.values()):
-        raise ValueError("a number is not finite")
-    return fields
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    return hashlib.sha256((folder / name).read_bytes()).hexdigest()
 
 
 def _flushed(path: pathlib.Path, data: bytes) -> None:

@@ -137,12 +137,8 @@ class Model:
           ValueError: images of another shape, or of another range of values.
           TypeError: images of another type.
         """
-        logits = self.logits(images, batch_size=batch_size).astype(np.float64)
-        powers = np.exp(logits - logits.max(-1, keepdims=True))
-        probabilities = (powers / powers.sum(-1, keepdims=True)).astype(np.float32)
-        classes = logits.argmax(-1).astype(np.int32)
-        names = tuple(self.name_of(label) for label in classes.tolist())
-        return Prediction(classes, names, probabilities)
+        logits = self.logits(images, batch_size=batch_size)
+        return classified(logits, self.class_names)
 
     def _apply(self, params, stats, pixels):
         network = self.architecture.network
@@ -165,3 +161,18 @@ class Model:
         except ValueError:
             return True
         return False
+
+
+def classified(logits: np.ndarray, class_names: tuple[str, ...]) -> Prediction:
+    """Returns the classes of logits.
+
+    Args:
+      logits: f32[N, K].
+      class_names: name of each class, by number; empty if they are unknown.
+    """
+    wide = logits.astype(np.float64)
+    powers = np.exp(wide - wide.max(-1, keepdims=True))
+    probabilities = (powers / powers.sum(-1, keepdims=True)).astype(np.float32)
+    classes = logits.argmax(-1).astype(np.int32)
+    names = tuple(class_names[k] if class_names else str(k) for k in classes.tolist())
+    return Prediction(classes, names, probabilities)

@@ -1,6 +1,7 @@
 """A model in a folder: ``model.json`` and ``weights.safetensors``."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ from jnas.models import folder as folder_lib
 from jnas.models import model as model_lib
 from jnas.models import names as names_lib
 from jnas.models import preprocessing as preprocessing_lib
+from jnas.models import reading
 
 NAME, FOLDER = "model.json", "model"
 FORMAT, VERSION = "jnas.model", 1
@@ -68,28 +70,38 @@ def load(path: str | os.PathLike) -> model_lib.Model:
     """
     folder = folder_lib.find(path, NAME, FOLDER)
     file = folder / NAME
-    content = folder_lib.read_json(file, FORMAT, VERSION)
-    with folder_lib.located(file):
+    content = reading.read_json(file, FORMAT, VERSION)
+    with reading.located(file):
         architecture_lib.check_keys(NAME, content, _KEYS)
+        if content["task"] != "classification":
+            raise ValueError(
+                f"task must be 'classification', got {content['task']!r:.80}. Read it "
+                "with the jnas that wrote it."
+            )
+        fields = described(content)
         architecture = architecture_lib.read(content["architecture"])
-        described = _described(content)
     like = jax.eval_shape(architecture.network.init, jax.random.key(0))
     names = architecture.names
     wanted = names_lib.shapes(like[0], names) | names_lib.shapes(like[1], names)
     kept = content["weights"]
-    arrays = folder_lib.read_arrays(folder / folder_lib.WEIGHTS, kept, wanted)
+    arrays = reading.read_arrays(folder / reading.WEIGHTS, kept, wanted)
     params, stats = (names_lib.unflatten(arrays, tree, names) for tree in like)
-    with folder_lib.located(file):
-        return model_lib.Model(architecture, params, stats, **described)
+    with reading.located(file):
+        return model_lib.Model(architecture, params, stats, **fields)
 
 
-def _described(content: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a model has beside its network, checked."""
-    if content["task"] != "classification":
-        raise ValueError(
-            f"task must be 'classification', got {content['task']!r:.80}. Read it with "
-            "the jnas that wrote it."
-        )
+def described(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads the fields that models and supernets share.
+
+    Args:
+      content: of the JSON file.
+
+    Returns:
+      ``preprocessing``, ``class_names``, ``figures`` and ``versions``.
+
+    Raises:
+      ValueError: one of them breaks its rule.
+    """
     names = content["class_names"]
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise ValueError(

@@ -63,17 +63,21 @@ def _inert(spec: dict[str, Any]) -> str:
     return json.dumps(spec, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
+def policy(
+    scripts: Sequence[str], styles: Sequence[str], *, images: bool = False
+) -> str:
     """Returns a Content-Security-Policy that allows only these scripts and styles.
 
     Args:
       scripts: the texts of the script elements that run.
       styles: the texts of the style elements.
+      images: whether images that are inside the file are allowed.
     """
     parts = ["default-src 'none'"]
     if scripts:
         parts.append(f"script-src {_hashes(scripts)}")
     parts.append(f"style-src {_hashes(styles)}")
+    parts += ["img-src data:"] if images else []
     return "; ".join([*parts, "base-uri 'none'", "form-action 'none'"])
 
 

@@ -61,6 +61,9 @@ def what(run: runs_lib.RunFiles) -> str:
         if name and flags.get("space"):
             said = f"The {kind} {name} searched the space {_named(flags['space'])}"
             return said + _effort(flags, run)
+    if flags.get("model"):
+        split = _named(flags.get("split")) or "test"
+        return f"The model {_named(flags['model'])} was evaluated ({split} split)"
     if flags.get("genotype"):
         name = _named(flags["genotype"])
         return f"The genotype {name} was trained from scratch{_effort(flags, run)}"

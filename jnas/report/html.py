@@ -1,8 +1,8 @@
 """An HTML report of any number of runs: one file that makes no network request.
 
-Its Content-Security-Policy allows its scripts and style sheets, each by its hash, and
-nothing else: no request, no event handler and no evaluated text, even if names in the
-runs' files contain HTML.
+Its Content-Security-Policy allows its scripts and style sheets, each by its hash, the
+images that are inside the file, and nothing else: no request, no event handler and no
+evaluated text, even if names in the runs' files contain HTML.
 """
 
 import os
@@ -12,6 +12,7 @@ from typing import Any
 
 from jnas.report import (
     embed,
+    evaluated,
     facts,
     first,
     groups,
@@ -68,6 +69,7 @@ def page(
     parts = [
         *((name, sections.table(one)) for name, one in tables.items()),
         *(sections.overview(runs) if len(runs) > 1 else []),
+        *evaluated.parts(runs),
         *_charts(runs, has_tables=bool(tables)),
         ("Pareto front", listed.fronts(runs)),
         ("Best evaluations", listed.evaluations(runs)),
@@ -92,6 +94,7 @@ def _charts(
     from jnas.report import pictures  # imported late: importing Altair is slow
 
     made = {
+        "Confusion matrix": pictures.confusions(runs),
         "Comparison of methods": pictures.comparisons(runs),
         "Trade-offs": pictures.fronts_of(runs),
         "Search": pictures.searches(runs),
@@ -113,7 +116,8 @@ def _document(title: str, body: str, styles: Sequence[str]) -> str:
     scripts = [script.SCRIPT]
     if "data-chart" in body:
         scripts.insert(0, embed.library())
-    allowed = embed.policy(scripts, [style.STYLE, *styles])
+    images = "data:image/png" in body
+    allowed = embed.policy(scripts, [style.STYLE, *styles], images=images)
     running = "\n".join(f"<script>{text}</script>" for text in scripts)
     return f"""<!doctype html>
 <html lang="en">

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from jnas.report import charts, directed, fronts, mixtures, series, spreads
+from jnas.report import charts, directed, evaluated, fronts, mixtures, series, spreads
 from jnas.report import runs as runs_lib
 
 _COUNT = "count_"
@@ -54,6 +54,15 @@ def trainings(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
         if "valid_accuracy" not in has and {"train_loss", "train_accuracy"} & has
     ]
     return list(_pairs(runs, phases, chosen, ("train",)))
+
+
+def confusions(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
+    """Returns the confusion matrices that are too large for a table."""
+    found = []
+    for run in runs:
+        if evaluated.confusion(run) is not None and not evaluated.matrix(run):
+            found.append(_named(charts.confusion(run), run, len(runs)))
+    return found
 
 
 def weights(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:

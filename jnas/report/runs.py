@@ -30,6 +30,7 @@ class RunFiles:
       front: the architectures of front.json, none of which another one beats.
       objectives: name -> "maximize" or "minimize", the directions of front.json.
       traces: the content of traces.json.
+      worst: the images of worst.json, with what an evaluated model took them for.
       genotype: the text of genotype.json.
       drawings: title -> SVG of a cell.
       origin: run.json of the search that found the genotype given by --genotype.
@@ -44,6 +45,7 @@ class RunFiles:
     front: Sequence[Mapping[str, Any]] = ()
     objectives: Mapping[str, str] = dataclasses.field(default_factory=dict)
     traces: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    worst: Sequence[Mapping[str, Any]] = ()
     genotype: str = ""
     drawings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -76,6 +78,7 @@ def load(workdir: str | os.PathLike, *, name: str | None = None) -> RunFiles:
         front=_objects(front.get("front")),
         objectives=_directions(front.get("directions")),
         traces=_object(folder / "traces.json") or {},
+        worst=_objects((_object(folder / "worst.json") or {}).get("worst")),
         genotype=genotype,
         drawings=_drawings(folder, genotype),
         origin=_origin(run),

@@ -111,6 +111,19 @@ figure { margin: 0 0 14px; }
 figure svg { width: 100%; min-width: 640px; max-width: 1100px; height: auto;
   display: block; }
 figcaption { color: var(--soft); font-size: 13px; overflow-wrap: anywhere; }
+.matrix td, .matrix th { padding: 4px 9px; }
+.matrix { width: auto; }
+.hit { --shade: var(--c2); } .miss { --shade: var(--c1); }
+.level-1 { background: color-mix(in srgb, var(--shade) 12%, transparent); }
+.level-2 { background: color-mix(in srgb, var(--shade) 24%, transparent); }
+.level-3 { background: color-mix(in srgb, var(--shade) 36%, transparent); }
+.level-4 { background: color-mix(in srgb, var(--shade) 48%, transparent); }
+.level-5 { background: color-mix(in srgb, var(--shade) 60%, transparent); }
+.images { display: grid; gap: 16px; grid-template-columns: repeat(auto-fill,
+  minmax(150px, 1fr)); }
+.images figure { margin: 0; }
+.images img { width: 128px; max-width: 100%; image-rendering: pixelated;
+  border: 1px solid var(--line); border-radius: 6px; }
 @media (max-width: 560px) { main { padding: 18px 10px 40px; }
   section { padding: 14px; } th, td { padding-right: 11px; }
   .names th { width: 7.5em; } .tiles { gap: 8px; } .tile { padding: 8px 12px; }

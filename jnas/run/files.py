@@ -101,9 +101,14 @@ def check_output(name: str, path: str) -> None:
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes ``plain(value)`` as indented JSON, atomically."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Returns ``plain(value)`` as the text of an indented JSON file."""
     text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)
     # JSON escapes what UTF-8 cannot store, such as undecodable bytes of a file name
-    write_text(path, text.encode("utf-8", "backslashreplace").decode() + "\n")
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -165,8 +165,16 @@ def finished(run: workdir.Run) -> str:
     Args:
       run: the run.
     """
-    found = text(run.workdir, run.finished)
-    return f"{run.workdir} is finished; use a new --workdir for another run.\n{found}"
+    return f"{is_finished(run)}\n{text(run.workdir, run.finished)}"
+
+
+def is_finished(run: workdir.Run) -> str:
+    """Returns the sentence that a run is finished.
+
+    Args:
+      run: the run.
+    """
+    return f"{run.workdir} is finished; use a new --workdir for another run."
 
 
 def table(result: Mapping[str, Any]) -> report.Table:

@@ -1,6 +1,7 @@
 """A search by gradient as phases of a run."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from jnas.studies import (
     keys,
     setup,
     train_scratch,
+    trained_supernet,
     verdict,
 )
 from jnas.training import program as program_lib
@@ -79,6 +81,7 @@ def search_cells(
     settings: SearchSettings,
     *,
     prefix: str = "",
+    keep: pathlib.Path | None = None,
 ) -> Found:
     """Searches a space by gradient, one phase for each of the method's segments.
 
@@ -88,7 +91,9 @@ def search_cells(
       space: the space of cells.
       settings: of the search.
       prefix: prefix of the phases' names.
+      keep: folder in which the supernet of the best seed is saved; None saves none.
     """
+    trained_supernet.check(keep)
     method = settings.method
     space = gradient.space_of(method, space)
     augment = augmentation.build(settings, dataset)
@@ -121,11 +126,16 @@ def search_cells(
         else:
             before = _left(phase, segment, own_key)
         seconds += phase.result["seconds"]
+    if keep is not None and not keep.exists():
+        best = _best_of(phase.result)
+        about = {"dtype": settings.dtype, "seed": best}
+        place = keep, run, dataset, space, segment
+        trained_supernet.save(*place, before(), phase.result, **about)
     result = phase.result | {"seconds": round(seconds, 2)}
     encodings = np.array(result.pop("encodings"), np.int32)
     weights = np.array(result.pop("weights"))
     accuracies = [one["valid_accuracy"] for one in result["seeds"]]
-    best = result["seeds"][int(np.argmax(accuracies))]
+    best = result["seeds"][_best_of(result)]
     judged = verdict.of_gradient(
         weights, accuracies, splits[1][1], one_hot=best.get("one_hot_accuracy")
     )
@@ -293,6 +303,11 @@ def _warnings(space, derive, segment, labels) -> Callable:
         return None
 
     return warn
+
+
+def _best_of(result) -> int:
+    accuracies = [one["valid_accuracy"] for one in result["seeds"]]
+    return int(np.argmax(accuracies))
 
 
 def _best_seed(state) -> int:

@@ -1,0 +1,146 @@
+"""A supernet in a folder: ``supernet.json`` and ``weights.safetensors``."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jnas import networks, spaces
+from jnas.models import architecture as architecture_lib
+from jnas.models import folder as folder_lib
+from jnas.models import names as names_lib
+from jnas.models import reading, storage
+from jnas.models import supernet as supernet_lib
+
+NAME, FOLDER = "supernet.json", "supernet"
+FORMAT, VERSION = "jnas.supernet", 1
+WEIGHTS, LOGITS, EDGES = "weights", "logits", "edge_logits"
+_KEYS = (
+    "format",
+    "version",
+    "space",
+    "size",
+    "variant",
+    "normalise_pools",
+    "dtype",
+    "preprocessing",
+    "class_names",
+    "figures",
+    "versions",
+    "weights",
+)
+
+
+def save(folder: str | os.PathLike, supernet: supernet_lib.TrainedSupernet) -> None:
+    """Saves a supernet in a folder, whole or not at all.
+
+    Args:
+      folder: the folder: new, empty, or that of an earlier save, which is replaced.
+      supernet: the supernet.
+
+    Raises:
+      ValueError: weights that are not finite, or a folder that holds other files.
+      OSError: it cannot be written.
+    """
+    about = supernet.description
+    names = names_lib.of_supernet(about.build())
+    arrays = names_lib.flatten(supernet.params, names)
+    arrays |= {WEIGHTS: supernet.weights, LOGITS: supernet.logits}
+    if supernet.edge_logits is not None:
+        arrays[EDGES] = supernet.edge_logits
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "space": dataclasses.asdict(about.space),
+        "size": dataclasses.asdict(about.size),
+        "variant": dataclasses.asdict(about.variant),
+        "normalise_pools": about.normalise_pools,
+        "dtype": about.dtype,
+        "preprocessing": supernet.preprocessing.to_json(),
+        "class_names": list(supernet.class_names),
+        "figures": dict(supernet.figures),
+        "versions": dict(supernet.versions) or folder_lib.versions(),
+    }
+    arrays = {k: np.asarray(v) for k, v in arrays.items()}
+    folder_lib.write(folder, NAME, content, arrays)
+
+
+def load(path: str | os.PathLike) -> supernet_lib.TrainedSupernet:
+    """Loads a supernet; no code of its files runs.
+
+    Operations of one's own must be registered before; the space is in the file.
+
+    Args:
+      path: folder of the supernet, one of its two files, or a run with a folder
+        ``supernet``.
+
+    Raises:
+      ValueError: a file is missing, damaged, newer, or not of this supernet; the
+        message names it, in one line.
+    """
+    folder = folder_lib.find(path, NAME, FOLDER)
+    file = folder / NAME
+    content = reading.read_json(file, FORMAT, VERSION)
+    with reading.located(file):
+        architecture_lib.check_keys(NAME, content, _KEYS)
+        about = _read_description(content)
+        described = storage.described(content)
+        built = about.build()
+    like = jax.eval_shape(built.init, jax.random.key(0))
+    names = names_lib.of_supernet(built)
+    path = folder / reading.WEIGHTS
+    wanted = names_lib.shapes(like, names) | _logits(about.space)
+    arrays = reading.read_arrays(path, content["weights"], wanted, optional=(EDGES,))
+    return supernet_lib.TrainedSupernet(
+        about,
+        names_lib.unflatten(arrays, like, names),
+        arrays[LOGITS],
+        arrays.get(EDGES),
+        arrays[WEIGHTS],
+        **described,
+    )
+
+
+def _logits(space: spaces.CellSpace) -> dict[str, jax.ShapeDtypeStruct]:
+    whole = jax.ShapeDtypeStruct(space.shape, np.float32)
+    edges = jax.ShapeDtypeStruct(space.shape[:2], np.float32)
+    return {WEIGHTS: whole, LOGITS: whole, EDGES: edges}
+
+
+def _read_description(content: Mapping[str, Any]) -> supernet_lib.Description:
+    fields = content["space"]
+    keys = [field.name for field in dataclasses.fields(spaces.CellSpace)]
+    architecture_lib.check_keys("space", fields, keys)
+    variant = content["variant"]
+    keys = [field.name for field in dataclasses.fields(networks.EdgeVariant)]
+    architecture_lib.check_keys("variant", variant, keys)
+    for name, value in {
+        **variant,
+        "normalise_pools": content["normalise_pools"],
+    }.items():
+        kind = int if name == "partial" else bool
+        if type(value) is not kind:
+            raise ValueError(
+                f"{name} must be of type {kind.__name__}, got {value!r:.80}. Restore "
+                "the file."
+            )
+    if content["dtype"] not in architecture_lib.DTYPES:
+        raise ValueError(
+            f"dtype must be one of {', '.join(architecture_lib.DTYPES)}, got "
+            f"{content['dtype']!r:.80}. Restore the file."
+        )
+    return supernet_lib.Description(
+        spaces.CellSpace(**{k: _tuples(v) for k, v in fields.items()}),
+        architecture_lib.read_size(content["size"]),
+        networks.EdgeVariant(**variant),
+        content["normalise_pools"],
+        content["dtype"],
+    )
+
+
+def _tuples(value: Any) -> Any:
+    """Turns JSON's lists into tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
