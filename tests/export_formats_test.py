@@ -43,8 +43,8 @@ def nasbench(text=CELL):
 
 @pytest.fixture(scope="module")
 def model():
-    """A small network on 8x8 pixels."""
-    return made(nasbench(), networks.Size(2, 1, 5))
+    """A small network on 8x8 pixels, whose equal cells jnas computes in a loop."""
+    return made(nasbench(), networks.Size(2, 2, 5))
 
 
 @pytest.fixture(scope="module")

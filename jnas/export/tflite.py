@@ -21,7 +21,7 @@ import numpy as np
 from jax import export
 
 from jnas import types
-from jnas.export import packages
+from jnas.export import packages, tracing
 
 SIGNATURE, IMAGE, OUTPUT = "serving_default", "image", "logits"
 
@@ -68,7 +68,9 @@ def flatbuffer(function: Callable, shape: Sequence[int]) -> bytes:
         ir = packages.needed("litert_converter.mlir.ir")
         passes = packages.needed("litert_converter.mlir.passmanager")
     images = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
-    program = export.export(jax.jit(function), platforms=("cuda",))(images)
+    program = export.export(jax.jit(tracing.unrolled(function)), platforms=("cuda",))(
+        images
+    )
     context = ir.Context()
     api.prepare_mlir_context(context)
     with context:

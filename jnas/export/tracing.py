@@ -1,11 +1,13 @@
-"""The symbolic number of images that a function is traced with."""
+"""How a function of images is traced: with any number of images, without loops."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import export
+
+from jnas import types
 
 
 def images(image_shape: Sequence[int]) -> jax.ShapeDtypeStruct:
@@ -40,3 +42,20 @@ def any_number() -> Iterator[None]:
         "x.shape[0], not len(x), and no condition on it; or export tflite, whose batch "
         "is fixed."
     )
+
+
+def unrolled(function: Callable) -> Callable[[types.Array], types.Array]:
+    """Returns the function whose loops of a known number of steps are written out.
+
+    A network's equal cells are one loop, which other programs cannot hold, and
+    functions in functions are written in place.
+
+    Args:
+      function: of images.
+    """
+
+    def call(x):
+        with jax.disable_jit():  # while it is traced
+            return function(x)
+
+    return call
