@@ -240,12 +240,32 @@ def test_wrong_flags(saved, flags, message, status):
     assert done.err.count("\n") == 1 and not (saved / "other").exists()
 
 
+NASBENCH = (
+    CELL,
+    "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|none~1|"
+    "nor_conv_3x3~2|",
+    "|avg_pool_3x3~0|+|none~0|avg_pool_3x3~1|+|nor_conv_1x1~0|none~1|skip_connect~2|",
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", published.names())
-def test_published_networks_in_litert_and_as_torch_weights(name, tmp_path):
-    """Logits within 1e-5 of jnas'."""
-    model = made(published.genotype(name), networks.Size(4, 5, 10), side=16)
-    export.export(model, "safetensors", tmp_path / "file")
-    pytest.importorskip("litert_converter")
-    pytest.importorskip("ai_edge_litert")
-    export.export(model, "tflite", tmp_path / "file")
+@pytest.mark.parametrize("name", [*published.names(), *NASBENCH])
+def test_published_networks(name, tmp_path):
+    """ONNX, LiteRT and torch's names give the logits of jnas, to 1e-5."""
+    for package in ("onnxruntime", "litert_converter", "ai_edge_litert"):
+        pytest.importorskip(package)
+    known = name in published.names()
+    genotype = published.genotype(name) if known else nasbench(name)
+    model = made(genotype, networks.Size(2, 3 if known else 2, 10))
+    raw = np.random.default_rng(5).integers(0, 256, (2, 8, 8, 3)).astype(np.float32)
+    want = model.logits(raw)
+    for format_name in ("onnx", "tflite"):
+        how, path = formats.FORMATS[format_name], tmp_path / format_name
+        how.write(path, model, 1, None)
+        got = how.read(path, model)(raw)
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+    if known:
+        state = export.to_torch(*formats.cells(model), model.params, model.stats)
+        found = export.from_torch(state, genotype)
+        for tree, again in zip((model.params, model.stats), found[1:], strict=True):
+            jax.tree.map(np.testing.assert_array_equal, tree, again)
