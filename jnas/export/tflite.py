@@ -68,9 +68,8 @@ def flatbuffer(function: Callable, shape: Sequence[int]) -> bytes:
         ir = packages.needed("litert_converter.mlir.ir")
         passes = packages.needed("litert_converter.mlir.passmanager")
     images = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
-    program = export.export(jax.jit(tracing.unrolled(function)), platforms=("cuda",))(
-        images
-    )
+    known = tracing.replaced(function, {"window_sum": _window_sum})
+    program = export.export(jax.jit(known), platforms=("cuda",))(images)
     context = ir.Context()
     api.prepare_mlir_context(context)
     with context:
@@ -88,6 +87,19 @@ def flatbuffer(function: Callable, shape: Sequence[int]) -> bytes:
                 "model must consist of operations that litert-converter knows, got "
                 f"{text[:150]}. Export onnx or stablehlo."
             ) from error
+
+
+def _window_sum(x, *, window, stride, margins):
+    """A convolution by ones: LiteRT computes a sum of windows as a slow loop."""
+    ones = jnp.ones((window, window, 1, x.shape[-1]), x.dtype)
+    return jax.lax.conv_general_dilated(
+        x,
+        ones,
+        (stride, stride),
+        (margins, margins),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
 
 
 def quantized(data: bytes, images: np.ndarray, batch_size: int) -> bytes:

@@ -28,19 +28,6 @@ from jnas.export.onnx.graph import Graph
 from jnas.export.onnx.values import Constant, Value
 
 IMAGE = "image"
-_INSIDE = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # params that hold a function's program
-_CALLS = {  # primitives that do nothing but call it
-    "checkpoint",
-    "closed_call",
-    "core_call",
-    "custom_jvp_call",
-    "custom_vjp_call",
-    "custom_vjp_call_jaxpr",
-    "jit",
-    "pjit",
-    "remat",
-    "remat2",
-}
 
 
 def translate(function: Callable, image_shape: Sequence[int]) -> tuple[Graph, str]:
@@ -112,8 +99,8 @@ def _write(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
     outputs = [v.aval for v in equation.outvars]
     if name in _CONTROL:
         return _CONTROL[name](graph, inputs, params)
-    if name in _CALLS:
-        inside = next(params[p] for p in _INSIDE if hasattr(params.get(p), "eqns"))
+    inside = tracing.called(equation)
+    if inside is not None:
         return run(graph, inside, inputs)
     if all(isinstance(value, Constant) for value in inputs):
         found = _computed(equation, inputs, outputs)
