@@ -22,16 +22,14 @@ from jnas.models import folder, storage
 from jnas.run import launch_help
 from jnas.studies import cells
 
-CIFAR10 = (
-    ("0.49139968", "0.48215827", "0.44653124"),
-    ("0.24703233", "0.24348505", "0.26158768"),
-)
+MEAN = "0.49139968,0.48215827,0.44653124"  # of CIFAR-10
+STD = "0.24703233,0.24348505,0.26158768"
 FLAGS = flags.FLAGS
 flags.DEFINE_string("weights", None, "File of the state dict, .safetensors.")
 flags.DEFINE_string("genotype", None, "Genotype that the network was trained with.")
 flags.DEFINE_string("out", None, "Folder to which the model is written.")
-flags.DEFINE_list("mean", CIFAR10[0], "Mean of each channel, of pixels in 0..1.")
-flags.DEFINE_list("std", CIFAR10[1], "Standard deviation of each channel, likewise.")
+flags.DEFINE_list("mean", MEAN, "Mean of each channel, of pixels in 0..1.")
+flags.DEFINE_list("std", STD, "Standard deviation of each channel, likewise.")
 flags.DEFINE_integer("image_size", 32, "Rows and columns of an image.", lower_bound=1)
 flags.DEFINE_list("class_names", [], "Name of each class, comma-separated, in order.")
 flags.DEFINE_boolean("debug", False, "Show the traceback of an error.")

@@ -11,12 +11,11 @@ from jax import lax
 from jax.extend import core
 from jax.interpreters import mlir
 
-from jnas import networks, ops, registry, spaces
-from jnas.export import onnx as onnx_room
+from jnas import networks, ops, registry
 from jnas.export.onnx import file, values
 from jnas.networks import functional
 from jnas.spaces import genotype as genotypes
-from jnas.spaces import published
+from jnas.spaces import genotype_text, published
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -77,6 +76,8 @@ def test_every_operation_at_both_strides_and_odd_sizes(name):
         parts.append((op, params, stats))
 
     def every(x):
+        # changes no value; from here on images are NCHW, as in a network
+        x = ops.dense_conv(x, jnp.eye(4)[None, None])
         cut = [x[:, :n, :n] for n in (7, 8)] + [x]
         found = [
             op.apply(params, stats, each, train=False)[0]
@@ -87,8 +88,8 @@ def test_every_operation_at_both_strides_and_odd_sizes(name):
 
     counts = agree(every, images(2, 14, 14, 4))
     assert not counts["Mul"] and not counts["Where"]
-    # three images, at most twice each, and each result to be flattened as JAX does
-    assert counts["Transpose"] <= 6 + 6
+    # the image, and each result to be flattened as JAX does
+    assert counts["Transpose"] <= 1 + 6
 
 
 def squeeze_and_excite(x):
@@ -138,10 +139,12 @@ def steps(x):
 
 
 def read_twice(x):
-    """A convolution with two readers: neither may change it for the other."""
+    """A convolution and a product with two readers: none changes it for the other."""
     y = ops.dense_conv(x, jnp.asarray(images(3, 3, 4, 4, seed=5)))
     scale = jnp.float32([1, 2, 3, 4])
-    return flat(jnp.concatenate([y * scale, jax.nn.relu(y), (y + 1) * scale], -1))
+    z = x * scale * 2.0
+    each = [y * scale, jax.nn.relu(y), (y + 1) * scale, z * 3.0, jax.nn.relu(z)]
+    return flat(jnp.concatenate(each, -1))
 
 
 def by_pixel(x):
@@ -332,19 +335,16 @@ def test_the_graph_of_a_network_is_clean():
 
 def nasbench(text):
     """Returns a genotype of NAS-Bench-201."""
-    from jnas.spaces import genotype_text
-
     return genotype_text.parse(text, space="nasbench201")
 
 
-NASBENCH = (
-    "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|",
-    "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|none~0|avg_pool_3x3~1|none~2|",
+POOLED = (
+    "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|none~0|avg_pool_3x3~1|none~2|"
 )
 EMPTY = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 
 
-@pytest.mark.parametrize("text", [NASBENCH[1], EMPTY])
+@pytest.mark.parametrize("text", [POOLED, EMPTY])
 def test_cells_of_nasbench201(text):
     """Odd sizes in the stages (14, 7, 4), equal cells in a scan, and an empty cell."""
     layers = 1 if text == EMPTY else 2
@@ -362,22 +362,9 @@ def test_a_node_that_no_edge_enters():
     agree(function, x)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [*published.names(), *NASBENCH, EMPTY])
-def test_published_networks(name):
-    """Logits within 1e-5 of jnas'."""
-    known = name in published.names()
-    genotype = published.genotype(name) if known else nasbench(name)
-    size = networks.Size(4, 5 if known else 2, 10)
-    counts = agree(*network(genotype, size, (16, 16, 3)))
-    if known:
-        assert counts["Conv"] == convolutions(genotype, 5)
-
-
 def test_views():
     """Merged axes, axes of size 1 and transpositions are the tensor's own elements."""
     x = np.arange(24).reshape(2, 3, 4)
     assert values.blocks((2, 3, 4), (6, 1, 2, 2)) == [([0, 1], [0]), ([2], [2, 3])]
     view = values.Tensor("x", x.shape, ((2,), (), (0, 1)), x.dtype)
     assert view.shape == (4, 1, 6) and view.axis(0) == 2 and view.axis(2) is None
-    assert spaces and onnx_room

@@ -16,7 +16,7 @@ import jax
 from jax import export
 
 from jnas import types
-from jnas.export import batch, packages
+from jnas.export import packages, tracing
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -36,8 +36,8 @@ def write(
       ValueError: the function needs to know B.
     """
     packages.needed("flatbuffers")
-    with batch.any_number():
-        images = batch.images(image_shape)
+    with tracing.any_number():
+        images = tracing.images(image_shape)
         made = export.export(jax.jit(function), platforms=PLATFORMS)(images)
     pathlib.Path(path).write_bytes(made.serialize())
 

@@ -21,7 +21,7 @@ import numpy as np
 from jax import export
 
 from jnas import types
-from jnas.export import packages
+from jnas.export import packages, tracing
 
 SIGNATURE, IMAGE, OUTPUT = "serving_default", "image", "logits"
 
@@ -68,7 +68,8 @@ def flatbuffer(function: Callable, shape: Sequence[int]) -> bytes:
         ir = packages.needed("litert_converter.mlir.ir")
         passes = packages.needed("litert_converter.mlir.passmanager")
     images = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
-    program = export.export(jax.jit(function), platforms=("cuda",))(images)
+    known = tracing.replaced(function, {"window_sum": _window_sum})
+    program = export.export(jax.jit(known), platforms=("cuda",))(images)
     context = ir.Context()
     api.prepare_mlir_context(context)
     with context:
@@ -76,8 +77,9 @@ def flatbuffer(function: Callable, shape: Sequence[int]) -> bytes:
         api.set_signature(module.operation, SIGNATURE, [IMAGE], [OUTPUT])
         config = api.ConvertToTFLConfig()
         try:
-            api.run_convert_to_tfl_passes(module, passes.PassManager(), config)
-            return bytes(api.export_flatbuffer_to_bytes(module.operation))
+            with _quiet(show_errors=False):  # they are in the exception too
+                api.run_convert_to_tfl_passes(module, passes.PassManager(), config)
+                return bytes(api.export_flatbuffer_to_bytes(module.operation))
         except (ValueError, RuntimeError) as error:
             found = re.search(r"error: (.*?)(: %|\n|$)", str(error))
             text = found[1] if found else " ".join(str(error).split())
@@ -85,6 +87,19 @@ def flatbuffer(function: Callable, shape: Sequence[int]) -> bytes:
                 "model must consist of operations that litert-converter knows, got "
                 f"{text[:150]}. Export onnx or stablehlo."
             ) from error
+
+
+def _window_sum(x, *, window, stride, margins):
+    """A convolution by ones: LiteRT computes a sum of windows as a slow loop."""
+    ones = jnp.ones((window, window, 1, x.shape[-1]), x.dtype)
+    return jax.lax.conv_general_dilated(
+        x,
+        ones,
+        (stride, stride),
+        (margins, margins),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
 
 
 def quantized(data: bytes, images: np.ndarray, batch_size: int) -> bytes:
@@ -130,8 +145,8 @@ def _interpreter(data: bytes) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides what C++ logs of its own set-up; an error shows it."""
+def _quiet(show_errors: bool = True) -> Iterator[None]:
+    """Hides what C++ logs of its own work; an error shows it."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as log:
@@ -141,7 +156,8 @@ def _quiet() -> Iterator[None]:
         except Exception:
             os.dup2(kept, 2)
             log.seek(0)
-            sys.stderr.write(log.read().decode(errors="replace"))
+            if show_errors:
+                sys.stderr.write(log.read().decode(errors="replace"))
             raise
         finally:
             os.dup2(kept, 2)

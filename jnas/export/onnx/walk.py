@@ -2,7 +2,7 @@
 
 The function is traced with a symbolic number of images. What depends on constants alone
 is computed while the graph is written; functions in functions are written in place, and
-so is every step of a scan. Each primitive that is left has a writer, an entry of
+so is every step of a loop. Each primitive that is left has a writer, an entry of
 ``registry.ONNX``:
 
     @registry.ONNX.register(name="my_primitive")
@@ -22,13 +22,12 @@ import numpy as np
 from jax.extend import core
 
 from jnas import registry
-from jnas.export import batch
+from jnas.export import tracing
 from jnas.export.onnx import elementwise, values
 from jnas.export.onnx.graph import Graph
 from jnas.export.onnx.values import Constant, Value
 
 IMAGE = "image"
-_INSIDE = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # params that hold a function's program
 
 
 def translate(function: Callable, image_shape: Sequence[int]) -> tuple[Graph, str]:
@@ -45,9 +44,9 @@ def translate(function: Callable, image_shape: Sequence[int]) -> tuple[Graph, st
       ValueError: the function needs to know B, or uses a primitive that no writer is
         registered for.
     """
-    image = batch.images(image_shape)
-    with batch.any_number():
-        program = jax.make_jaxpr(function)(image)
+    image = tracing.images(image_shape)
+    with tracing.any_number():
+        program = jax.make_jaxpr(tracing.unrolled(function))(image)
     graph = Graph(IMAGE, image.shape)
     (output,) = run(graph, program, [graph.image])
     return graph, graph.plain(output).name
@@ -100,8 +99,8 @@ def _write(graph: Graph, equation: Any, inputs: list[Value]) -> list[Value]:
     outputs = [v.aval for v in equation.outvars]
     if name in _CONTROL:
         return _CONTROL[name](graph, inputs, params)
-    inside = next((params[p] for p in _INSIDE if hasattr(params.get(p), "eqns")), None)
-    if inside is not None and name not in registry.ONNX:
+    inside = tracing.called(equation)
+    if inside is not None:
         return run(graph, inside, inputs)
     if all(isinstance(value, Constant) for value in inputs):
         found = _computed(equation, inputs, outputs)
@@ -145,42 +144,6 @@ def _computed(equation, inputs, outputs) -> list[Constant] | None:
     return None
 
 
-def _scan(graph: Graph, inputs: list[Value], params: dict) -> list[Value]:
-    """Writes every step of a scan; what it stacks is joined at the end."""
-    num_consts, num_carry = params["num_consts"], params["num_carry"]
-    consts, carry = inputs[:num_consts], inputs[num_consts:][:num_carry]
-    stacked, steps = inputs[num_consts + num_carry :], range(params["length"])
-    rows = []
-    for step in reversed(steps) if params["reverse"] else steps:
-        each = [_row(graph, value, step) for value in stacked]
-        results = run(graph, params["jaxpr"], [*consts, *carry, *each])
-        carry = results[:num_carry]
-        rows.append(results[num_carry:])
-    rows = rows[::-1] if params["reverse"] else rows
-    return [*carry, *(_stack(graph, column) for column in zip(*rows, strict=True))]
-
-
-def _row(graph: Graph, value: Value, step: int) -> Value:
-    whole = value.whole() if isinstance(value, Constant) else None
-    if whole is not None:
-        return Constant(whole[step], value.shape[1:])
-    plain = graph.plain(value)
-    index = graph.constant(step, np.int64)
-    sizes = plain.sizes[1:]
-    return graph.node("Gather", plain.name, index, sizes=sizes, dtype=plain.dtype)
-
-
-def _stack(graph: Graph, column: Sequence[Value]) -> Value:
-    arrays = [v.whole() if isinstance(v, Constant) else None for v in column]
-    if all(array is not None for array in arrays):
-        return values.constant(np.stack(arrays))
-    axis = graph.constant([0], np.int64)
-    rows = [graph.emit("Unsqueeze", graph.plain(v).name, axis) for v in column]
-    sizes = (len(rows), *column[0].shape)
-    dtype = column[0].dtype
-    return graph.node("Concat", *rows, sizes=sizes, dtype=dtype, axis=0)
-
-
 def _cond(graph: Graph, inputs: list[Value], params: dict) -> list[Value]:
     """Writes the branch that a constant chooses."""
     index, *operands = inputs
@@ -211,4 +174,4 @@ def _random_bits(graph, inputs, outputs, params):
     )
 
 
-_CONTROL = {"scan": _scan, "cond": _cond, "while": _while}
+_CONTROL = {"scan": _while, "cond": _cond, "while": _while}
