@@ -56,10 +56,9 @@ def main():
     text = {"cell": genotype_text.short_form(cell)}
     with FLAGS.open_run(dataset, settings, extendable=("epochs",), content=text) as r:
         keep = r.workdir / trained.MODEL
-        r.say_once(said)
         if r.finished is None or not keep.exists():
             result = train_scratch.retrain_cell(
-                r, "retrain", cell, dataset, settings, keep=keep
+                r, "retrain", cell, dataset, settings, keep=keep, notes=[said]
             )
         if r.finished is not None:
             print(closing.finished(r))

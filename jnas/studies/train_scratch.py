@@ -1,7 +1,7 @@
 """Training a found cell from scratch, as a phase of a run."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -31,6 +31,7 @@ def retrain_cell(
     settings: RetrainSettings,
     *,
     keep: pathlib.Path | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Trains one genotype's network from scratch and tests it once, as a phase.
 
@@ -45,6 +46,7 @@ def retrain_cell(
         split is used once, at the end.
       settings: of the training.
       keep: folder in which the trained network is saved as a model; None saves none.
+      notes: lines that are said once everything is checked.
 
     Returns:
       The phase's result: ``test_accuracy``, with more than ten classes
@@ -58,7 +60,6 @@ def retrain_cell(
       ValueError: settings that do not fit each other, the optimiser or the images.
     """
     size = setup.network_size(settings, dataset, stem=settings.stem)
-    setup.announce_stem(run.say_once, size, dataset.image_shape)
     network = train_plan.build_network(genotype, dataset, settings)
     kept = {
         "genotype": genotype_text.short_form(genotype),
@@ -69,8 +70,18 @@ def retrain_cell(
     def describe():
         return models.of_genotype(genotype, size, dtype=settings.dtype)
 
-    saver = trained.Saver(keep, run, describe, dataset)
-    return train_network(run, name, network, dataset, settings, kept=kept, saver=saver)
+    stem: list[str] = []
+    setup.announce_stem(stem.append, size, dataset.image_shape)
+    return train_network(
+        run,
+        name,
+        network,
+        dataset,
+        settings,
+        kept=kept,
+        saver=trained.Saver(keep, run, describe, dataset),
+        notes=(*notes, *stem),
+    )
 
 
 def train_network(
@@ -82,6 +93,7 @@ def train_network(
     *,
     kept: Mapping[str, Any],
     saver: trained.Saver | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Trains any network from scratch and tests it once, as a phase.
 
@@ -93,6 +105,7 @@ def train_network(
       settings: of the training; those of a cell's network are not read.
       kept: JSON values that the phase's state depends on.
       saver: saves the trained network as a model; None saves none.
+      notes: lines that are said once everything is checked.
 
     Returns:
       The phase's result, as of ``retrain_cell``.
@@ -107,6 +120,8 @@ def train_network(
     program_lib.check_batches(plan.program, key, plan.splits)
     if saver and run.finished is not None:
         return saver.of_finished(name, jax.eval_shape(plan.program.init, key))
+    for line in notes:
+        run.say_once(line)
     augmentation.announce(run.say_once, dataset, plan.augment)
     phase = run.phase(name, plan.program.num_steps, free=drive_lib.FREE)
     phase.must_keep(**kept)
