@@ -68,6 +68,9 @@ def main():
             f"(largest: {found.largest_logit:.2g}). One image takes {found.ms:.2f} ms "
             f"in {formats.FORMATS[name].runtime}, {found.jnas_ms:.2f} ms in jnas."
         )
+    if FLAGS.int8 and not found.unchecked:
+        share = f"{found.same_class:.1%} of {len(images)} training images"
+        print(f"The int8 program gives the class that jnas gives to {share}.")
     print(json.dumps(found._asdict() | {"runtime": formats.FORMATS[name].runtime}))
 
 

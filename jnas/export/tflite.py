@@ -126,7 +126,11 @@ def quantized(data: bytes, images: np.ndarray, batch_size: int) -> bytes:
     count = len(images) // batch_size * batch_size
     batches = images[:count].reshape(-1, batch_size, *images.shape[1:])
     silent = io.StringIO()  # it prints progress and sizes
-    with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
+    with (
+        _quiet(),
+        contextlib.redirect_stdout(silent),
+        contextlib.redirect_stderr(silent),
+    ):
         made = quantizer.Quantizer(data, recipe.static_wi8_ai8())
         for place in ("INPUT", "OUTPUT"):
             made.update_quantization_recipe(
