@@ -106,12 +106,12 @@ def test_gradients_are_those_of_finite_differences():
     mini = spaces.CellSpace("mini", ("cell",), 1, 1, TWO, None, (1,))
     with jax.enable_x64(True):
         found = program.once(rows.row_gradients(mini))(jax.random.key(3))
-        keys = jax.random.split(jax.random.key(3), 6)
+        keys = jax.random.split(jax.random.key(3), 5)
         net = networks.supernet(mini, networks.Size(2, 1, 2))
-        params = rows._moved(keys[2], net.init(keys[0]))
+        params = rows._drawn(keys[0], net.init)
         images = jax.random.normal(keys[1], (2, 8, 8, 3))
-        weights = jax.nn.softmax(jax.random.normal(keys[4], mini.shape))
-        shares = jax.random.normal(keys[5], (2, 2))
+        weights = jax.nn.softmax(jax.random.normal(keys[3], mini.shape))
+        shares = jax.random.normal(keys[4], (2, 2))
         value = jax.jit(lambda w: (net.apply(params, images, w) * shares).sum())
         for o in range(2):
             step = jnp.zeros(mini.shape).at[0, 0, o].set(1e-5)
