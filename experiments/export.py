@@ -59,7 +59,12 @@ def main():
     print(pathlib.Path(FLAGS.out).resolve())
     dtype = model.architecture.description.get("dtype", "float32")
     if dtype != "float32":
-        print(f"Activations are float32, not {dtype} as in training.")
+        far = (
+            ""
+            if found.rounding is None
+            else (f"; logits differ by up to {found.rounding:.1e} from the model's own")
+        )
+        print(f"Activations are float32, not {dtype} as in training{far}.")
     if found.unchecked:
         print(f"Written, but not checked: {found.unchecked}")
     else:

@@ -40,7 +40,7 @@ FLAGS = flags.define(
 
 def main():
     """Trains, tests and reports."""
-    settings_file.use_flags()
+    settings_file.use_flags(train_scratch.RetrainSettings)
     asked, data_settings, space_settings, settings, row, file = FLAGS.read()
     cell = cells.find(asked.genotype, space=space_settings.space, seed=FLAGS.seed)
     dataset = setup.dataset(data_settings)

@@ -56,7 +56,11 @@ def main():
     plan = tune.prepare(cell, dataset, settings, seed=FLAGS.seed)
     text = {"cell": genotype_text.short_form(cell)}
     with FLAGS.open_run(dataset, settings, content=text) as r:
+        keep = r.workdir / trained.MODEL
         if r.finished is not None:
+            if settings.test and not keep.exists():
+                best = tune.retrain_settings(settings, r.finished["settings"])
+                train_scratch.retrain_cell(r, "retrain", cell, dataset, best, keep=keep)
             print(f"{r.workdir} is finished; use a new --workdir for another run.")
             print(tune_files.text(r.workdir, r.finished))
             return
@@ -65,7 +69,7 @@ def main():
         if settings.test:
             best = tune.retrain_settings(settings, tune.winner(found)["settings"])
             tested = train_scratch.retrain_cell(
-                r, "retrain", cell, dataset, best, keep=r.workdir / trained.MODEL
+                r, "retrain", cell, dataset, best, keep=keep
             )
         result = tune_files.close(r, cell, settings, found, tested, data_settings)
         print(tune_files.text(r.workdir, result))

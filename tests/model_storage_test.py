@@ -196,7 +196,7 @@ def test_what_is_no_model_is_refused(tmp_path):
     refused(tmp_path, "which has no model.json")
     refused("a\0b", "which does not exist")
     (tmp_path / "run.json").write_text("{}")
-    refused(tmp_path, "a run without model/", "retrain and quickstart leave one")
+    refused(tmp_path, "a run without model/", "leave one when they end")
 
 
 def test_arrays_of_other_names_shapes_types_and_values_are_refused(copy):
@@ -294,3 +294,28 @@ def test_every_value_of_the_json_file_may_be_wrong(copy):
         ("preprocessing", "low"), ("preprocessing", "high"),
         ("preprocessing", "source"), ("architecture", "genotype"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "field,value,rule",
+    [
+        ("low", 10**400, "low must be a finite number"),
+        ("std", [1e-300], "std must hold a finite number"),
+        ("image_shape", [100_000, 100_000, 1], "image_shape must be three integers"),
+        ("shrink", 100_000, "shrink must be an integer"),
+    ],
+)
+def test_preprocessing_beyond_any_picture_is_refused(field, value, rule):
+    """Numbers that float32 does not hold, pictures that no memory holds."""
+    known = dict(
+        image_shape=(8, 8, 1),
+        unit="uint8",
+        mean=(0.5,),
+        std=(0.3,),
+        low=0.0,
+        high=255.0,
+    )
+    given = known | {field: tuple(value) if isinstance(value, list) else value}
+    models.Preprocessing(**known)
+    with pytest.raises(ValueError, match=rule):
+        models.Preprocessing(**given)

@@ -164,7 +164,7 @@ def test_best_settings_are_flags_that_a_training_reads(tmp_path):
     flags.DEFINE_integer("cutout", None, "", flag_values=values)
     flags.DEFINE_list("options", None, "", flag_values=values)
     values(["x", f"--settings={path}", "--epochs=9"])
-    settings_file.use_flags(values)
+    settings_file.use_flags(train_scratch.RetrainSettings, values)
     assert values.learning_rate == 0.1 and values.optimizer == "adamw"
     assert values.epochs == 9 and values.auxiliary is False and values.cutout == 2
     assert values.options == ["optimizer.b1=0.8"]
@@ -178,6 +178,10 @@ WRONG_FILES = {
     "version": (
         '{"format": "jnas.settings", "version": 2, "flags": {}}',
         "settings must have version 1, got 2",
+    ),
+    "a flag of something else": (
+        '{"format": "jnas.settings", "version": 1, "flags": {"plugins": ["a.py"]}}',
+        "settings must hold settings of a training, got 'plugins'",
     ),
     "unknown flag": (
         '{"format": "jnas.settings", "version": 1, "flags": {"learning_rat": 1}}',

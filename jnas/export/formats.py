@@ -55,6 +55,8 @@ class Exported(NamedTuple):
       ms: median milliseconds of one image in the format's runtime; likewise.
       jnas_ms: median milliseconds of one image in jnas; likewise.
       unchecked: why it was not checked, "" if it was.
+      rounding: largest difference of a logit from the model as it predicts, whose
+        activations are bfloat16; None for a float32 model.
     """
 
     bytes: int
@@ -64,6 +66,7 @@ class Exported(NamedTuple):
     ms: float | None = None
     jnas_ms: float | None = None
     unchecked: str = ""
+    rounding: float | None = None
 
 
 def _shape(model: models.Model) -> tuple[int, int, int]:
@@ -180,7 +183,7 @@ def export(
       ValueError: a network that the format cannot hold, a package that is needed for
         writing is missing, or logits that differ from jnas': then there is no file.
     """
-    how, model = FORMATS[name], in_float32(model)
+    how, given, model = FORMATS[name], model, in_float32(model)
     with _beside(pathlib.Path(path)) as file:
         how.write(file, model, batch_size, calibration)
         size = file.stat().st_size
@@ -197,7 +200,16 @@ def export(
                 f"{how.runtime}, got a difference of {found['difference']:.1e}. The "
                 "file was deleted; export another format, and report this model."
             )
-        return Exported(size, **found)
+        return Exported(size, **found, rounding=_rounding(given, model))
+
+
+def _rounding(given: models.Model, model: models.Model) -> float | None:
+    """Returns the largest difference between a model and its rebuild in float32."""
+    if given is model:
+        return None
+    images = raw_images(model, _IMAGES)
+    pair = [np.asarray(jax.jit(one.function())(images)) for one in (given, model)]
+    return float(np.abs(pair[0] - pair[1]).max())
 
 
 @contextlib.contextmanager

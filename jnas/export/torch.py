@@ -71,6 +71,11 @@ def to_torch(
       ValueError: cells that the reference's network cannot have.
     """
     check(genotype)
+    if size.stem != "small":
+        raise ValueError(
+            f"model must have the small stem, as DARTS' CIFAR network has, got "
+            f"{size.stem}. Export another format."
+        )
     naming, state = torch_names.Naming(genotype, size), {}
     for tree in (params, stats):
         for name, array in naming.flat(tree).items():

@@ -16,6 +16,9 @@ from jnas.models import architecture
 
 UNITS = ("uint8", "float32")
 _FAR = 8  # ranges of the training images by which values may lie outside theirs
+_MOST = 1e30  # of numbers in the file, which are float32 in use
+_LEAST = 1e-30  # of a standard deviation
+_PIXELS = 1 << 26  # values of one picture
 _BYTES = 32  # training images of larger values are not in 0..1
 
 
@@ -145,13 +148,20 @@ def _check(one: Preprocessing) -> None:
     backgrounds = tuple(picture.BACKGROUNDS)
     several = "hold a finite number for each channel, of std above 0"
     rules = {
-        "image_shape": (sized, "be three integers from 1 to 100000"),
+        "image_shape": (
+            sized and math.prod(one.image_shape) <= _PIXELS,
+            f"be three integers from 1 to 100000 of at most {_PIXELS:,} values",
+        ),
         "unit": (one.unit in UNITS, f"be one of {', '.join(UNITS)}"),
         "mean": (_is_numbers(one.mean, channels), several),
-        "std": (_is_numbers(one.std, channels) and min(one.std) > 0, several),
+        "std": (_is_numbers(one.std, channels) and min(one.std) >= _LEAST, several),
         "low": (_is_numbers((one.low,), 1), "be a finite number"),
         "high": (_is_numbers((one.high,), 1), "be a finite number"),
-        "shrink": (_is_sizes((one.shrink,), 1), "be an integer from 1 to 100000"),
+        "shrink": (
+            _is_sizes((one.shrink,), 1)
+            and (not sized or math.prod(one.image_shape) * one.shrink**2 <= _PIXELS),
+            f"be an integer that gives pictures of at most {_PIXELS:,} values",
+        ),
         "background": (one.background in backgrounds, "be white or black"),
         "source": (isinstance(one.source, str), "be a text"),
     }
@@ -170,7 +180,8 @@ def _is_sizes(values: Any, count: int) -> bool:
 
 def _is_numbers(values: Any, count: int) -> bool:
     ok = isinstance(values, tuple) and len(values) == count
-    return ok and all(type(v) in (int, float) and math.isfinite(v) for v in values)
+    # abs first: math.isfinite fails on integers beyond float64
+    return ok and all(type(v) in (int, float) and abs(v) <= _MOST for v in values)
 
 
 def _typed(images: np.ndarray, unit: str) -> np.ndarray:

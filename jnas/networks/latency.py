@@ -78,6 +78,12 @@ class Latencies(NamedTuple):
         }
 
 
+def device_name() -> str:
+    """Returns the name of the device that latencies are measured on."""
+    device = jax.devices()[0]
+    return f"{device.device_kind} ({device.platform})"
+
+
 def from_json(content: Any) -> Latencies:
     """Returns the latencies that ``Latencies.to_json`` wrote.
 
@@ -145,8 +151,7 @@ def measure_latencies(
             empty[shape] = _time(lambda x: x, shape, num_repeats, clock)
         took = _time(_candidate(spot), shape, num_repeats, clock)
         found[spot] = max(took - empty[shape], 0.0)
-    device = jax.devices()[0]
-    table = Latencies(f"{device.device_kind} ({device.platform})", 0.0, found)
+    table = Latencies(device_name(), 0.0, found)
     costs = table.costs(space, size, image_shape)
     usable = ~space.where(spaces.NONE)
     scores = np.where(usable, -costs.edges, -1e30)

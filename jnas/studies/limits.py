@@ -159,13 +159,28 @@ def costs(
 
 
 def _latencies(run, space, size, image_shape) -> networks.Latencies:
-    """Reads the run's latencies, or measures them."""
+    """Reads the run's latencies, or measures them.
+
+    Those of another network are measured again; those of another device are kept, for
+    a search that is resumed there.
+    """
     path = run.workdir / LATENCY
+    network = {"size": dataclasses.asdict(size), "image_shape": list(image_shape)}
     if path.exists():
-        return latency_lib.from_json(files.read_json(path))
+        content = files.read_json(path)
+        table = latency_lib.from_json(content)
+        if content.get("network") == network:
+            here = latency_lib.device_name()
+            if table.device != here:
+                run.say_once(
+                    f"latencies are those that were measured on {table.device}, not on "
+                    f"{here}; remove {LATENCY} to measure them again"
+                )
+            return table
     run.say_once("measuring the latency of each candidate on this device")
     table = networks.measure_latencies(space, size, image_shape)
-    run.write_text(LATENCY, json.dumps(table.to_json(), indent=1) + "\n")
+    content = table.to_json() | {"network": network}
+    run.write_text(LATENCY, json.dumps(content, indent=1) + "\n")
     return table
 
 

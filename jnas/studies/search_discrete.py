@@ -319,7 +319,7 @@ def _figures(
     if unfit.all():
         raise ValueError(
             f"one proposed cell at least must keep {kept.flags()}, got none of {count}."
-            " Raise the limit or --num_evaluations."
+            " Raise the limit or --num_evaluations, in a new --workdir."
         )
     if not known:
         raise ValueError(

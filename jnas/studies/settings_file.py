@@ -57,25 +57,27 @@ def flags_of(settings: Any) -> dict[str, Any]:
     return found | ({"options": options} if options else {})
 
 
-def use_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+def use_flags(cls: type, values: flags.FlagValues = flags.FLAGS) -> None:
     """Sets the flags of the file that --settings names, if any.
 
     Flags that the command line gives stay as they are.
 
     Args:
+      cls: settings dataclass, whose fields and options the file may set.
       values: the flags.
 
     Raises:
-      ValueError: no such file, another format, or a flag that does not exist.
+      ValueError: no such file, another format, or a flag of something else.
     """
+    known = [*(field.name for field in dataclasses.fields(cls)), "options"]
     path = values.settings
     if path is None:
         return
     for name, value in _read(pathlib.Path(path)).items():
-        if name not in values:
+        if name not in known:
             raise ValueError(
-                f"settings must hold flags that exist, got {name!r} in {path!r}. "
-                f"{registry.nearest(name, list(values))}".rstrip()
+                f"settings must hold settings of a training, got {name!r} in {path!r}. "
+                f"{registry.nearest(name, known)}".rstrip()
             )
         flag = values[name]
         if flag.using_default_value:

@@ -152,7 +152,12 @@ def train_network(
 
 
 def _say_extended(phase, plan: train_plan.Plan, settings: RetrainSettings) -> None:
-    if phase.extended_from:
+    if phase.extended_from and settings.early_stopping:
+        phase.say(
+            "a seed that early stopping has ended is not trained further; the others "
+            f"resume on the {settings.schedule} schedule of {settings.epochs} epochs"
+        )
+    elif phase.extended_from:
         rate = float(plan.rate(phase.extended_from[-1]))
         phase.say(
             f"the learning rate resumes at {rate:.3g}, on the {settings.schedule} "

@@ -16,7 +16,7 @@ from jnas.run import folder as run_folder
 from jnas.training import scratch
 
 MODEL = storage.FOLDER
-_NOT_ITS_OWN = ("seconds", "seeds", "verdict", "test_accuracy_sd", "valid_accuracy_sd")
+_NOT_ITS_OWN = ("seconds", "seeds", "verdict")
 
 
 class Saver(NamedTuple):
@@ -61,13 +61,17 @@ class Saver(NamedTuple):
             best = max(seeds, key=lambda one: one.get("valid_accuracy", 0))["seed"]
             kept = jax.tree.map(lambda x: x[best], kept)
             figures = {**figures, **seeds[best]}
+            how = "the first, as none was validated"
+            if "valid_accuracy" in figures:
+                how = "the best on the validation split"
+            self.run.say_once(f"{self.folder.name}/ is of seed {best}, {how}")
         trees = ({k: v for k, v in one.items() if k != "auxiliary"} for one in kept)
         model = models.Model(
             self.describe(),
             *trees,
             preprocessing(self.run, self.dataset),
             self.dataset.class_names,
-            files.plain({k: v for k, v in figures.items() if k not in _NOT_ITS_OWN}),
+            files.plain(_own(figures)),
             record.versions(),
         )
         with files.writing(self.folder):
@@ -96,23 +100,36 @@ class Saver(NamedTuple):
           name: of the run's last phase; its state's ``inner`` is a TrainState.
           abstract: its last state as from ``jax.eval_shape``.
 
+        Where no undamaged checkpoint of this phase is left, it is said that no model
+        can be saved.
+
         Returns:
           The run's result.
-
-        Raises:
-          RunError: no undamaged checkpoint of this phase is left, or its state differs.
         """
         folder = self.run.workdir
         found = checkpoint.Checkpoints(folder / run_folder.CHECKPOINTS)
-        latest = found.latest()
-        if latest is None or latest.note.get("phase") != name:
-            raise files.RunError(
-                f"checkpoints must hold the last state of {name!r}, got none in "
-                f"{str(folder)!r}. Train again in a new --workdir."
+        try:
+            latest = found.latest()
+            if latest is None or latest.note.get("phase") != name:
+                raise files.RunError(f"no checkpoint of {name!r} is left")
+            inner = found.load(latest.step, abstract).inner
+        except files.RunError as error:
+            self.run.say_once(
+                f"warning: {self.folder.name} is not saved ({error}); train again in a "
+                "new --workdir"
             )
-        inner = found.load(latest.step, abstract).inner
+            return self.run.finished
         self.save(inner, self.run.finished)
         return self.run.finished
+
+
+def _own(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the figures of one training, without those of several."""
+    return {
+        name: value
+        for name, value in figures.items()
+        if name not in _NOT_ITS_OWN and not name.endswith("_sd")
+    }
 
 
 def preprocessing(run: workdir.Run, dataset: data_lib.Dataset) -> models.Preprocessing:

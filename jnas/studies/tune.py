@@ -54,13 +54,15 @@ def tune_training(run: workdir.Run, plan: Plan) -> list[dict[str, Any]]:
     return found
 
 
-def _tuned(run, name, plan: Plan, program, key, facts, begin=None) -> list[dict]:
-    """Runs a program of trials as a phase; returns its trials."""
+def _tuned(
+    run, name, plan: Plan, program, key, facts, begin=None, first: int = 0
+) -> list[dict]:
+    """Runs a program of trials as a phase; returns them, numbered from ``first``."""
     phase = run.phase(name, program.num_steps, free=drive_lib.FREE)
     phase.must_keep(**facts)
     if phase.result is None:
         state, _ = drive_lib.drive(phase, program, key, plan.splits, begin=begin)
-        found = _lines(jax.device_get(state.inner), plan)
+        found = _lines(jax.device_get(state.inner), plan, first)
         lost = sum(one["valid_accuracy"] is None for one in found)
         if lost:
             phase.say(f"{lost} of {len(found)} trials diverged and ranked last")
@@ -76,14 +78,14 @@ def _tuned(run, name, plan: Plan, program, key, facts, begin=None) -> list[dict]
     return phase.result["trials"]
 
 
-def _lines(trials: promotion.Trials, plan: Plan) -> list[dict[str, Any]]:
+def _lines(trials: promotion.Trials, plan: Plan, first: int) -> list[dict[str, Any]]:
     """Returns what is known of each trial as JSON values."""
     found, names = [], [one.name for one in plan.ranges]
     for i in range(len(trials.accuracy)):
         epochs, copied = int(trials.epochs[i]), int(trials.copied[i])
         accuracy = None if trials.diverged[i] else round(float(trials.accuracy[i]), 6)
         line = {
-            "trial": i,
+            "trial": first + i,
             "settings": {n: _short(n, trials.numbers[n][i]) for n in names},
             "rung": int(trials.rung[i]),
             "epochs": epochs,
@@ -122,8 +124,9 @@ def _in_batches(run, plan: Plan, key) -> list[dict]:
             jax.random.fold_in(key, number),
             plan.facts | {"proposed": proposed},
             _begin(plan, proposed),
+            len(found),
         )
-        found += [one | {"trial": len(found) + i} for i, one in enumerate(new)]
+        found += new
         tune_optuna.write_journal(run.workdir, found, plan.ranges)
     return found
 

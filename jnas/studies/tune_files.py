@@ -40,7 +40,8 @@ def close(
     kept = tune.retrain_settings(settings, best["settings"])
     about = {n: best[n] for n in ("trial", "valid_accuracy", "epochs")}
     run.write_text(BEST, settings_file.to_json(kept, **about))
-    command = closing.retrain_command(run, *shared, settings=run.workdir / BEST)
+    seed = {"seed": run.seed} if run.seed else {}
+    command = closing.retrain_command(run, *shared, settings=run.workdir / BEST, **seed)
     result = {
         **tested,
         "valid_accuracy": best["valid_accuracy"],

@@ -40,7 +40,8 @@ class TuneSettings(train_plan.RetrainSettings):
     tuner: str = option(
         "halving",
         "Tuner: halving (successive), hyperband, random (every trial to the end), pbt "
-        "(population-based training), optuna or optuna:SAMPLER with "
+        "(population-based training, which copies the best trials and varies their "
+        "numbers; best.json holds the winner's last ones), optuna or optuna:SAMPLER of "
         f"{', '.join(tune_optuna.SAMPLERS)}.",
     )
     trials: int = option(64, "Number of trials, in all brackets together.", least=2)
@@ -58,7 +59,7 @@ class TuneSettings(train_plan.RetrainSettings):
         least=1,
     )
     eta: int = option(
-        3, "Factor between two rungs: 1 of so many trials goes on.", least=2
+        3, "Factor between two rungs: 1 of so many trials continues.", least=2
     )
     valid_rate: float = option(
         0.2,

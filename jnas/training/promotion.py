@@ -83,8 +83,8 @@ def evolve(
     """Exploits and explores: the worst trials copy the best, and vary their numbers.
 
     Each trial of the last quarter takes weights and numbers of a random one of the
-    first quarter, and multiplies each number by 0.8 or 1.2. Nothing is copied after the
-    last rung.
+    first quarter, and multiplies each number by 0.8 or 1.2: one that is 0 stays 0.
+    Nothing is copied after the last rung.
 
     Args:
       key: consumed.

@@ -1,4 +1,4 @@
-"""Many trainings of one network as one program: a rung is a loop, the best go on.
+"""Many trainings of one network as one program: a rung is a loop, the best continue.
 
 The state of all trials is stacked. A loop with traced bounds runs over the trials that
 are still in a rung, a few side by side, so that one compiled body trains every trial
