@@ -1,5 +1,6 @@
 """Tests of the models that runs leave: of the last state, whatever happened between."""
 
+import dataclasses
 import json
 import shutil
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 import jnas
-from jnas import networks, run, spaces
+from jnas import models, networks, run, spaces
 from jnas.run import phase
 from jnas.studies import setup, train_scratch, trained
+from jnas.training import scratch
 
 pytestmark = pytest.mark.slow
 DIGITS = made_models.digits()
@@ -97,6 +99,33 @@ def test_a_finished_run_gives_its_model_again(undisturbed, tmp_path):
     assert same(undisturbed, folder)
 
 
+def test_a_finished_run_without_checkpoints_still_has_its_result(
+    undisturbed, tmp_path, capsys
+):
+    """It says that the model cannot be saved, and how it can be had."""
+    folder = tmp_path / "again"
+    shutil.copytree(undisturbed, folder)
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(folder / "checkpoints")
+    assert train(folder) == json.loads((folder / "result.json").read_text())
+    assert not (folder / "model").exists()
+    said = capsys.readouterr().err
+    assert "no checkpoint of 'retrain' is left" in said and "--workdir" in said
+
+
+def test_a_model_of_several_seeds_is_of_one(tmp_path, capsys):
+    """Of the best on the validation split; figures of other seeds are left out."""
+    settings = dataclasses.replace(SETTINGS, num_seeds=2, valid_rate=0.2, epochs=1)
+    result = train(tmp_path / "seeds", settings)
+    best = max(result["seeds"], key=lambda one: one["valid_accuracy"])
+    model = jnas.load_model(tmp_path / "seeds")
+    assert model.figures["test_accuracy"] == best["test_accuracy"]
+    found = model.predict(DIGITS.x_test).classes
+    assert round(float((found == DIGITS.y_test).mean()), 6) == best["test_accuracy"]
+    assert not [name for name in model.figures if name.endswith("_sd")]
+    assert f"of seed {best['seed']}, the best" in capsys.readouterr().err
+
+
 def test_an_extended_run_replaces_its_model(undisturbed, tmp_path):
     """By that of its new last state."""
     folder = shutil.copytree(undisturbed, tmp_path / "run")
@@ -121,8 +150,12 @@ def test_the_auxiliary_head_stays_behind(tmp_path):
     like = jax.eval_shape(whole.init, jax.random.key(0))
     params, stats = (made_models.drawn(0, tree) for tree in like)
     with run.open_run(tmp_path) as opened:
-        place = tmp_path / "model", opened, genotype, DIGITS, settings
-        trained.Saver(*place).save(params, stats, {})
+
+        def describe():
+            return models.of_genotype(genotype, size)
+
+        saver = trained.Saver(tmp_path / "model", opened, describe, DIGITS)
+        saver.save(scratch.TrainState(params, stats, None), {})
     model = jnas.load_model(tmp_path)
     assert params.pop("auxiliary") and stats.pop("auxiliary")
     for tree, own in ((params, model.params), (stats, model.stats)):

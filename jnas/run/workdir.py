@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import sys
 import types
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
@@ -250,8 +251,11 @@ class Run:
         return self._phases[-1]
 
     def say(self, text: str) -> None:
-        """Prints a line on standard error beside the progress line."""
-        self._open_books().progress.say(text)
+        """Prints a line on standard error, beside the progress line if there is one."""
+        if self._books is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._books.progress.say(text)
 
     def say_once(self, text: str) -> None:
         """Prints a line unless this process has said it before."""
