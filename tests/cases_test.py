@@ -66,7 +66,8 @@ def test_1_a_constant_channel(tmp_path):
     x[..., 2] = 77
     save(tmp_path / "dead.npz", x, y)
     assert data.load(f"npz:{tmp_path}/dead.npz").mean_std[1][2] == 1.0
-    assert accuracy(tmp_path, "npz:dead.npz") == 1.0
+    # 12 epochs: after 6 an image or two depend on how the program is compiled
+    assert accuracy(tmp_path, "npz:dead.npz", "--epochs=12") == 1.0
 
 
 @pytest.mark.slow
