@@ -435,7 +435,7 @@ def test_a_gradient_search_under_a_limit(tmp_path):
 
 
 def recorder(sizes):
-    """A controller that proposes nothing new and keeps the scores it is told."""
+    """A controller that proposes nothing new and keeps the scores that are reported."""
     del sizes
     return types.Controller(
         lambda key: jnp.zeros(()),

@@ -79,7 +79,7 @@ def check(made, rates, state):
     return inner
 
 
-# the two of .3 tie, and so do those of .01: the lower number goes on; 3 diverges
+# the two of .3 tie, and so do those of .01: the lower number continues; 3 diverges
 NINE = [0.01, 0.3, 0.02, 3.0, 0.3, 0.1, 0.01, 0.2, 0.05]
 
 

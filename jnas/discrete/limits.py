@@ -120,7 +120,7 @@ def first_masked(objective: types.Objective, margins: Margins) -> types.Objectiv
 def constrained(
     controller: types.Controller, margins: Margins, *, after: int | None
 ) -> types.Controller:
-    """Builds the same controller, which is told of violations too.
+    """Builds the same controller, to which violations are reported too.
 
     Args:
       controller: any controller.
@@ -134,8 +134,8 @@ def constrained(
     def tell(state, encodings, scores):
         room = margins(encodings)
         if after is not None:
-            told = [scores[:, :after], room, scores[:, after:]]
-            return controller.tell(state, encodings, jnp.concatenate(told, 1))
+            reported = [scores[:, :after], room, scores[:, after:]]
+            return controller.tell(state, encodings, jnp.concatenate(reported, 1))
         unfit = violation(room)
         first = jnp.where(
             unfit == 0,

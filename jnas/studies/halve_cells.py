@@ -107,7 +107,8 @@ def ranked(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _tuning(contest, dataset, settings) -> trials_lib.Tuning:
     """Builds what the program of a contest is made of."""
-    build = networks.switched(contest.space, setup.network_size(settings, dataset))
+    size = setup.network_size(settings, dataset, stem=settings.stem)
+    build = networks.switched(contest.space, size)
     augment = augmentation.build(settings, dataset, how=data_lib.for_training)
     num_examples = len(contest.splits[0][1])
     recipe, numbers = recipes.recipe(settings), recipes.numbers(settings)

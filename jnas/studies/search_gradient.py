@@ -148,11 +148,7 @@ def search_cells(
     segments = gradient.build_segments(method, space, setting)
     for segment in segments:
         program_lib.check_batches(segment.program, key, splits)
-    setup.announce_stem(run.say_once, size, dataset.image_shape)
-    augmentation.announce(run.say_once, dataset, augment)
-    text = verdict.small_budget(method, dataset, settings.valid_rate)
-    if text:
-        run.say(f"{prefix}search: {text}")
+    _announce(run, dataset, settings, augment, size, prefix)
     for number, segment in enumerate(segments):
         phase = run.phase(prefix + segment.name, segment.program.num_steps, free=FREE)
         own_key = jax.random.fold_in(key, number) if number else key
@@ -168,13 +164,27 @@ def search_cells(
         about = {"dtype": settings.dtype, "seed": best}
         place = keep, run, dataset, space, segment
         trained_supernet.save(*place, before(), phase.result, **about)
-    result = phase.result | {"seconds": round(seconds, 2)}
+    return _found(phase.result, seconds, splits[1][1], bounds, space)
+
+
+def _announce(run, dataset, settings, augment, size, prefix) -> None:
+    """Says what is to be known of a search before it runs."""
+    setup.announce_stem(run.say_once, size, dataset.image_shape)
+    augmentation.announce(run.say_once, dataset, augment)
+    text = verdict.small_budget(settings.method, dataset, settings.valid_rate)
+    if text:
+        run.say(f"{prefix}search: {text}")
+
+
+def _found(result, seconds, labels, bounds, space) -> Found:
+    """Judges the result of the last phase; labels are those of the validation split."""
+    result = result | {"seconds": round(seconds, 2)}
     encodings = np.array(result.pop("encodings"), np.int32)
     weights = np.array(result.pop("weights"))
     accuracies = [one["valid_accuracy"] for one in result["seeds"]]
     best = result["seeds"][_best_of(result)]
     judged = verdict.of_gradient(
-        weights, accuracies, splits[1][1], one_hot=best.get("one_hot_accuracy")
+        weights, accuracies, labels, one_hot=best.get("one_hot_accuracy")
     )
     replaced = result.pop("replaced", [])
     if any(replaced):

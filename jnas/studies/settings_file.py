@@ -34,7 +34,7 @@ def to_json(settings: Any, **about: Any) -> str:
 
     Args:
       settings: those that are defaults are left out.
-      **about: JSON values that a reader is told beside them.
+      **about: JSON values that describe them.
     """
     content = {"format": FORMAT, "version": VERSION, **about}
     return json.dumps(content | {"flags": flags_of(settings)}, indent=1) + "\n"
