@@ -135,6 +135,7 @@ SELECTIONS = Registry("selection")  # name -> types.Selection
 OBJECTIVES = Registry("objective")  # name -> (objectives.Task) -> types.Objective
 TABLES = Registry("table")  # name -> () -> tables.Table
 METHODS = Registry("method")  # name -> () -> Method
+SKELETONS = Registry("skeleton")  # name -> (num_inputs) -> skeletons.Skeleton
 STEMS = Registry("stem")  # name -> (num_inputs, features, channels) -> stems.Stem
 BASELINES = Registry("baseline")  # name -> networks.baselines.Baseline
 # name of a JAX primitive -> (graph, inputs, outputs, params) -> its ONNX nodes' value;

@@ -142,8 +142,15 @@ def read_size(fields: Any) -> networks.Size:
     Raises:
       ValueError: a field is missing, unknown, no integer or out of its range.
     """
+    if isinstance(fields, Mapping):  # files before version 0.5 have no image_size
+        fields = {"image_size": None, **fields}
     check_keys("size", fields, [one.name for one in dataclasses.fields(networks.Size)])
+    fields = dict(fields)
+    if isinstance(fields["image_size"], list):
+        fields["image_size"] = tuple(fields["image_size"])
     for name, value in fields.items():
+        if name == "image_size" and isinstance(value, tuple | type(None)):
+            continue  # Size checks the pair
         wanted, kind = (str, "a text") if name == "stem" else (int, "an integer")
         if type(value) is not wanted:
             raise ValueError(

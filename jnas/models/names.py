@@ -7,10 +7,11 @@ a supernet also stacks those of equal edges. In a file each has an entry of its 
   cell_05.preprocess_0.norm.mean
   cell_05.edge_2_from_0.sep_conv_3x3.layers_1.kernel
   residual_05.conv_0.conv.kernel              (between NAS-Bench-201's stages)
+  reduction_05.layers_0.kernel                (between those of the skeleton mobile)
   classifier.kernel
 
-Cells are counted from 0 over the whole network, residual layers included. A second edge
-with the same states and operation is ``edge_2_from_0_again_1``.
+Cells are counted from 0 over the whole network, reductions between stages included. A
+second edge with the same states and operation is ``edge_2_from_0_again_1``.
 """
 
 import collections
@@ -22,14 +23,19 @@ import jax
 import numpy as np
 
 from jnas import networks, types
-from jnas.networks import skeleton
+from jnas.networks import skeletons
 from jnas.spaces import genotype as genotypes
 
 Names = Callable[[types.Params], list[np.ndarray]]
 
 # layers of ``ops.stack`` that have a name of their own
 _STEM = {"layers_0": "conv", "layers_1": "norm"}
-_CLASSIFIER = {"layers_0": "norm", "layers_1": "", "layers_3": ""}  # "": the linear map
+_CLASSIFIER = {
+    "layers_0": "norm",
+    "layers_1": "",
+    "layers_2": "pooling",
+    "layers_3": "",
+}  # "": the linear map
 _RELU_CONV_NORM = {"layers_1": "conv", "layers_2": "norm"}
 
 
@@ -58,7 +64,8 @@ def of_network(genotype: genotypes.Genotype, size: networks.Size) -> Names:
       of names whose axes are the leaf's stacked axes.
     """
     cells = [cell for _, cell in genotype.cells]
-    plan = skeleton.plan(
+    plan = skeletons.plan(
+        genotype.skeleton,
         genotype.num_inputs,
         [name for name, _ in genotype.cells],
         [len(cell.concat) for cell in cells],
@@ -169,6 +176,8 @@ def _of_leaf(keys: Sequence[Any], blocks: Mapping[str, _Block]) -> np.ndarray:
     block = blocks[top]
     part, *below = rest
     if block.edges is None:
+        if part == "branch":  # of the skeleton mobile
+            return np.array(_joined([f"reduction_{block.numbers[0]:02d}"], below, {}))
         layer = f"residual_{block.numbers[0]:02d}"
         return np.array(_joined([layer, _counted(part)], below, _RELU_CONV_NORM))
     if part != "nodes":  # cell_00 of the block: the preprocessing of one cell

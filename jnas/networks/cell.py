@@ -309,3 +309,21 @@ def residual_layer(in_features: int, features: int, *, norm: ops.Norm) -> Layer:
         return (out, out), new_stats
 
     return Layer(lambda key: init_all(key, modules), apply)
+
+
+def single_layer(name: str, module: functional.Functional) -> Layer:
+    """Builds a layer of one module that reads the preceding layer's output alone.
+
+    Args:
+      name: of the module, in params and stats.
+      module: f32[B, H, W, F] -> f32[B, h, w, G].
+    """
+
+    def apply(params, stats, states, context, key):
+        del key  # nothing random
+        out, new = module.apply(
+            params[name], stats[name], states[1], train=context.train
+        )
+        return (out, out), {name: new}
+
+    return Layer(lambda key: init_all(key, {name: module}), apply)

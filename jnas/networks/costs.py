@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import ops, spaces, types
-from jnas.networks import count, functional, network
+from jnas.networks import count, functional, network, skeletons
 from jnas.networks import skeleton as skeleton_lib
 from jnas.networks.cell import Place
 
@@ -156,12 +156,16 @@ def spots(
     width, found = len(space.concat), []
     stride = skeleton_lib.stem_of(space.num_inputs, size).strides[1]
     rows, columns = (-(-n // stride) for n in image_shape[:2])
-    for place in skeleton_lib.plan(space.num_inputs, space.cells, width, size):
+    for place in _plan(space, width, size):
         if isinstance(place, Place):
             found += _of_place(space, place, (rows, columns))
         if isinstance(place, int) or place.reduction:
             rows, columns = -(-rows // 2), -(-columns // 2)
     return found
+
+
+def _plan(space, width, size) -> list:
+    return skeletons.of(space.skeleton, space.num_inputs).plan(space.cells, width, size)
 
 
 def _of_place(space, place, size) -> list:

@@ -238,14 +238,14 @@ def mobilenet_v2(num_classes, channels, image_shape, *, features, dtype=None):
     relu6 = jax.nn.relu6
 
     def block(number, before, width, stride, rngs):
-        inside = before * (6 if number else 1)
-        expand = _conv(before, inside, 1, relu=relu6, rngs=rngs) if number else []
-        branch = ops.stack(
-            *expand,
-            ops.DepthwiseConv(inside, 3, stride=stride, rngs=rngs),
-            ops.TRAINING(inside, rngs=rngs),
-            relu6,
-            *_conv(inside, width, 1, relu=None, rngs=rngs),
+        branch = ops.inverted_branch(
+            before,
+            width,
+            kernel=3,
+            expansion=6 if number else 1,
+            stride=stride,
+            norm=ops.TRAINING,
+            rngs=rngs,
         )
         if before != width or stride != 1:
             return branch

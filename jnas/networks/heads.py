@@ -1,5 +1,8 @@
 """The heads: the classifier, and the auxiliary head used in training."""
 
+import dataclasses
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -41,6 +44,57 @@ def classifier(
         before = [norm(in_features, rngs=rngs), ops.activation(norm)] if norm else []
         linear = Linear(in_features, num_classes, rngs=rngs)
         return ops.stack(*before, _global_average, linear)
+
+    return functional.functional(build)
+
+
+def head_norm(num_inputs: int, norm: ops.Norm) -> ops.Norm | None:
+    """Returns the norm before the classifier: NAS-Bench-201 has one, DARTS has none.
+
+    Args:
+      num_inputs: of the cells.
+      norm: inside them; the head's has scale and bias.
+    """
+    return None if num_inputs == 2 else dataclasses.replace(norm, affine=True)
+
+
+class WeightedSum(nnx.Module):
+    """A sum over pixels with a learned weight for each pixel and feature."""
+
+    def __init__(self, pixels: tuple[int, int], features: int):
+        """Makes kernel f32[H, W, F], which starts as an average."""
+        self.kernel = nnx.Param(jnp.full((*pixels, features), 1 / math.prod(pixels)))
+
+    def __call__(self, x: types.Array) -> types.Array:
+        """Maps f32[B, H, W, F] to f32[B, F], in float32 at least."""
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return (wide * self.kernel[...]).sum((1, 2))
+
+
+def weighted_classifier(
+    in_features: int, num_classes: int, pixels: tuple[int, int], norm: ops.Norm
+) -> functional.Functional:
+    """Builds a norm, a ReLU, a weighted sum over pixels and the linear classifier.
+
+    Args:
+      in_features: F of the last cell's output.
+      num_classes: outputs.
+      pixels: rows and columns of the last cell's output.
+      norm: with scale and bias.
+
+    Returns:
+      f32[B, H, W, F] -> f32[B, num_classes].
+
+    Source: Chen et al. 2018, arXiv:1804.07573, section 3.1.
+    """
+
+    def build(rngs):
+        return ops.stack(
+            norm(in_features, rngs=rngs),
+            ops.activation(norm),
+            WeightedSum(pixels, in_features),
+            Linear(in_features, num_classes, rngs=rngs),
+        )
 
     return functional.functional(build)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jnas import spaces, types
 from jnas.networks import mixture as mixture_lib
-from jnas.networks import network
+from jnas.networks import network, skeletons
 from jnas.networks import skeleton as skeleton_lib
 from jnas.spaces import genotype as genotype_lib
 
@@ -34,7 +34,7 @@ def inherit(
     """
     cells = [c for _, c in genotype.cells]
     names, width = [name for name, _ in genotype.cells], len(cells[0].concat)
-    plan = skeleton_lib.plan(genotype.num_inputs, names, width, size)
+    plan = skeletons.plan(genotype.skeleton, genotype.num_inputs, names, width, size)
     own = {n: p for n, p in params.items() if n in ("stem", "classifier")}
     layers = iter(_each_layer(supernet, params))
     number = 0

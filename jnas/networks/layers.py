@@ -3,7 +3,6 @@
 The builders of ``networks/network.py`` choose them.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from jnas.networks.skeleton import Size
 
 
 class Group(NamedTuple):
-    """The cells of one stage, which share one program, or a residual layer."""
+    """The cells of one stage, which share one program, or a reduction between two."""
 
     name: str
     count: int
@@ -25,16 +24,6 @@ class Group(NamedTuple):
     mixture: mixture_lib.Mixture | None
     last: int  # number of the group's last layer
     out_features: int
-
-
-def head_norm(num_inputs: int, norm: ops.Norm) -> ops.Norm | None:
-    """Returns the norm before the classifier: NAS-Bench-201 has one, DARTS has none.
-
-    Args:
-      num_inputs: of the cells.
-      norm: inside them; the head's has scale and bias.
-    """
-    return None if num_inputs == 2 else dataclasses.replace(norm, affine=True)
 
 
 def stem(num_inputs: int, size: Size, norm: ops.Norm) -> functional.Functional:
@@ -56,6 +45,7 @@ def groups(
     plan: list,
     alike: Callable | None,
     build: Callable,
+    reduction: Callable,
     norm: ops.Norm,
     width: int | list,
     remat: bool,
@@ -66,7 +56,8 @@ def groups(
       plan: of ``networks.plan``.
       alike: place -> what the layers of a group share; None compares places.
       build: place -> cell.Cell.
-      norm: of residual layers.
+      reduction: (in_features, features, norm=) -> layer between two stages.
+      norm: of reductions.
       width: states in a cell's output, one number or one for each kind.
       remat: whether cells are computed again for the gradient.
     """
@@ -76,7 +67,7 @@ def groups(
         number += len(places)
         if isinstance(places[0], int):
             out, mixture = places[0], None
-            layer = cell.residual_layer(last_features, out, norm=norm)
+            layer = reduction(last_features, out, norm=norm)
         else:
             first = places[0]
             own = width if isinstance(width, int) else width[first.cell]

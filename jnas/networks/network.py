@@ -1,6 +1,6 @@
 """The networks: a stem, layers of cells, heads; as supernet or of one genotype.
 
-``networks/skeleton.py`` defines the order of the layers, ``networks/stage.py`` which
+``networks/skeletons.py`` defines the order of the layers, ``networks/stage.py`` which
 cells run as one program.
 """
 
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jnas import ops, spaces, types
-from jnas.networks import cell, heads, mixture
+from jnas.networks import cell, heads, mixture, skeletons
 from jnas.networks import layers as layers_lib
 from jnas.networks import skeleton as skeleton_lib
 from jnas.networks import switched as switched_lib
@@ -93,11 +93,17 @@ def supernet(
         )
 
     width = len(space.concat)
-    plan = skeleton_lib.plan(space.num_inputs, space.cells, width, size)
+    skeleton = skeletons.of(space.skeleton, space.num_inputs)
     groups = layers_lib.groups(
-        plan, skeleton_lib.stage_of, build, ops.STEM, width, remat
+        skeleton.plan(space.cells, width, size),
+        skeleton_lib.stage_of,
+        build,
+        skeleton.reduction,
+        ops.STEM,
+        width,
+        remat,
     )
-    core = _core(groups, space.num_inputs, size, norm, ops.STEM, dtype=dtype)
+    core = _core(skeleton, groups, space.num_inputs, size, norm, ops.STEM, dtype=dtype)
 
     def init(key):
         return core.init(key)[0]
@@ -131,7 +137,7 @@ def derived(
       size: its size.
       auxiliary: whether the auxiliary head is trained with it; two-input cells only.
       norm: inside the cells and heads.
-      stem_norm: of the stem and of the residual layers.
+      stem_norm: of the stem and of the reductions between stages.
       normalise_pools: whether a norm follows each pool, as inside a DARTS supernet.
       remat: whether each cell is computed again for the gradient.
       dtype: of the activations; None keeps that of the images. Parameters, statistics
@@ -153,15 +159,25 @@ def derived(
     # every cell of a network has the width of its own concat
     widths = [len(c.concat) for c in cells]
     names = [name for name, _ in genotype.cells]
-    plan = skeleton_lib.plan(num_inputs, names, widths, size)
-    groups = layers_lib.groups(plan, None, build, stem_norm, widths, remat)
+    skeleton = skeletons.of(genotype.skeleton, num_inputs)
+    groups = layers_lib.groups(
+        skeleton.plan(names, widths, size),
+        None,
+        build,
+        skeleton.reduction,
+        stem_norm,
+        widths,
+        remat,
+    )
     if auxiliary and num_inputs == 1:
         raise ValueError(
             "auxiliary must be False for cells of one input, got True. "
             "NAS-Bench-201's network has no auxiliary head."
         )
     head = _auxiliary(groups, size, norm) if auxiliary else None
-    core = _core(groups, num_inputs, size, norm, stem_norm, head=head, dtype=dtype)
+    core = _core(
+        skeleton, groups, num_inputs, size, norm, stem_norm, head=head, dtype=dtype
+    )
 
     def apply(params, stats, x, *, train, key=None, drop_path_rate=None):
         context = cell.Context(drop_path_rate=drop_path_rate, train=train)
@@ -188,7 +204,7 @@ def switched(
       space: its cells.
       size: its size.
       norm: inside the cells and heads.
-      stem_norm: of the stem and of the residual layers.
+      stem_norm: of the stem and of the reductions between stages.
       normalise_pools: whether a norm follows each pool, as inside a DARTS supernet.
 
     Returns:
@@ -201,9 +217,12 @@ def switched(
         )
 
     width = len(space.concat)
-    plan = skeleton_lib.plan(space.num_inputs, space.cells, width, size)
-    groups = layers_lib.groups(plan, None, build, stem_norm, width, False)
-    core = _core(groups, space.num_inputs, size, norm, stem_norm)
+    skeleton = skeletons.of(space.skeleton, space.num_inputs)
+    plan = skeleton.plan(space.cells, width, size)
+    groups = layers_lib.groups(
+        plan, None, build, skeleton.reduction, stem_norm, width, False
+    )
+    core = _core(skeleton, groups, space.num_inputs, size, norm, stem_norm)
 
     def network(weights):
         weights = spaces.prune(space, weights)
@@ -261,13 +280,11 @@ def _default(given: bool | None, num_inputs: int) -> bool:
     return num_inputs == 2 if given is None else given
 
 
-def _core(groups, num_inputs, size, norm, stem_norm, *, head=None, dtype=None):
+def _core(
+    skeleton, groups, num_inputs, size, norm, stem_norm, *, head=None, dtype=None
+):
     """Puts a stem, groups of layers and a classifier together."""
-    classifier = heads.classifier(
-        groups[-1].out_features,
-        size.num_classes,
-        layers_lib.head_norm(num_inputs, norm),
-    )
+    classifier = skeleton.classifier(groups[-1].out_features, size, norm)
     stem = layers_lib.stem(num_inputs, size, stem_norm)
     return layers_lib.chain(stem, groups, classifier, head, dtype)
 

@@ -1,8 +1,8 @@
-"""The order of a network's layers: the two skeletons, each a list of places.
+"""The order of a network's layers in the papers' two skeletons, a list of places.
 
 Cells of two inputs follow DARTS: reductions at a third and two thirds of the layers,
 where features double. Cells of one input follow NAS-Bench-201: three stages of equal
-cells with a residual block between stages.
+cells with a residual block between stages. ``networks/skeletons.py`` has all of them.
 
 Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055; Dong and Yang 2020,
 arXiv:2001.00326.
@@ -32,6 +32,8 @@ class Size:
       num_classes: outputs.
       channels: of the images.
       stem: key in ``registry.STEMS``; ``stems.named`` chooses one for images.
+      image_size: rows and columns of the images, for a skeleton that follows them;
+        None where no layer depends on them.
     """
 
     features: int
@@ -39,6 +41,7 @@ class Size:
     num_classes: int
     channels: int = 3
     stem: str = "small"
+    image_size: tuple[int, int] | None = None
 
     def __post_init__(self):
         """Raises ValueError where a size is out of its range, KeyError for a stem."""
@@ -49,6 +52,14 @@ class Size:
                     f"{getattr(self, name)}. Choose another."
                 )
         _ = registry.STEMS[self.stem]  # raises
+        pair = self.image_size
+        if pair is not None and not (
+            len(pair) == 2 and all(type(n) is int and n > 0 for n in pair)
+        ):
+            raise ValueError(
+                f"image_size must be rows and columns, two positive integers, got "
+                f"{pair!r:.80}. Correct it."
+            )
 
 
 def stem_of(num_inputs: int, size: Size) -> stems.Stem:

@@ -8,6 +8,8 @@ from jnas.ops.conv import relu_conv_norm as relu_conv_norm
 from jnas.ops.conv import stack as stack
 from jnas.ops.drop_path import drop_path as drop_path
 from jnas.ops.drop_path import dropout as dropout
+from jnas.ops.inverted import InvertedResidual as InvertedResidual
+from jnas.ops.inverted import inverted_branch as inverted_branch
 from jnas.ops.kernels.dense import dense_conv as dense_conv
 from jnas.ops.kernels.windows import avg_pool as avg_pool
 from jnas.ops.kernels.windows import depthwise_conv as depthwise_conv

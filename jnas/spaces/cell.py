@@ -40,6 +40,7 @@ class CellSpace:
         of names, equally many on each edge.
       num_kept: the number of inputs that a node keeps; None keeps all.
       concat: the nodes that are concatenated to the cell's output.
+      skeleton: key in ``registry.SKELETONS``, the network that its cells are put into.
 
     Raises:
       ValueError: a field breaks one of these rules.
@@ -57,10 +58,12 @@ class CellSpace:
     candidates: tuple[Any, ...]
     num_kept: int | None
     concat: tuple[int, ...]
+    skeleton: str = genotypes.PAPERS
 
     def __post_init__(self):
         """Checks every field."""
         _check_names(self.name, self.cells)
+        genotypes.check_name("skeleton", self.skeleton)
         _check_int("num_inputs", self.num_inputs, 1, 2)
         _check_int("num_nodes", self.num_nodes, 1, 32)
         if self.num_kept is not None:
@@ -222,7 +225,7 @@ class CellSpace:
                 edges[cell].append((*self.edges[edge], name))
         cells = (genotypes.Cell(tuple(kept), self.concat) for kept in edges)
         named = tuple(zip(self.cells, cells, strict=True))
-        states = genotypes.States(self.num_inputs, self.num_nodes)
+        states = genotypes.States(self.num_inputs, self.num_nodes, self.skeleton)
         return genotypes.Genotype(self.name, named, states)
 
     def encode(self, genotype: genotypes.Genotype) -> np.ndarray:

@@ -13,6 +13,7 @@ from jnas import registry
 
 MAX_STATES = 64
 MAX_NAME = 100
+PAPERS = "papers"  # the skeleton of DARTS or NAS-Bench-201, by the number of inputs
 
 
 class GenotypeError(ValueError):
@@ -47,10 +48,17 @@ class Cell:
 
 
 class States(NamedTuple):
-    """The states of every cell of a space: its inputs, then its nodes."""
+    """The states of every cell of a space, and the skeleton its cells are put into.
+
+    Attributes:
+      num_inputs: states that a cell reads, 1 or 2.
+      num_nodes: states that it computes.
+      skeleton: key in ``registry.SKELETONS``.
+    """
 
     num_inputs: int
     num_nodes: int
+    skeleton: str = PAPERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +119,16 @@ class Genotype:
         """
         return _states(self).num_nodes
 
+    @property
+    def skeleton(self) -> str:
+        """Key in ``registry.SKELETONS``; that of the papers where no space is known.
+
+        Raises:
+          GenotypeError: a cell breaks a rule of its space.
+        """
+        states = _known_states(self)
+        return PAPERS if states is None else states.skeleton
+
     def cell(self, name: str) -> Cell:
         """Returns the cell of that name.
 
@@ -157,7 +175,7 @@ def _known_states(genotype: Genotype) -> States | None:
         kinds, states = known
         _check_kinds(genotype, kinds, states)
     if states is not None:
-        first, last = states.num_inputs, sum(states) - 1
+        first, last = states.num_inputs, states.num_inputs + states.num_nodes - 1
         for name, cell in genotype.cells:
             _check_nodes(name, cell, range(first, last + 1), genotype.space)
     return states
@@ -192,7 +210,8 @@ def _cells_of(make: Any) -> tuple[tuple[str, ...], States] | None:
     space = make()
     if not all(hasattr(space, n) for n in ("cells", "num_inputs", "num_nodes")):
         return None  # a space of another kind
-    return tuple(space.cells), States(space.num_inputs, space.num_nodes)
+    skeleton = getattr(space, "skeleton", PAPERS)
+    return tuple(space.cells), States(space.num_inputs, space.num_nodes, skeleton)
 
 
 def _check_nodes(name: str, cell: Cell, nodes: range, space: str) -> None:

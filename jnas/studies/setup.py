@@ -168,6 +168,7 @@ def network_size(
         dataset.num_classes,
         dataset.image_shape[-1],
         stems.named(stem, dataset.image_shape),
+        tuple(dataset.image_shape[:2]),
     )
 
 
