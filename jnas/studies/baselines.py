@@ -4,6 +4,7 @@ All are trained as the found cell is: the same images, settings and seeds, a pha
 """
 
 import dataclasses
+import pathlib
 import statistics
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -111,7 +112,7 @@ def prepare(
             left_out.append("the found cell is the one with most parameters itself")
         elif settings.largest_cell:
             chosen[LARGEST] = most
-        drawn = cells.random_cells(space, settings.num_random, seed=seed)
+        drawn = cells.random_connected(space, settings.num_random, seed=seed)
         chosen |= {f"{RANDOM}_{i}": cell for i, cell in enumerate(drawn)}
     wanted = networks.measure(networks.derived(found, size), dataset.image_shape)
     hand_made = {}
@@ -134,6 +135,8 @@ def train(
     plan: Plan,
     dataset: data_lib.Dataset,
     training: train_scratch.RetrainSettings,
+    *,
+    keep: Mapping[str, pathlib.Path] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Trains and tests every network of a plan, a phase each.
 
@@ -141,19 +144,23 @@ def train(
       run: the open run.
       plan: from ``prepare``.
       dataset: the images.
-      training: settings of every training; hand-made networks have no auxiliary head.
+      training: settings of every training; hand-made networks have no auxiliary head,
+        random cells one seed.
+      keep: name -> folder in which the trained network of a cell is saved as a model.
 
     Returns:
       name -> the phase's result, as of ``train_scratch.retrain_cell``.
     """
     for line in plan.left_out:
         run.say_once(line)
-    results = {
-        name: train_scratch.retrain_cell(
-            run, f"retrain_{name}", cell, dataset, _of_cell(cell, training)
+    results = {}
+    for name, cell in plan.cells.items():
+        own = _of_cell(cell, training)
+        if name.startswith(f"{RANDOM}_"):  # their spread is that of cells, not of seeds
+            own = dataclasses.replace(own, num_seeds=1)
+        results[name] = train_scratch.retrain_cell(
+            run, f"retrain_{name}", cell, dataset, own, keep=(keep or {}).get(name)
         )
-        for name, cell in plan.cells.items()
-    }
     for name, one in plan.hand_made.items():
         results[name] = train_scratch.train_network(
             run,
@@ -212,7 +219,20 @@ def result(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             baseline_verdict.accuracies(found), others, first
         )
         figures |= judged.figures()
+        figures["verdict"] += _beside_random(found["test_accuracy"], first)
     return found | figures | {"cells": rows}
+
+
+def _beside_random(accuracy: float, random: list[float]) -> str:
+    """Returns a sentence on random cells, whose mean has an error of its own."""
+    if len(random) < 2 or not (spread := statistics.stdev(random)):
+        return ""
+    mean, error = statistics.fmean(random), spread / len(random) ** 0.5
+    return (
+        f" {len(random)} random cells have {mean:.4f} ± {spread:.4f}; the found "
+        f"network is {(accuracy - mean) / error:+.1f} standard errors of their mean "
+        "from it."
+    )
 
 
 def _row(one: Mapping[str, Any]) -> dict[str, Any]:
