@@ -2,7 +2,9 @@
 
 A search by gradient ranks cells by shared weights, which is a guess. Here its most
 promising cells are trained from scratch, the better ones further: successive halving
-over cells. One compiled body trains every cell of a space.
+over cells. One compiled body trains every cell of a space: a supernet with one-hot
+weights, of which the chosen candidates alone are computed. It normalises by the batch,
+in evaluation too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -108,7 +110,16 @@ def ranked(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def _tuning(contest, dataset, settings) -> trials_lib.Tuning:
     """Builds what the program of a contest is made of."""
     size = setup.network_size(settings, dataset, stem=settings.stem)
-    build = networks.switched(contest.space, size)
+    supernet = networks.supernet(
+        contest.space,
+        size,
+        normalise_pools=False,
+        variant=networks.EdgeVariant(skip_zeros=True),
+    )
+
+    def build(weights):
+        return _of_weights(supernet, weights)
+
     augment = augmentation.build(settings, dataset, how=data_lib.for_training)
     num_examples = len(contest.splits[0][1])
     recipe, numbers = recipes.recipe(settings), recipes.numbers(settings)
@@ -155,6 +166,19 @@ def _tuning(contest, dataset, settings) -> trials_lib.Tuning:
         num_examples,
         settings.batch_size,
     )
+
+
+def _of_weights(supernet: networks.Supernet, weights) -> networks.Network:
+    """Returns the network of one-hot weights, which keeps no statistics."""
+
+    def init(key):
+        return supernet.init(key), {}
+
+    def apply(params, stats, x, *, train, key=None, drop_path_rate=None):
+        del train, drop_path_rate  # it is the same in training and evaluation
+        return (supernet.apply(params, x, weights, key=key), None), stats
+
+    return networks.Network(init, apply)
 
 
 def _lines(contest, trials: promotion.Trials) -> list[dict[str, Any]]:

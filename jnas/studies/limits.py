@@ -15,6 +15,7 @@ from jnas.networks import limits as limits_lib
 from jnas.networks import stems
 from jnas.run import files, workdir
 from jnas.settings import option
+from jnas.spaces import genotype as genotypes
 from jnas.studies import recipe_rows, setup, train_scratch
 
 LATENCY = "latency.json"
@@ -85,7 +86,7 @@ def bounds(settings: LimitSettings) -> dict[str, float]:
 def cost_numbers(
     settings: LimitSettings,
     changed: dict[str, Any],
-    num_inputs: int,
+    space: spaces.CellSpace | genotypes.Genotype,
     image_shape: tuple[int, ...],
 ) -> dict[str, int]:
     """Returns features and layers of the network that the next command trains.
@@ -94,10 +95,11 @@ def cost_numbers(
       settings: of the search.
       changed: features and layers that the user of the search set, which the next
         command takes too.
-      num_inputs: of the cells; it and the images decide the recipe.
+      space: that is searched, or a genotype of it; it and the images decide the
+        recipe.
       image_shape: rows, columns and channels of one image.
     """
-    row = recipe_rows.RECIPES[recipe_rows.suitable(num_inputs, image_shape)]()
+    row = recipe_rows.RECIPES[recipe_rows.suitable(space, image_shape)]()
     numbers = {}
     for name in ("features", "layers"):
         default = row.get(name, getattr(train_scratch.RetrainSettings, name))
@@ -165,7 +167,8 @@ def _latencies(run, space, size, image_shape) -> networks.Latencies:
     a search that is resumed there.
     """
     path = run.workdir / LATENCY
-    network = {"size": dataclasses.asdict(size), "image_shape": list(image_shape)}
+    own = {"size": dataclasses.asdict(size), "image_shape": list(image_shape)}
+    network = json.loads(json.dumps(own))  # as the file gives it back
     if path.exists():
         content = files.read_json(path)
         table = latency_lib.from_json(content)

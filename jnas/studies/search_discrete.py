@@ -134,7 +134,7 @@ def check_limits(
         together.
     """
     numbers = limits.cost_numbers(
-        settings, settings_lib.changed(settings), space.num_inputs, dataset.image_shape
+        settings, settings_lib.changed(settings), space, dataset.image_shape
     )
     limits.check(space, settings, numbers, dataset, stem=settings.stem)
 
@@ -253,7 +253,7 @@ def close(
     size = setup.network_size(settings, dataset, stem=settings.stem)
     if limits.counted(settings):
         own = limits.cost_numbers(
-            settings, numbers, found.genotype.num_inputs, dataset.image_shape
+            settings, numbers, found.genotype, dataset.image_shape
         )
         size = limits.cost_size(own, dataset, stem=settings.stem)
         numbers = numbers | own
@@ -275,7 +275,7 @@ def _limits(run, space, settings, dataset) -> tuple:
     if not names:
         return {}, None
     numbers = limits.cost_numbers(
-        settings, settings_lib.changed(settings), space.num_inputs, dataset.image_shape
+        settings, settings_lib.changed(settings), space, dataset.image_shape
     )
     size = setup.network_size(settings, dataset, stem=settings.stem)
     if limits.counted(settings):

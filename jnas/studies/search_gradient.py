@@ -30,6 +30,7 @@ from jnas.studies import (
     trained_supernet,
     verdict,
 )
+from jnas.studies import finalists as finalists_lib
 from jnas.training import program as program_lib
 
 SKIPS = gradient.COUNT + spaces.SKIP
@@ -37,7 +38,11 @@ FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoc
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchSettings(limits.LimitSettings, augmentation.AugmentSettings):
+class SearchSettings(
+    finalists_lib.FinalistSettings,
+    limits.LimitSettings,
+    augmentation.AugmentSettings,
+):
     """How a method is run. The fields carry their own help text."""
 
     method: methods.Method = option(text="Row of pieces and numbers.", group="method")
@@ -95,9 +100,7 @@ def check_limits(
     limits.check(
         gradient.space_of(method, space),
         settings,
-        limits.cost_numbers(
-            settings, _changed(method), space.num_inputs, dataset.image_shape
-        ),
+        limits.cost_numbers(settings, _changed(method), space, dataset.image_shape),
         dataset,
         stem=settings.stem,
         max_skips=method.max_skips,
@@ -112,8 +115,12 @@ def search_cells(
     *,
     prefix: str = "",
     keep: pathlib.Path | None = None,
+    training: train_scratch.RetrainSettings | None = None,
 ) -> Found:
     """Searches a space by gradient, one phase for each of the method's segments.
+
+    With ``settings.finalists`` a further phase trains its likeliest cells from scratch
+    and takes the best (``studies/finalists.py``).
 
     Args:
       run: the open run; its seed is that of the data split and of the search.
@@ -122,6 +129,7 @@ def search_cells(
       settings: of the search.
       prefix: prefix of the phases' names.
       keep: folder in which the supernet of the best seed is saved; None saves none.
+      training: of the finalists; None means the recipe of the next command.
 
     Raises:
       ValueError: limits that no cell of the space keeps.
@@ -164,7 +172,45 @@ def search_cells(
         about = {"dtype": settings.dtype, "seed": best}
         place = keep, run, dataset, space, segment
         trained_supernet.save(*place, before(), phase.result, **about)
-    return _found(phase.result, seconds, splits[1][1], bounds, space)
+    found = _found(phase.result, seconds, splits[1][1], bounds, space)
+    if not settings.finalists:
+        return found
+    training = training or _training(found.genotype, settings, dataset)
+    return _final(run, found, space, dataset, settings, training, bounds, prefix)
+
+
+def _training(genotype, settings, dataset) -> train_scratch.RetrainSettings:
+    """Returns how finalists are trained: as the next command trains, but shorter."""
+    numbers = limits.cost_numbers(
+        settings, _changed(settings.method), genotype, dataset.image_shape
+    )
+    wanted = augmentation.changed(settings) | setup.changed_stem(settings)
+    training = finalists_lib.training(genotype, dataset.image_shape, numbers, settings)
+    return dataclasses.replace(training, **wanted)
+
+
+def _final(run, found, space, dataset, settings, training, bounds, prefix) -> Found:
+    """Chooses among the likeliest cells of a search by training them."""
+    winner = finalists_lib.choose(
+        run,
+        space,
+        dataset,
+        found.weights,
+        settings.finalists,
+        training,
+        limits=bounds,
+        prefix=prefix,
+    )
+    genotype, each = space.genotype(winner.encoding), list(found.genotypes)
+    each[winner.seed] = genotype
+    encodings = found.encodings.copy()
+    encodings[winner.seed] = winner.encoding
+    result = found.result | winner.figures
+    result["seconds"] = round(
+        result["seconds"] + winner.figures["finalists_seconds"], 2
+    )
+    result |= limits.figures(bounds, space, winner.encoding)
+    return Found(genotype, tuple(each), encodings, found.weights, result)
 
 
 def _announce(run, dataset, settings, augment, size, prefix) -> None:
@@ -205,7 +251,7 @@ def _limits(run, space, settings, dataset) -> tuple:
     if not names:
         return ()
     numbers = limits.cost_numbers(
-        settings, _changed(method), space.num_inputs, dataset.image_shape
+        settings, _changed(method), space, dataset.image_shape
     )
     size = limits.cost_size(numbers, dataset, stem=settings.stem)
     costs = limits.costs(run, space, size, dataset.image_shape, names)
@@ -245,7 +291,7 @@ def close(
     size = setup.network_size(method, dataset, stem=settings.stem)
     if limits.counted(settings):
         own = limits.cost_numbers(
-            settings, numbers, found.genotype.num_inputs, dataset.image_shape
+            settings, numbers, found.genotype, dataset.image_shape
         )
         size = limits.cost_size(own, dataset, stem=settings.stem)
         numbers = numbers | own

@@ -1,0 +1,155 @@
+"""The finalists of a search: its likeliest cells, trained from scratch to choose one.
+
+Shared weights rank cells roughly. The likeliest cells of a search are therefore trained
+from scratch, by successive halving, on a part of the training images; the one with the
+best accuracy on the rest is found. The test images are not touched.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jnas import data as data_lib
+from jnas import networks, spaces
+from jnas import settings as settings_lib
+from jnas.run import workdir
+from jnas.settings import option
+from jnas.spaces import genotype as genotypes
+from jnas.spaces import genotype_text
+from jnas.studies import halve_cells, recipe_rows, setup, train_scratch
+from jnas.training import rungs
+
+ETA = 3  # a rung keeps a third
+VALID_RATE = 0.25  # share of the training images that scores the finalists
+PHASE = "finalists"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinalistSettings:
+    """How many cells are trained from scratch after a search."""
+
+    finalists: int = option(
+        0,
+        "Number of likeliest cells that are trained from scratch after the search, by "
+        "successive halving; the best on a quarter of the training images is the found "
+        "one. 0 takes the likeliest as it is.",
+        group="search",
+        least=0,
+    )
+    finalist_epochs: int = option(
+        6, "Epochs of the finalists' last rung.", group="search", least=1
+    )
+    __post_init__ = settings_lib.check
+
+
+class Winner(NamedTuple):
+    """The cell that won.
+
+    Attributes:
+      encoding: i32[G].
+      seed: number of the search that proposed it.
+      figures: ``finalists``, a list in the order of their likelihood: ``genotype`` in
+        its short form, ``seed``, ``accuracy`` on the held-out images, ``epochs``;
+        ``winner``, its place in the list; and ``finalists_seconds``.
+    """
+
+    encoding: np.ndarray
+    seed: int
+    figures: dict[str, Any]
+
+
+def training(
+    genotype: genotypes.Genotype,
+    image_shape: tuple[int, ...],
+    numbers: dict[str, int],
+    settings: FinalistSettings,
+) -> train_scratch.RetrainSettings:
+    """Returns how finalists are trained: by the recipe of the next command.
+
+    Args:
+      genotype: one of the space.
+      image_shape: rows, columns and channels of one image.
+      numbers: features and layers.
+      settings: of the finalists.
+    """
+    row = recipe_rows.defaults(genotype, image_shape)
+    own = {"epochs": settings.finalist_epochs, "auxiliary": False, **numbers}
+    row |= own | {"drop_path_rate": 0.0}  # a contest has neither head nor drop path
+    if "warmup_epochs" in row:
+        row["warmup_epochs"] = min(row["warmup_epochs"], own["epochs"] // 2)
+    return train_scratch.RetrainSettings(**row)
+
+
+def choose(
+    run: workdir.Run,
+    space: spaces.CellSpace,
+    dataset: data_lib.Dataset,
+    weights: np.ndarray,
+    count: int,
+    settings: train_scratch.RetrainSettings,
+    *,
+    limits: Sequence[networks.Limit] = (),
+    prefix: str = "",
+) -> Winner:
+    """Trains the likeliest cells from scratch and returns the best, as a phase.
+
+    Args:
+      run: the open run.
+      space: of the cells.
+      dataset: its training images are split in two; the test split is not touched.
+      weights: f[S, C, E, O] of S searches, whose likeliest cells take turns.
+      count: number of finalists.
+      settings: of the trainings; ``epochs`` are those of the last rung.
+      limits: that each finalist keeps.
+      prefix: of the phase's name.
+
+    Raises:
+      ValueError: no cell that computes something keeps the limits.
+    """
+    chosen = _take_turns(space, weights, count, limits)
+    if not chosen:
+        raise ValueError(
+            "limits must leave one cell whose output depends on its input, got none. "
+            "Raise them."
+        )
+    encodings = np.stack([encoding for _, encoding in chosen])
+    plan = rungs.halving(
+        len(chosen),
+        min_epochs=max(1, settings.epochs // ETA),
+        max_epochs=settings.epochs,
+        eta=ETA,
+    )
+    splits = setup.two_splits(dataset, VALID_RATE, seed=run.seed)
+    contest = halve_cells.Contest(space, encodings, plan, splits)
+    scored = halve_cells.halve_cells(run, prefix + PHASE, contest, dataset, settings)
+    winner = scored.index(halve_cells.ranked(scored)[0])
+    lines = [
+        {
+            "genotype": genotype_text.short_form(space.genotype(encoding)),
+            "seed": seed,
+            "accuracy": one["accuracy"],
+            "epochs": one["epochs"],
+        }
+        for (seed, encoding), one in zip(chosen, scored, strict=True)
+    ]
+    figures = {
+        "finalists": lines,
+        "winner": winner,
+        "finalists_seconds": scored[0]["seconds"],
+    }
+    return Winner(encodings[winner], chosen[winner][0], figures)
+
+
+def _take_turns(space, weights, count, limits) -> list[tuple[int, np.ndarray]]:
+    """Lists (search, encoding): the likeliest of each search, then the second, ..."""
+    each = [networks.likeliest(space, one, count, limits) for one in weights]
+    found, seen = [], set()
+    for rank in range(count):
+        for seed, cells in enumerate(each):
+            form = spaces.canonical(space, cells[rank]) if rank < len(cells) else None
+            if form is not None and form not in seen and len(found) < count:
+                seen.add(form)
+                found.append((seed, cells[rank]))
+    return found
