@@ -49,7 +49,7 @@ class QuickSettings:
     )
     retrain_epochs: int = option(6, "Epochs of each training from scratch.", least=1)
     retrain_seeds: int = option(
-        3,
+        5,
         "Trainings of the found network and of each baseline; a random cell has one.",
         least=1,
     )
@@ -66,7 +66,7 @@ FLAGS = flags.define(
     space="compact",
     augment="none",
     cutout=0,
-    num_random=8,
+    num_random=16,
 )
 
 
