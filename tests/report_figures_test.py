@@ -188,3 +188,23 @@ def test_methods_are_compared_with_n_and_random_search():
     assert [(r.name, r.n) for r in rows] == [("found cell", 1), ("random cells", 2)]
     assert rows[1].mean == pytest.approx(0.75)
     assert spreads.compare([made_runs.search()]) == {}
+
+
+def test_the_seeds_of_a_found_network_and_of_its_baselines_are_compared():
+    """Rows that list accuracies: one mean each, of random cells the mean of cells."""
+    listed = {
+        "found": [0.9, 0.8],
+        "random_0": [0.7],
+        "random_1": [0.8],
+        "resnet": [0.6],
+    }
+    cells = [
+        {"name": name, "test_accuracy": np.mean(values), "accuracies": values}
+        for name, values in listed.items()
+    ]
+    one = report.RunFiles("q", result={"test_accuracy": 0.85, "cells": cells})
+    rows = spreads.compare([one])["test_accuracy"]
+    assert [(r.name, r.n) for r in rows] == [
+        ("found cell", 2), ("random cells", 2), ("resnet", 1)
+    ]  # fmt: skip
+    assert rows[0].sd == pytest.approx(np.std([0.9, 0.8], ddof=1))

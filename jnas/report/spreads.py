@@ -7,6 +7,9 @@ from jnas.report import directed, numbers
 from jnas.report import groups as groups_lib
 from jnas.report import runs as runs_lib
 
+TEST = "test_accuracy"
+FOUND = "found"
+
 
 class Spread(NamedTuple):
     """Mean and spread of a metric over the runs of one method.
@@ -48,11 +51,17 @@ def compare(runs: Sequence[runs_lib.RunFiles]) -> dict[str, list[Spread]]:
         random = _random(group)
         alone = len(groups) == 1 and random
         own = "found cell" if alone else group.label
+        baselines = _baselines(group)
         for metric in _judged(group):
             values = [directed.figures(run.result).get(metric) for run in group.runs]
+            if metric == TEST and len(group.runs) == 1:
+                values = baselines.pop(FOUND, values)
             _add(found, metric, own, values)
-        beside = "random cells" if alone else f"{group.label}, random cells"
-        _add(found, "test_accuracy", beside, random)
+        before = "" if alone else f"{group.label}, "
+        _add(found, TEST, f"{before}random cells", random)
+        for name, values in baselines.items():
+            if name != FOUND:
+                _add(found, TEST, f"{before}{name}", values)
     return {metric: rows for metric, rows in found.items() if len(rows) > 1}
 
 
@@ -105,12 +114,32 @@ def _judged(group: groups_lib.Group) -> list[str]:
     return [name for name in known if name in judged]
 
 
+def _baselines(group: groups_lib.Group) -> dict[str, list[float | None]]:
+    """Returns network -> its test accuracies, of rows that list them (``accuracies``).
+
+    They are those of several seeds, or of several runs.
+    """
+    found: dict[str, list[float | None]] = {}
+    for run in group.runs:
+        rows = run.result.get("cells")
+        for row in rows if isinstance(rows, list) else []:
+            listed = row.get("accuracies") if isinstance(row, dict) else None
+            if isinstance(listed, list) and not _is_random(row):
+                own = found.setdefault(str(row.get("name")), [])
+                own += [numbers.number(one) for one in listed]
+    return found
+
+
 def _random(group: groups_lib.Group) -> list[float | None]:
     """Returns the test accuracies of the random cells trained for comparison."""
     listed = [run.result.get("cells") for run in group.runs]
     return [
-        numbers.number(cell.get("test_accuracy"))
+        numbers.number(cell.get(TEST))
         for cells in listed
         for cell in (cells if isinstance(cells, list) else [])
-        if isinstance(cell, dict) and str(cell.get("name")).startswith("random")
+        if isinstance(cell, dict) and _is_random(cell)
     ]
+
+
+def _is_random(row: Mapping[str, Any]) -> bool:
+    return str(row.get("name")).startswith("random")

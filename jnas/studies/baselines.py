@@ -236,4 +236,5 @@ def _beside_random(accuracy: float, random: list[float]) -> str:
 
 
 def _row(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: one[name] for name in _COLUMNS if name in one}
+    row = {name: one[name] for name in _COLUMNS if name in one}
+    return row | {"accuracies": list(baseline_verdict.accuracies(one))}
