@@ -66,7 +66,7 @@ FLAGS = flags.define(
     space="compact",
     augment="none",
     cutout=0,
-    num_random=16,
+    num_random=12,
 )
 
 

@@ -61,7 +61,8 @@ def by_hand(features, channels, num_classes, stages):
         total += inverted(own // 2, own) if number else 0
         total += 9 * own * own + norm(own) + inverted(own, own)
         if number == len(stages) - 1:
-            total += norm(own) + rows * columns * own + own * num_classes + num_classes
+            total += 2 * norm(own) + rows * columns * own
+            total += own * num_classes + num_classes
     return total
 
 
@@ -135,7 +136,7 @@ def test_a_wrong_image_size_is_refused(bad):
 
 def test_the_weighted_sum_starts_as_an_average():
     """So that an untrained head is that of the papers, and it has a gradient."""
-    head = heads.WeightedSum((2, 3), 4)
+    head = heads.GlobalDepthwise((2, 3), 4, norm=_no_norm, rngs=nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(0), (5, 2, 3, 4))
     np.testing.assert_allclose(head(x), x.mean((1, 2)), atol=1e-6)
 

@@ -58,11 +58,15 @@ def head_norm(num_inputs: int, norm: ops.Norm) -> ops.Norm | None:
     return None if num_inputs == 2 else dataclasses.replace(norm, affine=True)
 
 
-class WeightedSum(nnx.Module):
-    """A sum over pixels with a learned weight for each pixel and feature."""
+class GlobalDepthwise(nnx.Module):
+    """A sum over pixels with a learned weight for each pixel and feature, and a norm.
 
-    def __init__(self, pixels: tuple[int, int], features: int):
-        """Makes kernel f32[H, W, F], which starts as an average."""
+    Source: Chen et al. 2018, arXiv:1804.07573, section 3.1.
+    """
+
+    def __init__(self, pixels: tuple[int, int], features: int, *, norm, rngs: nnx.Rngs):
+        """Makes kernel f32[H, W, F], which starts as an average, and the norm."""
+        self.norm = norm(features, rngs=rngs)
         self.kernel = nnx.Param(
             jnp.full((*pixels, features), 1 / math.prod(pixels), jnp.float32)
         )
@@ -70,13 +74,14 @@ class WeightedSum(nnx.Module):
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f32[B, H, W, F] to f32[B, F], in float32 at least."""
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        return (wide * self.kernel[...]).sum((1, 2))
+        summed = (wide * self.kernel[...]).sum((1, 2), keepdims=True)
+        return self.norm(summed)[:, 0, 0]
 
 
-def weighted_classifier(
+def depthwise_classifier(
     in_features: int, num_classes: int, pixels: tuple[int, int], norm: ops.Norm
 ) -> functional.Functional:
-    """Builds a norm, a ReLU, a weighted sum over pixels and the linear classifier.
+    """Builds a norm, a ReLU, a global depthwise convolution and the linear classifier.
 
     Args:
       in_features: F of the last cell's output.
@@ -94,7 +99,7 @@ def weighted_classifier(
         return ops.stack(
             norm(in_features, rngs=rngs),
             ops.activation(norm),
-            WeightedSum(pixels, in_features),
+            GlobalDepthwise(pixels, in_features, norm=norm, rngs=rngs),
             Linear(in_features, num_classes, rngs=rngs),
         )
 

@@ -4,7 +4,7 @@ A space names its skeleton (``CellSpace.skeleton``). ``papers`` is that of DARTS
 cells of two inputs and that of NAS-Bench-201 for cells of one. ``mobile`` is for small
 networks of one-input cells:
 
-    stem - cells - reduction - cells - ... - norm, ReLU, sum over pixels, linear
+    stem - cells - reduction - cells - ... - norm, ReLU, sum over pixels, norm, linear
 
 Its stages follow the images: they are halved until 8 pixels or fewer are left. A
 reduction is one inverted residual of stride 2 that doubles the features, where
@@ -116,7 +116,7 @@ def mobile(num_inputs: int) -> Skeleton:
             f"num_inputs must be 1 for the skeleton mobile, got {num_inputs}. Use the "
             "skeleton papers."
         )
-    return Skeleton(_mobile_plan, _inverted_reduction, _weighted_classifier)
+    return Skeleton(_mobile_plan, _inverted_reduction, _depthwise_classifier)
 
 
 def stage_pixels(size: Size) -> list[tuple[int, int]]:
@@ -173,8 +173,8 @@ def _inverted_reduction(in_features, features, *, norm) -> cell.Layer:
     return cell.single_layer("branch", functional.functional(build))
 
 
-def _weighted_classifier(in_features, size, norm) -> functional.Functional:
-    return heads.weighted_classifier(
+def _depthwise_classifier(in_features, size, norm) -> functional.Functional:
+    return heads.depthwise_classifier(
         in_features,
         size.num_classes,
         stage_pixels(size)[-1],

@@ -100,7 +100,7 @@ def compact() -> dict[str, Any]:
         "layers": 1,
         "batch_size": 64,
         "epochs": 30,
-        "learning_rate": 0.3,
+        "learning_rate": 0.6,
         "warmup_epochs": 1,
         "schedule_by": "step",
         "nesterov": True,
