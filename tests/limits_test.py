@@ -689,12 +689,15 @@ def test_objectives_that_do_not_fit_together_are_refused(objective, message):
 def test_the_network_that_is_counted_is_the_next_command_s():
     """The flags, else what the user set of the search, else retrain's recipe."""
     cost = functools.partial(
-        limit_flags.cost_numbers, num_inputs=2, image_shape=(32, 32, 3)
+        limit_flags.cost_numbers, space=TINY, image_shape=(32, 32, 3)
     )
+    one_input = registry.SPACES["nasbench201"]()
     settings = limit_flags.LimitSettings()
     assert cost(settings, {}) == {"features": 36, "layers": 20}
     assert cost(settings, {"features": 8}) == {"features": 8, "layers": 20}
-    assert cost(settings, {}, num_inputs=1) == {"features": 16, "layers": 5}
+    assert cost(settings, {}, space=one_input) == {"features": 16, "layers": 5}
+    small = registry.SPACES["compact"]()
+    assert cost(settings, {}, space=small) == {"features": 8, "layers": 1}
     large = cost(settings, {}, image_shape=(224, 224, 3))
     assert large == {"features": 48, "layers": 14}
     settings = limit_flags.LimitSettings(cost_features=5)

@@ -29,7 +29,8 @@ def row_gradients(space: spaces.CellSpace) -> Callable[[types.Key], types.Array]
       ValueError: the space has no supernet.
     """
     least = skeleton.least_layers(space.num_inputs, space.cells)
-    net = network.supernet(space, skeleton.Size(2, least, 2))
+    size = skeleton.Size(2, least, 2, image_size=_IMAGES[1:3])
+    net = network.supernet(space, size)
 
     def gradients(key):
         param_key, image_key, apply_key, weight_key, sum_key = jax.random.split(key, 5)
