@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from jnas import data, networks, run, spaces, types
+from jnas import data, networks, registry, run, spaces, types
 from jnas.discrete import comparison, controllers, objectives, tables
 from jnas.discrete import limits as discrete_limits
 from jnas.gradient import limits as gradient_limits
