@@ -63,7 +63,9 @@ class WeightedSum(nnx.Module):
 
     def __init__(self, pixels: tuple[int, int], features: int):
         """Makes kernel f32[H, W, F], which starts as an average."""
-        self.kernel = nnx.Param(jnp.full((*pixels, features), 1 / math.prod(pixels)))
+        self.kernel = nnx.Param(
+            jnp.full((*pixels, features), 1 / math.prod(pixels), jnp.float32)
+        )
 
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f32[B, H, W, F] to f32[B, F], in float32 at least."""

@@ -150,7 +150,7 @@ def _place(
     """Places each node at the rows of its edges, below and right of the last node."""
     nodes = []
     x, y = _MARGIN + _INPUT + _BEND + 10.0, top
-    for state in range(kinds.num_inputs, sum(kinds)):
+    for state in range(kinds.num_inputs, kinds.num_inputs + kinds.num_nodes):
         rows = max(1, sum(to == state for _, to, _ in cell.edges))
         left = x + label_width + _STUB
         nodes.append(_State(left, y + rows * _ROW / 2, _BOX, max(26, rows * _ROW - 14)))
