@@ -67,6 +67,9 @@ def what(run: runs_lib.RunFiles) -> str:
     if flags.get("genotype"):
         name = _named(flags["genotype"])
         return f"The genotype {name} was trained from scratch{_effort(flags, run)}"
+    if flags.get("baseline"):
+        name = _named(flags["baseline"])
+        return f"The baseline {name} was trained from scratch{_effort(flags, run)}"
     return f"A run of {_named(groups.launcher(run.run))}"
 
 

@@ -185,7 +185,7 @@ def table(result: Mapping[str, Any]) -> report.Table:
     """
     rows = result.get("cells") or result.get("seeds") or ()
     if len(rows) < 2:
-        rows = [{"name": "found", **result}]
+        rows = [{"name": result.get("network", "found"), **result}]
     wanted = result.get("directions") or {}
     names = [
         name
@@ -199,9 +199,14 @@ def table(result: Mapping[str, Any]) -> report.Table:
         for n in names
     ]
     return report.Table(
-        ("network" if "best_baseline" in result else "cell", *header),
+        ("network" if _has_others(result) else "cell", *header),
         [[_named(row), *(row.get(name) for name in names)] for row in rows],
     )
+
+
+def _has_others(result: Mapping[str, Any]) -> bool:
+    """Whether not all networks of a result are of cells."""
+    return "best_baseline" in result or "network" in result
 
 
 def _is_judged(name: str) -> bool:
