@@ -73,7 +73,7 @@ def main():
         settings = dataclasses.replace(settings, auxiliary=False)
     own = setup.space(space_settings) if "space" in FLAGS.given() else None
     space = retrain.space_of(cell, compared, own)
-    if compared.baselines or space:
+    if space or "baselines" in FLAGS.given():
         train_several(cell, space, dataset, compared, settings, said)
     else:
         train_cell(cell, dataset, settings, said)

@@ -26,10 +26,11 @@ from jnas.studies import (
     auto_width,
     closing,
     limits,
+    retrain,
 )
 from jnas.studies.auto_plan import COMPARE, SEARCH, TUNE, TUNED
 
-_LEAST_WORK = 0.5  # of the probe's: small networks are not as fast as they are small
+_LEAST_WORK = 0.7  # of the probe's: small networks are not as fast as they are small
 _SURE = 1.15  # an optional step is stopped at so many times the minutes
 
 
@@ -213,7 +214,7 @@ class Auto:
         features, factor = self._widen(features)
         measured = measured._replace(step=factor * measured.step)
         later = self._again(amounts, measured, (COMPARE, TUNE, TUNED))
-        done[COMPARE] = self._do(COMPARE, later, features, measured)
+        done[COMPARE] = self._compare(later, features, measured)
         measured = measured.slower(self._slowness(COMPARE))
         for step in (TUNE, TUNED) if later.trials else ():
             found = self._optional(step, later, features, measured)
@@ -324,9 +325,11 @@ class Auto:
             one = self._log.begin(step, launcher, flags, planned=round(planned, 2))
         if one.get("status") != 0:
             self._say_command(step, one["launcher"], one["flags"])
-            began = self._runner.clock()
-            status = self._runner.call(one["launcher"], one["flags"], seconds)
-            self._log.end(one, status, self._runner.clock() - began)
+            began, status = self._runner.clock(), None
+            try:
+                status = self._runner.call(one["launcher"], one["flags"], seconds)
+            finally:  # also of a step that a signal ends
+                self._log.end(one, status, self._runner.clock() - began)
         if one["status"] != 0:
             if seconds is None:
                 raise files.RunError(
@@ -335,6 +338,25 @@ class Auto:
                 )
             return None
         return files.read_json(self._run.workdir / step / "result.json")
+
+    def _compare(self, amounts, features, measured) -> dict[str, Any]:
+        """Trains the found network and the baselines, those that the minutes allow.
+
+        At the end of the minutes the step is stopped, and closed with the networks that
+        are trained by then; the found one is trained in any case.
+        """
+        left = max(1.0, 60 * self._setting.minutes - self.used)
+        found = self._do(COMPARE, amounts, features, measured, seconds=left)
+        if found is not None:
+            return found
+        one = self._log.step(COMPARE)
+        if one["status"] == auto_steps.STOPPED:
+            place = self._run.workdir / COMPARE / retrain.MODELS
+            kept = [name for name in amounts.baselines if (place / name).is_dir()]
+            gone = [name for name in amounts.baselines if name not in kept]
+            one["flags"] = auto_commands.with_baselines(one["flags"], kept)
+            self._leave_out(f"the minutes are over: no {', '.join(gone)}")
+        return self._do(COMPARE, amounts, features, measured)
 
     def _optional(self, step, amounts, features, measured):
         """Runs a step that may be left out, in the time that is left."""

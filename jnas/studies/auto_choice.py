@@ -98,7 +98,8 @@ def verdict(
             said += f" {_named(one)} could not be chosen: {one.excluded}."
     if chosen.name == TUNED:
         rivals = {
-            one.name: baseline_verdict.accuracies(one.figures)
+            one.name: tuple(one.figures.get("test_accuracies") or ())
+            or baseline_verdict.accuracies(one.figures)
             for one in found
             if one.name not in (TUNED, baselines.FOUND)
         }

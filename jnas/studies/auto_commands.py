@@ -1,7 +1,7 @@
 """The commands of ``auto``'s steps: what a user could have typed."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jnas.studies import auto_plan, auto_rules
@@ -110,8 +110,18 @@ def _training(asked, amounts, features) -> dict[str, Any]:
 def _compare(asked, amounts, features) -> dict[str, Any]:
     own = _training(asked, amounts, features) | dict(asked.rule.recipe)
     own |= {"num_seeds": amounts.seeds} if amounts.seeds > 1 else {}
-    names = ",".join(amounts.baselines)
-    return own | ({"baselines": names} if names else {})
+    return own | {"baselines": ",".join(amounts.baselines)}
+
+
+def with_baselines(given: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Returns the flags of a comparison that is resumed with fewer baselines.
+
+    Args:
+      given: its flags.
+      names: of the baselines.
+    """
+    rest = [one for one in given if one.partition("=")[0] != "--baselines"]
+    return [*rest, f"--baselines={','.join(names)}", "--allow_changed"]
 
 
 def _tune(asked, amounts, features) -> dict[str, Any]:

@@ -156,7 +156,7 @@ RULES = (
         devices=(CPU,),
         batch_size=32,
         search_epochs=(10, 20),
-        epochs=(20, 60),
+        epochs=(20, 40),
         finalists=0,
         recipe=GENTLE,
     ),
@@ -266,7 +266,7 @@ class Costs:
     """
 
     start: float = 6.0
-    search_compile: float = 1.5
+    search_compile: float = 2.0
     search_step: float = 2.5
     finalists_compile: float = 3.0
     finalist_step: float = 1.3

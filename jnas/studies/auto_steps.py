@@ -164,12 +164,12 @@ class Log:
         self.save()
         return self.content["steps"][-1]
 
-    def end(self, step: dict[str, Any], status: int, seconds: float) -> None:
+    def end(self, step: dict[str, Any], status: int | None, seconds: float) -> None:
         """Notes how a step ended.
 
         Args:
           step: of ``begin``.
-          status: its exit status.
+          status: its exit status; None of a step that is resumed by the next process.
           seconds: that it took, of all processes.
         """
         step |= {

@@ -247,4 +247,7 @@ def _beside_random(accuracy: float, random: list[float]) -> str:
 
 
 def _row(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: one[name] for name in _COLUMNS if name in one}
+    """Returns the figures of a network; of several seeds each one's test accuracy."""
+    row = {name: one[name] for name in _COLUMNS if name in one}
+    each = baseline_verdict.accuracies(one)
+    return row | ({"test_accuracies": list(each)} if len(each) > 1 else {})
