@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import pathlib
 
 import forks
 import numpy as np
@@ -526,26 +527,13 @@ def test_explain_prints_the_table_and_makes_nothing(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-TINY = """
-import dataclasses
-from jnas.studies import auto_rules
-
-tiny = dataclasses.replace(
-    auto_rules.RULES[-1], name="tiny", space="nasbench201", features=4,
-    most_features=8, batch_size=8, search_epochs=(4, 4), epochs=(2, 2), finalists=0,
-    seeds=1, trials=0, baselines=("plain_cnn",),
-)
-auto_rules.RULES = (tiny,)
-"""
-
-
 @pytest.mark.slow
 def test_the_whole_way_of_a_tiny_folder(tmp_path, users_environment):
     """A model that predicts, a report, the commands; run again it is finished."""
     write(tmp_path / "photos", {"red": 20, "green": 20, "blue": 20}, [(8, 8), (9, 7)])
-    (tmp_path / "tiny.py").write_text(TINY)
+    plugin = pathlib.Path(__file__).parent / "tiny_auto.py"
     line = [
-        "auto", "--workdir=run", "--data=folder:photos?size=8", "--plugins=tiny.py",
+        "auto", "--workdir=run", "--data=folder:photos?size=8", f"--plugins={plugin}",
         "--minutes=20", "--max_parameters=9000",
     ]  # fmt: skip
     how = {"cwd": tmp_path, "env": users_environment, "limit": 600}
