@@ -15,11 +15,13 @@ be it a hand-made one; every network is tested once, after its training. What do
 fit into --minutes is left out, tuning first, then seeds, then baselines, and said.
 """
 
+import functools
 import json
 import os
 import pathlib
 import time
 
+import jax
 from absl import flags as absl_flags
 
 from jnas import registry, run
@@ -28,6 +30,7 @@ from jnas.studies import (
     auto_close,
     auto_data,
     auto_probe,
+    auto_run,
     auto_steps,
     auto_width,
     closing,
@@ -42,7 +45,11 @@ _BEGAN = time.monotonic()
 def main():
     """Goes through the steps, and gives the best model."""
     data_settings, settings = FLAGS.read()
-    device = auto_steps.device()
+    if settings.probe:
+        device = jax.default_backend()
+    else:
+        auto.keep_device_free()
+        device = auto_steps.device()
     read = auto_data.read(
         data_settings.data,
         data_settings.shrink,
@@ -58,15 +65,14 @@ def main():
     if settings.probe:
         print(json.dumps(probe(setting)))
         return
-    auto.keep_device_free()
     runner = auto_steps.processes(pathlib.Path(__file__).parent)
     with FLAGS.open_run(read.dataset) as r:
-        start = closing.launcher(r, "{}").replace("'", "")
+        start = functools.partial(closing.launcher, r)
         if r.finished is not None:
             print(closing.is_finished(r))
             print(auto_close.text(r.workdir, r.finished, start))
             return
-        steps = auto.Auto(r, setting, runner, began=_BEGAN)
+        steps = auto_run.Auto(r, setting, runner, began=_BEGAN)
         result = auto_close.close(r, steps, setting, steps.go())
         print(auto_close.text(r.workdir, result, start))
 
@@ -78,7 +84,7 @@ def shared_flags(data_settings):
     shared |= {"shrink": data_settings.shrink} if data_settings.shrink > 1 else {}
     shared |= {"seed": values.seed} if values.seed else {}
     shared |= {"plugins": ",".join(values.plugins)} if values.plugins else {}
-    return shared
+    return shared | ({} if values.cache else {"cache": False})
 
 
 def probe(setting):

@@ -21,6 +21,7 @@ from jnas.studies import (
     auto_data,
     auto_plan,
     auto_rules,
+    auto_run,
     auto_steps,
     auto_width,
 )
@@ -120,9 +121,9 @@ def test_the_seconds_of_a_comparison():
     amounts = auto_plan.Amounts(10, 20, 0, 3, 9, ("a", "b", "c"))
     measured = auto_plan.Measured(8.0, 0.05, 2.0)
     costs = auto_rules.COSTS
-    each = costs.training_compile * 8 + 20 * (384 // 32) * 3 * 0.05
+    steps = 20 * (384 // 32) * 3 * (1 + 3 * costs.baseline_step)
     found = auto_plan.seconds("retrain", amounts, work(), measured)
-    assert found == pytest.approx(2 + 4 * each)
+    assert found == pytest.approx(2 + 4 * costs.training_compile * 8 + steps * 0.05)
     # 9 trials for 2 epochs, 3 for 4 more, 1 for 14 more
     steps = (9 * 2 + 3 * 4 + 1 * 14) * (384 // 32)
     tuned = auto_plan.seconds("tune", amounts, work(), measured)
@@ -244,7 +245,9 @@ def go(folder, minutes, measured, **how):
     made = Machine(folder, measured, **how)
     began = made.now
     with run.open_run(folder) as r:
-        steps = auto.Auto(r, setting_of(folder, minutes), made.runner(), began=began)
+        steps = auto_run.Auto(
+            r, setting_of(folder, minutes), made.runner(), began=began
+        )
         done = steps.go()
     return made, made.now - began, done, steps
 
@@ -324,7 +327,7 @@ def test_a_run_of_other_limits_is_refused(tmp_path):
     with run.open_run(tmp_path) as r:
         other = setting_of(tmp_path, 12, max_parameters=9_000.0)
         with pytest.raises(run.RunError, match="bounds.*9000"):
-            auto.Auto(r, other, made.runner(), began=made.now)
+            auto_run.Auto(r, other, made.runner(), began=made.now)
     go(tmp_path, 14, measured)
 
 
@@ -334,7 +337,7 @@ def test_a_step_that_fails_ends_the_run(tmp_path):
     made = Machine(tmp_path, measured)
     broken = made.runner()._replace(call=lambda *_: 1)
     with run.open_run(tmp_path) as r:
-        steps = auto.Auto(r, setting_of(tmp_path, 12), broken, began=made.now)
+        steps = auto_run.Auto(r, setting_of(tmp_path, 12), broken, began=made.now)
         with pytest.raises(run.RunError, match="step search must end well, got exit"):
             steps.go()
     assert set(go(tmp_path, 12, measured)[2]) == set(auto_plan.STEPS)

@@ -2,7 +2,7 @@
 
 import pathlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jnas import models, report
@@ -11,7 +11,9 @@ from jnas.spaces import genotype_text
 from jnas.studies import (
     auto,
     auto_choice,
+    auto_commands,
     auto_plan,
+    auto_run,
     baselines,
     closing,
     trained,
@@ -20,7 +22,7 @@ from jnas.studies import (
 
 def close(
     run: workdir.Run,
-    steps: auto.Auto,
+    steps: auto_run.Auto,
     setting: auto.Setting,
     done: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
@@ -53,6 +55,7 @@ def close(
         "minutes": setting.minutes,
         "minutes_used": round(steps.used / 60, 2),
         "commands": steps.commands(),
+        "whole": whole_command(run, steps, chosen),
         "next": _next(run, "predict", "images", "FOLDER"),
     }
     if chosen.name not in (baselines.FOUND, auto_plan.TUNED):
@@ -63,7 +66,7 @@ def close(
     return result
 
 
-def warnings(steps: auto.Auto, done: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def warnings(steps: auto_run.Auto, done: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Returns what a user must know: what was left out, and the search's warnings.
 
     Args:
@@ -74,7 +77,7 @@ def warnings(steps: auto.Auto, done: Mapping[str, Mapping[str, Any]]) -> list[st
     return [*steps.left_out, *(f"search: {one}" for one in of_search)]
 
 
-def tables(steps: auto.Auto, found: list[auto_choice.Candidate]) -> dict[str, Any]:
+def tables(steps: auto_run.Auto, found: list[auto_choice.Candidate]) -> dict[str, Any]:
     """Returns the tables of the report: the networks, and the steps.
 
     Args:
@@ -95,22 +98,54 @@ def tables(steps: auto.Auto, found: list[auto_choice.Candidate]) -> dict[str, An
     }
 
 
-def text(folder: pathlib.Path, result: Mapping[str, Any], start: str) -> str:
+def text(
+    folder: pathlib.Path, result: Mapping[str, Any], start: Callable[[str], str]
+) -> str:
     """Returns what a user reads at the end.
 
     Args:
       folder: of the run.
       result: content of result.json.
-      start: how launchers are called, such as "jnas".
+      start: name of a launcher -> how it is called, such as "jnas export".
     """
     place = shlex.quote(str(folder))
-    more = [
-        f"{start.format('export')} --model={place} --format=onnx --out=model.onnx",
-        f"{start.format('export')} --model={place} --format=tflite --out=model.tflite",
+    export = f"{start('export')} --model={place}"
+    lines = [
+        closing.text(folder, result),
+        f"      {export} --format=onnx --out=model.onnx",
+        f"      {export} --format=tflite --out=model.tflite",
+        f"with all training images: {result['whole']}",
+        f"{result['minutes_used']:.1f} of {result['minutes']:g} minutes",
     ]
-    used = f"{result['minutes_used']:.1f} of {result['minutes']:g} minutes"
-    lines = [closing.text(folder, result), *(f"      {one}" for one in more), used]
     return "\n".join(lines)
+
+
+def whole_command(
+    run: workdir.Run, steps: auto_run.Auto, chosen: auto_choice.Candidate
+) -> str:
+    """Returns the command that trains the chosen network on all training images.
+
+    Args:
+      run: the open run.
+      steps: that were gone through.
+      chosen: the network.
+    """
+    tuned = chosen.name == auto_plan.TUNED
+    step = steps.log.step(auto_plan.TUNED if tuned else auto_plan.COMPARE)
+    left_out = {"workdir", "valid_rate", "num_seeds", "baselines", "allow_changed"}
+    baseline = chosen.name not in (baselines.FOUND, auto_plan.TUNED)
+    if baseline:
+        left_out |= {"genotype", "features", "layers"}
+    own = [f"--workdir={run.workdir}_whole"]
+    if baseline:
+        parameters = chosen.figures["parameters"]
+        own += [f"--baseline={chosen.name}", f"--parameters={parameters}"]
+    own += [
+        one
+        for one in step["flags"]
+        if one.partition("=")[0].removeprefix("--") not in left_out
+    ]
+    return auto_commands.shown(closing.launcher(run, "retrain"), own)
 
 
 def _next(run, launcher, flag, value) -> str:

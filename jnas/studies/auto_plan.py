@@ -140,15 +140,16 @@ def _search(amounts, work, measured) -> float:
     return total
 
 
-def _train(networks: int, amounts, work, measured) -> float:
+def _train(amounts, work, measured, *, factor: float = 1.0) -> float:
     costs = auto_rules.COSTS
-    steps = amounts.epochs * _steps(work, VALID_RATE) * amounts.seeds
-    each = costs.training_compile * measured.compile + steps * measured.step
-    return networks * each
+    steps = factor * amounts.epochs * _steps(work, VALID_RATE) * amounts.seeds
+    return costs.training_compile * measured.compile + steps * measured.step
 
 
 def _compare(amounts, work, measured) -> float:
-    return _train(1 + len(amounts.baselines), amounts, work, measured)
+    factor = auto_rules.COSTS.baseline_step
+    each = _train(amounts, work, measured, factor=factor)
+    return _train(amounts, work, measured) + len(amounts.baselines) * each
 
 
 def _tune(amounts, work, measured) -> float:
@@ -168,7 +169,7 @@ def _tune(amounts, work, measured) -> float:
 def _tuned(amounts, work, measured) -> float:
     if not amounts.trials:
         return -measured.start
-    return _train(1, amounts, work, measured)
+    return _train(amounts, work, measured)
 
 
 _COSTS = {SEARCH: _search, COMPARE: _compare, TUNE: _tune, TUNED: _tuned}

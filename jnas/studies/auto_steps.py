@@ -116,6 +116,8 @@ class Log:
         self._run = run
         path = run.workdir / STATE
         self.content = files.read_json(path) if path.exists() else {}
+        if not self.content.get("steps"):  # what has no step yet may begin anew
+            self.content = {}
         before, asked = self.content.get("asked"), files.plain(dict(asked))
         if before is not None and before != asked:
             changed = [
