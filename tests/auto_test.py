@@ -505,6 +505,21 @@ def test_too_few_images_are_refused(tmp_path, counts, words):
         read(tmp_path / "a")
 
 
+def test_as_many_images_as_the_splits_need():
+    """Three of a class can be divided as the steps divide them; two are refused."""
+    y = np.array([0] * 20 + [1] * 3, np.int32)
+    three = data.Dataset("three", np.zeros((23, 4, 4, 1)), y, *([None] * 2), 2)
+    auto_data.check(three)
+    rates = (auto_plan.SEARCH_RATE, auto_plan.VALID_RATE, auto_plan.FINALIST_RATE)
+    for rate in rates:
+        assert all(set(y[rows]) == {0, 1} for rows in data.stratified(0, y, rate))
+    two = dataclasses.replace(three, y_train=y[:-1], class_names=("cat", "dog"))
+    with pytest.raises(ValueError, match="at least 3 training images.*2 of 'dog'"):
+        auto_data.check(two)
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        auto_data.check(dataclasses.replace(three, num_classes=1))
+
+
 WRONG = {
     "no folder": (["--data=folder:none"], "data must be an existing folder"),
     "minutes": (["--minutes=0"], "--minutes must be"),

@@ -8,7 +8,7 @@ import numpy as np
 from jnas import data as data_lib
 from jnas.studies import auto_rules
 
-FEWEST = 2  # training images of a class: one to train, one to score
+FEWEST = 3  # training images of a class: fewer leave none in a fifth
 UNEQUAL = 3.0  # ratio of class sizes above which it is said
 _SHOWN = 12  # classes
 
@@ -79,7 +79,7 @@ def check(dataset: data_lib.Dataset) -> None:
       dataset: the images.
 
     Raises:
-      ValueError: one class, or a class with fewer than two training images.
+      ValueError: one class, or a class with fewer than three training images.
     """
     if dataset.num_classes < 2:
         raise ValueError(
@@ -90,9 +90,9 @@ def check(dataset: data_lib.Dataset) -> None:
     if counts.min() < FEWEST:
         name = _names(dataset)[int(counts.argmin())]
         raise ValueError(
-            f"data must have at least {FEWEST} training images of each class, one to "
-            f"train and one to choose by, got {counts.min()} of {name!r}. Add images, "
-            "or leave the class out."
+            f"data must have at least {FEWEST} training images of each class, some "
+            f"to train and some to choose by, got {counts.min()} of {name!r}. Add "
+            "images, or leave the class out."
         )
 
 
