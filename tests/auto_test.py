@@ -546,7 +546,7 @@ def test_explain_prints_the_table_and_makes_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_whole_way_of_a_tiny_folder(tmp_path, users_environment):
+def test_the_whole_way_of_a_tiny_folder(tmp_path):
     """A model that predicts, a report, the commands; run again it is finished."""
     write(tmp_path / "photos", {"red": 20, "green": 20, "blue": 20}, [(8, 8), (9, 7)])
     plugin = pathlib.Path(__file__).parent / "tiny_auto.py"
@@ -554,7 +554,7 @@ def test_the_whole_way_of_a_tiny_folder(tmp_path, users_environment):
         "auto", "--workdir=run", "--data=folder:photos?size=8", f"--plugins={plugin}",
         "--minutes=20", "--max_parameters=9000",
     ]  # fmt: skip
-    how = {"cwd": tmp_path, "env": users_environment, "limit": 600}
+    how = {"cwd": tmp_path, "limit": 600}
     first = forks.launch(*line, **how)
     assert first.status == 0, first.err
     result = json.loads((tmp_path / "run/result.json").read_text())

@@ -47,7 +47,7 @@ def close(
         "chosen": chosen.name,
         "cells": [auto_choice.row(one) for one in found],
         "best_baseline": compared.get("best_baseline"),
-        "verdict": auto_choice.verdict(chosen, found, compared),
+        "verdict": auto_choice.verdict(chosen, found, compared) + _seed(chosen, model),
         "warnings": warnings(steps, done),
         "rule": setting.asked.rule.name,
         "because": setting.asked.rule.because,
@@ -146,6 +146,16 @@ def whole_command(
         if one.partition("=")[0].removeprefix("--") not in left_out
     ]
     return auto_commands.shown(closing.launcher(run, "retrain"), own)
+
+
+def _seed(chosen: auto_choice.Candidate, model: models.Model) -> str:
+    """Returns what is true of the model, where the figures are means over seeds."""
+    if "test_accuracy_sd" not in chosen.figures:
+        return ""
+    return (
+        " model/ is the seed with the best validation accuracy, test accuracy "
+        f"{model.figures['test_accuracy']:.4f}."
+    )
 
 
 def _next(run, launcher, flag, value) -> str:
