@@ -3,10 +3,11 @@
     python experiments/quickstart.py --workdir=runs/first
 
 A search by gradient on half of the 4,000 embedded images (28x28 shrunk to 14x14); its
-likeliest cells trained from scratch for a few epochs to choose one; then the found cell,
-random cells, the largest cell and hand-made networks of the same number of parameters,
-all trained alike and tested on 1,000 images that the search never saw. For results of
-the papers' size see search.py and retrain.py; this shows every step in minutes.
+likeliest cells trained from scratch for a few epochs to choose one; then the found
+cell, random cells, the largest cell and hand-made networks of the same number of
+parameters, all trained alike and tested on 1,000 images that the search never saw. For
+results of the papers' size see search.py and retrain.py; this shows every step in
+minutes.
 """
 
 import dataclasses
@@ -39,8 +40,8 @@ class QuickSettings:
     logits_learning_rate: float = option(0.03, "Learning rate of the logits.", least=0)
     finalists: int = option(
         6,
-        "Number of likeliest cells that are trained from scratch to choose one; 0 takes "
-        "the likeliest.",
+        "Number of likeliest cells that are trained from scratch to choose one; 0 "
+        "takes the likeliest.",
         least=0,
     )
     retrain_features: int = option(
@@ -48,7 +49,7 @@ class QuickSettings:
     )
     retrain_epochs: int = option(6, "Epochs of each training from scratch.", least=1)
     retrain_seeds: int = option(
-        3,
+        5,
         "Trainings of the found network and of each baseline; a random cell has one.",
         least=1,
     )
@@ -65,7 +66,7 @@ FLAGS = flags.define(
     space="compact",
     augment="none",
     cutout=0,
-    num_random=4,
+    num_random=16,
 )
 
 

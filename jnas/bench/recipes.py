@@ -1,0 +1,241 @@
+"""Recipes of search against each other on small images: which cells do they find?
+
+A recipe is a method, how long its logits stay frozen, and whether its likeliest cells
+are trained from scratch to choose one. Every found cell is then trained alike from
+scratch on all training images and tested once.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jnas import data as data_lib
+from jnas import gradient, networks, registry, run, spaces
+from jnas.spaces import genotype as genotypes
+from jnas.studies import (
+    augmentation,
+    cells,
+    finalists,
+    recipe_rows,
+    search_gradient,
+    setup,
+    train_scratch,
+)
+from jnas.training import program as program_lib
+
+RANDOM = "random"
+
+
+class Recipe(NamedTuple):
+    """How a cell is found.
+
+    Attributes:
+      method: key in ``registry.METHODS``, or "random": drawn uniformly.
+      frozen_rate: share of the first epochs in which the logits do not move.
+      finalists: number of cells that are trained from scratch to choose one.
+    """
+
+    method: str
+    frozen_rate: float = 0.3
+    finalists: int = 0
+
+    @property
+    def name(self) -> str:
+        """What a table calls it."""
+        frozen = f", frozen {self.frozen_rate:g}" if self.frozen_rate else ""
+        final = f", {self.finalists} finalists" if self.finalists else ""
+        return f"{self.method}{'' if self.method == RANDOM else frozen}{final}"
+
+
+class Place(NamedTuple):
+    """Where recipes are compared.
+
+    Attributes:
+      dataset: the images; its test split is read by the final trainings alone.
+      space: that is searched.
+      epochs: of a search.
+      logits_learning_rate: of every method.
+      training: of finalists and found cells.
+      folder: of the runs in which finalists are trained.
+    """
+
+    dataset: data_lib.Dataset
+    space: spaces.CellSpace
+    epochs: int
+    logits_learning_rate: float
+    training: train_scratch.RetrainSettings
+    folder: Any
+
+
+def rows(
+    place: Place, recipes: Iterable[Recipe], *, num_seeds: int, say: Callable
+) -> list[dict[str, Any]]:
+    """Searches, trains and tests.
+
+    Args:
+      place: where.
+      recipes: that are compared.
+      num_seeds: searches of each.
+      say: takes a line of text, as soon as a recipe is done.
+
+    Returns:
+      One row a recipe: ``recipe``, ``test_accuracy`` (mean), ``test_accuracy_sd``,
+      ``seeds`` (the accuracies), ``cells`` (short forms), ``parameters`` (mean),
+      ``search_seconds`` of a search without its first, which compiles.
+    """
+    found = []
+    for recipe in recipes:
+        genotype_of, seconds = _searches(place, recipe), []
+        accuracies, parameters, short = [], [], []
+        for seed in range(num_seeds):
+            began = time.perf_counter()
+            genotype = genotype_of(seed)
+            seconds.append(time.perf_counter() - began)
+            tested = _tested(place, genotype, seed, recipe.name)
+            accuracies.append(tested["test_accuracy"])
+            parameters.append(tested["parameters"])
+            short.append(cells.short(genotype))
+        row = {
+            "recipe": recipe.name,
+            "test_accuracy": round(float(np.mean(accuracies)), 4),
+            "test_accuracy_sd": round(float(np.std(accuracies, ddof=1)), 4),
+            "parameters": round(float(np.mean(parameters))),
+            "search_seconds": round(float(np.median(seconds[1:])), 1),
+            "seeds": accuracies,
+            "cells": short,
+        }
+        found.append(row)
+        say(str(row))
+    return found
+
+
+def _searches(place: Place, recipe: Recipe) -> Callable[[int], genotypes.Genotype]:
+    """Returns seed -> the cell that a recipe finds; compiled once."""
+    if recipe.method == RANDOM:
+        weights_of = _drawn(place, recipe)
+    else:
+        weights_of = _searched(place, recipe)
+
+    def search(seed):
+        encoding, weights = weights_of(seed)
+        if not recipe.finalists:
+            return place.space.genotype(encoding)
+        folder = place.folder / f"{recipe.name}_{seed}".replace(" ", "_")
+        with run.open_run(folder, settings={}, seed=seed, data_digest="") as one:
+            training = dataclasses.replace(place.training, num_seeds=1)
+            choose = finalists.choose(
+                one, place.space, place.dataset, weights, recipe.finalists, training
+            )
+        return place.space.genotype(choose.encoding)
+
+    return search
+
+
+def _drawn(place, recipe) -> Callable:
+    """Returns seed -> (a random cell, one-hot weights of as many as are finalists)."""
+
+    def draw(seed):
+        count = max(1, recipe.finalists)
+        drawn = cells.random_connected(place.space, count, seed=seed)
+        encodings = [place.space.encode(one) for one in drawn]
+        return encodings[0], np.stack([place.space.weights(e) for e in encodings])
+
+    return draw
+
+
+def _searched(place, recipe) -> Callable:
+    """Returns seed -> (the derived cell, weights f64[1, C, E, O])."""
+    training = place.training
+    method = dataclasses.replace(
+        registry.METHODS[recipe.method](),
+        features=training.features,
+        layers=training.layers,
+        batch_size=training.batch_size,
+        epochs=place.epochs,
+        frozen_rate=recipe.frozen_rate,
+        learning_rate=0.1,
+        final_learning_rate=0.0,
+        logits_learning_rate=place.logits_learning_rate,
+        watch_interval=0,
+    )
+    settings = search_gradient.SearchSettings(method, **augmentation.fields(training))
+    augment = augmentation.build(settings, place.dataset)
+    size = setup.network_size(method, place.dataset)
+    splits = setup.two_splits(place.dataset, 0.5, seed=0)
+    counts = tuple(len(labels) for _, labels in splits)
+    setting = gradient.Setting(size, augment, counts)
+    (segment,) = gradient.build_segments(method, place.space, setting)
+
+    @jax.jit
+    def derive(state):
+        return gradient.derive(segment.pieces, place.space, state)
+
+    def search(seed):
+        own = setup.two_splits(place.dataset, 0.5, seed=seed)
+        state = segment.program.init(jax.random.key(seed))
+        state, _ = program_lib.run(segment.program, state, own)
+        encoding, weights = map(np.asarray, derive(state))
+        return encoding, weights[None]
+
+    return search
+
+
+def _tested(place, genotype, seed, name) -> dict[str, Any]:
+    folder = place.folder / f"test_{name}_{seed}".replace(" ", "_")
+    with run.open_run(folder, settings={}, seed=seed, data_digest="") as one:
+        return train_scratch.retrain_cell(
+            one, "retrain", genotype, place.dataset, place.training
+        )
+
+
+def training(*, epochs: int, features: int) -> train_scratch.RetrainSettings:
+    """Returns how cells are trained: the recipe of the space compact.
+
+    Args:
+      epochs: of each training.
+      features: of the first cells.
+    """
+    row = recipe_rows.RECIPES["compact"]()
+    return train_scratch.RetrainSettings(
+        **row | {"epochs": epochs, "features": features, "layers": 1}
+    )
+
+
+def baselines(place: Place, *, parameters: int, num_seeds: int) -> list[dict[str, Any]]:
+    """Trains hand-made networks of one size in the same way.
+
+    Args:
+      place: where.
+      parameters: wanted number.
+      num_seeds: trainings of each.
+    """
+    found = []
+    for name in ("plain_cnn", "resnet", "mobilenet_v2"):
+        shape = place.dataset.image_shape
+        one = networks.baselines.fit(
+            name, place.dataset.num_classes, shape, parameters=parameters
+        )
+        folder = place.folder / f"baseline_{name}"
+        with run.open_run(folder, settings={}, seed=0, data_digest="") as opened:
+            tested = train_scratch.train_network(
+                opened,
+                "retrain",
+                one.network(),
+                place.dataset,
+                dataclasses.replace(place.training, num_seeds=num_seeds),
+                kept={},
+            )
+        found.append(
+            {
+                "recipe": name,
+                "test_accuracy": tested["test_accuracy"],
+                "test_accuracy_sd": tested["test_accuracy_sd"],
+                "parameters": tested["parameters"],
+                "seeds": [s["test_accuracy"] for s in tested["seeds"]],
+            }
+        )
+    return found
