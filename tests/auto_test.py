@@ -563,6 +563,7 @@ def test_the_whole_way_of_a_tiny_folder(tmp_path):
     best = max(result["cells"], key=lambda row: row["valid_accuracy"])
     assert result["valid_accuracy"] == best["valid_accuracy"]
     assert result["parameters"] <= 9000 and len(result["commands"]) == 2
+    assert f"{result['chosen']}: parameters {result['parameters']:,}" in first.out
     assert result["verdict"] in first.out and result["minutes_used"] < 20
     assert all(one in first.err for one in result["commands"])
     model = jnas.load_model(tmp_path / "run")

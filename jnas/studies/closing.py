@@ -133,7 +133,8 @@ def text(folder: pathlib.Path, result: Mapping[str, Any]) -> str:
         counts = [
             f"{n} {report_tables.cell(result[n])}" for n in _COUNTS if n in result
         ]
-        lines += [f"found: {', '.join(counts)}"] if counts else []
+        name = result.get("chosen", "found")
+        lines += [f"{name}: {', '.join(counts)}"] if counts else []
     lines += filter(None, [result.get("verdict")])
     lines += [f"warning: {one}." for one in result.get("warnings") or ()]
     kept = [one for one in ("model", "supernet") if (folder / one).is_dir()]
