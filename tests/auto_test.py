@@ -207,7 +207,9 @@ class Machine:
         if step["name"] == self.stop:
             self.now += 1
             raise KeyboardInterrupt
-        slow = self.slow if self.slow_of in step["name"] else 1.0
+        # a plan of later steps knows already how slow the search was
+        slow_of = self.slow_of or ("search" if self.slow > 1 else step["name"])
+        slow = self.slow if slow_of == step["name"] else 1.0
         took = 5.0 if "--allow_changed" in flags else step["planned"] * slow
         self.calls.append((step["name"], tuple(flags)))
         place = self.folder / step["name"]
@@ -272,6 +274,8 @@ def test_a_slow_machine_does_less_and_says_so(tmp_path, slow, capsys):
     names = [name for name, _ in made.calls]
     assert names[:2] == ["search", "retrain"]
     assert not quick.left_out and steps.left_out
+    assert steps.left_out[0].startswith("the minutes left allow less than planned")
+    assert not any("the minutes are over" in line for line in steps.left_out)
     said = capsys.readouterr().err
     assert all(line in said for line in steps.left_out)
     assert "tuned" not in done
@@ -316,6 +320,23 @@ def test_a_stopped_run_goes_through_the_same_commands(tmp_path, stop):
     wanted = [one.replace("/whole/", "/again/") for one in undisturbed.commands()]
     assert steps.commands() == wanted and set(done) == set(auto_plan.STEPS)
     assert steps.used > made.now - 100  # the earlier process's seconds too
+
+
+def test_a_resumed_run_trains_as_long_as_it_began_to(tmp_path):
+    """The minutes that are left then do not change the epochs of later trainings."""
+    measured = auto_plan.Measured(6.0, 0.05, 2.0)
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, 12, measured, stop="tune", slow=1.1)
+    log = json.loads((tmp_path / auto_steps.STATE).read_text())
+    log["steps"][1]["seconds"] += 60.0  # as if the comparison had taken longer
+    (tmp_path / auto_steps.STATE).write_text(json.dumps(log))
+    _, _, _, steps = go(tmp_path, 14, measured)
+    epochs = [
+        {one for one in step["flags"] if one.startswith(("--epochs=", "--num_seeds="))}
+        for step in steps.log.content["steps"]
+        if step["launcher"] == "retrain"
+    ]
+    assert len(epochs) == 2 and epochs[0] == epochs[1]
 
 
 def test_a_run_of_other_limits_is_refused(tmp_path):

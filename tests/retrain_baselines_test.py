@@ -68,6 +68,13 @@ def test_the_space_is_the_genotypes():
     several = baselines.BaselineSettings((), 2, largest_cell=False)
     assert retrain.space_of(cell, BESIDE, None) is None
     assert retrain.space_of(cell, several, None).name == "nasbench201"
+    shared = genotype_text.parse(
+        "|nor_conv_3x3~0|+|skip_connect~0|none~1|+|none~0|none~1|avg_pool_3x3~2|",
+        space="nasbench201",
+    )
+    assert (spaces.zoo.compact().encode(shared) >= 0).all()  # in another skeleton
+    with pytest.raises(ValueError, match="space must hold the genotype"):
+        retrain.space_of(shared, several, spaces.zoo.compact())
     for other in (spaces.zoo.darts(), spaces.zoo.compact()):
         with pytest.raises(ValueError, match="space must hold the genotype"):
             retrain.space_of(cell, several, other)
