@@ -341,7 +341,7 @@ def test_a_resumed_run_trains_as_long_as_it_began_to(tmp_path):
 
 
 def test_a_run_of_other_limits_is_refused(tmp_path):
-    """Other minutes are allowed."""
+    """Other minutes, and flags that do not decide a result, are allowed."""
     measured = auto_plan.Measured(6.0, 0.02, 2.0)
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path, 12, measured, stop="retrain")
@@ -350,6 +350,10 @@ def test_a_run_of_other_limits_is_refused(tmp_path):
         other = setting_of(tmp_path, 12, max_parameters=9_000.0)
         with pytest.raises(run.RunError, match="bounds.*9000"):
             auto_run.Auto(r, other, made.runner(), began=made.now)
+        free = setting_of(tmp_path, 12)
+        shared = {**free.asked.shared, "cache": False, "checkpoint_seconds": 5.0}
+        free = free._replace(asked=free.asked._replace(shared=shared))
+        auto_run.Auto(r, free, made.runner(), began=made.now)
     go(tmp_path, 14, measured)
 
 

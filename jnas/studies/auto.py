@@ -20,6 +20,9 @@ from jnas.studies import (
     limits,
 )
 
+# flags of every step that do not decide a result
+FREE = ("cache", "checkpoint_seconds", "checkpoint_steps")
+
 
 @dataclasses.dataclass(frozen=True)
 class AutoSettings:

@@ -49,7 +49,7 @@ class Auto:
         self._log = auto_steps.Log(
             run,
             {
-                "shared": asked.shared,
+                "shared": {n: v for n, v in asked.shared.items() if n not in auto.FREE},
                 "bounds": asked.bounds,
                 "rule": asked.rule.name,
                 "batch_size": asked.batch_size,
