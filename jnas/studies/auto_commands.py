@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jnas.studies import auto_plan, auto_rules
+from jnas.studies import auto_plan, auto_rules, recipe_rows
 from jnas.studies.auto_plan import COMPARE, SEARCH, TUNE, TUNED
 
 _LAUNCHERS = {SEARCH: "search", COMPARE: "retrain", TUNE: "tune", TUNED: "retrain"}
@@ -126,7 +126,8 @@ def with_baselines(given: Sequence[str], names: Sequence[str]) -> list[str]:
 
 def _tune(asked, amounts, features) -> dict[str, Any]:
     recipe = dict(asked.rule.recipe)
-    rate = recipe.pop("learning_rate", 0.6)
+    usual = recipe_rows.RECIPES["compact"]()["learning_rate"]
+    rate = recipe.pop("learning_rate", usual)
     recipe.pop("weight_decay", None)
     ranges = (
         f"learning_rate:log:{rate / _LOWER:.3g}:{rate * _HIGHER:.3g}",
