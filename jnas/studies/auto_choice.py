@@ -95,7 +95,8 @@ def verdict(
     said += "."
     for one in found:
         if one.excluded:
-            said += f" {_named(one)} could not be chosen: {one.excluded}."
+            name = _named(one)
+            said += f" {name[0].upper()}{name[1:]} could not be chosen: {one.excluded}."
     if chosen.name == TUNED:
         rivals = {
             one.name: tuple(one.figures.get("test_accuracies") or ())
