@@ -2,15 +2,22 @@
 
     python experiments/retrain.py --workdir=runs/retrain --data=npz:cifar10.npz \
         --genotype=runs/search/genotype.json --augment=standard
+    python experiments/retrain.py --workdir=runs/resnet --data=npz:cifar10.npz \
+        --baseline=resnet --parameters=45000
 
 The defaults are DARTS' own: 36 features, 20 layers, batch 96, 600 epochs, drop path
 rising to 0.2, the auxiliary head, cutout of half the image; --augment=standard adds
 mirroring, which npz files are not known to allow. A NAS-Bench-201 cell has those of its
-benchmark, and images of at least 129 pixels those of ImageNet (--recipe names the row,
-and a flag that is given wins). --genotype also takes a published
-name (DARTS_V2), a NAS-Bench-201 string, Genotype(...) as DARTS prints it, a file of
-these (genotypes.py:NAME for one of several), or random (drawn by the seed).
---settings=runs/tune/best.json trains as tune.py found best.
+benchmark, a cell of the space compact and a hand-made network those of compact, and
+images of at least 129 pixels those of ImageNet (--recipe names the row, and a flag that
+is given wins). --genotype also takes a published name (DARTS_V2), a NAS-Bench-201
+string, Genotype(...) as DARTS prints it, a file of these (genotypes.py:NAME for one of
+several), or random (drawn by the seed). --settings=runs/tune/best.json trains as
+tune.py found best.
+
+--baselines, --num_random and --largest_cell train others beside the genotype's network,
+each tested once: hand-made ones of as many parameters, random cells and the largest
+cell. Their models are in models/. --baseline trains a hand-made network alone.
 """
 
 import dataclasses
@@ -18,10 +25,12 @@ import dataclasses
 from jnas import run
 from jnas.spaces import genotype_text
 from jnas.studies import (
+    baselines,
     cells,
     closing,
     flags,
     recipe_rows,
+    retrain,
     settings_file,
     setup,
     train_scratch,
@@ -29,30 +38,49 @@ from jnas.studies import (
 )
 
 FLAGS = flags.define(
-    cells.GenotypeSettings,
+    retrain.NetworkSettings,
     setup.DataSettings,
     setup.SpaceSettings,
     train_scratch.RetrainSettings,
     recipe_rows.RowSettings,
     settings_file.FileSettings,
+    baselines.BaselineSettings,
+    **retrain.BESIDE,
 )
 
 
 def main():
     """Trains, tests and reports."""
     settings_file.use_flags(train_scratch.RetrainSettings)
-    asked, data_settings, space_settings, settings, row, file = FLAGS.read()
-    cell = cells.find(asked.genotype, space=space_settings.space, seed=FLAGS.seed)
+    asked, data_settings, space_settings, settings, row, file, compared = FLAGS.read()
+    retrain.check_beside(asked, compared, FLAGS.given())
     dataset = setup.dataset(data_settings)
-    if file.settings and row.recipe == recipe_rows.AUTO:
-        # it is whole: what it leaves out is at its default
-        said = f"settings: {file.settings}"
-    else:
+    whole = file.settings and row.recipe == recipe_rows.AUTO
+    said = f"settings: {file.settings}"  # what it leaves out is at its default
+    if asked.baseline:
+        if not whole:
+            settings, said = retrain.with_recipe(
+                settings, FLAGS.given(), dataset.image_shape, row.recipe
+            )
+        train_baseline(asked, dataset, settings, said)
+        return
+    cell = cells.find(asked.genotype, space=space_settings.space, seed=FLAGS.seed)
+    if not whole:
         settings, said = recipe_rows.apply(
             settings, FLAGS.given(), cell, dataset.image_shape, recipe=row.recipe
         )
     if cell.num_inputs == 1:  # their network has no place for a head
         settings = dataclasses.replace(settings, auxiliary=False)
+    own = setup.space(space_settings) if "space" in FLAGS.given() else None
+    space = retrain.space_of(cell, compared, own)
+    if space or "baselines" in FLAGS.given():
+        train_several(cell, space, dataset, compared, settings, said)
+    else:
+        train_cell(cell, dataset, settings, said)
+
+
+def train_cell(cell, dataset, settings, said):
+    """Trains the network of a genotype alone."""
     text = {"cell": genotype_text.short_form(cell)}
     with FLAGS.open_run(dataset, settings, extendable=("epochs",), content=text) as r:
         keep = r.workdir / trained.MODEL
@@ -64,6 +92,28 @@ def main():
             print(closing.finished(r))
             return
         closing.close(r, cell, result)
+        print(closing.text(r.workdir, result))
+
+
+def train_several(cell, space, dataset, compared, settings, said):
+    """Trains the network of a genotype and others beside it."""
+    plan = baselines.prepare(cell, space, dataset, compared, settings, seed=FLAGS.seed)
+    text = {"cell": genotype_text.short_form(cell)}
+    with FLAGS.open_run(dataset, settings, content=text) as r:
+        if r.finished is not None:
+            print(closing.finished(r))
+            return
+        r.say_once(said)
+        print(closing.text(r.workdir, retrain.train_beside(r, plan, dataset, settings)))
+
+
+def train_baseline(asked, dataset, settings, said):
+    """Trains a hand-made network alone."""
+    one = retrain.hand_made(asked, dataset, settings)
+    with FLAGS.open_run(dataset, settings, extendable=("epochs",)) as r:
+        result = retrain.train_hand_made(r, one, dataset, settings, notes=[said])
+        if r.finished is not None:
+            print(closing.is_finished(r))
         print(closing.text(r.workdir, result))
 
 

@@ -26,6 +26,8 @@ SMALLER = {
     "--num_random=2",
     "search": f"{TINY} --features=4 --batch_size=128 --watch_interval=0",
     "retrain": f"{TINY} --batch_size=128",
+    "auto": "--data=digits --shrink=2 --minutes=30 "
+    f"--plugins={ROOT / 'tests/tiny_auto.py'}",
     "predict": f"--images={ROOT / 'jnas/data/embedded_sets/digits.npz'}",
     "evaluate": "--data=digits",
     "tune": f"{TINY} --batch_size=128 --trials=2 --notest",

@@ -199,7 +199,7 @@ def test_the_seeds_of_a_found_network_and_of_its_baselines_are_compared():
         "resnet": [0.6],
     }
     cells = [
-        {"name": name, "test_accuracy": np.mean(values), "accuracies": values}
+        {"name": name, "test_accuracy": np.mean(values), "test_accuracies": values}
         for name, values in listed.items()
     ]
     one = report.RunFiles("q", result={"test_accuracy": 0.85, "cells": cells})

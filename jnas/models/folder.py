@@ -20,7 +20,7 @@ from safetensors import numpy as safetensors
 from jnas.models import reading
 
 _LEFT_BY = {  # folder in a run -> which runs have it
-    "model": "retrain, quickstart and tune (without --notest) leave one when they end.",
+    "model": "retrain, quickstart, auto and tune (without --notest) leave one.",
     "supernet": "search leaves one when it ends.",
 }
 _PACKAGES = ("jnas", "jax", "jaxlib", "flax", "numpy")

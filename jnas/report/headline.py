@@ -67,7 +67,25 @@ def what(run: runs_lib.RunFiles) -> str:
     if flags.get("genotype"):
         name = _named(flags["genotype"])
         return f"The genotype {name} was trained from scratch{_effort(flags, run)}"
+    if flags.get("minutes"):
+        return f"A model was searched, trained and chosen{_within(flags, run)}"
+    if flags.get("baseline"):
+        name = _named(flags["baseline"])
+        return f"The baseline {name} was trained from scratch{_effort(flags, run)}"
     return f"A run of {_named(groups.launcher(run.run))}"
+
+
+def _within(flags: Mapping[str, Any], run: runs_lib.RunFiles) -> str:
+    """Returns minutes and limits, such as " in 8.9 of 10 minutes"."""
+    used = numbers.number(run.result.get("minutes_used"))
+    given = f"{numbers.text(flags['minutes'])} minutes"
+    said = [f" in {numbers.text(used)} of {given}" if used else f" within {given}"]
+    for name in ("max_parameters", "max_macs", "max_latency_ms"):
+        bound = numbers.number(flags.get(name))
+        if bound is not None:
+            words = name.removeprefix("max_").replace("_", " ")
+            said.append(f"at most {tables_lib.cell(bound)} {words}")
+    return ", ".join(said)
 
 
 def _effort(flags: Mapping[str, Any], run: runs_lib.RunFiles) -> str:

@@ -115,7 +115,7 @@ def _judged(group: groups_lib.Group) -> list[str]:
 
 
 def _baselines(group: groups_lib.Group) -> dict[str, list[float | None]]:
-    """Returns network -> its test accuracies, of rows that list them (``accuracies``).
+    """Returns network -> its test accuracies, of rows that list them (``test_accuracies``).
 
     They are those of several seeds, or of several runs.
     """
@@ -123,7 +123,7 @@ def _baselines(group: groups_lib.Group) -> dict[str, list[float | None]]:
     for run in group.runs:
         rows = run.result.get("cells")
         for row in rows if isinstance(rows, list) else []:
-            listed = row.get("accuracies") if isinstance(row, dict) else None
+            listed = row.get("test_accuracies") if isinstance(row, dict) else None
             if isinstance(listed, list) and not _is_random(row):
                 own = found.setdefault(str(row.get("name")), [])
                 own += [numbers.number(one) for one in listed]

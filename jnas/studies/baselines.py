@@ -4,22 +4,31 @@ All are trained as the found cell is: the same images, settings and seeds, a pha
 """
 
 import dataclasses
+import functools
 import pathlib
 import statistics
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jnas import data as data_lib
-from jnas import networks, registry, spaces
+from jnas import models, networks, registry, spaces
 from jnas import settings as settings_lib
 from jnas.networks import baselines as baselines_lib
 from jnas.run import workdir
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
-from jnas.studies import baseline_verdict, cells, setup, train_scratch
+from jnas.studies import baseline_verdict, cells, setup, train_scratch, trained
 
 FOUND, LARGEST, RANDOM = "found", "largest_cell", "random"
-_COLUMNS = ("test_accuracy", "test_accuracy_sd", "parameters", "macs", "seconds")
+_COLUMNS = (
+    "test_accuracy",
+    "test_accuracy_sd",
+    "valid_accuracy",
+    "valid_accuracy_sd",
+    "parameters",
+    "macs",
+    "seconds",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +155,7 @@ def train(
       dataset: the images.
       training: settings of every training; hand-made networks have no auxiliary head,
         random cells one seed.
-      keep: name -> folder in which the trained network of a cell is saved as a model.
+      keep: name -> folder in which the trained network is saved as a model.
 
     Returns:
       name -> the phase's result, as of ``train_scratch.retrain_cell``.
@@ -162,6 +171,7 @@ def train(
             run, f"retrain_{name}", cell, dataset, own, keep=(keep or {}).get(name)
         )
     for name, one in plan.hand_made.items():
+        describe = functools.partial(models.of_baseline, one)
         results[name] = train_scratch.train_network(
             run,
             f"retrain_{name}",
@@ -169,6 +179,7 @@ def train(
             dataset,
             training,
             kept={"baseline": one.to_json()},
+            saver=trained.Saver((keep or {}).get(name), run, describe, dataset),
         )
     return results
 
@@ -236,5 +247,6 @@ def _beside_random(accuracy: float, random: list[float]) -> str:
 
 
 def _row(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the figures of a network, and each seed's test accuracy."""
     row = {name: one[name] for name in _COLUMNS if name in one}
-    return row | {"accuracies": list(baseline_verdict.accuracies(one))}
+    return row | {"test_accuracies": list(baseline_verdict.accuracies(one))}

@@ -133,7 +133,8 @@ def text(folder: pathlib.Path, result: Mapping[str, Any]) -> str:
         counts = [
             f"{n} {report_tables.cell(result[n])}" for n in _COUNTS if n in result
         ]
-        lines += [f"found: {', '.join(counts)}"] if counts else []
+        name = result.get("chosen", "found")
+        lines += [f"{name}: {', '.join(counts)}"] if counts else []
     lines += filter(None, [result.get("verdict")])
     lines += [f"warning: {one}." for one in result.get("warnings") or ()]
     kept = [one for one in ("model", "supernet") if (folder / one).is_dir()]
@@ -185,7 +186,7 @@ def table(result: Mapping[str, Any]) -> report.Table:
     """
     rows = result.get("cells") or result.get("seeds") or ()
     if len(rows) < 2:
-        rows = [{"name": "found", **result}]
+        rows = [{"name": result.get("network", "found"), **result}]
     wanted = result.get("directions") or {}
     names = [
         name
@@ -199,9 +200,14 @@ def table(result: Mapping[str, Any]) -> report.Table:
         for n in names
     ]
     return report.Table(
-        ("network" if "best_baseline" in result else "cell", *header),
+        ("network" if _has_others(result) else "cell", *header),
         [[_named(row), *(row.get(name) for name in names)] for row in rows],
     )
+
+
+def _has_others(result: Mapping[str, Any]) -> bool:
+    """Whether not all networks of a result are of cells."""
+    return "best_baseline" in result or "network" in result
 
 
 def _is_judged(name: str) -> bool:

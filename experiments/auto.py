@@ -1,0 +1,109 @@
+"""From images and limits to a trained model, in minutes: the whole way as one command.
+
+    python experiments/auto.py --workdir=runs/photos --data=folder:photos \
+        --max_parameters=100000 --minutes=10
+
+Checks the data, chooses space, sizes and numbers of epochs by a table of rules
+(--explain prints it, with the row that is used and what justifies it), measures how
+fast this device is, and says its plan. Then it searches a cell, trains its network
+beside hand-made ones of as many parameters, and tunes its training if the minutes
+suffice. Each step is a command that is printed as it starts, with a folder of its own
+in --workdir.
+
+The model in model/ is the one with the best accuracy on a fifth of the training images,
+be it a hand-made one; every network is tested once, after its training. What does not
+fit into --minutes is left out, tuning first, then seeds, then baselines, and said.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import time
+
+import jax
+from absl import flags as absl_flags
+
+from jnas import registry, run
+from jnas.studies import (
+    auto,
+    auto_close,
+    auto_data,
+    auto_probe,
+    auto_run,
+    auto_steps,
+    auto_width,
+    closing,
+    flags,
+    setup,
+)
+
+FLAGS = flags.define(setup.DataSettings, auto.AutoSettings)
+_BEGAN = time.monotonic()
+
+
+def main():
+    """Goes through the steps, and gives the best model."""
+    data_settings, settings = FLAGS.read()
+    if settings.probe:
+        device = jax.default_backend()
+    else:
+        auto.keep_device_free()
+        device = auto_steps.device()
+    read = auto_data.read(
+        data_settings.data,
+        data_settings.shrink,
+        minutes=settings.minutes,
+        device=device,
+    )
+    shared = shared_flags(data_settings)
+    folder = os.path.normpath(absl_flags.FLAGS.workdir)
+    setting = auto.prepare(settings, read, shared, folder=folder, device=device)
+    if settings.explain:
+        print(auto.explain(setting))
+        return
+    if settings.probe:
+        print(json.dumps(probe(setting)))
+        return
+    runner = auto_steps.processes(pathlib.Path(__file__).parent)
+    with FLAGS.open_run(read.dataset) as r:
+        start = functools.partial(closing.launcher, r)
+        if r.finished is not None:
+            print(closing.is_finished(r))
+            print(auto_close.text(r.workdir, r.finished, start))
+            return
+        steps = auto_run.Auto(r, setting, runner, began=_BEGAN)
+        result = auto_close.close(r, steps, setting, steps.go())
+        print(auto_close.text(r.workdir, result, start))
+
+
+def shared_flags(data_settings):
+    """Returns the flags that every step has too."""
+    values = absl_flags.FLAGS
+    shared = {"data": data_settings.data}
+    shared |= {"shrink": data_settings.shrink} if data_settings.shrink > 1 else {}
+    shared |= {"seed": values.seed} if values.seed else {}
+    shared |= {"plugins": ",".join(values.plugins)} if values.plugins else {}
+    free = {name: values[name] for name in auto.FREE}
+    return shared | {n: f.value for n, f in free.items() if not f.using_default_value}
+
+
+def probe(setting):
+    """Measures how fast this device trains the largest cell of the search."""
+    began = time.monotonic()
+    asked, dataset = setting.asked, setting.data.dataset
+    space = registry.SPACES[asked.rule.space]()
+    features = auto_width.for_search(asked.rule, space, dataset, asked.bounds)
+    training = auto_probe.training(asked.rule, features, asked.batch_size)
+    found, macs = auto_probe.measure(dataset, space, training)
+    seconds = time.monotonic() - began
+    return {
+        "compile": round(found.compile, 3),
+        "step": round(found.step, 6),
+        "macs": macs,
+        "seconds": round(seconds, 3),
+    }
+
+
+if __name__ == "__main__":
+    run.launch(main)

@@ -1,0 +1,135 @@
+"""From a data set and limits to a trained model, in minutes: the steps of ``auto``.
+
+Each step is a command of jnas. The plan is said before it begins, and made again from
+what is left of the minutes before each step.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from jnas import settings as settings_lib
+from jnas.settings import option
+from jnas.studies import (
+    auto_commands,
+    auto_data,
+    auto_plan,
+    auto_rules,
+    limits,
+)
+
+# flags of every step that do not decide a result
+FREE = ("cache", "checkpoint_seconds", "checkpoint_steps")
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoSettings:
+    """What a user wants. The fields carry their own help text."""
+
+    minutes: float = option(
+        10.0, "Minutes of the whole, on a machine that does nothing else.", least=0.1
+    )
+    max_parameters: float | None = option(
+        None, "Largest number of parameters of the model; without it any.", least=1
+    )
+    max_macs: float | None = option(
+        None,
+        "Largest number of multiply-accumulates of one image; without it any.",
+        least=1,
+    )
+    max_latency_ms: float | None = option(
+        None,
+        "Largest latency in milliseconds of one image on this device; without it any.",
+        least=0,
+    )
+    explain: bool = option(
+        False, "Print the table of rules with the row that is used, and stop."
+    )
+    probe: bool = option(
+        False, "Measure how fast this device trains, print it as JSON, and stop."
+    )
+    __post_init__ = settings_lib.check
+
+
+class Setting(NamedTuple):
+    """What is fixed before the first step.
+
+    Attributes:
+      asked: what the commands are made of.
+      data: the data set.
+      facts: what the rules were asked.
+      minutes: of the whole.
+    """
+
+    asked: auto_commands.Asked
+    data: auto_data.Read
+    facts: auto_rules.Facts
+    minutes: float
+
+    @property
+    def work(self) -> auto_plan.Work:
+        """What seconds depend on."""
+        return auto_plan.Work(
+            self.asked.rule,
+            self.facts.images,
+            self.asked.batch_size,
+            limits.LATENCY_MS in self.asked.bounds,
+        )
+
+
+def prepare(
+    settings: AutoSettings,
+    data: auto_data.Read,
+    shared: Mapping[str, Any],
+    *,
+    folder: str,
+    device: str,
+) -> Setting:
+    """Applies the rules to what a user wants.
+
+    Args:
+      settings: what the user wants.
+      data: the data set.
+      shared: flags of every step.
+      folder: of the run.
+      device: its kind.
+    """
+    bounds = {
+        name: value
+        for name in limits.COSTS
+        if (value := getattr(settings, f"max_{name}")) is not None
+    }
+    dataset = data.dataset
+    facts = auto_rules.Facts(
+        len(dataset.y_train),
+        dataset.num_classes,
+        min(dataset.image_shape[:2]),
+        settings.minutes,
+        device,
+        tuple(bounds),
+    )
+    rule = auto_rules.choose(facts)
+    batch = auto_plan.batch_size(rule.batch_size, facts.images)
+    asked = auto_commands.Asked(
+        folder, {**shared, "data": data.spec}, rule, bounds, batch
+    )
+    return Setting(asked, data, facts, settings.minutes)
+
+
+def explain(setting: Setting) -> str:
+    """Returns the table of rules with the row that is used.
+
+    Args:
+      setting: with the facts.
+    """
+    facts = ", ".join(
+        f"{name} {value}" for name, value in setting.facts._asdict().items()
+    )
+    return f"{auto_rules.text(setting.asked.rule)}\nhere: {facts}"
+
+
+def keep_device_free() -> None:
+    """Keeps this process on the CPU, so that the steps can hold the accelerator."""
+    jax.config.update("jax_platforms", "cpu")

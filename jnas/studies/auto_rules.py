@@ -1,0 +1,326 @@
+"""The rules of ``auto``: which space, method and budget suit data, limits and minutes.
+
+A table as data. The first row whose conditions hold is used; the last holds always.
+Each row says what justifies it. ``jnas auto --explain`` prints the table with the row
+that is used.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+INFINITE = math.inf
+CPU = "cpu"
+# In trainings of minutes on hundreds of images: see the row that uses it.
+GENTLE = {"learning_rate": 0.05, "clip_norm": 5.0}
+
+
+class Facts(NamedTuple):
+    """What the rules are about.
+
+    Attributes:
+      images: number of training images.
+      classes: number of classes.
+      side: shorter side of an image in pixels.
+      minutes: of the whole.
+      device: "cpu", "gpu" or "tpu".
+      limits: names of the limits: parameters, macs, latency_ms.
+    """
+
+    images: int
+    classes: int
+    side: int
+    minutes: float
+    device: str
+    limits: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A row: conditions, each from (included) to (excluded), and what is chosen.
+
+    Attributes:
+      name: of the row.
+      because: the measurement that justifies it, or "not measured".
+      images: range of the number of training images.
+      classes: range of the number of classes.
+      side: range of the shorter side in pixels.
+      minutes: range of the minutes.
+      devices: kinds of device; empty is any.
+      latency: whether the row is for latency limits only.
+      space: that is searched.
+      method: of the search.
+      features: of the first cells; with limits the first guess.
+      most_features: largest number of them.
+      layers: cells of a stage.
+      batch_size: images in a batch, of search and trainings.
+      search_epochs: fewest and most epochs of the search.
+      epochs: fewest and most epochs of each training.
+      finalists: number of cells that the search trains from scratch; 0 trains none.
+      finalist_epochs: epochs of the finalists' last rung.
+      seeds: most trainings of each network.
+      trials: of the tuning; 0 tunes nothing.
+      baselines: hand-made networks, the most important first.
+      recipe: numbers of every training that replace the recipe's.
+    """
+
+    name: str
+    because: str
+    images: tuple[float, float] = (0, INFINITE)
+    classes: tuple[float, float] = (0, INFINITE)
+    side: tuple[float, float] = (0, INFINITE)
+    minutes: tuple[float, float] = (0, INFINITE)
+    devices: tuple[str, ...] = ()
+    latency: bool = False
+    space: str = "compact"
+    method: str = "pcdarts"
+    features: int = 8
+    most_features: int = 16
+    layers: int = 1
+    batch_size: int = 64
+    search_epochs: tuple[int, int] = (6, 20)
+    epochs: tuple[int, int] = (6, 30)
+    finalists: int = 6
+    finalist_epochs: int = 6
+    seeds: int = 3
+    trials: int = 9
+    baselines: tuple[str, ...] = ("mobilenet_v2", "resnet", "plain_cnn")
+    recipe: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def holds(self, facts: Facts) -> bool:
+        """Whether every condition of the row holds."""
+        ranges = ("images", "classes", "side", "minutes")
+        inside = all(
+            low <= getattr(facts, name) < high
+            for name in ranges
+            for low, high in [getattr(self, name)]
+        )
+        known = not self.devices or facts.device in self.devices
+        return inside and known and (not self.latency or "latency_ms" in facts.limits)
+
+    def conditions(self) -> str:
+        """Returns the conditions in words."""
+        said = []
+        for name in ("images", "classes", "side", "minutes"):
+            low, high = getattr(self, name)
+            said += [f"{name} >= {low:,g}"] * (low > 0)
+            said += [f"{name} < {high:,g}"] * (high < INFINITE)
+        said += [f"device {' or '.join(self.devices)}"] * bool(self.devices)
+        said += ["a latency limit"] * self.latency
+        return ", ".join(said) or "always"
+
+    def choices(self) -> str:
+        """Returns what the row chooses, in words."""
+        own = ", ".join(f"{name} {value:g}" for name, value in self.recipe.items())
+        return (
+            f"{self.space} by {self.method}, {self.features} features (most "
+            f"{self.most_features}), {self.layers} layers, batch {self.batch_size}, "
+            f"search {_range(self.search_epochs)} and trainings "
+            f"{_range(self.epochs)} epochs, {self.finalists} finalists, "
+            f"{self.seeds} seeds, {self.trials} trials, "
+            f"{', '.join(self.baselines) or 'no baseline'}" + f"; {own}" * bool(own)
+        )
+
+
+def _range(pair: tuple[int, int]) -> str:
+    return f"{pair[0]} to {pair[1]}"
+
+
+_FEW = (
+    "480 photos of 32x32, 20 epochs at batch 32, one seed each: at rates 0.6, 0.2, "
+    "0.05 a found cell has 0.200, 0.516, 0.579 on validation, MobileNetV2 0.516, "
+    "0.526, 0.568; a random cell ended at NaN at 0.6 without clipping"
+)
+
+RULES = (
+    Rule(
+        "few images, few minutes",
+        f"{_FEW}; fewer networks, since most of such a budget is compiling",
+        images=(0, 2_000),
+        minutes=(0, 5),
+        devices=(CPU,),
+        most_features=24,
+        batch_size=32,
+        search_epochs=(6, 10),
+        epochs=(15, 40),
+        finalists=0,
+        seeds=1,
+        trials=0,
+        baselines=("mobilenet_v2",),
+        recipe=GENTLE,
+    ),
+    Rule(
+        "few images",
+        f"{_FEW}; finalists have the recipe's higher rate and are left out",
+        images=(0, 2_000),
+        devices=(CPU,),
+        most_features=24,
+        batch_size=32,
+        search_epochs=(10, 20),
+        epochs=(20, 40),
+        finalists=0,
+        recipe=GENTLE,
+    ),
+    Rule(
+        "latency limit on a CPU",
+        "not measured; the latency table is measured first, and a cell is faster with "
+        "fewer features",
+        latency=True,
+        devices=(CPU,),
+        most_features=8,
+        finalists=4,
+    ),
+    Rule(
+        "large images on a CPU",
+        "not measured; the work grows as the side squared",
+        side=(65, INFINITE),
+        devices=(CPU,),
+        batch_size=32,
+        search_epochs=(2, 10),
+        epochs=(3, 20),
+        finalists=0,
+        seeds=1,
+        trials=0,
+        baselines=("mobilenet_v2",),
+    ),
+    Rule(
+        "many classes",
+        "not measured; the last layer needs features to tell classes apart",
+        classes=(50, INFINITE),
+        devices=(CPU,),
+        features=12,
+        most_features=32,
+        finalists=4,
+    ),
+    Rule(
+        "many images on a CPU",
+        "not measured; one epoch has as many steps as ten of the row below",
+        images=(20_000, INFINITE),
+        devices=(CPU,),
+        search_epochs=(1, 6),
+        epochs=(2, 12),
+        finalist_epochs=3,
+    ),
+    Rule(
+        "thousands of images on a CPU",
+        "4,000 images of 14x14, 11,000 to 14,000 parameters: at 6 epochs cells of "
+        "compact have 0.836 to 0.843, MobileNetV2 0.821 to 0.833; at 12 epochs "
+        "MobileNetV2 is ahead, 0.865 to 0.853 (two trainings); at 6 epochs a crop "
+        "costs it 0.03",
+        images=(2_000, 20_000),
+        devices=(CPU,),
+    ),
+    Rule(
+        "an accelerator",
+        "not measured",
+        features=16,
+        most_features=64,
+        batch_size=128,
+        search_epochs=(10, 50),
+        epochs=(20, 200),
+        seeds=3,
+        trials=16,
+    ),
+)
+
+
+class Side(NamedTuple):
+    """A row: to which size a folder's pictures are resized where the user says none.
+
+    Attributes:
+      side: rows and columns in pixels.
+      because: what justifies it.
+      minutes: range of the minutes.
+      devices: kinds of device; empty is any.
+    """
+
+    side: int
+    because: str
+    minutes: tuple[float, float] = (0, INFINITE)
+    devices: tuple[str, ...] = ()
+
+
+SIDES = (
+    Side(24, "not measured; half the work of 32", (0, 3), (CPU,)),
+    Side(32, "photos were measured at it", (3, 60), (CPU,)),
+    Side(64, "not measured", (60, INFINITE), (CPU,)),
+    Side(64, "not measured"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """Seconds of the parts of a plan, in units of what the probe measures.
+
+    A unit of compiling is the compilation of the probe's training, a unit of a step its
+    step. Set so that the plan of one run agrees with it: 480 photos of 32x32, 12 to 16
+    features, one shared core of an AMD EPYC: search 61 s planned and 69 s measured,
+    four networks of three seeds 430 s and 416 s; 4,000 images of 14x14: a search with
+    six finalists 156 s and 138 s. Those of tuning and latencies are not measured.
+
+    Attributes:
+      start: seconds of starting a process and reading the data.
+      search_compile: units of compiling a search.
+      search_step: units of a step of the search.
+      finalists_compile: units of compiling the program of the finalists.
+      finalist_step: units of a step of a finalist.
+      training_compile: units of compiling one training.
+      baseline_step: units of a step of a hand-made network; MobileNetV2's has most.
+      tuning_compile: units of compiling a tuning.
+      latency: seconds of measuring a table of latencies.
+      spare: share of the minutes that is kept for what is slower than planned.
+    """
+
+    start: float = 6.0
+    search_compile: float = 3.0
+    search_step: float = 4.5
+    finalists_compile: float = 3.0
+    finalist_step: float = 1.3
+    training_compile: float = 1.2
+    baseline_step: float = 1.5
+    tuning_compile: float = 1.6
+    latency: float = 60.0
+    spare: float = 0.12
+
+
+COSTS = Costs()
+
+
+def choose(facts: Facts) -> Rule:
+    """Returns the first row whose conditions hold.
+
+    Args:
+      facts: what is known.
+    """
+    return next(rule for rule in RULES if rule.holds(facts))
+
+
+def side(minutes: float, device: str) -> int:
+    """Returns the size to which a folder's pictures are resized.
+
+    Args:
+      minutes: of the whole.
+      device: its kind.
+    """
+    return next(
+        row.side
+        for row in SIDES
+        if row.minutes[0] <= minutes < row.minutes[1]
+        and (not row.devices or device in row.devices)
+    )
+
+
+def text(chosen: Rule | None = None) -> str:
+    """Returns the table in words; the row that is used has an arrow.
+
+    Args:
+      chosen: the row that is used; None marks none.
+    """
+    lines = []
+    for rule in RULES:
+        mark = "->" if rule == chosen else "  "
+        lines.append(f"{mark} {rule.name}: {rule.conditions()}")
+        lines.append(f"     {rule.choices()}")
+        lines.append(f"     because: {rule.because}")
+    return "\n".join(lines)

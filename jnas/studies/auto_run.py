@@ -1,0 +1,309 @@
+"""The steps of ``auto`` and their clock: planned, run, resumed, left out."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jnas import registry
+from jnas.run import files, workdir
+from jnas.spaces import genotype_text
+from jnas.studies import (
+    auto,
+    auto_commands,
+    auto_data,
+    auto_plan,
+    auto_rules,
+    auto_steps,
+    auto_width,
+    closing,
+    retrain,
+)
+from jnas.studies.auto_plan import COMPARE, SEARCH, TUNE, TUNED
+
+_LEAST_WORK = 0.7  # of the probe's: small networks are not as fast as they are small
+_SURE = 1.15  # an optional step is stopped at so many times the minutes
+
+
+class Auto:
+    """The steps of one run, and its clock."""
+
+    def __init__(
+        self,
+        run: workdir.Run,
+        setting: auto.Setting,
+        runner: auto_steps.Runner,
+        *,
+        began: float,
+    ):
+        """Opens the log of the run.
+
+        Args:
+          run: the open run.
+          setting: what is fixed.
+          runner: runs commands.
+          began: the runner's clock when the process began.
+        """
+        self._run, self._setting, self._runner = run, setting, runner
+        asked = setting.asked
+        self._log = auto_steps.Log(
+            run,
+            {
+                "shared": {n: v for n, v in asked.shared.items() if n not in auto.FREE},
+                "bounds": asked.bounds,
+                "rule": asked.rule.name,
+                "batch_size": asked.batch_size,
+                "data_digest": setting.data.dataset.digest,
+            },
+        )
+        self._before, self._began = self._log.used, began
+        self._left_out: list[str] = list(self._log.content.get("left_out", ()))
+
+    @property
+    def used(self) -> float:
+        """Seconds so far, those of earlier processes included."""
+        return self._before + self._runner.clock() - self._began
+
+    @property
+    def budget(self) -> float:
+        """Seconds that are left to plan with."""
+        whole = 60 * self._setting.minutes * (1 - auto_rules.COSTS.spare)
+        return whole - self.used
+
+    def go(self) -> dict[str, Any]:
+        """Goes through all steps.
+
+        Returns:
+          name of a step -> the content of its result.json, of those that ended.
+
+        Raises:
+          ValueError: too few minutes, or a limit below the cheapest network.
+          RunError: a step failed.
+        """
+        for line in auto_data.describe(self._setting.data):
+            self._run.say(line)
+        asked, dataset = self._setting.asked, self._setting.data.dataset
+        self._run.say(
+            f"rule: {asked.rule.name} ({asked.rule.choices()}); --explain says why"
+        )
+        space = registry.SPACES[asked.rule.space]()
+        features = auto_width.for_search(asked.rule, space, dataset, asked.bounds)
+        measured = self._measure(features)
+        amounts = self._plan(measured, features)
+        done = {SEARCH: self._do(SEARCH, amounts, features, measured)}
+        measured = measured.slower(self._slowness(SEARCH))
+        features, factor = self._widen(features)
+        measured = measured._replace(step=factor * measured.step)
+        later = self._again(amounts, measured, (COMPARE, TUNE, TUNED))
+        done[COMPARE] = self._compare(later, features, measured)
+        measured = measured.slower(self._slowness(COMPARE))
+        for step in (TUNE, TUNED) if later.trials else ():
+            found = self._optional(step, later, features, measured)
+            if found is None:
+                break
+            done[step] = found
+        return done
+
+    def _measure(self, features: int) -> auto_plan.Measured:
+        known = self._log.content.get("measured")
+        if known is not None:
+            return auto_plan.Measured(*known)
+        began = self._runner.clock()
+        flags = [
+            *auto_commands.shared_flags(self._setting.asked),
+            f"--minutes={self._setting.minutes}",
+            "--probe",
+            "--nocache",
+        ]
+        given = [*flags, *auto_commands.bound_flags(self._setting.asked)]
+        self._say_command("probe", "auto", given)
+        text = self._runner.output("auto", given)
+        seconds = self._runner.clock() - began
+        found = json.loads(text.strip().splitlines()[-1])
+        rest = max(1.0, seconds - found["seconds"])
+        measured = auto_plan.Measured(found["compile"], found["step"], rest)
+        self._run.say(
+            f"probe: compiling a training takes {measured.compile:.1f} s, a step of "
+            f"{self._setting.asked.batch_size} images {1000 * measured.step:.0f} ms, "
+            f"starting a process {measured.start:.1f} s"
+        )
+        self._log.save(
+            measured=list(measured),
+            probe_seconds=round(seconds, 2),
+            probe_macs=found["macs"],
+        )
+        return measured
+
+    def _plan(self, measured, features) -> auto_plan.Amounts:
+        known = self._log.content.get("plan")
+        if known is not None:
+            return _amounts(known)
+        work = self._setting.work
+        found = auto_plan.fit(self.budget, work, measured)
+        if found is None:
+            spare = 1 - auto_rules.COSTS.spare
+            need = (self.used + auto_plan.needed(work, measured)) / 60 / spare
+            raise ValueError(
+                f"minutes must be at least {math.ceil(10 * need) / 10:g} for these "
+                f"{work.images:,} images on this device, got "
+                f"{self._setting.minutes:g}. Raise --minutes."
+            )
+        self._log.save(plan=found._asdict())
+        self._say_plan(found, features, measured)
+        return found
+
+    def _say_plan(self, amounts, features, measured) -> None:
+        work, total = self._setting.work, 0.0
+        self._run.say(f"plan for {self._setting.minutes:g} minutes:")
+        for number, step in enumerate(_steps(amounts), 1):
+            seconds = auto_plan.seconds(step, amounts, work, measured)
+            total += seconds
+            flags = auto_commands.flags(step, self._setting.asked, amounts, features)
+            self._run.say(f"  {number}. {step}, {seconds / 60:.1f} minutes:")
+            self._run.say(f"     {self._shown(auto_commands.launcher(step), flags)}")
+        more = (self.used + total) / 60
+        self._run.say(
+            f"  {more:.1f} minutes in all; the model is chosen by validation accuracy, "
+            "each network is tested once, at its end"
+        )
+
+    def _shown(self, launcher: str, flags: Sequence[str]) -> str:
+        return auto_commands.shown(closing.launcher(self._run, launcher), list(flags))
+
+    def _say_command(self, step, launcher, flags) -> None:
+        left = 60 * self._setting.minutes - self.used
+        self._run.say(f"{step}, {left / 60:.1f} minutes left:")
+        self._run.say(f"  {self._shown(launcher, flags)}")
+
+    def _again(self, amounts, measured, steps) -> auto_plan.Amounts:
+        """Makes the plan again from what is left, unless its step has begun."""
+        known = self._log.content.get("later")
+        if known is not None:
+            return _amounts(known)
+        found = auto_plan.fit(
+            self.budget, self._setting.work, measured, steps=steps, most=amounts
+        )
+        if found is None:  # the found network alone, as short as the rule allows
+            found = auto_plan.structures(self._setting.asked.rule)[-1]
+        less = auto_plan.dropped(amounts, found)
+        if less:
+            self._leave_out(f"the minutes left allow less than planned: {less}")
+        self._log.save(later=found._asdict())
+        return found
+
+    def _leave_out(self, line: str) -> None:
+        self._run.say(line)
+        self._left_out.append(line)
+        self._log.save(left_out=self._left_out)
+
+    def _do(self, step, amounts, features, measured, *, seconds=None):
+        """Runs a step, or resumes it with the flags with which it was begun."""
+        one = self._log.step(step)
+        if one is None:
+            planned = auto_plan.seconds(step, amounts, self._setting.work, measured)
+            launcher = auto_commands.launcher(step)
+            flags = auto_commands.flags(step, self._setting.asked, amounts, features)
+            one = self._log.begin(step, launcher, flags, planned=round(planned, 2))
+        if one.get("status") != 0:
+            self._say_command(step, one["launcher"], one["flags"])
+            began, status = self._runner.clock(), None
+            try:
+                status = self._runner.call(one["launcher"], one["flags"], seconds)
+            finally:  # also of a step that a signal ends
+                self._log.end(one, status, self._runner.clock() - began)
+        if one["status"] != 0:
+            if seconds is None:
+                raise files.RunError(
+                    f"step {step} must end well, got exit status {one['status']}. See "
+                    "its message above; the same command resumes the run."
+                )
+            return None
+        return files.read_json(self._run.workdir / step / "result.json")
+
+    def _compare(self, amounts, features, measured) -> dict[str, Any]:
+        """Trains the found network and the baselines, those that the minutes allow.
+
+        At the end of the minutes the step is stopped, and closed with the networks that
+        are trained by then; the found one is trained in any case.
+        """
+        left = max(1.0, 60 * self._setting.minutes - self.used)
+        found = self._do(COMPARE, amounts, features, measured, seconds=left)
+        if found is not None:
+            return found
+        one = self._log.step(COMPARE)
+        if one["status"] == auto_steps.STOPPED:
+            place = self._run.workdir / COMPARE / retrain.MODELS
+            kept = [name for name in amounts.baselines if (place / name).is_dir()]
+            gone = [name for name in amounts.baselines if name not in kept]
+            one["flags"] = auto_commands.with_baselines(one["flags"], kept)
+            self._leave_out(f"the minutes are over: no {', '.join(gone)}")
+        return self._do(COMPARE, amounts, features, measured)
+
+    def _optional(self, step, amounts, features, measured):
+        """Runs a step that may be left out, in the time that is left."""
+        rest = [TUNE, TUNED] if step == TUNE else [TUNED]
+        need = auto_plan.total(rest, amounts, self._setting.work, measured)
+        begun = self._log.step(step)
+        if begun is None and need > self.budget:
+            self._leave_out(
+                f"{step} is left out: it needs {need / 60:.1f} minutes and "
+                f"{max(0.0, self.budget) / 60:.1f} are left"
+            )
+            return None
+        if begun is not None and begun.get("status") not in (None, 0):
+            return None  # it was stopped or failed in an earlier process
+        most = max(1.0, _SURE * 60 * self._setting.minutes - self.used)
+        found = self._do(step, amounts, features, measured, seconds=most)
+        if found is None:
+            self._leave_out(f"{step} did not end in time or failed: it is left out")
+        return found
+
+    def _slowness(self, step: str) -> float:
+        """Returns the seconds of a step over those that were planned."""
+        one = self._log.step(step)
+        return one["seconds"] / max(1.0, one["planned"])
+
+    def _widen(self, searched: int) -> tuple[int, float]:
+        """Returns the features of the trainings, and how much more work they are."""
+        known = self._log.content.get("features")
+        if known is not None:
+            return known, self._log.content["work_factor"]
+        asked, dataset = self._setting.asked, self._setting.data.dataset
+        cell = genotype_text.load(self._run.workdir / SEARCH / "genotype.json")
+        found = auto_width.for_training(
+            asked.rule, cell, dataset, asked.bounds, searched
+        )
+        counts = auto_width.counted(asked.rule, cell, dataset, found)
+        named = ", ".join(
+            f"{n} {counts[n]:,} of {asked.bounds[n]:,.12g}"
+            for n in auto_width.COUNTED
+            if n in asked.bounds
+        )
+        if named:
+            self._run.say(f"the found cell is trained with {found} features: {named}")
+        factor = max(_LEAST_WORK, counts["macs"] / self._log.content["probe_macs"])
+        self._log.save(features=found, work_factor=factor)
+        return found, factor
+
+    @property
+    def log(self) -> auto_steps.Log:
+        """What was begun."""
+        return self._log
+
+    @property
+    def left_out(self) -> list[str]:
+        """What did not fit, in lines."""
+        return list(self._left_out)
+
+    def commands(self) -> list[str]:
+        """Returns the commands of the steps that were begun."""
+        steps = self._log.content["steps"]
+        return [self._shown(one["launcher"], one["flags"]) for one in steps]
+
+
+def _steps(amounts: auto_plan.Amounts) -> tuple[str, ...]:
+    return auto_plan.STEPS if amounts.trials else (SEARCH, COMPARE)
+
+
+def _amounts(known: Mapping[str, Any]) -> auto_plan.Amounts:
+    return auto_plan.Amounts(**{**known, "baselines": tuple(known["baselines"])})

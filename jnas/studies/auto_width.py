@@ -1,0 +1,136 @@
+"""How wide networks are, so that limits are used and kept."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from jnas import data as data_lib
+from jnas import networks, spaces
+from jnas.networks import limits as limits_lib
+from jnas.spaces import genotype as genotypes
+from jnas.studies import auto_rules, cells, limits, setup
+
+_EVERY, _FEWEST = 2, 4  # features of a training are even
+_PARTIAL = 4  # those of a search are a multiple of PC-DARTS' partial channels
+_DRAWN = 32  # random cells, whose median is the typical one
+COUNTED = ("parameters", "macs")  # a latency is measured, not counted
+
+
+def for_search(
+    rule: auto_rules.Rule,
+    space: spaces.CellSpace,
+    dataset: data_lib.Dataset,
+    bounds: Mapping[str, float],
+) -> int:
+    """Returns the most features at which a typical cell keeps the limits.
+
+    Half of the cells then have more: the limit decides among cells, and is not merely
+    kept. Without limits they are the rule's.
+
+    Args:
+      rule: the row of the table.
+      space: that is searched.
+      dataset: the images.
+      bounds: cost -> bound.
+
+    Raises:
+      ValueError: a bound below the cheapest cell at the fewest features.
+    """
+    wanted = {name: bounds[name] for name in COUNTED if name in bounds}
+    if not wanted:
+        return rule.features
+    drawn = cells.random_connected(space, _DRAWN, seed=0)
+    weights = np.stack([np.asarray(space.weights(space.encode(c))) for c in drawn])
+
+    def fits(features):
+        known = _costs(rule, features, space, dataset)
+        for name, bound in wanted.items():
+            each = known[name].base + (weights * known[name].edges).sum((1, 2, 3))
+            if np.median(each) > bound:
+                return False
+        return True
+
+    found = _most(_FEWEST, rule.most_features, _PARTIAL, fits)
+    if found is None:
+        _check(wanted, _costs(rule, _FEWEST, space, dataset))
+    return found or _FEWEST
+
+
+def _costs(rule, features, space, dataset) -> dict[str, networks.Costs]:
+    size = setup.network_size(_Size(features, rule.layers), dataset)
+    return networks.edge_costs(space, size, dataset.image_shape)
+
+
+class _Size:
+    def __init__(self, features: int, layers: int):
+        self.features = features
+        self.layers = layers
+
+
+def _check(wanted, known) -> None:
+    for name, bound in wanted.items():
+        least = limits_lib.extent(known[name])[0]
+        if least > bound:
+            raise ValueError(
+                f"max_{name} must be at least {limits_lib.shown(least)}, the cheapest "
+                f"network of {_FEWEST} features, got {limits_lib.shown(bound)}. Raise "
+                "it, or use smaller images (?size=)."
+            )
+
+
+def _most(least: int, most: int, every: int, fits) -> int | None:
+    """Returns the largest multiple that fits, where smaller ones do too."""
+    found = None
+    low, high = -(-least // every), most // every
+    while low <= high:
+        middle = (low + high) // 2
+        if fits(every * middle):
+            found, low = every * middle, middle + 1
+        else:
+            high = middle - 1
+    return found
+
+
+def for_training(
+    rule: auto_rules.Rule,
+    cell: genotypes.Genotype,
+    dataset: data_lib.Dataset,
+    bounds: Mapping[str, float],
+    searched: int,
+) -> int:
+    """Returns the most features at which a found cell keeps the limits.
+
+    Args:
+      rule: the row of the table.
+      cell: the found cell.
+      dataset: the images.
+      bounds: cost -> bound.
+      searched: features of the search, which kept them; a latency was limited there.
+    """
+    wanted = {name: bounds[name] for name in COUNTED if name in bounds}
+    if not wanted or limits.LATENCY_MS in bounds:
+        return searched
+
+    def fits(features):
+        counts = counted(rule, cell, dataset, features)
+        return all(counts[name] <= bound for name, bound in wanted.items())
+
+    return _most(searched, max(searched, rule.most_features), _EVERY, fits) or searched
+
+
+def counted(
+    rule: auto_rules.Rule,
+    cell: genotypes.Genotype,
+    dataset: data_lib.Dataset,
+    features: int,
+) -> dict[str, int]:
+    """Returns parameters and MACs of a cell's network.
+
+    Args:
+      rule: gives the layers.
+      cell: the cell.
+      dataset: the images.
+      features: of the first cells.
+    """
+    size = setup.network_size(_Size(features, rule.layers), dataset)
+    return networks.measure(networks.derived(cell, size), dataset.image_shape)

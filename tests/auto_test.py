@@ -1,0 +1,600 @@
+"""auto: rules, the plan's arithmetic, the clock, the choice, and the whole way."""
+
+import dataclasses
+import itertools
+import json
+import math
+import pathlib
+
+import forks
+import numpy as np
+import pytest
+from PIL import Image
+
+import jnas
+from jnas import data, run, spaces
+from jnas.spaces import genotype_text
+from jnas.studies import (
+    auto,
+    auto_choice,
+    auto_commands,
+    auto_data,
+    auto_plan,
+    auto_rules,
+    auto_run,
+    auto_steps,
+    auto_width,
+)
+
+COMPACT = spaces.zoo.compact()
+CELL = COMPACT.genotype(np.full(len(COMPACT.sizes), 2))
+GRID = [
+    auto_rules.Facts(*one)
+    for one in itertools.product(
+        (2, 100, 1_999, 2_000, 19_999, 20_000, 10**7),
+        (2, 49, 50, 1000),
+        (1, 8, 64, 65, 224),
+        (0.1, 2.9, 4.99, 5, 60, 10_000),
+        ("cpu", "gpu", "tpu"),
+        ((), ("parameters",), ("macs", "latency_ms")),
+    )
+]
+MEASURED = [
+    auto_plan.Measured(*one)
+    for one in itertools.product((0.5, 8.0, 40.0), (1e-3, 0.05, 0.5), (1.0, 6.0))
+]
+FEW = next(one for one in auto_rules.RULES if one.name == "few images")
+
+
+def work(rule=FEW, images=480):
+    """Returns what seconds depend on."""
+    return auto_plan.Work(rule, images, auto_plan.batch_size(rule.batch_size, images))
+
+
+def test_every_rule_is_reached_and_one_always_holds():
+    """Over data, minutes, devices and limits; every row says what justifies it."""
+    found = {auto_rules.choose(facts).name for facts in GRID}
+    assert found == {rule.name for rule in auto_rules.RULES}
+    assert auto_rules.RULES[-1].conditions() == "always"
+    assert all(rule.because and rule.holds for rule in auto_rules.RULES)
+
+
+def test_conditions_hold_as_they_read():
+    """Each range from its first number, included, to its second, excluded."""
+    rule = auto_rules.Rule(
+        "one", "none", images=(10, 20), classes=(2, 3), side=(8, 9), devices=("cpu",)
+    )
+    base = auto_rules.Facts(10, 2, 8, 1.0, "cpu")
+    assert rule.holds(base) and rule.holds(base._replace(images=19))
+    for change in (
+        {"images": 9}, {"images": 20}, {"classes": 3}, {"side": 9}, {"device": "gpu"},
+    ):  # fmt: skip
+        assert not rule.holds(base._replace(**change))
+    late = dataclasses.replace(rule, latency=True)
+    assert not late.holds(base) and late.holds(base._replace(limits=("latency_ms",)))
+    assert rule.conditions().startswith("images >= 10, images < 20, classes >= 2")
+
+
+def test_every_size_of_pictures_is_reached():
+    """Of minutes and devices."""
+    minutes, devices = (0.1, 2.9, 3, 59, 60, 1e6), ("cpu", "gpu", "tpu")
+    found = {auto_rules.side(*one) for one in itertools.product(minutes, devices)}
+    assert found == {row.side for row in auto_rules.SIDES}
+
+
+def test_the_table_marks_the_row_that_is_used():
+    """One arrow, every name and reason."""
+    text = auto_rules.text(FEW)
+    assert text.count("->") == 1 and f"-> {FEW.name}: " in text
+    assert all(one.name in text and one.because in text for one in auto_rules.RULES)
+
+
+def test_a_batch_is_at_most_a_quarter_of_the_images():
+    """And at least two."""
+    for wanted, images in itertools.product((2, 32, 64, 128), range(2, 700)):
+        found = auto_plan.batch_size(wanted, images)
+        assert 2 <= found <= wanted and (found <= images / 4 or found == 2)
+        assert found == wanted or images // 4 < wanted
+
+
+@pytest.mark.parametrize("rule", auto_rules.RULES, ids=lambda one: one.name)
+def test_what_is_dropped_first(rule):
+    """Tuning before seeds, seeds before baselines, baselines before finalists."""
+    found = auto_plan.structures(rule)
+    whole = found[0]
+    assert whole.trials == rule.trials and whole.baselines == rule.baselines
+    assert len(set(found)) == len(found)
+    for one in found:
+        if one.seeds < whole.seeds:
+            assert one.trials == 0
+        if one.baselines != whole.baselines:
+            assert one.seeds == 1
+            assert one.baselines == whole.baselines[: len(one.baselines)]
+        if one.finalists < whole.finalists:
+            assert one.baselines == ()
+    least = found[-1]
+    assert (least.trials, least.seeds, least.baselines) == (0, 1, ())
+
+
+def test_the_seconds_of_a_comparison():
+    """Four networks of three seeds, 12 batches of 32 among 384 images, 20 epochs."""
+    amounts = auto_plan.Amounts(10, 20, 0, 3, 9, ("a", "b", "c"))
+    measured = auto_plan.Measured(8.0, 0.05, 2.0)
+    costs = auto_rules.COSTS
+    steps = 20 * (384 // 32) * 3 * (1 + 3 * costs.baseline_step)
+    found = auto_plan.seconds("retrain", amounts, work(), measured)
+    assert found == pytest.approx(2 + 4 * costs.training_compile * 8 + steps * 0.05)
+    # 9 trials for 2 epochs, 3 for 4 more, 1 for 14 more
+    steps = (9 * 2 + 3 * 4 + 1 * 14) * (384 // 32)
+    tuned = auto_plan.seconds("tune", amounts, work(), measured)
+    assert tuned == pytest.approx(2 + costs.tuning_compile * 8 + steps * 0.05)
+    searched = auto_plan.seconds("search", amounts, work(), measured)
+    steps = 10 * (240 // 32) * costs.search_step
+    assert searched == pytest.approx(2 + costs.search_compile * 8 + steps * 0.05)
+
+
+@pytest.mark.parametrize("rule", auto_rules.RULES, ids=lambda one: one.name)
+def test_a_plan_never_exceeds_its_seconds_and_uses_them(rule):
+    """Nothing fits exactly where less than the fewest seconds are left."""
+    for measured, images, budget in itertools.product(
+        MEASURED, (20, 480, 4_000, 60_000), (10, 60, 300, 600, 5_000)
+    ):
+        what = work(rule, images)
+        need = auto_plan.needed(what, measured)
+        found = auto_plan.fit(budget, what, measured)
+        assert (found is None) == (need > budget)
+        if found is None:
+            continue
+        whole = auto_plan.total(auto_plan.STEPS, found, what, measured)
+        assert need <= whole <= budget
+        if found.epochs < rule.epochs[1]:  # one more of everything is too much
+            more = found._replace(
+                epochs=found.epochs + 1, search_epochs=found.search_epochs + 1
+            )
+            assert auto_plan.total(auto_plan.STEPS, more, what, measured) > budget
+        richer = auto_plan.structures(rule)
+        richer = richer[
+            : [one[2:] for one in richer].index(found[2:])
+        ]  # each of them is too much
+        for one in richer:
+            assert auto_plan.total(auto_plan.STEPS, one, what, measured) > budget
+
+
+def test_a_later_plan_has_nothing_that_the_first_had_not():
+    """Whatever is left."""
+    measured = auto_plan.Measured(8.0, 0.05, 2.0)
+    steps = auto_plan.STEPS[1:]
+    for first, left in itertools.product((150, 300, 600, 2_000), (50, 200, 900, 9_000)):
+        before = auto_plan.fit(first, work(), measured)
+        after = auto_plan.fit(left, work(), measured, steps=steps, most=before)
+        if before is None or after is None:
+            continue
+        assert after.seeds <= before.seeds and after.trials <= before.trials
+        assert set(after.baselines) <= set(before.baselines)
+    more = auto_plan.Amounts(10, 30, 0, 3, 9, ("a", "b"))
+    less = auto_plan.Amounts(10, 20, 0, 1, 0, ("a",))
+    assert auto_plan.dropped(more, more) == ""
+    assert (
+        auto_plan.dropped(more, less)
+        == "no tuning, 1 of 3 seeds, no b, 20 of 30 epochs"
+    )
+
+
+class Machine:
+    """A machine of its own clock: it writes what steps leave, and takes their time."""
+
+    def __init__(self, folder, measured, *, slow=1.0, stop=None, slow_of=""):
+        """Steps take ``slow`` times what is planned; ``stop`` raises in that one."""
+        self.now, self.folder, self.measured = 100.0, folder, measured
+        self.slow, self.stop, self.calls, self.slow_of = slow, stop, [], slow_of
+
+    def runner(self):
+        """Returns how steps are run."""
+        return auto_steps.Runner(self.call, self.output, lambda: self.now)
+
+    def output(self, launcher, flags):
+        """The probe."""
+        del launcher, flags
+        self.now += sum(self.measured) - self.measured.step
+        values = {"compile": self.measured.compile, "step": self.measured.step}
+        return json.dumps(values | {"macs": 10**6, "seconds": self.measured.compile})
+
+    def call(self, launcher, flags, seconds):
+        """A step: its planned seconds are in the log."""
+        state = json.loads((self.folder / auto_steps.STATE).read_text())
+        step = state["steps"][-1]
+        assert step["flags"] == list(flags) and step["launcher"] == launcher
+        if step["name"] == self.stop:
+            self.now += 1
+            raise KeyboardInterrupt
+        # a plan of later steps knows already how slow the search was
+        slow_of = self.slow_of or ("search" if self.slow > 1 else step["name"])
+        slow = self.slow if slow_of == step["name"] else 1.0
+        took = 5.0 if "--allow_changed" in flags else step["planned"] * slow
+        self.calls.append((step["name"], tuple(flags)))
+        place = self.folder / step["name"]
+        (place / "models/mobilenet_v2").mkdir(parents=True, exist_ok=True)
+        if seconds is not None and took > seconds:
+            self.now += seconds
+            return auto_steps.STOPPED
+        self.now += took
+        result = {"valid_accuracy": 0.5, "test_accuracy": 0.5}
+        (place / "result.json").write_text(json.dumps(result))
+        (place / "genotype.json").write_text(genotype_text.to_json(CELL))
+        return 0
+
+
+def pictures(images=480, side=8, classes=5):
+    """Returns noise in classes of one size."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 255, (images, side, side, 3), np.uint8)
+    y = np.arange(images, dtype=np.int32) % classes
+    return data.Dataset("noise", x, y, x[:classes], y[:classes], classes)
+
+
+def setting_of(folder, minutes, **bounds):
+    """Returns a setting with the rule of few images."""
+    read = auto_data.Read("npz:noise.npz", pictures(), ())
+    wanted = auto.AutoSettings(minutes=minutes, **bounds)
+    made = auto.prepare(
+        wanted, read, {"data": read.spec}, folder=str(folder), device="cpu"
+    )
+    return made._replace(asked=made.asked._replace(rule=FEW))
+
+
+def go(folder, minutes, measured, **how):
+    """Goes through all steps; returns the machine, its seconds and what was done."""
+    made = Machine(folder, measured, **how)
+    began = made.now
+    with run.open_run(folder) as r:
+        steps = auto_run.Auto(
+            r, setting_of(folder, minutes), made.runner(), began=began
+        )
+        done = steps.go()
+    return made, made.now - began, done, steps
+
+
+@pytest.mark.parametrize("minutes", [3, 10, 30])
+@pytest.mark.parametrize("slow", [0.5, 1.0, 1.12])
+def test_it_keeps_to_its_minutes(tmp_path, minutes, slow):
+    """On a machine as fast as measured, and on one that is 12 % slower."""
+    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    _, seconds, done, steps = go(tmp_path, minutes, measured, slow=slow)
+    assert seconds <= 60 * minutes and {"search", "retrain"} <= set(done)
+    assert steps.used == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("slow", [1.5, 2.0])
+def test_a_slow_machine_does_less_and_says_so(tmp_path, slow, capsys):
+    """Fewer epochs, then no tuning; the comparison is whole."""
+    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    _, whole, _, quick = go(tmp_path / "quick", 6, measured)
+    made, seconds, done, steps = go(tmp_path / "slow", 6, measured, slow=slow)
+    assert seconds <= 1.2 * 360 and whole <= 360
+    names = [name for name, _ in made.calls]
+    assert names[:2] == ["search", "retrain"]
+    assert not quick.left_out and steps.left_out
+    assert steps.left_out[0].startswith("the minutes left allow less than planned")
+    assert not any("the minutes are over" in line for line in steps.left_out)
+    said = capsys.readouterr().err
+    assert all(line in said for line in steps.left_out)
+    assert ("tuned" in done) == (slow < 2)  # first epochs, then the tuning
+    assert ("epochs" if slow < 2 else "no tuning") in steps.left_out[0]
+
+
+def test_a_comparison_is_closed_when_the_minutes_are_over(tmp_path):
+    """With the baselines that are trained by then; a later process does the same."""
+    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    made, seconds, done, steps = go(tmp_path, 6, measured, slow=3.0, slow_of="retrain")
+    assert set(done) == {"search", "retrain"} and seconds <= 1.2 * 360
+    flags = made.calls[-1][1]
+    assert {"--baselines=mobilenet_v2", "--allow_changed"} <= set(flags)
+    assert sum(flag.startswith("--baselines=") for flag in flags) == 1
+    assert "the minutes are over: no resnet, plain_cnn" in steps.left_out
+    again, _, _, later = go(tmp_path, 6, measured)
+    assert not again.calls and later.commands() == steps.commands()
+
+
+def test_too_few_minutes_are_refused_with_those_that_suffice(tmp_path):
+    """And with them it runs."""
+    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    with pytest.raises(ValueError, match=r"minutes must be at least [\d.]+ for") as e:
+        go(tmp_path / "few", 0.3, measured)
+    least = float(str(e.value).split("at least ")[1].split()[0])
+    assert 0.3 < least < 3
+    _, seconds, done, _ = go(tmp_path / "enough", least, measured)
+    assert set(done) == {"search", "retrain"} and seconds <= 60 * least
+
+
+@pytest.mark.parametrize("stop", auto_plan.STEPS)
+def test_a_stopped_run_goes_through_the_same_commands(tmp_path, stop):
+    """Steps that ended are not run again; what a step has used is counted."""
+    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    whole, _, _, undisturbed = go(tmp_path / "whole", 12, measured)
+    assert [name for name, _ in whole.calls] == list(auto_plan.STEPS)
+    folder = tmp_path / "again"
+    with pytest.raises(KeyboardInterrupt):
+        go(folder, 12, measured, stop=stop)
+    made, _, done, steps = go(folder, 12, measured)
+    place = auto_plan.STEPS.index(stop)
+    assert [name for name, _ in made.calls] == list(auto_plan.STEPS[place:])
+    wanted = [one.replace("/whole/", "/again/") for one in undisturbed.commands()]
+    assert steps.commands() == wanted and set(done) == set(auto_plan.STEPS)
+    assert steps.used > made.now - 100  # the earlier process's seconds too
+
+
+def test_a_resumed_run_trains_as_long_as_it_began_to(tmp_path):
+    """The minutes that are left then do not change the epochs of later trainings."""
+    measured = auto_plan.Measured(6.0, 0.05, 2.0)
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, 12, measured, stop="tune", slow=1.1)
+    log = json.loads((tmp_path / auto_steps.STATE).read_text())
+    log["steps"][1]["seconds"] += 60.0  # as if the comparison had taken longer
+    (tmp_path / auto_steps.STATE).write_text(json.dumps(log))
+    _, _, _, steps = go(tmp_path, 14, measured)
+    epochs = [
+        {one for one in step["flags"] if one.startswith(("--epochs=", "--num_seeds="))}
+        for step in steps.log.content["steps"]
+        if step["launcher"] == "retrain"
+    ]
+    assert len(epochs) == 2 and epochs[0] == epochs[1]
+
+
+def test_a_run_of_other_limits_is_refused(tmp_path):
+    """Other minutes, and flags that do not decide a result, are allowed."""
+    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, 12, measured, stop="retrain")
+    made = Machine(tmp_path, measured)
+    with run.open_run(tmp_path) as r:
+        other = setting_of(tmp_path, 12, max_parameters=9_000.0)
+        with pytest.raises(run.RunError, match="bounds.*9000"):
+            auto_run.Auto(r, other, made.runner(), began=made.now)
+        free = setting_of(tmp_path, 12)
+        shared = {**free.asked.shared, "cache": False, "checkpoint_seconds": 5.0}
+        free = free._replace(asked=free.asked._replace(shared=shared))
+        auto_run.Auto(r, free, made.runner(), began=made.now)
+    go(tmp_path, 14, measured)
+
+
+def test_a_step_that_fails_ends_the_run(tmp_path):
+    """With its name; the next process tries it again."""
+    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    made = Machine(tmp_path, measured)
+    broken = made.runner()._replace(call=lambda *_: 1)
+    with run.open_run(tmp_path) as r:
+        steps = auto_run.Auto(r, setting_of(tmp_path, 12), broken, began=made.now)
+        with pytest.raises(run.RunError, match="step search must end well, got exit"):
+            steps.go()
+    assert set(go(tmp_path, 12, measured)[2]) == set(auto_plan.STEPS)
+
+
+def test_commands_have_what_a_user_would_type():
+    """Data, limits and numbers of the rule; each in a folder of its own."""
+    asked = auto_commands.Asked(
+        "runs/a", {"data": "folder:my photos", "seed": 3}, FEW, {"macs": 5e6}, 32
+    )
+    amounts = auto_plan.Amounts(10, 27, 4, 2, 9, ("resnet", "plain_cnn"))
+    found = {s: auto_commands.flags(s, asked, amounts, 12) for s in auto_plan.STEPS}
+    for step, flags in found.items():
+        assert flags[0] == f"--workdir=runs/a/{step}"
+        assert {"--data=folder:my photos", "--seed=3", "--features=12"} <= set(flags)
+    assert {"--max_macs=5000000", "--finalists=4"} <= set(found["search"])
+    assert "--baselines=resnet,plain_cnn" in found["retrain"]
+    assert {"--notest", "--trials=9", "--min_epochs=3"} <= set(found["tune"])
+    assert not any(one.startswith("--learning_rate=") for one in found["tune"])
+    assert "--settings=runs/a/tune/best.json" in found["tuned"]
+    scored = {"--valid_rate=0.2", "--epochs=27"}
+    assert all(scored <= set(found[step]) for step in auto_plan.STEPS[1:])
+    shown = auto_commands.shown("jnas search", found["search"])
+    assert shown.startswith("jnas search --workdir=runs/a/search '--data=folder:my ")
+
+
+def test_every_flag_of_every_rule_exists():
+    """In the launcher's own list, so that no rule names what a step refuses."""
+    known = {}
+    for launcher in ("search", "retrain", "tune"):
+        text = forks.launch(launcher, "--help").out
+        known[launcher] = {
+            w.strip(",").split("=")[0].replace("[no]", "")
+            for w in text.split()
+            if "--" in w
+        }
+    for rule, step in itertools.product(auto_rules.RULES, auto_plan.STEPS):
+        asked = auto_commands.Asked(
+            "a", {"data": "digits", "seed": 1, "shrink": 2, "plugins": "a.py"}, rule,
+            {"parameters": 1.0, "macs": 1.0, "latency_ms": 1.0}, rule.batch_size,
+        )  # fmt: skip
+        amounts = auto_plan.structures(rule)[0]
+        for flag in auto_commands.flags(step, asked, amounts, 8):
+            name = flag.split("=")[0].replace("--no", "--")
+            assert name in known[auto_commands.launcher(step)], (rule.name, flag)
+
+
+def compared(found, **others):
+    """Returns result.json of a comparison by validation accuracies."""
+    rows = [
+        {"name": name, "valid_accuracy": valid, "test_accuracy": 0.5,
+         "parameters": 900, "macs": 9_000}
+        for name, valid in {"found": found, **others}.items()
+    ]  # fmt: skip
+    return rows[0] | {"cells": rows, "verdict": "V.", "best_baseline": "resnet"}
+
+
+@pytest.mark.parametrize(
+    ("valid", "bounds", "name"),
+    [
+        ((0.8, 0.7, 0.6), {}, "found"),
+        ((0.7, 0.7, 0.7), {}, "found"),
+        ((0.7, 0.9, 0.8), {}, "resnet"),
+        ((0.7, 0.8, 0.9), {}, "tuned"),
+        ((0.7, 0.9, 0.8), {"parameters": 899}, "tuned"),
+        ((0.7, 0.9, 0.8), {"parameters": 900, "macs": 8_999}, "tuned"),
+        ((0.7, 0.9, 0.6), {"latency_ms": 1e9}, "found"),
+        ((0.7, 0.9, 0.8), {"parameters": 900, "macs": 9_000}, "resnet"),
+    ],
+)
+def test_the_choice_is_by_validation_within_the_limits(valid, bounds, name):
+    """Found, resnet and tuned; the found one of equal ones."""
+    found, other, tuned = valid
+    done = {
+        "search": {},
+        "retrain": compared(found, resnet=other),
+        "tuned": {"valid_accuracy": tuned, "test_accuracy": 0.99},
+    }
+    several = auto_choice.candidates(done, bounds)
+    chosen = auto_choice.choose(several)
+    assert chosen.name == name
+    said = auto_choice.verdict(chosen, several, done["retrain"])
+    assert said.startswith("Chosen by validation accuracy: ")
+    assert ("could not be chosen" in said) == bool(bounds and bounds.get("macs") != 9e3)
+    folder = {"found": "retrain/model", "tuned": "tuned/model"}
+    assert chosen.model == folder.get(name, "retrain/models/resnet")
+    if name == "tuned":
+        assert "0.9900" in said  # compared with the baselines anew
+    else:
+        assert said.endswith("V.")
+
+
+def test_a_width_uses_the_limit_and_keeps_it():
+    """By counting the networks: the next width exceeds it."""
+    noise = pictures()
+    for bound in (20_000, 60_000, 100_000):
+        wanted = {"parameters": bound}
+        width = auto_width.for_search(FEW, COMPACT, noise, wanted)
+        trained = auto_width.for_training(FEW, CELL, noise, wanted, 4)
+        here, more = (
+            auto_width.counted(FEW, CELL, noise, one)["parameters"]
+            for one in (trained, trained + 2)
+        )
+        assert here <= bound and (more > bound or trained >= FEW.most_features - 1)
+        assert width % 4 == 0 and 4 <= width <= FEW.most_features
+    assert auto_width.for_search(FEW, COMPACT, noise, {}) == FEW.features
+    assert auto_width.for_training(FEW, CELL, noise, {"latency_ms": 1.0}, 8) == 8
+    with pytest.raises(ValueError, match="max_parameters must be at least"):
+        auto_width.for_search(FEW, COMPACT, noise, {"parameters": 50})
+
+
+def write(folder, counts, sizes=((9, 12), (8, 8))):
+    """Writes a folder of pictures: class -> number of them, of several sizes."""
+    rng = np.random.default_rng(0)
+    for label, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 90, (*sizes[i % len(sizes)], 3))
+            pixels[..., label % 3] += 120
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i}.png")
+
+
+def read(folder, **how):
+    """Reads a folder as auto does."""
+    return auto_data.read(
+        f"folder:{folder}", 1, **({"minutes": 10, "device": "cpu"} | how)
+    )
+
+
+def test_pictures_get_a_size_where_they_need_one(tmp_path):
+    """Of several sizes, or too large; those of one small size stay."""
+    write(tmp_path / "a", {"x": 10, "y": 10})
+    found = read(tmp_path / "a")
+    assert found.spec.endswith("a?size=32") and found.dataset.image_shape == (32, 32, 3)
+    assert "have several sizes" in found.notes[0]
+    assert read(tmp_path / "a", minutes=1).spec.endswith("?size=24")
+    write(tmp_path / "b", {"x": 10, "y": 10}, [(8, 8)])
+    found = read(tmp_path / "b")
+    assert found.spec.endswith("/b") and not found.notes
+    write(tmp_path / "c", {"x": 10, "y": 10}, [(40, 30)])
+    assert "have 40x30 pixels" in read(tmp_path / "c").notes[0]
+    given = auto_data.read(f"folder:{tmp_path}/c?size=10", 1, minutes=9, device="cpu")
+    assert given.dataset.image_shape == (10, 10, 3)
+
+
+def test_what_is_said_of_the_data(tmp_path):
+    """Counts a class; a warning of unequal classes, and only of those."""
+    write(tmp_path / "a", {"x": 50, "y": 10})
+    said = auto_data.describe(read(tmp_path / "a"))
+    assert "48 training and 12 test images of 32x32x3, 2 classes" in said[0]
+    assert "training images a class: x 40, y 8" in said
+    assert said[-1].startswith("warning: the largest class has 5 times")
+    write(tmp_path / "b", {"x": 20, "y": 10})
+    assert "warning" not in " ".join(auto_data.describe(read(tmp_path / "b")))
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [({"x": 10}, "class"), ({"x": 10, "y": 1}, "'y'"), ({"x": 10, "y": 2}, "'y'")],
+)
+def test_too_few_images_are_refused(tmp_path, counts, words):
+    """One class, or a class without an image to train and one to choose by."""
+    write(tmp_path / "a", counts, [(8, 8)])
+    with pytest.raises(ValueError, match=words):
+        read(tmp_path / "a")
+
+
+def test_as_many_images_as_the_splits_need():
+    """Three of a class can be divided as the steps divide them; two are refused."""
+    y = np.array([0] * 20 + [1] * 3, np.int32)
+    three = data.Dataset("three", np.zeros((23, 4, 4, 1)), y, *([None] * 2), 2)
+    auto_data.check(three)
+    rates = (auto_plan.SEARCH_RATE, auto_plan.VALID_RATE, auto_plan.FINALIST_RATE)
+    for rate in rates:
+        assert all(set(y[rows]) == {0, 1} for rows in data.stratified(0, y, rate))
+    two = dataclasses.replace(three, y_train=y[:-1], class_names=("cat", "dog"))
+    with pytest.raises(ValueError, match="at least 3 training images.*2 of 'dog'"):
+        auto_data.check(two)
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        auto_data.check(dataclasses.replace(three, num_classes=1))
+
+
+WRONG = {
+    "no folder": (["--data=folder:none"], "data must be an existing folder"),
+    "minutes": (["--minutes=0"], "--minutes must be"),
+    "a limit": (["--max_parameters=0"], "--max_parameters must be"),
+    "a flag": (["--max_params=9"], "--max_parameters"),
+    "a cell": (["--data=digits", "--max_parameters=10"], "max_parameters must be at l"),
+}
+
+
+@pytest.mark.parametrize(("given", "words"), WRONG.values(), ids=WRONG)
+def test_wrong_flags(tmp_path, given, words):
+    """One line each."""
+    answer = forks.launch("auto", f"--workdir={tmp_path}/a", *given, limit=120)
+    assert answer.status in (1, 2) and words in answer.err.splitlines()[-1], answer.err
+
+
+def test_explain_prints_the_table_and_makes_nothing(tmp_path):
+    """With the row of the data."""
+    answer = forks.launch(
+        "auto", f"--workdir={tmp_path}/a", "--data=digits", "--explain"
+    )
+    assert answer.status == 0 and "-> few images: " in answer.out, answer.err
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.slow
+def test_the_whole_way_of_a_tiny_folder(tmp_path):
+    """A model that predicts, a report, the commands; run again it is finished."""
+    write(tmp_path / "photos", {"red": 20, "green": 20, "blue": 20}, [(8, 8), (9, 7)])
+    plugin = pathlib.Path(__file__).parent / "tiny_auto.py"
+    line = [
+        "auto", "--workdir=run", "--data=folder:photos?size=8", f"--plugins={plugin}",
+        "--minutes=20", "--max_parameters=9000",
+    ]  # fmt: skip
+    how = {"cwd": tmp_path, "limit": 600}
+    first = forks.launch(*line, **how)
+    assert first.status == 0, first.err
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    names = [row["name"] for row in result["cells"]]
+    assert names == ["found", "plain_cnn"] and result["chosen"] in names
+    best = max(result["cells"], key=lambda row: row["valid_accuracy"])
+    assert result["valid_accuracy"] == best["valid_accuracy"]
+    assert result["parameters"] <= 9000 and len(result["commands"]) == 2
+    assert f"{result['chosen']}: parameters {result['parameters']:,}" in first.out
+    assert result["verdict"] in first.out and result["minutes_used"] < 20
+    assert all(one in first.err for one in result["commands"])
+    model = jnas.load_model(tmp_path / "run")
+    assert model.class_names == ("blue", "green", "red")
+    assert math.isclose(model.figures["test_accuracy"], result["test_accuracy"])
+    assert "Steps" in (tmp_path / "run/report.html").read_text()
+    again = forks.launch(*line, **how)
+    assert again.status == 0 and "is finished" in again.out

@@ -1,0 +1,21 @@
+"""A plug-in for tests of auto: one rule, whose steps take seconds."""
+
+import dataclasses
+
+from jnas.studies import auto_rules
+
+TINY = dataclasses.replace(
+    auto_rules.RULES[-1],
+    name="tiny",
+    space="nasbench201",
+    features=4,
+    most_features=8,
+    batch_size=8,
+    search_epochs=(4, 4),
+    epochs=(2, 2),
+    finalists=0,
+    seeds=1,
+    trials=0,
+    baselines=("plain_cnn",),
+)
+auto_rules.RULES = (TINY,)
