@@ -115,7 +115,7 @@ def _judged(group: groups_lib.Group) -> list[str]:
 
 
 def _baselines(group: groups_lib.Group) -> dict[str, list[float | None]]:
-    """Returns network -> its test accuracies, of rows that list them (``test_accuracies``).
+    """Returns network -> its test accuracies, of rows that list them.
 
     They are those of several seeds, or of several runs.
     """
