@@ -44,6 +44,7 @@ class QuickSettings:
         "takes the likeliest.",
         least=0,
     )
+    finalist_epochs: int = option(4, "Epochs of each finalist's training.", least=1)
     retrain_features: int = option(
         8, "Features of the first cells in the trainings from scratch.", least=1
     )
@@ -118,7 +119,8 @@ def main():
         if r.finished is not None:
             print(closing.finished(r))
             return
-        finals = dataclasses.replace(train, num_seeds=1)
+        short = {"retrain_epochs": quick.finalist_epochs, "retrain_seeds": 1}
+        finals = training(dataclasses.replace(quick, **short), **augmented)
         searched = search_gradient.search_cells(
             r, dataset, space, search, training=finals
         )

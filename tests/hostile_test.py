@@ -98,7 +98,7 @@ FLAGS = [
     ("search", ["--operations=none"], "candidates must hold more than 'none'"),
     ("search", ["--operations=none,none"], "candidates must differ"),
     ("quickstart", ["--retrain_epochs=0"], "--retrain_epochs must be a positive"),
-    ("quickstart", ["--num_random=1"], "--num_random must be integer >= 2, got '1'"),
+    ("quickstart", ["--num_random=-1"], "--num_random must be a non-negative integer"),
     ("quickstart", ["--epochs=0"], "epochs must be at least 1, got 0"),
     ("retrain", ["--batch_size=0"], "batch_size must be from 1 to the 1397 examples"),
     ("retrain", ["--cutout=9"], "cutout must be from 0 to 6 to leave something of"),

@@ -129,12 +129,8 @@ def _search(amounts, work, measured) -> float:
     total += costs.search_step * steps * measured.step
     total += costs.latency * work.latency
     if amounts.finalists:
-        most = work.rule.finalist_epochs
-        least = max(1, most // ETA)
-        plan = rungs.halving(
-            amounts.finalists, min_epochs=least, max_epochs=most, eta=ETA
-        )
-        steps = sum(one.epochs for one in plan) * _steps(work, FINALIST_RATE)
+        epochs = amounts.finalists * work.rule.finalist_epochs
+        steps = epochs * _steps(work, FINALIST_RATE)
         total += costs.finalists_compile * measured.compile
         total += costs.finalist_step * steps * measured.step
     return total

@@ -58,7 +58,7 @@ class Rule:
       search_epochs: fewest and most epochs of the search.
       epochs: fewest and most epochs of each training.
       finalists: number of cells that the search trains from scratch; 0 trains none.
-      finalist_epochs: epochs of the finalists' last rung.
+      finalist_epochs: epochs of each finalist's training.
       seeds: most trainings of each network.
       trials: of the tuning; 0 tunes nothing.
       baselines: hand-made networks, the most important first.
@@ -82,7 +82,7 @@ class Rule:
     search_epochs: tuple[int, int] = (6, 20)
     epochs: tuple[int, int] = (6, 30)
     finalists: int = 6
-    finalist_epochs: int = 6
+    finalist_epochs: int = 4
     seeds: int = 3
     trials: int = 9
     baselines: tuple[str, ...] = ("mobilenet_v2", "resnet", "plain_cnn")

@@ -1,8 +1,9 @@
 """The finalists of a search: its likeliest cells, trained from scratch to choose one.
 
 Shared weights rank cells roughly. The likeliest cells of a search are therefore trained
-from scratch, by successive halving, on a part of the training images; the one with the
-best accuracy on the rest is found. The test images are not touched.
+from scratch on a part of the training images; the one with the best accuracy on the
+rest is found. The test images are not touched. Each is trained to the end: while the
+learning rate is still high, an accuracy says little of what it will be.
 """
 
 import dataclasses
@@ -21,7 +22,6 @@ from jnas.spaces import genotype_text
 from jnas.studies import halve_cells, recipe_rows, setup, train_scratch
 from jnas.training import rungs
 
-ETA = 3  # a rung keeps a third
 VALID_RATE = 0.25  # share of the training images that scores the finalists
 PHASE = "finalists"
 
@@ -32,14 +32,14 @@ class FinalistSettings:
 
     finalists: int = option(
         0,
-        "Number of likeliest cells that are trained from scratch after the search, by "
-        "successive halving; the best on a quarter of the training images is the found "
-        "one. 0 takes the likeliest as it is.",
+        "Number of likeliest cells that are trained from scratch after the search; "
+        "the best on a quarter of the training images is the found one. 0 takes the "
+        "likeliest as it is.",
         group="search",
         least=0,
     )
     finalist_epochs: int = option(
-        6, "Epochs of the finalists' last rung.", group="search", least=1
+        4, "Epochs of each finalist's training.", group="search", least=1
     )
     __post_init__ = settings_lib.check
 
@@ -51,7 +51,7 @@ class Winner(NamedTuple):
       encoding: i32[G].
       seed: number of the search that proposed it.
       figures: ``finalists``, a list in the order of their likelihood: ``genotype`` in
-        its short form, ``seed``, ``accuracy`` on the held-out images, ``epochs``;
+        its short form, ``seed``, ``accuracy`` on the held-out images;
         ``winner``, its place in the list; and ``finalists_seconds``.
     """
 
@@ -101,7 +101,7 @@ def choose(
       dataset: its training images are split in two; the test split is not touched.
       weights: f[S, C, E, O] of S searches, whose likeliest cells take turns.
       count: number of finalists.
-      settings: of the trainings; ``epochs`` are those of the last rung.
+      settings: of the trainings.
       limits: that each finalist keeps.
       prefix: of the phase's name.
 
@@ -115,12 +115,7 @@ def choose(
             "Raise them."
         )
     encodings = np.stack([encoding for _, encoding in chosen])
-    plan = rungs.halving(
-        len(chosen),
-        min_epochs=max(1, settings.epochs // ETA),
-        max_epochs=settings.epochs,
-        eta=ETA,
-    )
+    plan = rungs.single(len(chosen), max_epochs=settings.epochs)
     splits = setup.two_splits(dataset, VALID_RATE, seed=run.seed)
     contest = halve_cells.Contest(space, encodings, plan, splits)
     scored = halve_cells.halve_cells(run, prefix + PHASE, contest, dataset, settings)
@@ -130,7 +125,6 @@ def choose(
             "genotype": genotype_text.short_form(space.genotype(encoding)),
             "seed": seed,
             "accuracy": one["accuracy"],
-            "epochs": one["epochs"],
         }
         for (seed, encoding), one in zip(chosen, scored, strict=True)
     ]
