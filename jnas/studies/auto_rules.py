@@ -74,7 +74,7 @@ class Rule:
     devices: tuple[str, ...] = ()
     latency: bool = False
     space: str = "compact"
-    method: str = "pcdarts"
+    method: str = "drnas"
     features: int = 8
     most_features: int = 16
     layers: int = 1
