@@ -51,13 +51,17 @@ def test_quickstart_writes_its_files_and_then_does_nothing(tmp_path, users_envir
     folder = tmp_path / "first"
     line = [
         *SMALL, f"--workdir={folder}", "--epochs=1", "--retrain_epochs=1",
-        "--retrain_features=2", "--num_random=2",
+        "--retrain_features=4", "--num_random=2", "--retrain_seeds=1",
+        "--finalists=2", "--finalist_epochs=1", "--baselines=plain_cnn",
+        "--nolargest_cell",
     ]  # fmt: skip
     first = launch("quickstart", *line, env=users_environment)
     assert first.status == 0, first.err
     rows = [row.split("|")[1].strip() for row in first.out.splitlines() if "|" in row]
-    assert rows[2:] == ["found", "random_0", "random_1"]
-    assert "the mean of 2 random cells: " in first.out
+    assert rows[2:] == [
+        "found", "random_0", "random_1", "plain_cnn", "mean of 2 random cells"
+    ]  # fmt: skip
+    assert "The found network " in first.out and "2 random cells have " in first.out
     last = first.out.splitlines()[-1]
     assert last.startswith("next: python experiments/retrain.py --workdir=")
     assert "compiling" in first.err and "search" in first.err
@@ -72,7 +76,8 @@ def test_quickstart_writes_its_files_and_then_does_nothing(tmp_path, users_envir
         json.loads(row)["step"]
         for row in (folder / "metrics.jsonl").read_text().splitlines()
     ]
-    assert steps == sorted(set(steps)) and len(steps) == 4
+    # epochs of the search, of the finalists and of four networks
+    assert steps == sorted(set(steps)) and len(steps) == 6
     again = launch("quickstart", *line, env=users_environment)
     assert again.status == 0 and "is finished" in again.out
 

@@ -23,7 +23,7 @@ TINY = "--data=digits --shrink=1 --space=nasbench201 --features=2 --layers=1 --e
 # What makes a shown line small: added behind it, for the last value counts.
 SMALLER = {
     "quickstart": f"{TINY} --batch_size=128 --retrain_features=2 --retrain_epochs=1 "
-    "--num_random=2",
+    "--num_random=1 --retrain_seeds=1 --finalists=1 --baselines=plain_cnn",
     "search": f"{TINY} --features=4 --batch_size=128 --watch_interval=0",
     "retrain": f"{TINY} --batch_size=128",
     "auto": "--data=digits --shrink=2 --minutes=30 "
