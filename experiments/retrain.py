@@ -54,17 +54,17 @@ def main():
     settings_file.use_flags(train_scratch.RetrainSettings)
     asked, data_settings, space_settings, settings, row, file, compared = FLAGS.read()
     retrain.check_beside(asked, compared, FLAGS.given())
+    cell = retrain.cell_of(asked, space=space_settings.space, seed=FLAGS.seed)
     dataset = setup.dataset(data_settings)
     whole = file.settings and row.recipe == recipe_rows.AUTO
     said = f"settings: {file.settings}"  # what it leaves out is at its default
-    if asked.baseline:
+    if cell is None:
         if not whole:
             settings, said = retrain.with_recipe(
                 settings, FLAGS.given(), dataset.image_shape, row.recipe
             )
         train_baseline(asked, dataset, settings, said)
         return
-    cell = cells.find(asked.genotype, space=space_settings.space, seed=FLAGS.seed)
     if not whole:
         settings, said = recipe_rows.apply(
             settings, FLAGS.given(), cell, dataset.image_shape, recipe=row.recipe

@@ -196,8 +196,8 @@ class Machine:
         """The probe."""
         del launcher, flags
         self.now += sum(self.measured) - self.measured.step
-        values = {"compile": self.measured.compile, "step": self.measured.step}
-        return json.dumps(values | {"macs": 10**6, "seconds": self.measured.compile})
+        values = {"compile": self.measured.compiling, "step": self.measured.step}
+        return json.dumps(values | {"macs": 10**6, "seconds": self.measured.compiling})
 
     def call(self, launcher, flags, seconds):
         """A step: its planned seconds are in the log."""

@@ -196,7 +196,7 @@ def test_what_is_no_model_is_refused(tmp_path):
     refused(tmp_path, "which has no model.json")
     refused("a\0b", "which does not exist")
     (tmp_path / "run.json").write_text("{}")
-    refused(tmp_path, "a run without model/", "leave one when they end")
+    refused(tmp_path, "a run without model/", "leave one")
 
 
 def test_arrays_of_other_names_shapes_types_and_values_are_refused(copy):

@@ -16,12 +16,12 @@ class Measured(NamedTuple):
     """What the probe measured, in seconds.
 
     Attributes:
-      compile: of compiling the training of the largest cell.
+      compiling: of compiling the training of the largest cell.
       step: of one step of it.
       start: of starting a process and reading the data.
     """
 
-    compile: float
+    compiling: float
     step: float
     start: float
 
@@ -125,13 +125,13 @@ def _steps(work: Work, rate: float) -> int:
 def _search(amounts, work, measured) -> float:
     costs = auto_rules.COSTS
     steps = amounts.search_epochs * _steps(work, SEARCH_RATE)
-    total = costs.search_compile * measured.compile
+    total = costs.search_compile * measured.compiling
     total += costs.search_step * steps * measured.step
     total += costs.latency * work.latency
     if amounts.finalists:
         epochs = amounts.finalists * work.rule.finalist_epochs
         steps = epochs * _steps(work, FINALIST_RATE)
-        total += costs.finalists_compile * measured.compile
+        total += costs.finalists_compile * measured.compiling
         total += costs.finalist_step * steps * measured.step
     return total
 
@@ -139,7 +139,7 @@ def _search(amounts, work, measured) -> float:
 def _train(amounts, work, measured, *, factor: float = 1.0) -> float:
     costs = auto_rules.COSTS
     steps = factor * amounts.epochs * _steps(work, VALID_RATE) * amounts.seeds
-    return costs.training_compile * measured.compile + steps * measured.step
+    return costs.training_compile * measured.compiling + steps * measured.step
 
 
 def _compare(amounts, work, measured) -> float:
@@ -159,7 +159,7 @@ def _tune(amounts, work, measured) -> float:
         eta=ETA,
     )
     steps = sum(one.epochs for one in plan) * _steps(work, VALID_RATE)
-    return costs.tuning_compile * measured.compile + steps * measured.step
+    return costs.tuning_compile * measured.compiling + steps * measured.step
 
 
 def _tuned(amounts, work, measured) -> float:

@@ -123,7 +123,7 @@ class Auto:
         rest = max(1.0, seconds - found["seconds"])
         measured = auto_plan.Measured(found["compile"], found["step"], rest)
         self._run.say(
-            f"probe: compiling a training takes {measured.compile:.1f} s, a step of "
+            f"probe: compiling a training takes {measured.compiling:.1f} s, a step of "
             f"{self._setting.asked.batch_size} images {1000 * measured.step:.0f} ms, "
             f"starting a process {measured.start:.1f} s"
         )

@@ -67,6 +67,24 @@ class NetworkSettings(cells.GenotypeSettings):
             )
 
 
+def cell_of(
+    asked: NetworkSettings, *, space: str, seed: int
+) -> genotypes.Genotype | None:
+    """Returns the genotype that is trained; None of a baseline.
+
+    Args:
+      asked: the network.
+      space: name of the space that random draws from.
+      seed: of the draw.
+
+    Raises:
+      ValueError: as ``cells.find``.
+    """
+    if asked.genotype is None:
+        return None
+    return cells.find(asked.genotype, space=space, seed=seed)
+
+
 def check_beside(
     asked: NetworkSettings,
     compared: baselines.BaselineSettings,
