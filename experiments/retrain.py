@@ -26,7 +26,6 @@ from jnas import run
 from jnas.spaces import genotype_text
 from jnas.studies import (
     baselines,
-    cells,
     closing,
     flags,
     recipe_rows,
