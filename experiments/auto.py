@@ -98,7 +98,7 @@ def probe(setting):
     found, macs = auto_probe.measure(dataset, space, training)
     seconds = time.monotonic() - began
     return {
-        "compile": round(found.compile, 3),
+        "compile": round(found.compiling, 3),
         "step": round(found.step, 6),
         "macs": macs,
         "seconds": round(seconds, 3),

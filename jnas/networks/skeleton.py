@@ -22,6 +22,9 @@ _RANGES = {  # beyond the largest, building takes minutes, or all memory
 }
 
 
+_MOST_PIXELS = 100_000  # rows or columns
+
+
 @dataclasses.dataclass(frozen=True)
 class Size:
     """The size of a network.
@@ -54,10 +57,11 @@ class Size:
         _ = registry.STEMS[self.stem]  # raises
         pair = self.image_size
         if pair is not None and not (
-            len(pair) == 2 and all(type(n) is int and n > 0 for n in pair)
+            len(pair) == 2
+            and all(type(n) is int and 0 < n <= _MOST_PIXELS for n in pair)
         ):
             raise ValueError(
-                f"image_size must be rows and columns, two positive integers, got "
+                f"image_size must be rows and columns, two integers from 1 to {_MOST_PIXELS}, got "
                 f"{pair!r:.80}. Correct it."
             )
 
