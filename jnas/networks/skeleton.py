@@ -61,8 +61,8 @@ class Size:
             and all(type(n) is int and 0 < n <= _MOST_PIXELS for n in pair)
         ):
             raise ValueError(
-                f"image_size must be rows and columns, two integers from 1 to {_MOST_PIXELS}, got "
-                f"{pair!r:.80}. Correct it."
+                "image_size must be rows and columns, two integers from 1 to "
+                f"{_MOST_PIXELS}, got {pair!r:.80}. Correct it."
             )
 
 
