@@ -19,6 +19,7 @@ FOLDER = pathlib.Path(__file__).parent
 NEEDS = {  # launchers of a package that a wheel leaves out
     "benchmark": "jnas.bench",
     "benchmark_discrete": "jnas.bench",
+    "benchmark_recipes": "jnas.bench",
     "endurance": "jnas.endurance",
 }
 

@@ -27,7 +27,7 @@ flags.DEFINE_list(
     "recipes",
     [
         "random", "darts:0", "darts:0.3", "pcdarts:0", "pcdarts:0.3", "drnas:0.3",
-        "gdas:0.3", "pcdarts:0.3:6", "random:0:6",
+        "gdas:0.3", "drnas:0.3:6", "random:0:6",
     ],
     "Recipes, comma-separated: METHOD:FROZEN_RATE:FINALISTS.",
 )  # fmt: skip
@@ -37,19 +37,6 @@ flags.DEFINE_float("logits_learning_rate", 0.03, "Of every method.")
 flags.DEFINE_integer("features", 8, "Features of the first cells.", lower_bound=1)
 flags.DEFINE_integer("retrain_epochs", 6, "Epochs of a training.", lower_bound=1)
 flags.DEFINE_boolean("debug", False, "Show the traceback of an error.")
-
-
-def read(text: str) -> recipes.Recipe:
-    """Reads METHOD:FROZEN_RATE:FINALISTS.
-
-    Args:
-      text: whose second and third part may be left out.
-    """
-    method, *numbers = text.split(":")
-    if method != recipes.RANDOM:
-        _ = registry.METHODS[method]  # raises
-    frozen = float(numbers[0]) if numbers else 0.3
-    return recipes.Recipe(method, frozen, int(numbers[1]) if numbers[1:] else 0)
 
 
 def main():
@@ -65,9 +52,8 @@ def main():
         recipes.training(epochs=FLAGS.retrain_epochs, features=FLAGS.features),
         pathlib.Path(FLAGS.workdir),
     )
-    found = recipes.rows(
-        place, map(read, FLAGS.recipes), num_seeds=FLAGS.num_seeds, say=print
-    )
+    asked = [recipes.read(text) for text in FLAGS.recipes]
+    found = recipes.rows(place, asked, num_seeds=FLAGS.num_seeds, say=print)
     parameters = round(statistics.median(row["parameters"] for row in found))
     found += recipes.baselines(place, parameters=parameters, num_seeds=FLAGS.num_seeds)
     shown = [

@@ -74,8 +74,6 @@ FLAGS = flags.define(
 def method(quick: QuickSettings):
     """Returns DrNAS of the size of a quickstart, its logits frozen at first.
 
-    It has no watch, which would take longer to compile than to search.
-
     Args:
       quick: sizes, epochs and rate of the logits.
     """
@@ -85,11 +83,8 @@ def method(quick: QuickSettings):
         layers=quick.layers,
         batch_size=quick.batch_size,
         epochs=quick.epochs,
-        logits_learning_rate=quick.logits_learning_rate,
-        learning_rate=0.1,
-        final_learning_rate=0.0,
-        frozen_rate=0.3,
-        watch_interval=0,
+        **recipe_rows.SEARCH_COMPACT
+        | {"logits_learning_rate": quick.logits_learning_rate},
     )
 
 
@@ -100,15 +95,16 @@ def training(quick: QuickSettings, **augmented):
       quick: sizes, epochs and seeds.
       **augmented: of the images.
     """
-    row = recipe_rows.RECIPES["compact"]() | {
-        "features": quick.retrain_features,
-        "layers": quick.layers,
-        "batch_size": quick.batch_size,
-        "epochs": quick.retrain_epochs,
-        "num_seeds": quick.retrain_seeds,
-    }
-    row["warmup_epochs"] = min(row["warmup_epochs"], quick.retrain_epochs // 2)
-    return train_scratch.RetrainSettings(**row | augmented)
+    row = recipe_rows.changed(
+        "compact",
+        features=quick.retrain_features,
+        layers=quick.layers,
+        batch_size=quick.batch_size,
+        epochs=quick.retrain_epochs,
+        num_seeds=quick.retrain_seeds,
+        **augmented,
+    )
+    return train_scratch.RetrainSettings(**row)
 
 
 def main():

@@ -93,7 +93,9 @@ def test_from_a_wheel_benchmarks_say_that_they_need_a_checkout(wheel, tmp_path):
         f"assert jnas.__file__.startswith({str(wheel)!r}), jnas.__file__; "
         "from jnas.experiments.__main__ import main; sys.exit(main())"
     )
-    for name in ("benchmark", "benchmark_discrete", "endurance"):
+    for name in (
+        "benchmark", "benchmark_discrete", "benchmark_recipes", "endurance"
+    ):  # fmt: skip
         line = [sys.executable, "-S", "-c", code, name, "--help"]
         done = subprocess.run(line, capture_output=True, text=True, check=False, **how)
         assert done.returncode == 2 and "must be run from a checkout" in done.stderr

@@ -1,5 +1,7 @@
 """Finalists: which cells are trained, and that the best of them is found."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -76,10 +78,21 @@ def test_the_recipe_of_the_space():
     settings = finalists.FinalistSettings(finalists=2, finalist_epochs=1)
     genotype = registry.SPACES["compact"]().genotype([2, 0, 2, 1, 0, 1])
     numbers = {"features": 4, "layers": 1}
-    found = finalists.training(genotype, (8, 8, 1), numbers, settings)
+    found = finalists.training(genotype, digits(), numbers, settings)
     assert (found.epochs, found.features, found.layers) == (1, 4, 1)
     assert found.augment == "none" and found.warmup_epochs == 0
     assert not found.auxiliary and found.drop_path_rate == 0
+    assert found.batch_size == 30  # half of the 60 images that train
+
+
+def test_finalists_that_diverge_are_said(tmp_path, capsys):
+    """The likeliest is taken then, and no accuracy is shown for it."""
+    wild = dataclasses.replace(TRAINING, learning_rate=1e30, clip_norm=0.0)
+    with run.open_run(tmp_path, settings={}, seed=1, data_digest="few") as one:
+        winner = finalists.choose(one, SPACE, digits(), drawn(1), 2, wild)
+    assert winner.figures["winner"] == 0
+    assert winner.figures["finalists"][0]["accuracy"] is None
+    assert "every finalist diverged" in capsys.readouterr().err
 
 
 def test_random_connected_cells_compute_something():

@@ -7,13 +7,14 @@ import forks
 import numpy as np
 import pytest
 
-from jnas import data
+from jnas import data, spaces
 from jnas.networks import stems
 from jnas.spaces import genotype_text, published
 from jnas.studies import recipe_rows, train_scratch
 
 CELL = "|nor_conv_1x1~0|+|skip_connect~0|none~1|+|none~0|none~1|avg_pool_3x3~2|"
 ONE, TWO = genotype_text.from_nasbench201(CELL), published.genotype("DARTS_V2")
+SMALL = spaces.zoo.compact().genotype([2, 0, 2, 1, 0, 1])
 DEFAULT = train_scratch.RetrainSettings()
 
 
@@ -25,6 +26,8 @@ DEFAULT = train_scratch.RetrainSettings()
         (TWO, stems.LARGE, "imagenet"),
         (ONE, 16, "nasbench201"),
         (ONE, 224, "nasbench201"),
+        (SMALL, 16, "compact"),
+        (SMALL, 224, "compact"),
     ],
 )
 def test_chosen_by_space_and_images(genotype, side, name):

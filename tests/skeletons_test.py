@@ -124,7 +124,9 @@ def test_a_description_without_image_size():
     assert architecture.read(old).description == made.description
 
 
-@pytest.mark.parametrize("bad", ["8", [8], [8, 0], [8.0, 8], [True, 8]])
+@pytest.mark.parametrize(
+    "bad", ["8", 8, {}, [8], [8, 0], [8.0, 8], [True, 8], [8, 10**9]]
+)
 def test_a_wrong_image_size_is_refused(bad):
     """By its name, in one line."""
     made = architecture.of_genotype(COMPACT.genotype(CELL), SIZE)

@@ -6,6 +6,7 @@ scratch on all training images and tested once.
 """
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -49,6 +50,28 @@ class Recipe(NamedTuple):
         frozen = f", frozen {self.frozen_rate:g}" if self.frozen_rate else ""
         final = f", {self.finalists} finalists" if self.finalists else ""
         return f"{self.method}{'' if self.method == RANDOM else frozen}{final}"
+
+
+def read(text: str) -> Recipe:
+    """Reads METHOD:FROZEN_RATE:FINALISTS.
+
+    Args:
+      text: whose second and third part may be left out.
+
+    Raises:
+      ValueError: it is not written so.
+      KeyError: a method that is not registered; the nearest is guessed.
+    """
+    found = re.fullmatch(r"(\w+)(?::([01]|0?\.\d+)(?::(\d+))?)?", text)
+    if found is None:
+        raise ValueError(
+            f"recipes must be METHOD:FROZEN_RATE:FINALISTS, got {text!r}. Write "
+            "--recipes=random,drnas:0.3:6."
+        )
+    method, frozen, count = found.groups()
+    if method != RANDOM:
+        _ = registry.METHODS[method]  # raises
+    return Recipe(method, float(frozen or 0.3), int(count or 0))
 
 
 class Place(NamedTuple):
@@ -124,13 +147,16 @@ def _searches(place: Place, recipe: Recipe) -> Callable[[int], genotypes.Genotyp
         encoding, weights = weights_of(seed)
         if not recipe.finalists:
             return place.space.genotype(encoding)
-        folder = place.folder / f"{recipe.name}_{seed}".replace(" ", "_")
-        with run.open_run(folder, settings={}, seed=seed, data_digest="") as one:
-            training = dataclasses.replace(place.training, num_seeds=1)
-            choose = finalists.choose(
-                one, place.space, place.dataset, weights, recipe.finalists, training
+        with _open(place, recipe.name, seed, place.epochs) as one:
+            chosen = finalists.choose(
+                one,
+                place.space,
+                place.dataset,
+                weights,
+                recipe.finalists,
+                place.training,
             )
-        return place.space.genotype(choose.encoding)
+        return place.space.genotype(chosen.encoding)
 
     return search
 
@@ -156,11 +182,11 @@ def _searched(place, recipe) -> Callable:
         layers=training.layers,
         batch_size=training.batch_size,
         epochs=place.epochs,
-        frozen_rate=recipe.frozen_rate,
-        learning_rate=0.1,
-        final_learning_rate=0.0,
-        logits_learning_rate=place.logits_learning_rate,
-        watch_interval=0,
+        **recipe_rows.SEARCH_COMPACT
+        | {
+            "frozen_rate": recipe.frozen_rate,
+            "logits_learning_rate": place.logits_learning_rate,
+        },
     )
     settings = search_gradient.SearchSettings(method, **augmentation.fields(training))
     augment = augmentation.build(settings, place.dataset)
@@ -168,7 +194,13 @@ def _searched(place, recipe) -> Callable:
     splits = setup.two_splits(place.dataset, 0.5, seed=0)
     counts = tuple(len(labels) for _, labels in splits)
     setting = gradient.Setting(size, augment, counts)
-    (segment,) = gradient.build_segments(method, place.space, setting)
+    segments = gradient.build_segments(method, place.space, setting)
+    if len(segments) > 1:
+        raise ValueError(
+            f"recipes must have methods of one stage, got {recipe.method} of "
+            f"{len(segments)}. Leave it out."
+        )
+    (segment,) = segments
 
     @jax.jit
     def derive(state):
@@ -185,11 +217,22 @@ def _searched(place, recipe) -> Callable:
 
 
 def _tested(place, genotype, seed, name) -> dict[str, Any]:
-    folder = place.folder / f"test_{name}_{seed}".replace(" ", "_")
-    with run.open_run(folder, settings={}, seed=seed, data_digest="") as one:
+    with _open(place, f"test_{name}", seed, place.epochs) as one:
         return train_scratch.retrain_cell(
             one, "retrain", genotype, place.dataset, place.training
         )
+
+
+def _open(place, name, seed, number):
+    """Opens the run of one training; it refuses to resume another."""
+    settings = {
+        "training": dataclasses.asdict(place.training),
+        "logits_learning_rate": place.logits_learning_rate,
+        "number": number,
+    }
+    folder = place.folder / f"{name}_{seed}".replace(" ", "_")
+    digest = place.dataset.digest
+    return run.open_run(folder, settings=settings, seed=seed, data_digest=digest)
 
 
 def training(*, epochs: int, features: int) -> train_scratch.RetrainSettings:
@@ -199,10 +242,8 @@ def training(*, epochs: int, features: int) -> train_scratch.RetrainSettings:
       epochs: of each training.
       features: of the first cells.
     """
-    row = recipe_rows.RECIPES["compact"]()
-    return train_scratch.RetrainSettings(
-        **row | {"epochs": epochs, "features": features, "layers": 1}
-    )
+    row = recipe_rows.changed("compact", epochs=epochs, features=features)
+    return train_scratch.RetrainSettings(**row)
 
 
 def baselines(place: Place, *, parameters: int, num_seeds: int) -> list[dict[str, Any]]:
@@ -219,15 +260,14 @@ def baselines(place: Place, *, parameters: int, num_seeds: int) -> list[dict[str
         one = networks.baselines.fit(
             name, place.dataset.num_classes, shape, parameters=parameters
         )
-        folder = place.folder / f"baseline_{name}"
-        with run.open_run(folder, settings={}, seed=0, data_digest="") as opened:
+        with _open(place, f"baseline_{name}", 0, num_seeds) as opened:
             tested = train_scratch.train_network(
                 opened,
                 "retrain",
                 one.network(),
                 place.dataset,
                 dataclasses.replace(place.training, num_seeds=num_seeds),
-                kept={},
+                kept={"baseline": one.to_json()},
             )
         found.append(
             {

@@ -142,21 +142,18 @@ def read_size(fields: Any) -> networks.Size:
     Raises:
       ValueError: a field is missing, unknown, no integer or out of its range.
     """
-    if isinstance(fields, Mapping):  # files before version 0.5 have no image_size
+    if isinstance(fields, Mapping):  # models of before have no image_size
         fields = {"image_size": None, **fields}
     check_keys("size", fields, [one.name for one in dataclasses.fields(networks.Size)])
-    fields = dict(fields)
-    if isinstance(fields["image_size"], list):
-        fields["image_size"] = tuple(fields["image_size"])
+    pair = fields.pop("image_size")
     for name, value in fields.items():
-        if name == "image_size" and isinstance(value, tuple | type(None)):
-            continue  # Size checks the pair
         wanted, kind = (str, "a text") if name == "stem" else (int, "an integer")
         if type(value) is not wanted:
             raise ValueError(
                 f"size.{name} must be {kind}, got {value!r:.80}. Restore the file."
             )
-    return networks.Size(**fields)
+    pair = tuple(pair) if isinstance(pair, list) else pair
+    return networks.Size(**fields, image_size=pair)  # which checks the pair
 
 
 def check_keys(name: str, fields: Any, keys: Any) -> None:

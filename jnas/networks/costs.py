@@ -156,16 +156,14 @@ def spots(
     width, found = len(space.concat), []
     stride = skeleton_lib.stem_of(space.num_inputs, size).strides[1]
     rows, columns = (-(-n // stride) for n in image_shape[:2])
-    for place in _plan(space, width, size):
+    for place in skeletons.plan(
+        space.skeleton, space.num_inputs, space.cells, width, size
+    ):
         if isinstance(place, Place):
             found += _of_place(space, place, (rows, columns))
         if isinstance(place, int) or place.reduction:
             rows, columns = -(-rows // 2), -(-columns // 2)
     return found
-
-
-def _plan(space, width, size) -> list:
-    return skeletons.of(space.skeleton, space.num_inputs).plan(space.cells, width, size)
 
 
 def _of_place(space, place, size) -> list:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jnas import spaces
 from jnas.networks import limits as limits_lib
-from jnas.spaces.canonical import canonical, prune
+from jnas.spaces.canonical import canonical, is_empty
 
 _LEAST = 1e-30
 
@@ -40,18 +40,13 @@ def likeliest(
     for number, encoding in enumerate(_descending(space, weights)):
         if len(found) == count or number == most:
             break
-        if not limits_lib.fits(space, encoding, limits) or _empty(space, encoding):
+        if not limits_lib.fits(space, encoding, limits) or is_empty(space, encoding):
             continue
         form = canonical(space, encoding)
         if form not in seen:
             seen.add(form)
             found.append(encoding)
     return found
-
-
-def _empty(space, encoding) -> bool:
-    pruned = np.asarray(prune(space, space.weights(encoding)))
-    return bool((pruned.sum((1, 2)) == 0).any())
 
 
 def _descending(space, weights) -> Iterator[np.ndarray]:

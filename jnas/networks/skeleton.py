@@ -57,7 +57,8 @@ class Size:
         _ = registry.STEMS[self.stem]  # raises
         pair = self.image_size
         if pair is not None and not (
-            len(pair) == 2
+            isinstance(pair, tuple)
+            and len(pair) == 2
             and all(type(n) is int and 0 < n <= _MOST_PIXELS for n in pair)
         ):
             raise ValueError(

@@ -1,7 +1,7 @@
 """Search spaces: conversions between encodings, mixing weights and genotypes."""
 
 from jnas.spaces import encoding, zoo
-from jnas.spaces.canonical import canonical, prune, representatives
+from jnas.spaces.canonical import canonical, is_empty, prune, representatives
 from jnas.spaces.cell import CellSpace
 from jnas.spaces.lookups import NONE, SKIP
 from jnas.spaces.policy import gene_logits
@@ -13,6 +13,7 @@ __all__ = [
     "canonical",
     "encoding",
     "gene_logits",
+    "is_empty",
     "prune",
     "representatives",
     "zoo",

@@ -52,6 +52,19 @@ def prune(space: cells.CellSpace, weights: types.Weights) -> types.Weights:
     return jnp.where(jnp.stack(live, 1)[..., None], weights, 0)
 
 
+def is_empty(space: cells.CellSpace, encoding: types.Encoding) -> bool:
+    """Returns whether a cell has no path from an input to its output; on the host.
+
+    Its network gives the same outputs for every image.
+
+    Args:
+      space: the space of the encoding.
+      encoding: i32[G].
+    """
+    pruned = np.asarray(prune(space, space.weights(encoding)))
+    return bool((pruned.sum((1, 2)) == 0).any())
+
+
 def canonical(space: cells.CellSpace, encoding: types.Encoding) -> Form:
     """Returns a form that is equal exactly for isomorphic encodings; on the host.
 

@@ -8,16 +8,6 @@ from jnas.studies.auto_plan import COMPARE, TUNED
 from jnas.studies.retrain import MODELS
 from jnas.studies.trained import MODEL
 
-_FIGURES = (
-    "test_accuracy",
-    "test_accuracy_sd",
-    "valid_accuracy",
-    "valid_accuracy_sd",
-    "parameters",
-    "macs",
-    "seconds",
-)
-
 
 class Candidate(NamedTuple):
     """A trained network.
@@ -126,5 +116,5 @@ def row(one: Candidate) -> dict[str, Any]:
     Args:
       one: the candidate.
     """
-    figures = {n: one.figures[n] for n in _FIGURES if n in one.figures}
+    figures = {n: one.figures[n] for n in baselines.COLUMNS if n in one.figures}
     return {"name": one.name, **figures}

@@ -31,12 +31,14 @@ def training(
       features: of the first cells.
       batch_size: images in a batch.
     """
-    row = recipe_rows.RECIPES["compact"]() | {
-        "features": features,
-        "layers": rule.layers,
-        "batch_size": batch_size,
+    row = recipe_rows.changed(
+        "compact",
+        features=features,
+        layers=rule.layers,
+        batch_size=batch_size,
+        epochs=_EPOCHS,
         **rule.recipe,
-    }
+    )
     return train_plan.RetrainSettings(**row)
 
 
@@ -60,7 +62,6 @@ def measure(
     few = dataclasses.replace(
         dataset, x_train=dataset.x_train[:count], y_train=dataset.y_train[:count]
     )
-    settings = dataclasses.replace(settings, epochs=_EPOCHS)
     size = setup.network_size(settings, dataset, stem=settings.stem)
     cell = baselines.largest(space, size, dataset.image_shape)
     network = train_plan.build_network(cell, few, settings)

@@ -8,7 +8,7 @@ from jnas import data as data_lib
 from jnas import networks, spaces
 from jnas.networks import limits as limits_lib
 from jnas.spaces import genotype as genotypes
-from jnas.studies import auto_rules, cells, limits, setup
+from jnas.studies import auto_rules, cells, limits
 
 _EVERY, _FEWEST = 2, 4  # features of a training are even
 _PARTIAL = 4  # those of a search are a multiple of PC-DARTS' partial channels
@@ -57,14 +57,13 @@ def for_search(
 
 
 def _costs(rule, features, space, dataset) -> dict[str, networks.Costs]:
-    size = setup.network_size(_Size(features, rule.layers), dataset)
+    size = _size(rule, features, dataset)
     return networks.edge_costs(space, size, dataset.image_shape)
 
 
-class _Size:
-    def __init__(self, features: int, layers: int):
-        self.features = features
-        self.layers = layers
+def _size(rule, features, dataset) -> networks.Size:
+    numbers = {"features": features, "layers": rule.layers}
+    return limits.cost_size(numbers, dataset)
 
 
 def _check(wanted, known) -> None:
@@ -132,5 +131,5 @@ def counted(
       dataset: the images.
       features: of the first cells.
     """
-    size = setup.network_size(_Size(features, rule.layers), dataset)
+    size = _size(rule, features, dataset)
     return networks.measure(networks.derived(cell, size), dataset.image_shape)

@@ -20,7 +20,7 @@ from jnas.spaces import genotype as genotypes
 from jnas.studies import baseline_verdict, cells, setup, train_scratch, trained
 
 FOUND, LARGEST, RANDOM = "found", "largest_cell", "random"
-_COLUMNS = (
+COLUMNS = (
     "test_accuracy",
     "test_accuracy_sd",
     "valid_accuracy",
@@ -248,5 +248,5 @@ def _beside_random(accuracy: float, random: list[float]) -> str:
 
 def _row(one: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the figures of a network, and each seed's test accuracy."""
-    row = {name: one[name] for name in _COLUMNS if name in one}
+    row = {name: one[name] for name in COLUMNS if name in one}
     return row | {"test_accuracies": list(baseline_verdict.accuracies(one))}

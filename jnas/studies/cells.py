@@ -104,15 +104,10 @@ def random_connected(
     found: list[genotypes.Genotype] = []
     for number in range(10):
         drawn = random_cells(space, 2 * count, seed=seed + 1_000_003 * number)
-        found += [one for one in drawn if not _is_empty(space, one)]
+        found += [one for one in drawn if not spaces.is_empty(space, space.encode(one))]
         if len(found) >= count:
             break
     return found[:count]
-
-
-def _is_empty(space: spaces.CellSpace, genotype: genotypes.Genotype) -> bool:
-    weights = space.weights(space.encode(genotype))
-    return bool((np.asarray(spaces.prune(space, weights)).sum((1, 2)) == 0).any())
 
 
 def found(

@@ -62,7 +62,7 @@ class Winner(NamedTuple):
 
 def training(
     genotype: genotypes.Genotype,
-    image_shape: tuple[int, ...],
+    dataset: data_lib.Dataset,
     numbers: dict[str, int],
     settings: FinalistSettings,
 ) -> train_scratch.RetrainSettings:
@@ -70,15 +70,22 @@ def training(
 
     Args:
       genotype: one of the space.
-      image_shape: rows, columns and channels of one image.
+      dataset: the images, of which a batch has at most half that train.
       numbers: features and layers.
       settings: of the finalists.
     """
-    row = recipe_rows.defaults(genotype, image_shape)
-    own = {"epochs": settings.finalist_epochs, "auxiliary": False, **numbers}
-    row |= own | {"drop_path_rate": 0.0}  # a contest has neither head nor drop path
-    if "warmup_epochs" in row:
-        row["warmup_epochs"] = min(row["warmup_epochs"], own["epochs"] // 2)
+    name = recipe_rows.name_of(genotype, dataset.image_shape)
+    usual = train_scratch.RetrainSettings.batch_size
+    batch = recipe_rows.RECIPES[name]().get("batch_size", usual)
+    count = int(len(dataset.y_train) * (1 - VALID_RATE))
+    row = recipe_rows.changed(
+        name,
+        epochs=settings.finalist_epochs,
+        batch_size=max(2, min(batch, count // 2)),
+        auxiliary=False,  # a contest has neither head nor drop path
+        drop_path_rate=0.0,
+        **numbers,
+    )
     return train_scratch.RetrainSettings(**row)
 
 
@@ -120,6 +127,11 @@ def choose(
     contest = halve_cells.Contest(space, encodings, plan, splits)
     scored = halve_cells.halve_cells(run, prefix + PHASE, contest, dataset, settings)
     winner = scored.index(halve_cells.ranked(scored)[0])
+    if scored[winner]["accuracy"] is None:
+        run.say(
+            "warning: every finalist diverged, the likeliest is taken; lower the "
+            "learning rate"
+        )
     lines = [
         {
             "genotype": genotype_text.short_form(space.genotype(encoding)),

@@ -15,6 +15,14 @@ from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 
 AUTO = "auto"
+# of a method's search of minutes in the space compact
+SEARCH_COMPACT = {
+    "learning_rate": 0.1,
+    "final_learning_rate": 0.0,
+    "logits_learning_rate": 0.03,
+    "frozen_rate": 0.3,
+    "watch_interval": 0,  # it takes longer to compile than such a search
+}
 _OF_SKELETON = {"mobile": "compact"}
 RECIPES = registry.Registry("recipe")  # name -> () -> settings of a training
 
@@ -113,6 +121,27 @@ def compact() -> dict[str, Any]:
     }
 
 
+def changed(name: str, **changes: Any) -> dict[str, Any]:
+    """Returns a row with other numbers, and a warm-up that the epochs leave room for.
+
+    Args:
+      name: key in ``RECIPES``.
+      **changes: setting -> value.
+    """
+    return _with_room(RECIPES[name]() | changes)
+
+
+def _with_room(row: dict[str, Any], epochs: int | None = None) -> dict[str, Any]:
+    """Shortens the warm-up of a row to half of its epochs, or of those that are given.
+
+    A short training that a user asks for has less.
+    """
+    if "warmup_epochs" not in row:
+        return row
+    most = row.get("epochs", epochs) // 2
+    return row | {"warmup_epochs": min(row["warmup_epochs"], most)}
+
+
 def name_of(
     genotype: genotypes.Genotype, image_shape: tuple[int, ...], *, recipe: str = AUTO
 ) -> str:
@@ -202,9 +231,7 @@ def apply(
             )
     kept = sorted(set(row) & set(given))
     changed = {key: value for key, value in row.items() if key not in kept}
-    if "warmup_epochs" in changed:  # a short training that a user asks for has less
-        epochs = changed.get("epochs", settings.epochs)
-        changed["warmup_epochs"] = min(changed["warmup_epochs"], epochs // 2)
+    changed = _with_room(changed, settings.epochs)
     text = f"recipe: {name}" + (f", except {', '.join(kept)}" if kept else "")
     if changed:
         values = ", ".join(f"{key} {_text(value)}" for key, value in changed.items())

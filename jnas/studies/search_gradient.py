@@ -185,7 +185,7 @@ def _training(genotype, settings, dataset) -> train_scratch.RetrainSettings:
         settings, _changed(settings.method), genotype, dataset.image_shape
     )
     wanted = augmentation.changed(settings) | setup.changed_stem(settings)
-    training = finalists_lib.training(genotype, dataset.image_shape, numbers, settings)
+    training = finalists_lib.training(genotype, dataset, numbers, settings)
     return dataclasses.replace(training, **wanted)
 
 

@@ -1,0 +1,60 @@
+"""The benchmark of recipes: how they are written, a small run, what it refuses."""
+
+import json
+
+import forks
+import pytest
+
+from jnas.bench import recipes
+
+LINE = ["--data=digits", "--shrink=2", "--num_seeds=2", "--epochs=1",
+        "--retrain_epochs=1", "--features=2", "--space=nasbench201"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "recipe", "name"),
+    [
+        ("random", ("random", 0.3, 0), "random"),
+        ("darts:0", ("darts", 0.0, 0), "darts"),
+        ("drnas:0.3:6", ("drnas", 0.3, 6), "drnas, frozen 0.3, 6 finalists"),
+        ("random:0:2", ("random", 0.0, 2), "random, 2 finalists"),
+    ],
+)
+def test_recipes_as_they_are_written(text, recipe, name):
+    """METHOD:FROZEN_RATE:FINALISTS, and what a table calls them."""
+    found = recipes.read(text)
+    assert found == recipes.Recipe(*recipe) and found.name == name
+
+
+@pytest.mark.parametrize(
+    "text", ["", "darts:x", "darts:0.3:", "darts:2", "darts:0:1:1"]
+)
+def test_recipes_that_are_not_written_so(text):
+    """Refused in one line that says how."""
+    with pytest.raises(ValueError, match="recipes must be METHOD:FROZEN_RATE"):
+        recipes.read(text)
+
+
+def test_an_unknown_method():
+    """The nearest is guessed."""
+    with pytest.raises(KeyError, match="drnas"):
+        recipes.read("drna:0.3")
+
+
+@pytest.mark.slow
+def test_a_small_run_and_another_in_its_folder(tmp_path):
+    """A row a recipe and a baseline; trainings of other settings are not taken over."""
+    line = [*LINE, f"--workdir={tmp_path / 'bench'}"]
+    done = forks.launch(
+        "benchmark_recipes", *line, "--recipes=random,drnas:0:1", limit=600
+    )
+    assert done.status == 0, done.err
+    found = json.loads(done.out.splitlines()[-1])["rows"]
+    assert [row["recipe"] for row in found] == [
+        "random", "drnas, 1 finalists", "plain_cnn", "resnet", "mobilenet_v2"
+    ]  # fmt: skip
+    assert all(len(row["seeds"]) == 2 for row in found)
+    again = forks.launch(
+        "benchmark_recipes", *line, "--recipes=random", "--retrain_epochs=2", limit=600
+    )
+    assert again.status == 1 and "must be those" in again.err
