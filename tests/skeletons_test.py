@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jnas import networks, ops, registry, spaces
+from jnas import data, networks, ops, registry, run, spaces
 from jnas.models import architecture
 from jnas.networks import heads, skeletons
 from jnas.spaces import genotype_text
+from jnas.studies import train_scratch
 
 COMPACT = registry.SPACES["compact"]()
 SIZE = networks.Size(4, 1, 3, channels=1, image_size=(8, 8))
@@ -191,3 +192,18 @@ def test_an_unregistered_space_keeps_its_skeleton():
     space = dataclasses.replace(COMPACT, name="mine")
     assert space.genotype(CELL).skeleton == "mobile"
     assert spaces.zoo.nasbench201().genotype([0] * 6).skeleton == "papers"
+
+
+def test_a_training_says_which_skeleton_an_unknown_space_has(tmp_path, capsys):
+    """A file does not name it; of the same space in Python nothing is to be said."""
+    space = dataclasses.replace(COMPACT, name="mine")
+    given = genotype_text.from_json(genotype_text.to_json(space.genotype(CELL)))
+    digits = data.shrink(data.load("digits"), 2)
+    settings = train_scratch.RetrainSettings(
+        features=2, layers=1, epochs=1, batch_size=256, auxiliary=False, cutout=0
+    )
+    for name, genotype in (("file", given), ("python", space.genotype(CELL))):
+        with run.open_run(tmp_path / name, settings={}, data_digest="") as one:
+            train_scratch.retrain_cell(one, "retrain", genotype, digits, settings)
+        said = "space 'mine' is not registered" in capsys.readouterr().err
+        assert said == (name == "file")

@@ -80,8 +80,18 @@ def retrain_cell(
         settings,
         kept=kept,
         saver=trained.Saver(keep, run, describe, dataset),
-        notes=(*notes, *stem),
+        notes=(*notes, *stem, *_unknown(genotype)),
     )
+
+
+def _unknown(genotype: genotypes.Genotype) -> list[str]:
+    """Says which skeleton a genotype has whose space nobody registered."""
+    if genotype.states or genotypes.registered_cells(genotype.space):
+        return []
+    return [
+        f"space {genotype.space!r} is not registered: its cells are put into the "
+        "skeleton of the papers; --plugins names the file that registers another"
+    ]
 
 
 def train_network(
