@@ -4,7 +4,8 @@
 
 Every recipe searches the space compact with several seeds; each found cell is trained
 from scratch with the recipe compact and tested once. Random cells and hand-made
-networks of the same number of parameters are trained alike. The last line is one JSON
+networks of the same number of parameters are trained alike; p is of Welch's t-test
+against the random cells. The last line is one JSON
 object. Needs a checkout: an installed jnas leaves jnas.bench out.
 """
 
@@ -32,6 +33,7 @@ flags.DEFINE_list(
     "Recipes, comma-separated: METHOD:FROZEN_RATE:FINALISTS.",
 )  # fmt: skip
 flags.DEFINE_integer("num_seeds", 5, "Searches of each recipe.", lower_bound=2)
+flags.DEFINE_integer("num_random", 20, "Random cells.", lower_bound=2)
 flags.DEFINE_integer("epochs", 6, "Epochs of a search.", lower_bound=1)
 flags.DEFINE_float("logits_learning_rate", 0.03, "Of every method.")
 flags.DEFINE_integer("features", 8, "Features of the first cells.", lower_bound=1)
@@ -53,9 +55,16 @@ def main():
         pathlib.Path(FLAGS.workdir),
     )
     asked = [recipes.read(text) for text in FLAGS.recipes]
-    found = recipes.rows(place, asked, num_seeds=FLAGS.num_seeds, say=print)
+    found = recipes.rows(
+        place,
+        asked,
+        num_seeds=FLAGS.num_seeds,
+        num_random=FLAGS.num_random,
+        say=lambda text: print(text, flush=True),
+    )
     parameters = round(statistics.median(row["parameters"] for row in found))
     found += recipes.baselines(place, parameters=parameters, num_seeds=FLAGS.num_seeds)
+    found = recipes.with_p(found)
     shown = [
         {k: v for k, v in row.items() if k not in ("seeds", "cells")} for row in found
     ]

@@ -7,7 +7,7 @@ import pytest
 
 from jnas.bench import recipes
 
-LINE = ["--data=digits", "--shrink=2", "--num_seeds=2", "--epochs=1",
+LINE = ["--data=digits", "--shrink=2", "--num_seeds=2", "--num_random=3", "--epochs=1",
         "--retrain_epochs=1", "--features=2", "--space=nasbench201"]  # fmt: skip
 
 
@@ -41,6 +41,21 @@ def test_an_unknown_method():
         recipes.read("drna:0.3")
 
 
+def test_p_against_random_cells():
+    """Welch's t by hand: means 0.5 and 0.8, variances 0.01, three each, 4 degrees."""
+    rows = [
+        {"recipe": "random", "seeds": [0.4, 0.5, 0.6]},
+        {"recipe": "drnas", "seeds": [0.7, 0.8, 0.9]},
+    ]
+    drawn, found = recipes.with_p(rows)
+    t = 0.3 / (0.02 / 3) ** 0.5
+    # the integral of Student's density of 4 degrees of freedom in closed form
+    s = t / (4 + t * t) ** 0.5
+    assert drawn["p"] is None and drawn["n"] == 3
+    assert found["p"] == pytest.approx(1 - s * (3 - s * s) / 2)
+    assert recipes.with_p(rows[1:])[0]["p"] is None
+
+
 @pytest.mark.slow
 def test_a_small_run_and_another_in_its_folder(tmp_path):
     """A row a recipe and a baseline; trainings of other settings are not taken over."""
@@ -53,7 +68,8 @@ def test_a_small_run_and_another_in_its_folder(tmp_path):
     assert [row["recipe"] for row in found] == [
         "random", "drnas, 1 finalists", "plain_cnn", "resnet", "mobilenet_v2"
     ]  # fmt: skip
-    assert all(len(row["seeds"]) == 2 for row in found)
+    assert [row["n"] for row in found] == [3, 2, 2, 2, 2]
+    assert found[0]["p"] is None and all(0 < row["p"] <= 1 for row in found[1:])
     again = forks.launch(
         "benchmark_recipes", *line, "--recipes=random", "--retrain_epochs=2", limit=600
     )

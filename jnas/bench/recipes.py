@@ -19,6 +19,7 @@ from jnas import gradient, networks, registry, run, spaces
 from jnas.spaces import genotype as genotypes
 from jnas.studies import (
     augmentation,
+    baseline_verdict,
     cells,
     finalists,
     recipe_rows,
@@ -95,7 +96,12 @@ class Place(NamedTuple):
 
 
 def rows(
-    place: Place, recipes: Iterable[Recipe], *, num_seeds: int, say: Callable
+    place: Place,
+    recipes: Iterable[Recipe],
+    *,
+    num_seeds: int,
+    num_random: int,
+    say: Callable,
 ) -> list[dict[str, Any]]:
     """Searches, trains and tests.
 
@@ -103,6 +109,7 @@ def rows(
       place: where.
       recipes: that are compared.
       num_seeds: searches of each.
+      num_random: random cells, which are cheaper, where no finalist is trained.
       say: takes a line of text, as soon as a recipe is done.
 
     Returns:
@@ -114,7 +121,8 @@ def rows(
     for recipe in recipes:
         genotype_of, seconds = _searches(place, recipe), []
         accuracies, parameters, short = [], [], []
-        for seed in range(num_seeds):
+        cheap = recipe.method == RANDOM and not recipe.finalists
+        for seed in range(num_random if cheap else num_seeds):
             began = time.perf_counter()
             genotype = genotype_of(seed)
             seconds.append(time.perf_counter() - began)
@@ -244,6 +252,27 @@ def training(*, epochs: int, features: int) -> train_scratch.RetrainSettings:
     """
     row = recipe_rows.changed("compact", epochs=epochs, features=features)
     return train_scratch.RetrainSettings(**row)
+
+
+def with_p(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns rows with ``p``, of Welch's t-test against random cells, two-sided.
+
+    Args:
+      found: rows, as ``rows`` and ``baselines`` return them; without a row of random
+        cells every p is None.
+    """
+    found = list(found)
+    drawn = [row["seeds"] for row in found if row["recipe"] == RANDOM]
+    return [
+        row
+        | {
+            "n": len(row["seeds"]),
+            "p": baseline_verdict.welch(row["seeds"], drawn[0])
+            if drawn and row["recipe"] != RANDOM
+            else None,
+        }
+        for row in found
+    ]
 
 
 def baselines(place: Place, *, parameters: int, num_seeds: int) -> list[dict[str, Any]]:
