@@ -48,7 +48,7 @@ class QuickSettings:
     retrain_features: int = option(
         8, "Features of the first cells in the trainings from scratch.", least=1
     )
-    retrain_epochs: int = option(6, "Epochs of each training from scratch.", least=1)
+    retrain_epochs: int = option(5, "Epochs of each training from scratch.", least=1)
     retrain_seeds: int = option(
         4,
         "Trainings of the found network and of each baseline; a random cell has one.",
@@ -67,7 +67,7 @@ FLAGS = flags.define(
     space="compact",
     augment="none",
     cutout=0,
-    num_random=12,
+    num_random=14,
 )
 
 
