@@ -8,18 +8,12 @@ from typing import Any
 from jnas import registry
 from jnas.run import files, workdir
 from jnas.spaces import genotype_text
-from jnas.studies import (
-    auto,
-    auto_commands,
-    auto_data,
-    auto_plan,
-    auto_rules,
-    auto_steps,
-    auto_width,
-    closing,
-    retrain,
-)
-from jnas.studies.auto_plan import COMPARE, SEARCH, TUNE, TUNED
+from jnas.studies import closing, retrain
+from jnas.studies.auto import commands, reading, rules, width
+from jnas.studies.auto import plan as plan_lib
+from jnas.studies.auto import setting as setting_lib
+from jnas.studies.auto import steps as steps_lib
+from jnas.studies.auto.plan import COMPARE, SEARCH, TUNE, TUNED
 
 _LEAST_WORK = 0.7  # of the probe's: small networks are not as fast as they are small
 _SURE = 1.15  # an optional step is stopped at so many times the minutes
@@ -31,8 +25,8 @@ class Auto:
     def __init__(
         self,
         run: workdir.Run,
-        setting: auto.Setting,
-        runner: auto_steps.Runner,
+        setting: setting_lib.Setting,
+        runner: steps_lib.Runner,
         *,
         began: float,
     ):
@@ -46,10 +40,12 @@ class Auto:
         """
         self._run, self._setting, self._runner = run, setting, runner
         asked = setting.asked
-        self._log = auto_steps.Log(
+        self._log = steps_lib.Log(
             run,
             {
-                "shared": {n: v for n, v in asked.shared.items() if n not in auto.FREE},
+                "shared": {
+                    n: v for n, v in asked.shared.items() if n not in setting_lib.FREE
+                },
                 "bounds": asked.bounds,
                 "rule": asked.rule.name,
                 "batch_size": asked.batch_size,
@@ -67,7 +63,7 @@ class Auto:
     @property
     def budget(self) -> float:
         """Seconds that are left to plan with."""
-        whole = 60 * self._setting.minutes * (1 - auto_rules.COSTS.spare)
+        whole = 60 * self._setting.minutes * (1 - rules.COSTS.spare)
         return whole - self.used
 
     def go(self) -> dict[str, Any]:
@@ -80,14 +76,14 @@ class Auto:
           ValueError: too few minutes, or a limit below the cheapest network.
           RunError: a step failed.
         """
-        for line in auto_data.describe(self._setting.data):
+        for line in reading.describe(self._setting.data):
             self._run.say(line)
         asked, dataset = self._setting.asked, self._setting.data.dataset
         self._run.say(
             f"rule: {asked.rule.name} ({asked.rule.choices()}); --explain says why"
         )
         space = registry.SPACES[asked.rule.space]()
-        features = auto_width.for_search(asked.rule, space, dataset, asked.bounds)
+        features = width.for_search(asked.rule, space, dataset, asked.bounds)
         measured = self._measure(features)
         amounts = self._plan(measured, features)
         done = {SEARCH: self._do(SEARCH, amounts, features, measured)}
@@ -104,24 +100,24 @@ class Auto:
             done[step] = found
         return done
 
-    def _measure(self, features: int) -> auto_plan.Measured:
+    def _measure(self, features: int) -> plan_lib.Measured:
         known = self._log.content.get("measured")
         if known is not None:
-            return auto_plan.Measured(*known)
+            return plan_lib.Measured(*known)
         began = self._runner.clock()
         flags = [
-            *auto_commands.shared_flags(self._setting.asked),
+            *commands.shared_flags(self._setting.asked),
             f"--minutes={self._setting.minutes}",
             "--probe",
             "--nocache",
         ]
-        given = [*flags, *auto_commands.bound_flags(self._setting.asked)]
+        given = [*flags, *commands.bound_flags(self._setting.asked)]
         self._say_command("probe", "auto", given)
         text = self._runner.output("auto", given)
         seconds = self._runner.clock() - began
         found = json.loads(text.strip().splitlines()[-1])
         rest = max(1.0, seconds - found["seconds"])
-        measured = auto_plan.Measured(found["compile"], found["step"], rest)
+        measured = plan_lib.Measured(found["compile"], found["step"], rest)
         self._run.say(
             f"probe: compiling a training takes {measured.compiling:.1f} s, a step of "
             f"{self._setting.asked.batch_size} images {1000 * measured.step:.0f} ms, "
@@ -134,15 +130,15 @@ class Auto:
         )
         return measured
 
-    def _plan(self, measured, features) -> auto_plan.Amounts:
+    def _plan(self, measured, features) -> plan_lib.Amounts:
         known = self._log.content.get("plan")
         if known is not None:
             return _amounts(known)
         work = self._setting.work
-        found = auto_plan.fit(self.budget, work, measured)
+        found = plan_lib.fit(self.budget, work, measured)
         if found is None:
-            spare = 1 - auto_rules.COSTS.spare
-            need = (self.used + auto_plan.needed(work, measured)) / 60 / spare
+            spare = 1 - rules.COSTS.spare
+            need = (self.used + plan_lib.needed(work, measured)) / 60 / spare
             raise ValueError(
                 f"minutes must be at least {math.ceil(10 * need) / 10:g} for these "
                 f"{work.images:,} images on this device, got "
@@ -156,11 +152,11 @@ class Auto:
         work, total = self._setting.work, 0.0
         self._run.say(f"plan for {self._setting.minutes:g} minutes:")
         for number, step in enumerate(_steps(amounts), 1):
-            seconds = auto_plan.seconds(step, amounts, work, measured)
+            seconds = plan_lib.seconds(step, amounts, work, measured)
             total += seconds
-            flags = auto_commands.flags(step, self._setting.asked, amounts, features)
+            flags = commands.flags(step, self._setting.asked, amounts, features)
             self._run.say(f"  {number}. {step}, {seconds / 60:.1f} minutes:")
-            self._run.say(f"     {self._shown(auto_commands.launcher(step), flags)}")
+            self._run.say(f"     {self._shown(commands.launcher(step), flags)}")
         more = (self.used + total) / 60
         self._run.say(
             f"  {more:.1f} minutes in all; the model is chosen by validation accuracy, "
@@ -168,24 +164,24 @@ class Auto:
         )
 
     def _shown(self, launcher: str, flags: Sequence[str]) -> str:
-        return auto_commands.shown(closing.launcher(self._run, launcher), list(flags))
+        return commands.shown(closing.launcher(self._run, launcher), list(flags))
 
     def _say_command(self, step, launcher, flags) -> None:
         left = 60 * self._setting.minutes - self.used
         self._run.say(f"{step}, {left / 60:.1f} minutes left:")
         self._run.say(f"  {self._shown(launcher, flags)}")
 
-    def _again(self, amounts, measured, steps) -> auto_plan.Amounts:
+    def _again(self, amounts, measured, steps) -> plan_lib.Amounts:
         """Makes the plan again from what is left, unless its step has begun."""
         known = self._log.content.get("later")
         if known is not None:
             return _amounts(known)
-        found = auto_plan.fit(
+        found = plan_lib.fit(
             self.budget, self._setting.work, measured, steps=steps, most=amounts
         )
         if found is None:  # the found network alone, as short as the rule allows
-            found = auto_plan.structures(self._setting.asked.rule)[-1]
-        less = auto_plan.dropped(amounts, found)
+            found = plan_lib.structures(self._setting.asked.rule)[-1]
+        less = plan_lib.dropped(amounts, found)
         if less:
             self._leave_out(f"the minutes left allow less than planned: {less}")
         self._log.save(later=found._asdict())
@@ -200,9 +196,9 @@ class Auto:
         """Runs a step, or resumes it with the flags with which it was begun."""
         one = self._log.step(step)
         if one is None:
-            planned = auto_plan.seconds(step, amounts, self._setting.work, measured)
-            launcher = auto_commands.launcher(step)
-            flags = auto_commands.flags(step, self._setting.asked, amounts, features)
+            planned = plan_lib.seconds(step, amounts, self._setting.work, measured)
+            launcher = commands.launcher(step)
+            flags = commands.flags(step, self._setting.asked, amounts, features)
             one = self._log.begin(step, launcher, flags, planned=round(planned, 2))
         if one.get("status") != 0:
             self._say_command(step, one["launcher"], one["flags"])
@@ -231,18 +227,18 @@ class Auto:
         if found is not None:
             return found
         one = self._log.step(COMPARE)
-        if one["status"] == auto_steps.STOPPED:
+        if one["status"] == steps_lib.STOPPED:
             place = self._run.workdir / COMPARE / retrain.MODELS
             kept = [name for name in amounts.baselines if (place / name).is_dir()]
             gone = [name for name in amounts.baselines if name not in kept]
-            one["flags"] = auto_commands.with_baselines(one["flags"], kept)
+            one["flags"] = commands.with_baselines(one["flags"], kept)
             self._leave_out(f"the minutes are over: no {', '.join(gone)}")
         return self._do(COMPARE, amounts, features, measured)
 
     def _optional(self, step, amounts, features, measured):
         """Runs a step that may be left out, in the time that is left."""
         rest = [TUNE, TUNED] if step == TUNE else [TUNED]
-        need = auto_plan.total(rest, amounts, self._setting.work, measured)
+        need = plan_lib.total(rest, amounts, self._setting.work, measured)
         begun = self._log.step(step)
         if begun is None and need > self.budget:
             self._leave_out(
@@ -270,13 +266,11 @@ class Auto:
             return known, self._log.content["work_factor"]
         asked, dataset = self._setting.asked, self._setting.data.dataset
         cell = genotype_text.load(self._run.workdir / SEARCH / "genotype.json")
-        found = auto_width.for_training(
-            asked.rule, cell, dataset, asked.bounds, searched
-        )
-        counts = auto_width.counted(asked.rule, cell, dataset, found)
+        found = width.for_training(asked.rule, cell, dataset, asked.bounds, searched)
+        counts = width.counted(asked.rule, cell, dataset, found)
         named = ", ".join(
             f"{n} {counts[n]:,} of {asked.bounds[n]:,.12g}"
-            for n in auto_width.COUNTED
+            for n in width.COUNTED
             if n in asked.bounds
         )
         if named:
@@ -286,7 +280,7 @@ class Auto:
         return found, factor
 
     @property
-    def log(self) -> auto_steps.Log:
+    def log(self) -> steps_lib.Log:
         """What was begun."""
         return self._log
 
@@ -301,9 +295,9 @@ class Auto:
         return [self._shown(one["launcher"], one["flags"]) for one in steps]
 
 
-def _steps(amounts: auto_plan.Amounts) -> tuple[str, ...]:
-    return auto_plan.STEPS if amounts.trials else (SEARCH, COMPARE)
+def _steps(amounts: plan_lib.Amounts) -> tuple[str, ...]:
+    return plan_lib.STEPS if amounts.trials else (SEARCH, COMPARE)
 
 
-def _amounts(known: Mapping[str, Any]) -> auto_plan.Amounts:
-    return auto_plan.Amounts(**{**known, "baselines": tuple(known["baselines"])})
+def _amounts(known: Mapping[str, Any]) -> plan_lib.Amounts:
+    return plan_lib.Amounts(**{**known, "baselines": tuple(known["baselines"])})

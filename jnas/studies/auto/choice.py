@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jnas.studies import baseline_verdict, baselines, limits
-from jnas.studies.auto_plan import COMPARE, TUNED
+from jnas.studies.auto.plan import COMPARE, TUNED
 from jnas.studies.retrain import MODELS
 from jnas.studies.trained import MODEL
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jnas.studies import auto_rules
+from jnas.studies.auto import rules
 from jnas.training import rungs
 
 SEARCH, COMPARE, TUNE, TUNED = STEPS = ("search", "retrain", "tune", "tuned")
@@ -64,7 +64,7 @@ class Work(NamedTuple):
       latency: whether a table of latencies is measured.
     """
 
-    rule: auto_rules.Rule
+    rule: rules.Rule
     images: int
     batch_size: int
     latency: bool = False
@@ -80,7 +80,7 @@ def batch_size(wanted: int, images: int) -> int:
     return max(2, min(wanted, images // 4))
 
 
-def structures(rule: auto_rules.Rule) -> list[Amounts]:
+def structures(rule: rules.Rule) -> list[Amounts]:
     """Lists what may be done at the fewest epochs, the richest first.
 
     Tuning is dropped first, then seeds, then baselines, the finalists last.
@@ -123,7 +123,7 @@ def _steps(work: Work, rate: float) -> int:
 
 
 def _search(amounts, work, measured) -> float:
-    costs = auto_rules.COSTS
+    costs = rules.COSTS
     steps = amounts.search_epochs * _steps(work, SEARCH_RATE)
     total = costs.search_compile * measured.compiling
     total += costs.search_step * steps * measured.step
@@ -137,13 +137,13 @@ def _search(amounts, work, measured) -> float:
 
 
 def _train(amounts, work, measured, *, factor: float = 1.0) -> float:
-    costs = auto_rules.COSTS
+    costs = rules.COSTS
     steps = factor * amounts.epochs * _steps(work, VALID_RATE) * amounts.seeds
     return costs.training_compile * measured.compiling + steps * measured.step
 
 
 def _compare(amounts, work, measured) -> float:
-    factor = auto_rules.COSTS.baseline_step
+    factor = rules.COSTS.baseline_step
     each = _train(amounts, work, measured, factor=factor)
     return _train(amounts, work, measured) + len(amounts.baselines) * each
 
@@ -151,7 +151,7 @@ def _compare(amounts, work, measured) -> float:
 def _tune(amounts, work, measured) -> float:
     if not amounts.trials:
         return -measured.start
-    costs = auto_rules.COSTS
+    costs = rules.COSTS
     plan = rungs.halving(
         amounts.trials,
         min_epochs=tune_epochs(amounts),
