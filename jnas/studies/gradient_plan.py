@@ -49,11 +49,11 @@ def check_limits(
       dataset: the images.
 
     Raises:
-      ValueError: a limit below the cheapest cell, or limits that no cell keeps
-        together.
+      ValueError: a limit below the cheapest cell, with finalists below the cheapest
+        that computes something, or limits that no cell keeps together.
     """
     method = settings.method
-    limits.check(
+    made = limits.check(
         gradient.space_of(method, space),
         settings,
         limits.cost_numbers(settings, changed(method), space, dataset.image_shape),
@@ -61,6 +61,8 @@ def check_limits(
         stem=settings.stem,
         max_skips=method.max_skips,
     )
+    if settings.finalists:
+        limits.check_useful(gradient.space_of(method, space), made)
 
 
 def build_limits(
@@ -80,14 +82,15 @@ def build_limits(
     Raises:
       ValueError: as ``check_limits``.
     """
-    names, method = tuple(limits.bounds(settings)), settings.method
-    if not names:
-        return ()
-    numbers = limits.cost_numbers(settings, changed(method), space, dataset.image_shape)
-    size = limits.cost_size(numbers, dataset, stem=settings.stem)
-    costs = limits.costs(run, space, size, dataset.image_shape, names)
-    return limits.resolve(
-        run, space, settings, numbers, costs, max_skips=method.max_skips
+    method = settings.method
+    return limits.build(
+        run,
+        space,
+        settings,
+        limits.cost_numbers(settings, changed(method), space, dataset.image_shape),
+        dataset,
+        stem=settings.stem,
+        max_skips=method.max_skips,
     )
 
 

@@ -50,7 +50,7 @@ def of_cells(space: spaces.CellSpace, made: Sequence[networks.Limit]) -> Kept | 
 
 
 def of_table(
-    run: workdir.Run, table: tables.Table, settings: limits.LimitSettings
+    run: workdir.Run, table: tables.Table, settings: limits.BoundSettings
 ) -> Kept | None:
     """Returns the limits of cells whose costs a table holds; None without any.
 
@@ -82,7 +82,7 @@ def of_table(
 
 
 def check_table(
-    table: tables.Table, settings: limits.LimitSettings
+    table: tables.Table, settings: limits.BoundSettings
 ) -> tuple[dict[str, float], np.ndarray]:
     """Refuses limits that a table cannot tell, or that none of its cells keeps.
 
@@ -115,7 +115,7 @@ def check_table(
 def _known(table, settings) -> dict[str, float]:
     """Returns cost -> bound of what a table's cells can be limited by."""
     for name in ("cost_features", "cost_layers"):
-        if getattr(settings, name) is not None:
+        if getattr(settings, name, None) is not None:
             raise ValueError(
                 f"{name} must be left out with a table, whose costs are its own, got "
                 f"{getattr(settings, name)}. Leave it out, or search on images."

@@ -28,6 +28,7 @@ from jnas.studies import (
 )
 from jnas.studies import finalists as finalists_lib
 from jnas.studies.gradient_plan import SearchSettings as SearchSettings
+from jnas.studies.gradient_plan import build_limits as build_limits
 from jnas.studies.gradient_plan import check_limits as check_limits
 from jnas.studies.gradient_segment import FREE as FREE
 from jnas.studies.gradient_segment import SKIPS as SKIPS
@@ -83,7 +84,7 @@ def search_cells(
     trained_supernet.check(keep)
     method = settings.method
     space = gradient.space_of(method, space)
-    bounds = gradient_plan.build_limits(run, space, settings, dataset)
+    bounds = build_limits(run, space, settings, dataset)
     augment = augmentation.build(settings, dataset)
     splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed)
     size = setup.network_size(method, dataset, stem=settings.stem)
