@@ -8,6 +8,9 @@ cell, random cells, the largest cell and hand-made networks of the same number o
 parameters, all trained alike and tested on 1,000 images that the search never saw. For
 results of the papers' size see search.py and retrain.py; this shows every step in
 minutes.
+
+--max_parameters, --max_macs and --max_latency_ms limit the networks that are trained
+and compared (--retrain_features, --layers): all of them keep the limits.
 """
 
 from jnas import run
