@@ -19,6 +19,7 @@ import functools
 import json
 import os
 import pathlib
+import sys
 import time
 
 import jax
@@ -54,7 +55,7 @@ def main():
     if settings.probe:
         print(json.dumps(auto.figures(setting)))
         return
-    runner = auto.processes(pathlib.Path(__file__).parent)
+    runner = auto.processes(pathlib.Path(__file__).parent, sys.orig_argv)
     with FLAGS.open_run(read.dataset) as r:
         start = functools.partial(closing.launcher, r)
         if r.finished is not None:

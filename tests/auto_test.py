@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import pathlib
 
 import forks
@@ -154,30 +155,30 @@ def test_a_plan_never_exceeds_its_seconds_and_uses_them(rule):
             assert plan_lib.total(plan_lib.STEPS, one, what, measured) > budget
 
 
-def test_a_later_plan_has_nothing_that_the_first_had_not():
-    """Whatever is left."""
-    measured = plan_lib.Measured(8.0, 0.05, 2.0)
-    steps = plan_lib.STEPS[1:]
-    for first, left in itertools.product((150, 300, 600, 2_000), (50, 200, 900, 9_000)):
-        before = plan_lib.fit(first, work(), measured)
-        after = plan_lib.fit(left, work(), measured, steps=steps, most=before)
-        if before is None or after is None:
-            continue
-        assert after.seeds <= before.seeds and after.trials <= before.trials
-        assert set(after.baselines) <= set(before.baselines)
+def test_what_a_later_plan_has_more_and_less_of():
+    """In words; nothing of equal ones."""
     more = plan_lib.Amounts(10, 30, 0, 3, 9, ("a", "b"))
     less = plan_lib.Amounts(10, 20, 0, 1, 0, ("a",))
-    assert plan_lib.dropped(more, more) == ""
+    assert plan_lib.dropped(more, more) == plan_lib.added(more, more) == ""
     assert (
         plan_lib.dropped(more, less) == "no tuning, 1 of 3 seeds, no b, 20 of 30 epochs"
     )
+    said = "a tuning, 3 instead of 1 seeds, b, 30 instead of 20 epochs"
+    assert plan_lib.added(less, more) == said
+    assert plan_lib.dropped(less, more) == plan_lib.added(more, less) == ""
 
 
 class Machine:
     """A machine of its own clock: it writes what steps leave, and takes their time."""
 
-    def __init__(self, folder, measured, *, slow=1.0, stop=None, slow_of=""):
-        """Steps take ``slow`` times what is planned; ``stop`` raises in that one."""
+    def __init__(
+        self, folder, measured, *, slow=1.0, stop=None, slow_of="", kill=False
+    ):
+        """Steps take ``slow`` times what is planned; ``stop`` raises in that one.
+
+        With ``kill`` it ends as by kill -9: nothing is noted of it any more.
+        """
+        self.kill = kill
         self.now, self.folder, self.measured = 100.0, folder, measured
         self.slow, self.stop, self.calls, self.slow_of = slow, stop, [], slow_of
 
@@ -199,6 +200,8 @@ class Machine:
         assert step["flags"] == list(flags) and step["launcher"] == launcher
         if step["name"] == self.stop:
             self.now += 1
+            if self.kill:
+                self.killed = (self.folder / steps_lib.STATE).read_text()
             raise KeyboardInterrupt
         # a plan of later steps knows already how slow the search was
         slow_of = self.slow_of or ("search" if self.slow > 1 else step["name"])
@@ -255,7 +258,7 @@ def test_it_keeps_to_its_minutes(tmp_path, minutes, slow):
     assert steps.used == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("slow", [1.5, 2.0])
+@pytest.mark.parametrize("slow", [1.5, 2.5])
 def test_a_slow_machine_does_less_and_says_so(tmp_path, slow, capsys):
     """Fewer epochs, then no tuning; the comparison is whole."""
     measured = plan_lib.Measured(6.0, 0.02, 2.0)
@@ -312,6 +315,92 @@ def test_a_stopped_run_goes_through_the_same_commands(tmp_path, stop):
     wanted = [one.replace("/whole/", "/again/") for one in undisturbed.commands()]
     assert steps.commands() == wanted and set(done) == set(plan_lib.STEPS)
     assert steps.used > made.now - 100  # the earlier process's seconds too
+
+
+def test_the_seconds_of_a_step_that_was_killed_are_counted(tmp_path):
+    """From its begin to the last write in its folder, once; not from an old file."""
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
+    made = Machine(tmp_path, measured, stop="retrain", kill=True)
+    with pytest.raises(KeyboardInterrupt), run.open_run(tmp_path) as r:
+        run_lib.Auto(r, setting_of(tmp_path, 12), made.runner(), began=made.now).go()
+    # as kill -9 leaves it: a step without seconds, and what it has written
+    (tmp_path / steps_lib.STATE).write_text(made.killed)
+    log = json.loads(made.killed)
+    began = log["steps"][1]["began"]
+    assert "seconds" not in log["steps"][1]
+    for name, seconds in (("old.txt", -50.0), ("a/metrics.jsonl", 37.0)):
+        path = tmp_path / "retrain" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+        os.utime(path, (began + seconds, began + seconds))
+    for _ in range(2):
+        with run.open_run(tmp_path) as r:
+            steps = run_lib.Auto(r, setting_of(tmp_path, 12), made.runner(), began=0.0)
+            assert steps.log.step("retrain")["seconds"] == pytest.approx(37, abs=0.02)
+            steps.log.save()
+    assert steps.log.used == pytest.approx(
+        37 + log["probe_seconds"] + log["steps"][0]["seconds"], abs=0.1
+    )
+
+
+def test_a_tuning_begins_only_with_time_for_its_network_too(tmp_path):
+    """Whatever is left after the comparison; then the network is trained, in time."""
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
+    seen = set()
+    for number, slow in enumerate(np.linspace(1, 1.6, 7)):
+        _, seconds, done, steps = go(
+            tmp_path / str(number), 6, measured, slow=slow, slow_of="retrain"
+        )
+        assert ("tune" in done) == ("tuned" in done) and seconds <= 360
+        seen.add("tune" in done)
+        if "tune" not in done:
+            assert "tuning is left out: with the training of" in steps.left_out[-1]
+    assert seen == {True, False}
+
+
+def test_a_slow_tuning_leaves_time_for_its_network(tmp_path):
+    """With fewer seeds, where all would not fit; a very slow one is stopped in time."""
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
+    seeds = []
+    for number, slow in enumerate((1.0, 2.5, 3.5, 9.0)):
+        _, seconds, done, steps = go(
+            tmp_path / str(number), 5, measured, slow=slow, slow_of="tune"
+        )
+        assert seconds <= 300
+        begun = steps.log.step("tuned")
+        flags = begun["flags"] if begun else []
+        given = [int(one[12:]) for one in flags if one.startswith("--num_seeds=")]
+        seeds.append((given or [1])[0] if begun else 0)
+        assert (begun is not None) == ("tune" in done)
+    assert seeds[0] == 3 and seeds[-1] == 0 and seeds == sorted(seeds, reverse=True)
+
+
+def test_a_tuning_that_was_not_planned_is_done_where_there_is_time(tmp_path, capsys):
+    """After a comparison that was faster; it is then not said to be left out."""
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
+    found = {}
+    for number, minutes in enumerate(np.arange(2.2, 4.0, 0.2)):
+        _, seconds, done, steps = go(
+            tmp_path / str(number), float(minutes), measured, slow=0.5,
+            slow_of="retrain",
+        )  # fmt: skip
+        assert seconds <= 60 * minutes
+        planned = steps.log.content["later"]["trials"]
+        found.setdefault((planned > 0, "tuned" in done), steps)
+        assert not ("tune" in done and "no tuning" in " ".join(steps.left_out))
+    assert (False, True) in found, found
+
+
+def test_a_quick_search_gives_the_trainings_more(tmp_path, capsys):
+    """More epochs or seeds than planned; they are said, and nothing is left out."""
+    measured = plan_lib.Measured(6.0, 0.05, 2.0)
+    made, seconds, _, steps = go(tmp_path, 7, measured, slow=0.3, slow_of="search")
+    log = steps.log.content
+    first, later = (plan_lib.Amounts(**log[one]) for one in ("plan", "later"))
+    assert plan_lib.added(first, later) and seconds <= 420
+    assert "the minutes left allow more than planned: " in capsys.readouterr().err
+    assert not steps.left_out
+    del made
 
 
 def test_a_resumed_run_trains_as_long_as_it_began_to(tmp_path):

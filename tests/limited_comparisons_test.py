@@ -71,6 +71,7 @@ def test_random_cells_keep_the_limit_and_differ():
     assert len(set(kept)) == 12
     assert max(counted(one, 4)["parameters"] for one in kept) <= bound
     assert not any(spaces.is_empty(COMPACT, COMPACT.encode(one)) for one in kept)
+    assert cells.random_connected(COMPACT, 0, seed=0) == []
     again = cells.random_connected(COMPACT, 12, seed=1, limits=within)
     assert set(again) != set(kept)
     # without a convolution: a skip from 0 to 2 and any of the others' two operations,

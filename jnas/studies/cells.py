@@ -111,6 +111,8 @@ def random_connected(
       seed: of the draw.
       limits: that each cell keeps.
     """
+    if not count:
+        return []
     if limits:
         return _random_within(space, count, seed, limits)
     found: list[genotypes.Genotype] = []

@@ -9,6 +9,7 @@ from jnas.training import rungs
 SEARCH, COMPARE, TUNE, TUNED = STEPS = ("search", "retrain", "tune", "tuned")
 SEARCH_RATE, VALID_RATE = 0.5, 0.2  # shares of the training images that only score
 FINALIST_RATE, ETA = 0.25, 3  # of ``studies/finalists.py``
+NO_TUNING = "no tuning"
 _LEVELS = 200  # between the fewest and the most epochs
 
 
@@ -25,13 +26,14 @@ class Measured(NamedTuple):
     step: float
     start: float
 
-    def slower(self, factor: float) -> "Measured":
+    def times(self, factor: float, *, least: float) -> "Measured":
         """Returns the seconds on a machine that is slower by a factor.
 
         Args:
-          factor: at least 1 changes something.
+          factor: the seconds of a step over those that were planned.
+          least: smallest factor that is believed.
         """
-        return Measured(*(max(1.0, factor) * one for one in self))
+        return Measured(*(max(least, factor) * one for one in self))
 
 
 class Amounts(NamedTuple):
@@ -200,7 +202,6 @@ def fit(
     measured: Measured,
     *,
     steps: Sequence[str] = STEPS,
-    most: Amounts | None = None,
 ) -> Amounts | None:
     """Returns the most that fits into seconds; None where nothing does.
 
@@ -212,20 +213,11 @@ def fit(
       work: what is done.
       measured: by the probe.
       steps: those that are still to come.
-      most: an earlier plan, whose seeds, trials and baselines are not exceeded.
     """
     for one in structures(work.rule):
-        if most is not None and not _within(one, most):
-            continue
         if total(steps, one, work, measured) <= budget:
             return _raised(one, budget, work, measured, steps)
     return None
-
-
-def _within(one: Amounts, most: Amounts) -> bool:
-    counts = ("finalists", "seeds", "trials")
-    fewer = all(getattr(one, name) <= getattr(most, name) for name in counts)
-    return fewer and len(one.baselines) <= len(most.baselines)
 
 
 def _raised(one, budget, work, measured, steps) -> Amounts:
@@ -255,6 +247,24 @@ def needed(work: Work, measured: Measured) -> float:
     return total(STEPS, structures(work.rule)[-1], work, measured)
 
 
+def added(before: Amounts, after: Amounts) -> str:
+    """Returns what a later plan has more of, in one line; empty for nothing.
+
+    Args:
+      before: the earlier plan.
+      after: the later one.
+    """
+    said = []
+    if after.trials and not before.trials:
+        said.append("a tuning")
+    if after.seeds > before.seeds:
+        said.append(f"{after.seeds} instead of {before.seeds} seeds")
+    said += [name for name in after.baselines if name not in before.baselines]
+    if after.epochs > before.epochs:
+        said.append(f"{after.epochs} instead of {before.epochs} epochs")
+    return ", ".join(said)
+
+
 def dropped(before: Amounts, after: Amounts) -> str:
     """Returns what a later plan has less of, in one line; empty for nothing.
 
@@ -264,7 +274,7 @@ def dropped(before: Amounts, after: Amounts) -> str:
     """
     said = []
     if before.trials and not after.trials:
-        said.append("no tuning")
+        said.append(NO_TUNING)
     if after.seeds < before.seeds:
         said.append(f"{after.seeds} of {before.seeds} seeds")
     gone = [name for name in before.baselines if name not in after.baselines]

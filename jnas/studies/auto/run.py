@@ -1,5 +1,6 @@
 """The steps of ``auto`` and their clock: planned, run, resumed, left out."""
 
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,10 @@ from jnas.studies.auto import steps as steps_lib
 from jnas.studies.auto.plan import COMPARE, SEARCH, TUNE, TUNED
 
 _LEAST_WORK = 0.7  # of the probe's: small networks are not as fast as they are small
-_SURE = 1.15  # an optional step is stopped at so many times the minutes
+_SURE = 1.15  # the last step is stopped at so many times the minutes
+# A step that was faster than planned: how much of it is believed of the next steps. A
+# search is other work than a training.
+_FAST_SEARCH, _FAST_TRAINING = 0.85, 0.6
 
 
 class Auto:
@@ -62,9 +66,12 @@ class Auto:
 
     @property
     def budget(self) -> float:
-        """Seconds that are left to plan with."""
-        whole = 60 * self._setting.minutes * (1 - rules.COSTS.spare)
-        return whole - self.used
+        """Seconds that are left to plan with: a share of the rest is kept."""
+        return self._left * (1 - rules.COSTS.spare)
+
+    @property
+    def _left(self) -> float:
+        return 60 * self._setting.minutes - self.used
 
     def go(self) -> dict[str, Any]:
         """Goes through all steps.
@@ -87,18 +94,13 @@ class Auto:
         measured = self._measure(features)
         amounts = self._plan(measured, features)
         done = {SEARCH: self._do(SEARCH, amounts, features, measured)}
-        measured = measured.slower(self._slowness(SEARCH))
+        measured = measured.times(self._slowness(SEARCH), least=_FAST_SEARCH)
         features, factor = self._widen(features)
         measured = measured._replace(step=factor * measured.step)
         later = self._again(amounts, measured, (COMPARE, TUNE, TUNED))
         done[COMPARE] = self._compare(later, features, measured)
-        measured = measured.slower(self._slowness(COMPARE))
-        for step in (TUNE, TUNED) if later.trials else ():
-            found = self._optional(step, later, features, measured)
-            if found is None:
-                break
-            done[step] = found
-        return done
+        measured = measured.times(self._slowness(COMPARE), least=_FAST_TRAINING)
+        return done | self._tuned(later, features, measured)
 
     def _measure(self, features: int) -> plan_lib.Measured:
         known = self._log.content.get("measured")
@@ -137,8 +139,8 @@ class Auto:
         work = self._setting.work
         found = plan_lib.fit(self.budget, work, measured)
         if found is None:
-            spare = 1 - rules.COSTS.spare
-            need = (self.used + plan_lib.needed(work, measured)) / 60 / spare
+            need = plan_lib.needed(work, measured) / (1 - rules.COSTS.spare)
+            need = (self.used + need) / 60
             raise ValueError(
                 f"minutes must be at least {math.ceil(10 * need) / 10:g} for these "
                 f"{work.images:,} images on this device, got "
@@ -167,23 +169,27 @@ class Auto:
         return commands.shown(closing.launcher(self._run, launcher), list(flags))
 
     def _say_command(self, step, launcher, flags) -> None:
-        left = 60 * self._setting.minutes - self.used
-        self._run.say(f"{step}, {left / 60:.1f} minutes left:")
+        self._run.say(f"{step}, {self._left / 60:.1f} minutes left:")
         self._run.say(f"  {self._shown(launcher, flags)}")
 
     def _again(self, amounts, measured, steps) -> plan_lib.Amounts:
-        """Makes the plan again from what is left, unless its step has begun."""
+        """Makes the plan again from what is left, unless its step has begun.
+
+        It may have more than the first plan, where the search was quicker.
+        """
         known = self._log.content.get("later")
         if known is not None:
             return _amounts(known)
-        found = plan_lib.fit(
-            self.budget, self._setting.work, measured, steps=steps, most=amounts
-        )
+        found = plan_lib.fit(self.budget, self._setting.work, measured, steps=steps)
         if found is None:  # the found network alone, as short as the rule allows
             found = plan_lib.structures(self._setting.asked.rule)[-1]
-        less = plan_lib.dropped(amounts, found)
-        if less:
+        less, more = plan_lib.dropped(amounts, found), plan_lib.added(amounts, found)
+        if less and more:
+            self._run.say(f"the plan is changed: {more}, but {less}")
+        elif less:
             self._leave_out(f"the minutes left allow less than planned: {less}")
+        elif more:
+            self._run.say(f"the minutes left allow more than planned: {more}")
         self._log.save(later=found._asdict())
         return found
 
@@ -191,6 +197,19 @@ class Auto:
         self._run.say(line)
         self._left_out.append(line)
         self._log.save(left_out=self._left_out)
+
+    def _take_back(self, words: str) -> None:
+        """Removes what was left out at first and is done after all."""
+        lines = []
+        for line in self._left_out:
+            head, colon, rest = line.partition(": ")
+            kept = [one for one in rest.split(", ") if one != words]
+            if not colon or kept:
+                lines.append(f"{head}{colon}{', '.join(kept)}")
+        if lines != self._left_out:
+            self._run.say(f"there is time for what was left out: {words}")
+        self._left_out = lines
+        self._log.save(left_out=lines)
 
     def _do(self, step, amounts, features, measured, *, seconds=None):
         """Runs a step, or resumes it with the flags with which it was begun."""
@@ -202,6 +221,7 @@ class Auto:
             one = self._log.begin(step, launcher, flags, planned=round(planned, 2))
         if one.get("status") != 0:
             self._say_command(step, one["launcher"], one["flags"])
+            self._log.start(one)
             began, status = self._runner.clock(), None
             try:
                 status = self._runner.call(one["launcher"], one["flags"], seconds)
@@ -222,7 +242,7 @@ class Auto:
         At the end of the minutes the step is stopped, and closed with the networks that
         are trained by then; the found one is trained in any case.
         """
-        left = max(1.0, 60 * self._setting.minutes - self.used)
+        left = max(1.0, self._left)
         found = self._do(COMPARE, amounts, features, measured, seconds=left)
         if found is not None:
             return found
@@ -235,20 +255,58 @@ class Auto:
             self._leave_out(f"the minutes are over: no {', '.join(gone)}")
         return self._do(COMPARE, amounts, features, measured)
 
-    def _optional(self, step, amounts, features, measured):
-        """Runs a step that may be left out, in the time that is left."""
-        rest = [TUNE, TUNED] if step == TUNE else [TUNED]
-        need = plan_lib.total(rest, amounts, self._setting.work, measured)
-        begun = self._log.step(step)
-        if begun is None and need > self.budget:
+    def _tuned(self, amounts, features, measured) -> dict[str, Any]:
+        """Tunes the training and trains the tuned network, if there is time for both.
+
+        A tuning that was not planned is done too, where there is time now. It is
+        stopped in time for one training of the tuned network.
+        """
+        work, trials = self._setting.work, self._setting.asked.rule.trials
+        cost = functools.partial(plan_lib.seconds, work=work, measured=measured)
+        planned, amounts = amounts, amounts._replace(trials=amounts.trials or trials)
+        if not trials or not self._may_tune(planned, amounts, measured):
+            return {}
+        if not planned.trials:
+            self._take_back(plan_lib.NO_TUNING)
+        once = cost(TUNED, amounts._replace(seeds=1))
+        tuning = self._optional(TUNE, amounts, features, measured, self._left - once)
+        if tuning is None:
+            return {}
+        several = [amounts._replace(seeds=n) for n in range(amounts.seeds, 0, -1)]
+        fitting = [one for one in several if cost(TUNED, one) <= self._left]
+        if not fitting and self._log.step(TUNED) is None:
             self._leave_out(
-                f"{step} is left out: it needs {need / 60:.1f} minutes and "
-                f"{max(0.0, self.budget) / 60:.1f} are left"
+                f"the tuned network is not trained: it needs {once / 60:.1f} minutes "
+                f"and {max(0.0, self._left) / 60:.1f} are left"
             )
-            return None
+            return {TUNE: tuning}
+        most = self._left + (_SURE - 1) * 60 * self._setting.minutes
+        amounts = fitting[0] if fitting else amounts
+        found = self._optional(TUNED, amounts, features, measured, most)
+        return {TUNE: tuning} | ({TUNED: found} if found is not None else {})
+
+    def _may_tune(self, planned, amounts, measured) -> bool:
+        """Returns whether tuning and the training of the tuned network both fit."""
+        begun = self._log.step(TUNE)
+        if begun is not None:  # else it was stopped or failed in an earlier process
+            return begun.get("status") in (None, 0)
+        both = (TUNE, TUNED)
+        need = plan_lib.total(both, amounts, self._setting.work, measured)
+        if need <= self.budget:
+            return True
+        if planned.trials:
+            self._leave_out(
+                "tuning is left out: with the training of the tuned network it needs "
+                f"{need / 60:.1f} minutes and {max(0.0, self.budget) / 60:.1f} are left"
+            )
+        return False
+
+    def _optional(self, step, amounts, features, measured, seconds):
+        """Runs a step that may be left out, in the seconds that it is given."""
+        begun = self._log.step(step)
         if begun is not None and begun.get("status") not in (None, 0):
             return None  # it was stopped or failed in an earlier process
-        most = max(1.0, _SURE * 60 * self._setting.minutes - self.used)
+        most = max(1.0, seconds)
         found = self._do(step, amounts, features, measured, seconds=most)
         if found is None:
             self._leave_out(f"{step} did not end in time or failed: it is left out")
