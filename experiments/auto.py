@@ -35,6 +35,9 @@ _BEGAN = time.monotonic()
 def main():
     """Goes through the steps, and gives the best model."""
     data_settings, settings = FLAGS.read()
+    if settings.latency_of:
+        print(json.dumps(auto.latencies(settings.latency_of)))
+        return
     if settings.probe:
         device = jax.default_backend()
     else:

@@ -8,12 +8,14 @@ import os
 import pathlib
 
 import forks
+import jax
+import made_models
 import numpy as np
 import pytest
 from PIL import Image
 
 import jnas
-from jnas import data, run, spaces
+from jnas import data, models, networks, run, spaces
 from jnas.spaces import genotype_text
 from jnas.studies import auto
 from jnas.studies.auto import choice, commands, reading, rules, width
@@ -510,7 +512,8 @@ def compared(found, **others):
         ((0.7, 0.8, 0.9), {}, "tuned"),
         ((0.7, 0.9, 0.8), {"parameters": 899}, "tuned"),
         ((0.7, 0.9, 0.8), {"parameters": 900, "macs": 8_999}, "tuned"),
-        ((0.7, 0.9, 0.6), {"latency_ms": 1e9}, "found"),
+        ((0.7, 0.9, 0.6), {"latency_ms": 1.5}, "found"),
+        ((0.7, 0.9, 0.6), {"latency_ms": 1.6}, "resnet"),
         ((0.7, 0.9, 0.8), {"parameters": 900, "macs": 9_000}, "resnet"),
     ],
 )
@@ -522,18 +525,73 @@ def test_the_choice_is_by_validation_within_the_limits(valid, bounds, name):
         "retrain": compared(found, resnet=other),
         "tuned": {"valid_accuracy": tuned, "test_accuracy": 0.99},
     }
-    several = choice.candidates(done, bounds)
+    took = {one: 1.6 for one in choice.models(done).values()}
+    several = choice.candidates(done, bounds, took if "latency_ms" in bounds else {})
+    assert [one.model for one in several] == list(choice.models(done).values())
     chosen = choice.choose(several)
     assert chosen.name == name
     said = choice.verdict(chosen, several, done["retrain"])
     assert said.startswith("Chosen by validation accuracy: ")
-    assert ("could not be chosen" in said) == bool(bounds and bounds.get("macs") != 9e3)
+    exceeded = bool(bounds) and bounds.get("macs") != 9e3
+    exceeded &= bounds.get("latency_ms") != 1.6
+    assert ("could not be chosen" in said) == exceeded
+    assert not exceeded or "its " in said and " exceed " in said
     folder = {"found": "retrain/model", "tuned": "tuned/model"}
     assert chosen.model == folder.get(name, "retrain/models/resnet")
     if name == "tuned":
         assert "0.9900" in said  # compared with the baselines anew
     else:
         assert said.endswith("V.")
+
+
+def test_a_hand_made_network_is_measured_where_latency_is_limited(tmp_path):
+    """Once a run, by a command; the milliseconds of each model's folder."""
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
+    _, _, done, steps = go(tmp_path / "free", 6, measured)
+    assert steps.latencies(done) == {}
+    done["retrain"] = compared(0.5, resnet=0.6)
+    asked = []
+
+    def output(launcher, flags):
+        asked.append((launcher, *flags))
+        found = next(one for one in flags if one.startswith("--latency_of="))
+        return json.dumps({n: i for i, n in enumerate(found[13:].split(","))})
+
+    places = ["retrain/model", "tuned/model", "retrain/models/resnet"]
+    for one in places:
+        (tmp_path / "run" / one).mkdir(parents=True)
+    for _ in range(2):
+        made = Machine(tmp_path / "run", measured)
+        with run.open_run(tmp_path / "run") as r:
+            setting = setting_of(tmp_path / "run", 6, max_latency_ms=9.0)
+            runner = made.runner()._replace(output=output)
+            one = run_lib.Auto(r, setting, runner, began=made.now)
+            one.log.content["steps"] = [{"name": "search"}]  # else it begins anew
+            assert one.latencies(done) == dict(zip(places, range(3), strict=True))
+    assert len(asked) == 1 and asked[0][0] == "auto"
+
+
+def test_the_latency_of_a_saved_baseline(tmp_path):
+    """By the launcher, in milliseconds; it reads no data."""
+    digits = made_models.digits()
+    one = networks.Baseline("plain_cnn", 2, 10, digits.image_shape)
+    params, stats = jax.jit(one.network().init)(jax.random.key(0))
+    folder = tmp_path / "model"
+    models.save(
+        folder,
+        models.Model(
+            models.of_baseline(one),
+            params,
+            stats,
+            models.of_dataset(digits, shrink=2),
+            made_models.NAMES,
+            {},
+        ),
+    )
+    answer = forks.launch("auto", f"--workdir={tmp_path}/a", f"--latency_of={folder}")
+    assert answer.status == 0, answer.err
+    (took,) = json.loads(answer.out).values()
+    assert 0 < took < 1_000 and not (tmp_path / "a").exists()
 
 
 def test_a_width_uses_the_limit_and_keeps_it():

@@ -15,7 +15,7 @@ from jnas.spaces import drawing, genotype_text
 from jnas.spaces import genotype as genotypes
 from jnas.studies import cells
 
-_COUNTS = ("parameters", "macs", "seconds")
+_COUNTS = ("parameters", "macs", "latency_ms", "seconds")
 _SEED_FILE = "genotype_seed_{}.json"
 _MOST_ROWS = 12  # of a front in the closing table
 

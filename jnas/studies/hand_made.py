@@ -40,10 +40,12 @@ def excess(costs: Mapping[str, float], bounds: Mapping[str, float]) -> str:
     """Returns which limit a network exceeds, in words; empty where it keeps all.
 
     Args:
-      costs: of the network, by name; those of ``bounds`` at least.
+      costs: of the network, by name.
       bounds: cost -> bound.
     """
     for name, bound in bounds.items():
+        if name not in costs:
+            return f"its {name} was not measured"
         if costs[name] > bound:
             got, most = limits_lib.shown(costs[name]), limits_lib.shown(bound)
             return f"its {got} {name} exceed {most}"

@@ -5,6 +5,7 @@ minutes; ``run`` goes through the steps, each a command of jnas.
 """
 
 from jnas.studies.auto.probe import figures as figures
+from jnas.studies.auto.probe import latencies as latencies
 from jnas.studies.auto.reading import Read as Read
 from jnas.studies.auto.reading import read as read
 from jnas.studies.auto.result import close as close

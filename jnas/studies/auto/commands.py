@@ -66,6 +66,20 @@ def shared_flags(asked: Asked) -> list[str]:
     return [_flag(name, value) for name, value in own.items()]
 
 
+def latency_flags(asked: Asked, places: Sequence[str]) -> list[str]:
+    """Returns the flags that measure the latencies of models.
+
+    Args:
+      asked: what the user wants.
+      places: folders of the models, in that of the run.
+    """
+    folders = ",".join(f"{asked.folder}/{one}" for one in places)
+    own = {"workdir": f"{asked.folder}/probe", "latency_of": folders}
+    if "plugins" in asked.shared:
+        own["plugins"] = asked.shared["plugins"]
+    return [_flag(name, value) for name, value in own.items()]
+
+
 def bound_flags(asked: Asked) -> list[str]:
     """Returns the limits as flags.
 

@@ -2,11 +2,12 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 
 import jax
 
 from jnas import data as data_lib
-from jnas import networks, registry, spaces
+from jnas import models, networks, registry, spaces
 from jnas.studies import baselines, keys, recipe_rows, setup, train_plan
 from jnas.studies.auto import plan as plan_lib
 from jnas.studies.auto import rules, width
@@ -74,6 +75,24 @@ def measure(
     step = epoch / plan.program.steps_per_epoch
     macs = networks.measure(network, dataset.image_shape)["macs"]
     return plan_lib.Measured(max(0.1, first - epoch), step, 0.0), macs
+
+
+def latencies(folders: Sequence[str]) -> dict[str, float]:
+    """Times the networks of models on this device, one image at a time.
+
+    Args:
+      folders: of the models.
+
+    Returns:
+      folder -> milliseconds, as a table of latencies times a network.
+    """
+    found = {}
+    for folder in folders:
+        model = models.load(folder)
+        shape = model.preprocessing.image_shape
+        took = networks.network_latency(model.architecture.network, shape)
+        found[folder] = round(took, 6)
+    return found
 
 
 def figures(setting: setting_lib.Setting) -> dict[str, float]:

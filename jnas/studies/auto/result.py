@@ -32,7 +32,7 @@ def close(
     Returns:
       The content of result.json.
     """
-    found = choice.candidates(done, setting.asked.bounds)
+    found = choice.candidates(done, setting.asked.bounds, steps.latencies(done))
     chosen = choice.choose(found)
     model = models.load(run.workdir / chosen.model)
     models.save(run.workdir / trained.MODEL, model)

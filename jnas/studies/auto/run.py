@@ -9,8 +9,8 @@ from typing import Any
 from jnas import registry
 from jnas.run import files, workdir
 from jnas.spaces import genotype_text
-from jnas.studies import closing, retrain
-from jnas.studies.auto import commands, reading, rules, width
+from jnas.studies import closing, limits, retrain
+from jnas.studies.auto import choice, commands, reading, rules, width
 from jnas.studies.auto import plan as plan_lib
 from jnas.studies.auto import setting as setting_lib
 from jnas.studies.auto import steps as steps_lib
@@ -311,6 +311,30 @@ class Auto:
         if found is None:
             self._leave_out(f"{step} did not end in time or failed: it is left out")
         return found
+
+    def latencies(self, done: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+        """Measures the trained networks, where latency is limited; once a run.
+
+        Args:
+          done: step -> content of its result.json.
+
+        Returns:
+          Model's folder in that of the run -> milliseconds.
+        """
+        asked = self._setting.asked
+        if limits.LATENCY_MS not in asked.bounds:
+            return {}
+        known = self._log.content.get("latencies")
+        if known is None:
+            whole = self._run.workdir
+            places = [p for p in choice.models(done).values() if (whole / p).is_dir()]
+            given = commands.latency_flags(asked, places)
+            self._say_command("latencies", "auto", given)
+            text = self._runner.output("auto", given)
+            found = json.loads(text.strip().splitlines()[-1])
+            known = dict(zip(places, found.values(), strict=True))
+            self._log.save(latencies=known)
+        return known
 
     def _slowness(self, step: str) -> float:
         """Returns the seconds of a step over those that were planned."""

@@ -46,6 +46,11 @@ class AutoSettings:
     probe: bool = option(
         False, "Measure how fast this device trains, print it as JSON, and stop."
     )
+    latency_of: tuple[str, ...] = option(
+        (),
+        "Model folders, comma-separated: measure the latency of their networks on this "
+        "device, print it as JSON, and stop.",
+    )
     __post_init__ = settings_lib.check
 
 
