@@ -12,7 +12,8 @@ in --workdir.
 
 The model in model/ is the one with the best accuracy on a fifth of the training images,
 be it a hand-made one; every network is tested once, after its training. What does not
-fit into --minutes is left out, tuning first, then seeds, then baselines, and said.
+fit into --minutes is left out, tuning first, then seeds, then baselines, and said. What
+the search leaves of them goes to the trainings.
 """
 
 import functools

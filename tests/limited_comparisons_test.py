@@ -123,7 +123,7 @@ def test_the_cheapest_cell_that_computes_something_by_enumeration():
     assert networks.cheapest(only, least["macs"]) > networks.extent(least["macs"])[0]
 
 
-@pytest.mark.parametrize("name", ["plain_cnn", "resnet"])
+@pytest.mark.parametrize("name", ["plain_cnn"])
 def test_a_hand_made_network_is_as_wide_as_the_limits_allow(name):
     """One feature more exceeds one of them; without limits it is wider."""
     whole = hand_made.build(name, DIGITS, parameters=3_000, dtype="float32")
@@ -243,6 +243,7 @@ def searched(folder, monkeypatch, **bounds):
     return [cell for one in found for cell in one.genotypes], line, plan, text
 
 
+@pytest.mark.slow
 def test_methods_are_compared_among_cells_that_fit(tmp_path, monkeypatch):
     """Found cells, random search's, the percentile; without a limit they exceed it."""
     _, rows, sizes = of_mini(tmp_path)
