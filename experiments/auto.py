@@ -12,31 +12,22 @@ in --workdir.
 
 The model in model/ is the one with the best accuracy on a fifth of the training images,
 be it a hand-made one; every network is tested once, after its training. What does not
-fit into --minutes is left out, tuning first, then seeds, then baselines, and said.
+fit into --minutes is left out, tuning first, then seeds, then baselines, and said. What
+the search leaves of them goes to the trainings.
 """
 
 import functools
 import json
 import os
 import pathlib
+import sys
 import time
 
 import jax
 from absl import flags as absl_flags
 
-from jnas import registry, run
-from jnas.studies import (
-    auto,
-    auto_close,
-    auto_data,
-    auto_probe,
-    auto_run,
-    auto_steps,
-    auto_width,
-    closing,
-    flags,
-    setup,
-)
+from jnas import run
+from jnas.studies import auto, closing, flags, setup
 
 FLAGS = flags.define(setup.DataSettings, auto.AutoSettings)
 _BEGAN = time.monotonic()
@@ -45,12 +36,15 @@ _BEGAN = time.monotonic()
 def main():
     """Goes through the steps, and gives the best model."""
     data_settings, settings = FLAGS.read()
+    if settings.latency_of:
+        print(json.dumps(auto.latencies(settings.latency_of)))
+        return
     if settings.probe:
         device = jax.default_backend()
     else:
         auto.keep_device_free()
-        device = auto_steps.device()
-    read = auto_data.read(
+        device = auto.device()
+    read = auto.read(
         data_settings.data,
         data_settings.shrink,
         minutes=settings.minutes,
@@ -63,18 +57,18 @@ def main():
         print(auto.explain(setting))
         return
     if settings.probe:
-        print(json.dumps(probe(setting)))
+        print(json.dumps(auto.figures(setting)))
         return
-    runner = auto_steps.processes(pathlib.Path(__file__).parent)
+    runner = auto.processes(pathlib.Path(__file__).parent, sys.orig_argv)
     with FLAGS.open_run(read.dataset) as r:
         start = functools.partial(closing.launcher, r)
         if r.finished is not None:
             print(closing.is_finished(r))
-            print(auto_close.text(r.workdir, r.finished, start))
+            print(auto.text(r.workdir, r.finished, start))
             return
-        steps = auto_run.Auto(r, setting, runner, began=_BEGAN)
-        result = auto_close.close(r, steps, setting, steps.go())
-        print(auto_close.text(r.workdir, result, start))
+        steps = auto.Auto(r, setting, runner, began=_BEGAN)
+        result = auto.close(r, steps, setting, steps.go())
+        print(auto.text(r.workdir, result, start))
 
 
 def shared_flags(data_settings):
@@ -86,23 +80,6 @@ def shared_flags(data_settings):
     shared |= {"plugins": ",".join(values.plugins)} if values.plugins else {}
     free = {name: values[name] for name in auto.FREE}
     return shared | {n: f.value for n, f in free.items() if not f.using_default_value}
-
-
-def probe(setting):
-    """Measures how fast this device trains the largest cell of the search."""
-    began = time.monotonic()
-    asked, dataset = setting.asked, setting.data.dataset
-    space = registry.SPACES[asked.rule.space]()
-    features = auto_width.for_search(asked.rule, space, dataset, asked.bounds)
-    training = auto_probe.training(asked.rule, features, asked.batch_size)
-    found, macs = auto_probe.measure(dataset, space, training)
-    seconds = time.monotonic() - began
-    return {
-        "compile": round(found.compiling, 3),
-        "step": round(found.step, 6),
-        "macs": macs,
-        "seconds": round(seconds, 3),
-    }
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ table. --epochs and sizes are the same for all; the rest is each paper's, the le
 rate of the logits times --logits_rate_factor. Random search trains as many images, at
 --images_per_cell each.
 
+--max_parameters, --max_macs and --max_latency_ms leave a comparison the cells that fit:
+for controllers by the table's columns, for methods in the network of their search.
+
 Prints a table and warnings, writes ``result.json`` and ``report.html`` (and
 ``traces.svg`` for controllers); the last line is one JSON object of the methods.
 ``result.json`` has them too, beside ``directions``, ``warnings``, ``verdict`` and

@@ -8,60 +8,32 @@ cell, random cells, the largest cell and hand-made networks of the same number o
 parameters, all trained alike and tested on 1,000 images that the search never saw. For
 results of the papers' size see search.py and retrain.py; this shows every step in
 minutes.
+
+--max_parameters, --max_macs and --max_latency_ms limit the networks that are trained
+and compared (--retrain_features, --layers): all of them keep the limits.
 """
 
-import dataclasses
-
-from jnas import registry, run, settings
-from jnas.settings import option
+from jnas import run
 from jnas.studies import (
     augmentation,
     baselines,
     closing,
     flags,
-    recipe_rows,
+    hand_made,
+    limits,
+    quick,
     search_gradient,
     setup,
     train_scratch,
     trained,
 )
 
-
-@dataclasses.dataclass(frozen=True)
-class QuickSettings:
-    """A search and trainings of minutes. The fields carry their own help text."""
-
-    features: int = option(8, "Features of the first cells in the search.")
-    layers: int = option(
-        1, "Number of cells of every network; for cells of one input, of each stage."
-    )
-    batch_size: int = option(64, "Images in a batch.")
-    epochs: int = option(6, "Epochs of the search.")
-    logits_learning_rate: float = option(0.03, "Learning rate of the logits.", least=0)
-    finalists: int = option(
-        6,
-        "Number of likeliest cells that are trained from scratch to choose one; 0 "
-        "takes the likeliest.",
-        least=0,
-    )
-    finalist_epochs: int = option(4, "Epochs of each finalist's training.", least=1)
-    retrain_features: int = option(
-        8, "Features of the first cells in the trainings from scratch.", least=1
-    )
-    retrain_epochs: int = option(5, "Epochs of each training from scratch.", least=1)
-    retrain_seeds: int = option(
-        4,
-        "Trainings of the found network and of each baseline; a random cell has one.",
-        least=1,
-    )
-    __post_init__ = settings.check
-
-
 FLAGS = flags.define(
     setup.DataSettings,
     setup.SpaceSettings,
+    limits.BoundSettings,
     augmentation.AugmentSettings,
-    QuickSettings,
+    quick.QuickSettings,
     baselines.BaselineSettings,
     shrink=2,
     space="compact",
@@ -71,67 +43,40 @@ FLAGS = flags.define(
 )
 
 
-def method(quick: QuickSettings):
-    """Returns DrNAS of the size of a quickstart, its logits frozen at first.
-
-    Args:
-      quick: sizes, epochs and rate of the logits.
-    """
-    return dataclasses.replace(
-        registry.METHODS["drnas"](),
-        features=quick.features,
-        layers=quick.layers,
-        batch_size=quick.batch_size,
-        epochs=quick.epochs,
-        **recipe_rows.SEARCH_COMPACT
-        | {"logits_learning_rate": quick.logits_learning_rate},
-    )
-
-
-def training(quick: QuickSettings, **augmented):
-    """Returns how every network is trained: the recipe of the space compact.
-
-    Args:
-      quick: sizes, epochs and seeds.
-      **augmented: of the images.
-    """
-    row = recipe_rows.changed(
-        "compact",
-        features=quick.retrain_features,
-        layers=quick.layers,
-        batch_size=quick.batch_size,
-        epochs=quick.retrain_epochs,
-        num_seeds=quick.retrain_seeds,
-        **augmented,
-    )
-    return train_scratch.RetrainSettings(**row)
-
-
 def main():
     """Searches, retrains, tests and reports."""
-    data_settings, space_settings, augment, quick, compared = FLAGS.read()
+    data_settings, space_settings, bounds, augment, sizes, compared = FLAGS.read()
     dataset, space = setup.dataset(data_settings), setup.space(space_settings)
     augmented = augmentation.fields(augment)
-    search = search_gradient.SearchSettings(
-        method(quick), finalists=quick.finalists, **augmented
-    )
-    train = training(quick, **augmented)
+    search = quick.search(sizes, bounds, **augmented)
+    search_gradient.check_limits(space, search, dataset)
+    train = quick.training(sizes, **augmented)
     with FLAGS.open_run(dataset, search) as r:
         if r.finished is not None:
             print(closing.finished(r))
             return
-        short = {"retrain_epochs": quick.finalist_epochs, "retrain_seeds": 1}
-        finals = training(dataclasses.replace(quick, **short), **augmented)
         searched = search_gradient.search_cells(
-            r, dataset, space, search, training=finals
+            r, dataset, space, search, training=quick.finals(sizes, **augmented)
         )
         found = searched.genotype
-        plan = baselines.prepare(found, space, dataset, compared, train, seed=r.seed)
+        within = search_gradient.build_limits(r, space, search, dataset)
+        plan = baselines.prepare(
+            found,
+            space,
+            dataset,
+            compared,
+            train,
+            seed=r.seed,
+            limits=within,
+            latency=hand_made.latencies(r),
+        )
         keep = {baselines.FOUND: r.workdir / trained.MODEL}
         results = baselines.train(r, plan, dataset, train, keep=keep)
-        flags_of_images = augmentation.changed(augment)
-        flags_of_images |= train_scratch.needed(dataset, found)
-        command = closing.retrain_command(r, data_settings, **flags_of_images)
+        numbers = augmentation.changed(augment)
+        numbers |= train_scratch.needed(dataset, found)
+        if within:  # of another size the cell may exceed them
+            numbers |= {"features": train.features, "layers": train.layers}
+        command = closing.retrain_command(r, data_settings, **numbers)
         result = baselines.result(results) | {
             "warnings": searched.result["warnings"],
             "next": command,
@@ -139,6 +84,8 @@ def main():
             "search_seconds": searched.result["seconds"],
             "finalists": searched.result.get("finalists", []),
         }
+        if within:
+            result["limits"] = searched.result["limits"]
         closing.close(r, found, result)
         print(closing.text(r.workdir, result))
 

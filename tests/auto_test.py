@@ -4,32 +4,29 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import pathlib
 
 import forks
+import jax
+import made_models
 import numpy as np
 import pytest
 from PIL import Image
 
 import jnas
-from jnas import data, run, spaces
+from jnas import data, models, networks, run, spaces
 from jnas.spaces import genotype_text
-from jnas.studies import (
-    auto,
-    auto_choice,
-    auto_commands,
-    auto_data,
-    auto_plan,
-    auto_rules,
-    auto_run,
-    auto_steps,
-    auto_width,
-)
+from jnas.studies import auto
+from jnas.studies.auto import choice, commands, reading, rules, width
+from jnas.studies.auto import plan as plan_lib
+from jnas.studies.auto import run as run_lib
+from jnas.studies.auto import steps as steps_lib
 
 COMPACT = spaces.zoo.compact()
 CELL = COMPACT.genotype(np.full(len(COMPACT.sizes), 2))
 GRID = [
-    auto_rules.Facts(*one)
+    rules.Facts(*one)
     for one in itertools.product(
         (2, 100, 1_999, 2_000, 19_999, 20_000, 10**7),
         (2, 49, 50, 1000),
@@ -40,31 +37,31 @@ GRID = [
     )
 ]
 MEASURED = [
-    auto_plan.Measured(*one)
+    plan_lib.Measured(*one)
     for one in itertools.product((0.5, 8.0, 40.0), (1e-3, 0.05, 0.5), (1.0, 6.0))
 ]
-FEW = next(one for one in auto_rules.RULES if one.name == "few images")
+FEW = next(one for one in rules.RULES if one.name == "few images")
 
 
 def work(rule=FEW, images=480):
     """Returns what seconds depend on."""
-    return auto_plan.Work(rule, images, auto_plan.batch_size(rule.batch_size, images))
+    return plan_lib.Work(rule, images, plan_lib.batch_size(rule.batch_size, images))
 
 
 def test_every_rule_is_reached_and_one_always_holds():
     """Over data, minutes, devices and limits; every row says what justifies it."""
-    found = {auto_rules.choose(facts).name for facts in GRID}
-    assert found == {rule.name for rule in auto_rules.RULES}
-    assert auto_rules.RULES[-1].conditions() == "always"
-    assert all(rule.because and rule.holds for rule in auto_rules.RULES)
+    found = {rules.choose(facts).name for facts in GRID}
+    assert found == {rule.name for rule in rules.RULES}
+    assert rules.RULES[-1].conditions() == "always"
+    assert all(rule.because and rule.holds for rule in rules.RULES)
 
 
 def test_conditions_hold_as_they_read():
     """Each range from its first number, included, to its second, excluded."""
-    rule = auto_rules.Rule(
+    rule = rules.Rule(
         "one", "none", images=(10, 20), classes=(2, 3), side=(8, 9), devices=("cpu",)
     )
-    base = auto_rules.Facts(10, 2, 8, 1.0, "cpu")
+    base = rules.Facts(10, 2, 8, 1.0, "cpu")
     assert rule.holds(base) and rule.holds(base._replace(images=19))
     for change in (
         {"images": 9}, {"images": 20}, {"classes": 3}, {"side": 9}, {"device": "gpu"},
@@ -78,29 +75,29 @@ def test_conditions_hold_as_they_read():
 def test_every_size_of_pictures_is_reached():
     """Of minutes and devices."""
     minutes, devices = (0.1, 2.9, 3, 59, 60, 1e6), ("cpu", "gpu", "tpu")
-    found = {auto_rules.side(*one) for one in itertools.product(minutes, devices)}
-    assert found == {row.side for row in auto_rules.SIDES}
+    found = {rules.side(*one) for one in itertools.product(minutes, devices)}
+    assert found == {row.side for row in rules.SIDES}
 
 
 def test_the_table_marks_the_row_that_is_used():
     """One arrow, every name and reason."""
-    text = auto_rules.text(FEW)
+    text = rules.text(FEW)
     assert text.count("->") == 1 and f"-> {FEW.name}: " in text
-    assert all(one.name in text and one.because in text for one in auto_rules.RULES)
+    assert all(one.name in text and one.because in text for one in rules.RULES)
 
 
 def test_a_batch_is_at_most_a_quarter_of_the_images():
     """And at least two."""
     for wanted, images in itertools.product((2, 32, 64, 128), range(2, 700)):
-        found = auto_plan.batch_size(wanted, images)
+        found = plan_lib.batch_size(wanted, images)
         assert 2 <= found <= wanted and (found <= images / 4 or found == 2)
         assert found == wanted or images // 4 < wanted
 
 
-@pytest.mark.parametrize("rule", auto_rules.RULES, ids=lambda one: one.name)
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda one: one.name)
 def test_what_is_dropped_first(rule):
     """Tuning before seeds, seeds before baselines, baselines before finalists."""
-    found = auto_plan.structures(rule)
+    found = plan_lib.structures(rule)
     whole = found[0]
     assert whole.trials == rule.trials and whole.baselines == rule.baselines
     assert len(set(found)) == len(found)
@@ -118,79 +115,78 @@ def test_what_is_dropped_first(rule):
 
 def test_the_seconds_of_a_comparison():
     """Four networks of three seeds, 12 batches of 32 among 384 images, 20 epochs."""
-    amounts = auto_plan.Amounts(10, 20, 0, 3, 9, ("a", "b", "c"))
-    measured = auto_plan.Measured(8.0, 0.05, 2.0)
-    costs = auto_rules.COSTS
+    amounts = plan_lib.Amounts(10, 20, 0, 3, 9, ("a", "b", "c"))
+    measured = plan_lib.Measured(8.0, 0.05, 2.0)
+    costs = rules.COSTS
     steps = 20 * (384 // 32) * 3 * (1 + 3 * costs.baseline_step)
-    found = auto_plan.seconds("retrain", amounts, work(), measured)
+    found = plan_lib.seconds("retrain", amounts, work(), measured)
     assert found == pytest.approx(2 + 4 * costs.training_compile * 8 + steps * 0.05)
     # 9 trials for 2 epochs, 3 for 4 more, 1 for 14 more
     steps = (9 * 2 + 3 * 4 + 1 * 14) * (384 // 32)
-    tuned = auto_plan.seconds("tune", amounts, work(), measured)
+    tuned = plan_lib.seconds("tune", amounts, work(), measured)
     assert tuned == pytest.approx(2 + costs.tuning_compile * 8 + steps * 0.05)
-    searched = auto_plan.seconds("search", amounts, work(), measured)
+    searched = plan_lib.seconds("search", amounts, work(), measured)
     steps = 10 * (240 // 32) * costs.search_step
     assert searched == pytest.approx(2 + costs.search_compile * 8 + steps * 0.05)
 
 
-@pytest.mark.parametrize("rule", auto_rules.RULES, ids=lambda one: one.name)
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda one: one.name)
 def test_a_plan_never_exceeds_its_seconds_and_uses_them(rule):
     """Nothing fits exactly where less than the fewest seconds are left."""
     for measured, images, budget in itertools.product(
         MEASURED, (20, 480, 4_000, 60_000), (10, 60, 300, 600, 5_000)
     ):
         what = work(rule, images)
-        need = auto_plan.needed(what, measured)
-        found = auto_plan.fit(budget, what, measured)
+        need = plan_lib.needed(what, measured)
+        found = plan_lib.fit(budget, what, measured)
         assert (found is None) == (need > budget)
         if found is None:
             continue
-        whole = auto_plan.total(auto_plan.STEPS, found, what, measured)
+        whole = plan_lib.total(plan_lib.STEPS, found, what, measured)
         assert need <= whole <= budget
         if found.epochs < rule.epochs[1]:  # one more of everything is too much
             more = found._replace(
                 epochs=found.epochs + 1, search_epochs=found.search_epochs + 1
             )
-            assert auto_plan.total(auto_plan.STEPS, more, what, measured) > budget
-        richer = auto_plan.structures(rule)
+            assert plan_lib.total(plan_lib.STEPS, more, what, measured) > budget
+        richer = plan_lib.structures(rule)
         richer = richer[
             : [one[2:] for one in richer].index(found[2:])
         ]  # each of them is too much
         for one in richer:
-            assert auto_plan.total(auto_plan.STEPS, one, what, measured) > budget
+            assert plan_lib.total(plan_lib.STEPS, one, what, measured) > budget
 
 
-def test_a_later_plan_has_nothing_that_the_first_had_not():
-    """Whatever is left."""
-    measured = auto_plan.Measured(8.0, 0.05, 2.0)
-    steps = auto_plan.STEPS[1:]
-    for first, left in itertools.product((150, 300, 600, 2_000), (50, 200, 900, 9_000)):
-        before = auto_plan.fit(first, work(), measured)
-        after = auto_plan.fit(left, work(), measured, steps=steps, most=before)
-        if before is None or after is None:
-            continue
-        assert after.seeds <= before.seeds and after.trials <= before.trials
-        assert set(after.baselines) <= set(before.baselines)
-    more = auto_plan.Amounts(10, 30, 0, 3, 9, ("a", "b"))
-    less = auto_plan.Amounts(10, 20, 0, 1, 0, ("a",))
-    assert auto_plan.dropped(more, more) == ""
+def test_what_a_later_plan_has_more_and_less_of():
+    """In words; nothing of equal ones."""
+    more = plan_lib.Amounts(10, 30, 0, 3, 9, ("a", "b"))
+    less = plan_lib.Amounts(10, 20, 0, 1, 0, ("a",))
+    assert plan_lib.dropped(more, more) == plan_lib.added(more, more) == ""
     assert (
-        auto_plan.dropped(more, less)
-        == "no tuning, 1 of 3 seeds, no b, 20 of 30 epochs"
+        plan_lib.dropped(more, less) == "no tuning, 1 of 3 seeds, no b, 20 of 30 epochs"
     )
+    said = "a tuning, 3 instead of 1 seeds, b, 30 instead of 20 epochs"
+    assert plan_lib.added(less, more) == said
+    assert plan_lib.dropped(less, more) == plan_lib.added(more, less) == ""
 
 
 class Machine:
     """A machine of its own clock: it writes what steps leave, and takes their time."""
 
-    def __init__(self, folder, measured, *, slow=1.0, stop=None, slow_of=""):
-        """Steps take ``slow`` times what is planned; ``stop`` raises in that one."""
+    def __init__(
+        self, folder, measured, *, slow=1.0, stop=None, slow_of="", kill=False
+    ):
+        """Steps take ``slow`` times what is planned; ``stop`` raises in that one.
+
+        With ``kill`` it ends as by kill -9: nothing is noted of it any more.
+        """
+        self.kill = kill
         self.now, self.folder, self.measured = 100.0, folder, measured
         self.slow, self.stop, self.calls, self.slow_of = slow, stop, [], slow_of
 
     def runner(self):
         """Returns how steps are run."""
-        return auto_steps.Runner(self.call, self.output, lambda: self.now)
+        return steps_lib.Runner(self.call, self.output, lambda: self.now)
 
     def output(self, launcher, flags):
         """The probe."""
@@ -201,11 +197,13 @@ class Machine:
 
     def call(self, launcher, flags, seconds):
         """A step: its planned seconds are in the log."""
-        state = json.loads((self.folder / auto_steps.STATE).read_text())
+        state = json.loads((self.folder / steps_lib.STATE).read_text())
         step = state["steps"][-1]
         assert step["flags"] == list(flags) and step["launcher"] == launcher
         if step["name"] == self.stop:
             self.now += 1
+            if self.kill:
+                self.killed = (self.folder / steps_lib.STATE).read_text()
             raise KeyboardInterrupt
         # a plan of later steps knows already how slow the search was
         slow_of = self.slow_of or ("search" if self.slow > 1 else step["name"])
@@ -216,7 +214,7 @@ class Machine:
         (place / "models/mobilenet_v2").mkdir(parents=True, exist_ok=True)
         if seconds is not None and took > seconds:
             self.now += seconds
-            return auto_steps.STOPPED
+            return steps_lib.STOPPED
         self.now += took
         result = {"valid_accuracy": 0.5, "test_accuracy": 0.5}
         (place / "result.json").write_text(json.dumps(result))
@@ -234,7 +232,7 @@ def pictures(images=480, side=8, classes=5):
 
 def setting_of(folder, minutes, **bounds):
     """Returns a setting with the rule of few images."""
-    read = auto_data.Read("npz:noise.npz", pictures(), ())
+    read = reading.Read("npz:noise.npz", pictures(), ())
     wanted = auto.AutoSettings(minutes=minutes, **bounds)
     made = auto.prepare(
         wanted, read, {"data": read.spec}, folder=str(folder), device="cpu"
@@ -247,9 +245,7 @@ def go(folder, minutes, measured, **how):
     made = Machine(folder, measured, **how)
     began = made.now
     with run.open_run(folder) as r:
-        steps = auto_run.Auto(
-            r, setting_of(folder, minutes), made.runner(), began=began
-        )
+        steps = run_lib.Auto(r, setting_of(folder, minutes), made.runner(), began=began)
         done = steps.go()
     return made, made.now - began, done, steps
 
@@ -258,16 +254,16 @@ def go(folder, minutes, measured, **how):
 @pytest.mark.parametrize("slow", [0.5, 1.0, 1.12])
 def test_it_keeps_to_its_minutes(tmp_path, minutes, slow):
     """On a machine as fast as measured, and on one that is 12 % slower."""
-    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
     _, seconds, done, steps = go(tmp_path, minutes, measured, slow=slow)
     assert seconds <= 60 * minutes and {"search", "retrain"} <= set(done)
     assert steps.used == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("slow", [1.5, 2.0])
+@pytest.mark.parametrize("slow", [1.5, 2.5])
 def test_a_slow_machine_does_less_and_says_so(tmp_path, slow, capsys):
     """Fewer epochs, then no tuning; the comparison is whole."""
-    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
     _, whole, _, quick = go(tmp_path / "quick", 6, measured)
     made, seconds, done, steps = go(tmp_path / "slow", 6, measured, slow=slow)
     assert seconds <= 1.2 * 360 and whole <= 360
@@ -284,7 +280,7 @@ def test_a_slow_machine_does_less_and_says_so(tmp_path, slow, capsys):
 
 def test_a_comparison_is_closed_when_the_minutes_are_over(tmp_path):
     """With the baselines that are trained by then; a later process does the same."""
-    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
     made, seconds, done, steps = go(tmp_path, 6, measured, slow=3.0, slow_of="retrain")
     assert set(done) == {"search", "retrain"} and seconds <= 1.2 * 360
     flags = made.calls[-1][1]
@@ -297,7 +293,7 @@ def test_a_comparison_is_closed_when_the_minutes_are_over(tmp_path):
 
 def test_too_few_minutes_are_refused_with_those_that_suffice(tmp_path):
     """And with them it runs."""
-    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
     with pytest.raises(ValueError, match=r"minutes must be at least [\d.]+ for") as e:
         go(tmp_path / "few", 0.3, measured)
     least = float(str(e.value).split("at least ")[1].split()[0])
@@ -306,31 +302,117 @@ def test_too_few_minutes_are_refused_with_those_that_suffice(tmp_path):
     assert set(done) == {"search", "retrain"} and seconds <= 60 * least
 
 
-@pytest.mark.parametrize("stop", auto_plan.STEPS)
+@pytest.mark.parametrize("stop", plan_lib.STEPS)
 def test_a_stopped_run_goes_through_the_same_commands(tmp_path, stop):
     """Steps that ended are not run again; what a step has used is counted."""
-    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
     whole, _, _, undisturbed = go(tmp_path / "whole", 12, measured)
-    assert [name for name, _ in whole.calls] == list(auto_plan.STEPS)
+    assert [name for name, _ in whole.calls] == list(plan_lib.STEPS)
     folder = tmp_path / "again"
     with pytest.raises(KeyboardInterrupt):
         go(folder, 12, measured, stop=stop)
     made, _, done, steps = go(folder, 12, measured)
-    place = auto_plan.STEPS.index(stop)
-    assert [name for name, _ in made.calls] == list(auto_plan.STEPS[place:])
+    place = plan_lib.STEPS.index(stop)
+    assert [name for name, _ in made.calls] == list(plan_lib.STEPS[place:])
     wanted = [one.replace("/whole/", "/again/") for one in undisturbed.commands()]
-    assert steps.commands() == wanted and set(done) == set(auto_plan.STEPS)
+    assert steps.commands() == wanted and set(done) == set(plan_lib.STEPS)
     assert steps.used > made.now - 100  # the earlier process's seconds too
+
+
+def test_the_seconds_of_a_step_that_was_killed_are_counted(tmp_path):
+    """From its begin to the last write in its folder, once; not from an old file."""
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
+    made = Machine(tmp_path, measured, stop="retrain", kill=True)
+    with pytest.raises(KeyboardInterrupt), run.open_run(tmp_path) as r:
+        run_lib.Auto(r, setting_of(tmp_path, 12), made.runner(), began=made.now).go()
+    # as kill -9 leaves it: a step without seconds, and what it has written
+    (tmp_path / steps_lib.STATE).write_text(made.killed)
+    log = json.loads(made.killed)
+    began = log["steps"][1]["began"]
+    assert "seconds" not in log["steps"][1]
+    for name, seconds in (("old.txt", -50.0), ("a/metrics.jsonl", 37.0)):
+        path = tmp_path / "retrain" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+        os.utime(path, (began + seconds, began + seconds))
+    for _ in range(2):
+        with run.open_run(tmp_path) as r:
+            steps = run_lib.Auto(r, setting_of(tmp_path, 12), made.runner(), began=0.0)
+            assert steps.log.step("retrain")["seconds"] == pytest.approx(37, abs=0.02)
+            steps.log.save()
+    assert steps.log.used == pytest.approx(
+        37 + log["probe_seconds"] + log["steps"][0]["seconds"], abs=0.1
+    )
+
+
+def test_a_tuning_begins_only_with_time_for_its_network_too(tmp_path):
+    """Whatever is left after the comparison; then the network is trained, in time."""
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
+    seen = set()
+    for number, slow in enumerate(np.linspace(1, 1.6, 7)):
+        _, seconds, done, steps = go(
+            tmp_path / str(number), 6, measured, slow=slow, slow_of="retrain"
+        )
+        assert ("tune" in done) == ("tuned" in done) and seconds <= 360
+        seen.add("tune" in done)
+        if "tune" not in done:
+            assert "tuning is left out: with the training of" in steps.left_out[-1]
+    assert seen == {True, False}
+
+
+def test_a_slow_tuning_leaves_time_for_its_network(tmp_path):
+    """With fewer seeds, where all would not fit; a very slow one is stopped in time."""
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
+    seeds = []
+    for number, slow in enumerate((1.0, 2.5, 3.5, 9.0)):
+        _, seconds, done, steps = go(
+            tmp_path / str(number), 5, measured, slow=slow, slow_of="tune"
+        )
+        assert seconds <= 300
+        begun = steps.log.step("tuned")
+        flags = begun["flags"] if begun else []
+        given = [int(one[12:]) for one in flags if one.startswith("--num_seeds=")]
+        seeds.append((given or [1])[0] if begun else 0)
+        assert (begun is not None) == ("tune" in done)
+    assert seeds[0] == 3 and seeds[-1] == 0 and seeds == sorted(seeds, reverse=True)
+
+
+def test_a_tuning_that_was_not_planned_is_done_where_there_is_time(tmp_path, capsys):
+    """After a comparison that was faster; it is then not said to be left out."""
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
+    found = {}
+    for number, minutes in enumerate(np.arange(2.2, 4.0, 0.2)):
+        _, seconds, done, steps = go(
+            tmp_path / str(number), float(minutes), measured, slow=0.5,
+            slow_of="retrain",
+        )  # fmt: skip
+        assert seconds <= 60 * minutes
+        planned = steps.log.content["later"]["trials"]
+        found.setdefault((planned > 0, "tuned" in done), steps)
+        assert not ("tune" in done and "no tuning" in " ".join(steps.left_out))
+    assert (False, True) in found, found
+
+
+def test_a_quick_search_gives_the_trainings_more(tmp_path, capsys):
+    """More epochs or seeds than planned; they are said, and nothing is left out."""
+    measured = plan_lib.Measured(6.0, 0.05, 2.0)
+    made, seconds, _, steps = go(tmp_path, 7, measured, slow=0.3, slow_of="search")
+    log = steps.log.content
+    first, later = (plan_lib.Amounts(**log[one]) for one in ("plan", "later"))
+    assert plan_lib.added(first, later) and seconds <= 420
+    assert "the minutes left allow more than planned: " in capsys.readouterr().err
+    assert not steps.left_out
+    del made
 
 
 def test_a_resumed_run_trains_as_long_as_it_began_to(tmp_path):
     """The minutes that are left then do not change the epochs of later trainings."""
-    measured = auto_plan.Measured(6.0, 0.05, 2.0)
+    measured = plan_lib.Measured(6.0, 0.05, 2.0)
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path, 12, measured, stop="tune", slow=1.1)
-    log = json.loads((tmp_path / auto_steps.STATE).read_text())
+    log = json.loads((tmp_path / steps_lib.STATE).read_text())
     log["steps"][1]["seconds"] += 60.0  # as if the comparison had taken longer
-    (tmp_path / auto_steps.STATE).write_text(json.dumps(log))
+    (tmp_path / steps_lib.STATE).write_text(json.dumps(log))
     _, _, _, steps = go(tmp_path, 14, measured)
     epochs = [
         {one for one in step["flags"] if one.startswith(("--epochs=", "--num_seeds="))}
@@ -342,40 +424,40 @@ def test_a_resumed_run_trains_as_long_as_it_began_to(tmp_path):
 
 def test_a_run_of_other_limits_is_refused(tmp_path):
     """Other minutes, and flags that do not decide a result, are allowed."""
-    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path, 12, measured, stop="retrain")
     made = Machine(tmp_path, measured)
     with run.open_run(tmp_path) as r:
         other = setting_of(tmp_path, 12, max_parameters=9_000.0)
         with pytest.raises(run.RunError, match="bounds.*9000"):
-            auto_run.Auto(r, other, made.runner(), began=made.now)
+            run_lib.Auto(r, other, made.runner(), began=made.now)
         free = setting_of(tmp_path, 12)
         shared = {**free.asked.shared, "cache": False, "checkpoint_seconds": 5.0}
         free = free._replace(asked=free.asked._replace(shared=shared))
-        auto_run.Auto(r, free, made.runner(), began=made.now)
+        run_lib.Auto(r, free, made.runner(), began=made.now)
     go(tmp_path, 14, measured)
 
 
 def test_a_step_that_fails_ends_the_run(tmp_path):
     """With its name; the next process tries it again."""
-    measured = auto_plan.Measured(6.0, 0.02, 2.0)
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
     made = Machine(tmp_path, measured)
     broken = made.runner()._replace(call=lambda *_: 1)
     with run.open_run(tmp_path) as r:
-        steps = auto_run.Auto(r, setting_of(tmp_path, 12), broken, began=made.now)
+        steps = run_lib.Auto(r, setting_of(tmp_path, 12), broken, began=made.now)
         with pytest.raises(run.RunError, match="step search must end well, got exit"):
             steps.go()
-    assert set(go(tmp_path, 12, measured)[2]) == set(auto_plan.STEPS)
+    assert set(go(tmp_path, 12, measured)[2]) == set(plan_lib.STEPS)
 
 
 def test_commands_have_what_a_user_would_type():
     """Data, limits and numbers of the rule; each in a folder of its own."""
-    asked = auto_commands.Asked(
+    asked = commands.Asked(
         "runs/a", {"data": "folder:my photos", "seed": 3}, FEW, {"macs": 5e6}, 32
     )
-    amounts = auto_plan.Amounts(10, 27, 4, 2, 9, ("resnet", "plain_cnn"))
-    found = {s: auto_commands.flags(s, asked, amounts, 12) for s in auto_plan.STEPS}
+    amounts = plan_lib.Amounts(10, 27, 4, 2, 9, ("resnet", "plain_cnn"))
+    found = {s: commands.flags(s, asked, amounts, 12) for s in plan_lib.STEPS}
     for step, flags in found.items():
         assert flags[0] == f"--workdir=runs/a/{step}"
         assert {"--data=folder:my photos", "--seed=3", "--features=12"} <= set(flags)
@@ -385,8 +467,8 @@ def test_commands_have_what_a_user_would_type():
     assert not any(one.startswith("--learning_rate=") for one in found["tune"])
     assert "--settings=runs/a/tune/best.json" in found["tuned"]
     scored = {"--valid_rate=0.2", "--epochs=27"}
-    assert all(scored <= set(found[step]) for step in auto_plan.STEPS[1:])
-    shown = auto_commands.shown("jnas search", found["search"])
+    assert all(scored <= set(found[step]) for step in plan_lib.STEPS[1:])
+    shown = commands.shown("jnas search", found["search"])
     assert shown.startswith("jnas search --workdir=runs/a/search '--data=folder:my ")
 
 
@@ -400,15 +482,15 @@ def test_every_flag_of_every_rule_exists():
             for w in text.split()
             if "--" in w
         }
-    for rule, step in itertools.product(auto_rules.RULES, auto_plan.STEPS):
-        asked = auto_commands.Asked(
+    for rule, step in itertools.product(rules.RULES, plan_lib.STEPS):
+        asked = commands.Asked(
             "a", {"data": "digits", "seed": 1, "shrink": 2, "plugins": "a.py"}, rule,
             {"parameters": 1.0, "macs": 1.0, "latency_ms": 1.0}, rule.batch_size,
         )  # fmt: skip
-        amounts = auto_plan.structures(rule)[0]
-        for flag in auto_commands.flags(step, asked, amounts, 8):
+        amounts = plan_lib.structures(rule)[0]
+        for flag in commands.flags(step, asked, amounts, 8):
             name = flag.split("=")[0].replace("--no", "--")
-            assert name in known[auto_commands.launcher(step)], (rule.name, flag)
+            assert name in known[commands.launcher(step)], (rule.name, flag)
 
 
 def compared(found, **others):
@@ -430,7 +512,8 @@ def compared(found, **others):
         ((0.7, 0.8, 0.9), {}, "tuned"),
         ((0.7, 0.9, 0.8), {"parameters": 899}, "tuned"),
         ((0.7, 0.9, 0.8), {"parameters": 900, "macs": 8_999}, "tuned"),
-        ((0.7, 0.9, 0.6), {"latency_ms": 1e9}, "found"),
+        ((0.7, 0.9, 0.6), {"latency_ms": 1.5}, "found"),
+        ((0.7, 0.9, 0.6), {"latency_ms": 1.6}, "resnet"),
         ((0.7, 0.9, 0.8), {"parameters": 900, "macs": 9_000}, "resnet"),
     ],
 )
@@ -442,12 +525,17 @@ def test_the_choice_is_by_validation_within_the_limits(valid, bounds, name):
         "retrain": compared(found, resnet=other),
         "tuned": {"valid_accuracy": tuned, "test_accuracy": 0.99},
     }
-    several = auto_choice.candidates(done, bounds)
-    chosen = auto_choice.choose(several)
+    took = {one: 1.6 for one in choice.models(done).values()}
+    several = choice.candidates(done, bounds, took if "latency_ms" in bounds else {})
+    assert [one.model for one in several] == list(choice.models(done).values())
+    chosen = choice.choose(several)
     assert chosen.name == name
-    said = auto_choice.verdict(chosen, several, done["retrain"])
+    said = choice.verdict(chosen, several, done["retrain"])
     assert said.startswith("Chosen by validation accuracy: ")
-    assert ("could not be chosen" in said) == bool(bounds and bounds.get("macs") != 9e3)
+    exceeded = bool(bounds) and bounds.get("macs") != 9e3
+    exceeded &= bounds.get("latency_ms") != 1.6
+    assert ("could not be chosen" in said) == exceeded
+    assert not exceeded or "its " in said and " exceed " in said
     folder = {"found": "retrain/model", "tuned": "tuned/model"}
     assert chosen.model == folder.get(name, "retrain/models/resnet")
     if name == "tuned":
@@ -456,23 +544,73 @@ def test_the_choice_is_by_validation_within_the_limits(valid, bounds, name):
         assert said.endswith("V.")
 
 
+def test_a_hand_made_network_is_measured_where_latency_is_limited(tmp_path):
+    """Once a run, by a command; the milliseconds of each model's folder."""
+    measured = plan_lib.Measured(6.0, 0.02, 2.0)
+    _, _, done, steps = go(tmp_path / "free", 6, measured)
+    assert steps.latencies(done) == {}
+    done["retrain"] = compared(0.5, resnet=0.6)
+    asked = []
+
+    def output(launcher, flags):
+        asked.append((launcher, *flags))
+        found = next(one for one in flags if one.startswith("--latency_of="))
+        return json.dumps({n: i for i, n in enumerate(found[13:].split(","))})
+
+    places = ["retrain/model", "tuned/model", "retrain/models/resnet"]
+    for one in places:
+        (tmp_path / "run" / one).mkdir(parents=True)
+    for _ in range(2):
+        made = Machine(tmp_path / "run", measured)
+        with run.open_run(tmp_path / "run") as r:
+            setting = setting_of(tmp_path / "run", 6, max_latency_ms=9.0)
+            runner = made.runner()._replace(output=output)
+            one = run_lib.Auto(r, setting, runner, began=made.now)
+            one.log.content["steps"] = [{"name": "search"}]  # else it begins anew
+            assert one.latencies(done) == dict(zip(places, range(3), strict=True))
+    assert len(asked) == 1 and asked[0][0] == "auto"
+
+
+def test_the_latency_of_a_saved_baseline(tmp_path):
+    """By the launcher, in milliseconds; it reads no data."""
+    digits = made_models.digits()
+    one = networks.Baseline("plain_cnn", 2, 10, digits.image_shape)
+    params, stats = jax.jit(one.network().init)(jax.random.key(0))
+    folder = tmp_path / "model"
+    models.save(
+        folder,
+        models.Model(
+            models.of_baseline(one),
+            params,
+            stats,
+            models.of_dataset(digits, shrink=2),
+            made_models.NAMES,
+            {},
+        ),
+    )
+    answer = forks.launch("auto", f"--workdir={tmp_path}/a", f"--latency_of={folder}")
+    assert answer.status == 0, answer.err
+    (took,) = json.loads(answer.out).values()
+    assert 0 < took < 1_000 and not (tmp_path / "a").exists()
+
+
 def test_a_width_uses_the_limit_and_keeps_it():
     """By counting the networks: the next width exceeds it."""
     noise = pictures()
     for bound in (20_000, 60_000, 100_000):
         wanted = {"parameters": bound}
-        width = auto_width.for_search(FEW, COMPACT, noise, wanted)
-        trained = auto_width.for_training(FEW, CELL, noise, wanted, 4)
+        searched = width.for_search(FEW, COMPACT, noise, wanted)
+        trained = width.for_training(FEW, CELL, noise, wanted, 4)
         here, more = (
-            auto_width.counted(FEW, CELL, noise, one)["parameters"]
+            width.counted(FEW, CELL, noise, one)["parameters"]
             for one in (trained, trained + 2)
         )
         assert here <= bound and (more > bound or trained >= FEW.most_features - 1)
-        assert width % 4 == 0 and 4 <= width <= FEW.most_features
-    assert auto_width.for_search(FEW, COMPACT, noise, {}) == FEW.features
-    assert auto_width.for_training(FEW, CELL, noise, {"latency_ms": 1.0}, 8) == 8
+        assert searched % 4 == 0 and 4 <= searched <= FEW.most_features
+    assert width.for_search(FEW, COMPACT, noise, {}) == FEW.features
+    assert width.for_training(FEW, CELL, noise, {"latency_ms": 1.0}, 8) == 8
     with pytest.raises(ValueError, match="max_parameters must be at least"):
-        auto_width.for_search(FEW, COMPACT, noise, {"parameters": 50})
+        width.for_search(FEW, COMPACT, noise, {"parameters": 50})
 
 
 def write(folder, counts, sizes=((9, 12), (8, 8))):
@@ -488,7 +626,7 @@ def write(folder, counts, sizes=((9, 12), (8, 8))):
 
 def read(folder, **how):
     """Reads a folder as auto does."""
-    return auto_data.read(
+    return reading.read(
         f"folder:{folder}", 1, **({"minutes": 10, "device": "cpu"} | how)
     )
 
@@ -505,19 +643,19 @@ def test_pictures_get_a_size_where_they_need_one(tmp_path):
     assert found.spec.endswith("/b") and not found.notes
     write(tmp_path / "c", {"x": 10, "y": 10}, [(40, 30)])
     assert "have 40x30 pixels" in read(tmp_path / "c").notes[0]
-    given = auto_data.read(f"folder:{tmp_path}/c?size=10", 1, minutes=9, device="cpu")
+    given = reading.read(f"folder:{tmp_path}/c?size=10", 1, minutes=9, device="cpu")
     assert given.dataset.image_shape == (10, 10, 3)
 
 
 def test_what_is_said_of_the_data(tmp_path):
     """Counts a class; a warning of unequal classes, and only of those."""
     write(tmp_path / "a", {"x": 50, "y": 10})
-    said = auto_data.describe(read(tmp_path / "a"))
+    said = reading.describe(read(tmp_path / "a"))
     assert "48 training and 12 test images of 32x32x3, 2 classes" in said[0]
     assert "training images a class: x 40, y 8" in said
     assert said[-1].startswith("warning: the largest class has 5 times")
     write(tmp_path / "b", {"x": 20, "y": 10})
-    assert "warning" not in " ".join(auto_data.describe(read(tmp_path / "b")))
+    assert "warning" not in " ".join(reading.describe(read(tmp_path / "b")))
 
 
 @pytest.mark.parametrize(
@@ -535,15 +673,15 @@ def test_as_many_images_as_the_splits_need():
     """Three of a class can be divided as the steps divide them; two are refused."""
     y = np.array([0] * 20 + [1] * 3, np.int32)
     three = data.Dataset("three", np.zeros((23, 4, 4, 1)), y, *([None] * 2), 2)
-    auto_data.check(three)
-    rates = (auto_plan.SEARCH_RATE, auto_plan.VALID_RATE, auto_plan.FINALIST_RATE)
+    reading.check(three)
+    rates = (plan_lib.SEARCH_RATE, plan_lib.VALID_RATE, plan_lib.FINALIST_RATE)
     for rate in rates:
         assert all(set(y[rows]) == {0, 1} for rows in data.stratified(0, y, rate))
     two = dataclasses.replace(three, y_train=y[:-1], class_names=("cat", "dog"))
     with pytest.raises(ValueError, match="at least 3 training images.*2 of 'dog'"):
-        auto_data.check(two)
+        reading.check(two)
     with pytest.raises(ValueError, match="at least 2 classes"):
-        auto_data.check(dataclasses.replace(three, num_classes=1))
+        reading.check(dataclasses.replace(three, num_classes=1))
 
 
 WRONG = {

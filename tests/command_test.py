@@ -8,6 +8,9 @@ import zipfile
 
 import pytest
 
+from jnas.run import record
+from jnas.studies import auto
+
 ROOT = pathlib.Path(__file__).parent.parent
 LAUNCHERS = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
 
@@ -42,6 +45,50 @@ def test_flags_reach_the_launcher(tmp_path):
     assert "got --lr. Did you mean --learning_rate? --help" in done.stderr
     done = command("describe", "--methods", cwd=tmp_path)
     assert done.returncode == 0 and "| pcdarts" in done.stdout
+
+
+def test_an_installed_launcher_is_the_command_jnas(tmp_path, monkeypatch):
+    """However its process was started, and in its help; a checkout's is a file."""
+    place = tmp_path / "jnas" / "experiments"
+    place.mkdir(parents=True)
+    py = "/usr/bin/python3"
+    starts = {
+        "script": [py, f"{place}/search.py", "--seed=2"],
+        "folder": [py, str(place), "search", "--seed=2"],
+        "module": [py, "-m", "jnas.experiments", "search", "--seed=2"],
+        "command": [py, "/usr/bin/jnas", "search", "--seed=2"],
+    }
+    doc = "python experiments/search.py --workdir=a"
+    checkout = record.command(starts["script"])
+    assert checkout == f"python {place}/search.py --seed=2"
+    assert record.launcher(checkout, "tune") == f"python {place}/tune.py"
+    assert record.in_help(doc, starts["script"]) == doc
+    assert record.launcher("python -c x", "tune") == "python experiments/tune.py"
+    monkeypatch.setattr(record, "INSTALLED", place)
+    for argv in starts.values():
+        shown = record.command(argv)
+        assert shown == "jnas search --seed=2"
+        assert record.launcher(shown, "tune") == "jnas tune"
+        assert record.in_help(doc, argv) == "jnas search --workdir=a"
+    for shown in ("", "python -c x", "python -m notebook"):
+        assert record.launcher(shown, "tune") == "jnas tune"
+    # another file is not a launcher, nor is a clone whose folder is named jnas
+    mine = record.command([py, str(tmp_path / "jnas" / "mine.py")])
+    assert mine == f"python {tmp_path}/jnas/mine.py"
+
+
+def test_steps_are_started_as_the_user_started_the_whole(tmp_path):
+    """By the same command, or by the file beside it."""
+    jnas = tmp_path / "jnas"
+    jnas.write_text("import sys; print(*sys.argv[1:])")
+    (tmp_path / "search.py").write_text("import sys; print('file', *sys.argv[1:])")
+    for started, shown in (
+        ([sys.executable, str(jnas), "auto"], "search --seed=2"),
+        ([sys.executable, str(tmp_path / "auto.py")], "file --seed=2"),
+        ([], "file --seed=2"),
+    ):
+        runner = auto.processes(tmp_path, started)
+        assert runner.output("search", ["--seed=2"]).strip() == shown
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from jnas import data, registry, run, spaces
 from jnas import gradient as gradient_lib
-from jnas.studies import search_gradient
+from jnas.studies import gradient_segment, search_gradient
 
 pytestmark = pytest.mark.optimised
 SPACE = spaces.CellSpace(
@@ -52,15 +52,15 @@ def test_a_search_resumes_between_its_stages_and_inside_them(tmp_path, monkeypat
     class Stop(Exception):
         """A power cut."""
 
-    drive = search_gradient._drive
+    drive = gradient_segment.drive
 
-    def until_stage_two(phase, *args):
+    def until_stage_two(phase, *args, **how):
         if phase.name == "search_2":
             raise Stop
-        return drive(phase, *args)
+        return drive(phase, *args, **how)
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(search_gradient, "_drive", until_stage_two)
+        patch.setattr(gradient_segment, "drive", until_stage_two)
         search(tmp_path / "cut")
 
     observe = run.Phase.observe

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from jnas.studies import auto_rules
+from jnas.studies.auto import rules
 
 TINY = dataclasses.replace(
-    auto_rules.RULES[-1],
+    rules.RULES[-1],
     name="tiny",
     space="nasbench201",
     features=4,
@@ -18,4 +18,4 @@ TINY = dataclasses.replace(
     trials=0,
     baselines=("plain_cnn",),
 )
-auto_rules.RULES = (TINY,)
+rules.RULES = (TINY,)

@@ -13,9 +13,13 @@ from jnas.networks.inheritance import widen as widen
 from jnas.networks.latency import Latencies as Latencies
 from jnas.networks.latency import measure_latencies as measure_latencies
 from jnas.networks.latency import network_latency as network_latency
+from jnas.networks.likeliest import cheapest as cheapest
 from jnas.networks.likeliest import likeliest as likeliest
 from jnas.networks.limits import Limit as Limit
+from jnas.networks.limits import all_fit as all_fit
 from jnas.networks.limits import best_within as best_within
+from jnas.networks.limits import costs_of as costs_of
+from jnas.networks.limits import dearest_within as dearest_within
 from jnas.networks.limits import extent as extent
 from jnas.networks.limits import fits as fits
 from jnas.networks.limits import limit as limit

@@ -167,6 +167,33 @@ def fit(
     return min(near, key=lambda one: abs(count_of(one) - parameters))
 
 
+def narrowed(one: Baseline, fits: Callable[[Baseline], bool]) -> Baseline:
+    """Returns the widest baseline, at most as wide as a given one, that fits.
+
+    Args:
+      one: the given one.
+      fits: whether a baseline does; narrower ones of one that fits do too.
+
+    Raises:
+      ValueError: not even one feature does.
+    """
+    if fits(one):
+        return one
+    least, most = 0, one.features  # the second does not fit
+    while most - least > 1:
+        middle = (least + most) // 2
+        if fits(dataclasses.replace(one, features=middle)):
+            least = middle
+        else:
+            most = middle
+    if not least:
+        raise ValueError(
+            f"limits must be kept by the baseline {one.name} with one feature, got "
+            "one that exceeds them. Leave it out, or raise them."
+        )
+    return dataclasses.replace(one, features=least)
+
+
 def _guess(least: int, most: int, wanted: int, count: Callable[[int], int]) -> int:
     """Returns a width between two, near to where counts reach a wanted one.
 

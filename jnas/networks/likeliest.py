@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from jnas import spaces
+from jnas.networks import costs as costs_lib
 from jnas.networks import limits as limits_lib
 from jnas.spaces.canonical import canonical, is_empty
 
@@ -47,6 +48,24 @@ def likeliest(
             seen.add(form)
             found.append(encoding)
     return found
+
+
+def cheapest(space: spaces.CellSpace, costs: costs_lib.Costs) -> float | None:
+    """Returns the cost of the cheapest cell whose output depends on its input.
+
+    Args:
+      space: of the cells.
+      costs: of its candidates.
+
+    Returns:
+      The cost; None where no such cell was found.
+    """
+    unit = max(float(np.abs(costs.edges).max()), _LEAST)
+    found = likeliest(space, np.exp(-costs.edges / unit), 1)
+    if not found:
+        return None
+    weights = np.asarray(space.weights(found[0]))[None]
+    return float(limits_lib.costs_of(costs, weights)[0])
 
 
 def _descending(space, weights) -> Iterator[np.ndarray]:

@@ -44,13 +44,20 @@ class Limit(NamedTuple):
         return (self.costs.expected(weights) - self.bound) / self.span
 
 
-def limit(name: str, bound: float, costs: costs_lib.Costs) -> Limit:
+def limit(
+    name: str,
+    bound: float,
+    costs: costs_lib.Costs,
+    *,
+    size_flags: str = "--cost_features and --cost_layers",
+) -> Limit:
     """Builds a limit, and refuses one that no cell keeps.
 
     Args:
       name: of the cost.
       bound: the largest cost that is allowed.
       costs: of a space's candidates.
+      size_flags: flags that make the network smaller, for the error.
 
     Raises:
       ValueError: a bound below the cheapest cell.
@@ -60,7 +67,7 @@ def limit(name: str, bound: float, costs: costs_lib.Costs) -> Limit:
         raise ValueError(
             f"max_{name} must be at least {shown(least)}, which the cheapest cell of "
             f"space {costs.space.name} costs, got {shown(bound)}. Raise it, or make "
-            "the network smaller by --cost_features and --cost_layers."
+            f"the network smaller by {size_flags}."
         )
     return Limit(name, float(bound), costs, max(most - least, _LEAST))
 
@@ -141,11 +148,49 @@ def fits(
       encoding: i32[G].
       limits: of its costs.
     """
-    weights = np.asarray(space.weights(encoding), np.float64)
-    return all(
-        one.costs.base + (weights * one.costs.edges).sum() <= one.bound * (1 + 1e-12)
-        for one in limits
-    )
+    return bool(all_fit(np.asarray(space.weights(encoding))[None], limits)[0])
+
+
+def costs_of(costs: costs_lib.Costs, weights: np.ndarray) -> np.ndarray:
+    """Returns f64[N], the costs of cells, on the host.
+
+    Args:
+      costs: of a space's candidates.
+      weights: f[N, C, E, O], one-hot rows.
+    """
+    return costs.base + (np.asarray(weights, np.float64) * costs.edges).sum((1, 2, 3))
+
+
+def all_fit(weights: np.ndarray, limits: Sequence[Limit]) -> np.ndarray:
+    """Returns bool[N]: whether cells keep all limits, computed in float64 on the host.
+
+    Args:
+      weights: f[N, C, E, O], one-hot rows.
+      limits: of their costs.
+    """
+    kept = np.ones(len(weights), bool)
+    for one in limits:
+        kept &= costs_of(one.costs, weights) <= one.bound * (1 + 1e-12)
+    return kept
+
+
+def dearest_within(
+    space: spaces.CellSpace, costs: costs_lib.Costs, limits: Sequence[Limit]
+) -> np.ndarray | None:
+    """Finds the cell of the largest cost that keeps all limits.
+
+    A cost is a sum over edges, so it is the logarithm of a product of weights.
+
+    Args:
+      space: of the cells.
+      costs: that is maximised.
+      limits: that the cell keeps.
+
+    Returns:
+      i32[G]; None where no cell was found.
+    """
+    unit = max(float(np.abs(costs.edges).max()), _LEAST)
+    return best_within(space, np.exp(costs.edges / unit), limits)
 
 
 def best_within(

@@ -12,7 +12,7 @@ import jax
 from absl import app, flags, logging
 
 from jnas import registry
-from jnas.run import compile_cache, folder, launch_help, signals, workdir
+from jnas.run import compile_cache, folder, launch_help, record, signals, workdir
 
 flags.disclaim_key_flags()  # what is defined here is the launcher's, also for --help
 
@@ -221,7 +221,8 @@ def _help(argv: Sequence[str]) -> None:
         with contextlib.suppress(ValueError):
             registry.load_plugins(flags.FLAGS["plugins"].value)
     names = [name for name in _own_names() if name in flags.FLAGS]
-    print(launch_help.text(sys.modules["__main__"].__doc__ or "", names))
+    doc = record.in_help(sys.modules["__main__"].__doc__ or "", sys.orig_argv)
+    print(launch_help.text(doc, names))
     sys.exit(0)
 
 

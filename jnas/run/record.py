@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import jax
 from jnas.run import files
 
 NAME = "run.json"
+# the launchers of an installed copy; a checkout has them beside the package
+INSTALLED = pathlib.Path(__file__).resolve().parents[1] / "experiments"
 _KINDS = {"flags": dict, "settings": dict, "starts": list, "plugins": list}
 _PACKAGES = ("jnas", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -189,6 +192,9 @@ class Record:
 def command(argv: Sequence[str]) -> str:
     """Returns a process's command as a user writes it.
 
+    A launcher of an installed copy is the command ``jnas``, also where a process has
+    started the file.
+
     Args:
       argv: as ``sys.orig_argv``, the interpreter first.
 
@@ -198,9 +204,48 @@ def command(argv: Sequence[str]) -> str:
       >>> command(["/usr/bin/python3", "experiments/search.py", "--seed=2"])
       'python experiments/search.py --seed=2'
     """
-    if len(argv) > 1 and pathlib.PurePath(argv[1]).name == "jnas":
+    if list(argv[1:3]) == ["-m", "jnas.experiments"]:
+        return shlex.join(["jnas", *argv[3:]])
+    script = pathlib.Path(argv[1]) if len(argv) > 1 else pathlib.Path()
+    if script.name == "jnas" or script.resolve() == INSTALLED:
         return shlex.join(["jnas", *argv[2:]])
+    if script.suffix == ".py" and script.resolve().parent == INSTALLED:
+        return shlex.join(["jnas", script.stem, *argv[2:]])
     return shlex.join(["python", *argv[1:]])
+
+
+def launcher(started: str, name: str) -> str:
+    """Returns how a launcher is called, as another was.
+
+    Args:
+      started: the command of the other one, as of ``command``.
+      name: of the launcher, such as "retrain".
+
+    Example:
+      >>> launcher("python experiments/search.py --seed=2", "retrain")
+      'python experiments/retrain.py'
+    """
+    words = shlex.split(started)
+    if words[:1] == ["jnas"]:
+        return f"jnas {name}"
+    script = pathlib.PurePath(words[1] if len(words) > 1 else "")
+    if script.suffix != ".py":  # not started by a launcher, as in a notebook
+        if INSTALLED.is_dir():
+            return f"jnas {name}"
+        script = pathlib.PurePath("experiments/search.py")
+    return shlex.join(["python", str(script.with_name(f"{name}.py"))])
+
+
+def in_help(doc: str, argv: Sequence[str]) -> str:
+    """Returns a launcher's docstring with commands as a user types them.
+
+    Args:
+      doc: whose commands are those of a checkout.
+      argv: as ``sys.orig_argv``.
+    """
+    if not command(argv).startswith("jnas "):
+        return doc
+    return re.sub(r"python experiments/(\w+)\.py", r"jnas \1", doc)
 
 
 def read_plugins(paths: Iterable[str | os.PathLike]) -> list[dict[str, str]]:

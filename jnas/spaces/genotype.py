@@ -72,19 +72,26 @@ class Genotype:
       space: the name of the space in which the architecture was found.
       cells: (name, cell) pairs, in the space's order.
       states: of the space that made it; used where the space is not registered.
+      file_skeleton: the skeleton that its file names; None where it names none. Used
+        where no space is known.
 
     Raises:
       GenotypeError: a name is not printable, there is no cell, two cells share a name,
-        or the space is known and has other cells or no such state.
+        or the space is known and has other cells, another skeleton or no such state.
     """
 
     space: str
     cells: tuple[tuple[str, Cell], ...]
     states: States | None = dataclasses.field(default=None, compare=False, repr=False)
+    file_skeleton: str | None = dataclasses.field(
+        default=None, compare=False, repr=False
+    )
 
     def __post_init__(self):
         """Checks the names and, where the space is known, the states."""
         check_name("space", self.space)
+        if self.file_skeleton is not None:
+            check_name("skeleton", self.file_skeleton)
         ok = type(self.cells) is tuple and len(self.cells) > 0
         check(ok, "cells", "be a tuple of at least one (name, Cell)", self.cells)
         for pair in self.cells:
@@ -121,13 +128,15 @@ class Genotype:
 
     @property
     def skeleton(self) -> str:
-        """Key in ``registry.SKELETONS``; that of the papers where no space is known.
+        """Key in ``registry.SKELETONS``.
+
+        That of the space; where none is known that of the file, or of the papers.
 
         Raises:
           GenotypeError: a cell breaks a rule of its space.
         """
         states = _known_states(self)
-        return PAPERS if states is None else states.skeleton
+        return (self.file_skeleton or PAPERS) if states is None else states.skeleton
 
     def cell(self, name: str) -> Cell:
         """Returns the cell of that name.
@@ -175,6 +184,7 @@ def _known_states(genotype: Genotype) -> States | None:
         kinds, states = known
         _check_kinds(genotype, kinds, states)
     if states is not None:
+        _check_skeleton(genotype, states)
         first, last = states.num_inputs, states.num_inputs + states.num_nodes - 1
         for name, cell in genotype.cells:
             _check_nodes(name, cell, range(first, last + 1), genotype.space)
@@ -191,6 +201,14 @@ def _check_kinds(genotype: Genotype, kinds: tuple[str, ...], states: States) -> 
     rule = f"be {states.num_inputs}, as registered for space {genotype.space!r}"
     ok = own.num_inputs == states.num_inputs
     check(ok, "num_inputs", rule, own.num_inputs, "Rename the space.")
+
+
+def _check_skeleton(genotype: Genotype, states: States) -> None:
+    """Checks that the space, its maker and the file agree on the skeleton."""
+    made = genotype.states.skeleton if genotype.states else states.skeleton
+    rule = f"be {states.skeleton!r}, that of space {genotype.space!r}"
+    for own in (made, genotype.file_skeleton or states.skeleton):
+        check(own == states.skeleton, "skeleton", rule, own, "Rename the space.")
 
 
 def registered_cells(space: str) -> tuple[tuple[str, ...], States] | None:

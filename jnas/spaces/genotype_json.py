@@ -1,14 +1,20 @@
-"""The JSON form of a genotype, read strictly."""
+"""The JSON form of a genotype, read strictly.
+
+An optional key ``skeleton`` names the network that the cells are put into where it is
+not that of the papers, so that a file tells it without its space.
+"""
 
 import json
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from jnas import registry
 from jnas.spaces import genotype as rules
 from jnas.spaces import genotype_strings as strings
 from jnas.spaces.genotype import Cell, Genotype
 
+SKELETON = "skeleton"
 FORMAT = "jnas.genotype"
 VERSION = 1
 MAX_DEPTH = 8  # a genotype file nests 5 deep
@@ -24,6 +30,8 @@ def to_json(genotype: Genotype) -> str:
         for name, cell in genotype.cells
     ]
     head = {"format": FORMAT, "version": VERSION, "space": genotype.space}
+    if genotype.skeleton != rules.PAPERS:
+        head[SKELETON] = genotype.skeleton
     return json.dumps(head)[:-1] + ',\n "cells": {\n' + ",\n".join(cells) + "\n }}\n"
 
 
@@ -35,7 +43,8 @@ def from_json(text: str, *, operations: Collection[str] | None = None) -> Genoty
     Args:
       text: the file's text.
       operations: the allowed names of operations; None allows those of
-        ``registry.OPERATIONS``, or any name while that registry is empty.
+        ``registry.OPERATIONS``, or any name while that registry is empty. A skeleton
+        is one of ``registry.SKELETONS``, likewise.
 
     Raises:
       GenotypeError: the text breaks a rule of the format.
@@ -47,7 +56,9 @@ def from_json(text: str, *, operations: Collection[str] | None = None) -> Genoty
       True
     """
     document = _parse(text)
-    _check_keys("genotype", document, ("format", "version", "space", "cells"))
+    keys = ("format", "version", "space", "cells")
+    keys += (SKELETON,) if isinstance(document, dict) and SKELETON in document else ()
+    _check_keys("genotype", document, keys)
     ok = document["format"] == FORMAT
     rules.check(ok, "format", f"be {FORMAT!r}", document["format"])
     ok = type(document["version"]) is int and document["version"] == VERSION
@@ -59,9 +70,22 @@ def from_json(text: str, *, operations: Collection[str] | None = None) -> Genoty
     for name, fields in document["cells"].items():
         rules.check_name("cell name", name)
         cells.append((name, _read_cell(f"cells.{name}", fields)))
-    genotype = Genotype(document["space"], tuple(cells))
+    skeleton = _skeleton(document[SKELETON]) if SKELETON in document else None
+    genotype = Genotype(document["space"], tuple(cells), file_skeleton=skeleton)
     strings.check_operations(genotype, operations)
     return genotype
+
+
+def _skeleton(name: Any) -> str:
+    """Returns a skeleton's name; refuses one that is not registered."""
+    rules.check_name(SKELETON, name)
+    known = list(registry.SKELETONS)  # empty until the networks are imported
+    if known and name not in known:
+        nearest = registry.nearest(name, known).strip()
+        todo = f"{nearest} --plugins names the file that registers another.".strip()
+        rule = f"be one of {', '.join(known)}"
+        raise rules.error(SKELETON, rule, name, todo)
+    return name
 
 
 def _parse(text: str) -> Any:

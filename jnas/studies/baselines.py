@@ -8,18 +8,20 @@ import functools
 import pathlib
 import statistics
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from jnas import data as data_lib
-from jnas import models, networks, registry, spaces
-from jnas import settings as settings_lib
-from jnas.networks import baselines as baselines_lib
+from jnas import models
 from jnas.run import workdir
-from jnas.settings import option
-from jnas.spaces import genotype as genotypes
-from jnas.studies import baseline_verdict, cells, setup, train_scratch, trained
+from jnas.studies import baseline_verdict, train_scratch, trained
+from jnas.studies.baselines_plan import FOUND as FOUND
+from jnas.studies.baselines_plan import LARGEST as LARGEST
+from jnas.studies.baselines_plan import RANDOM as RANDOM
+from jnas.studies.baselines_plan import BaselineSettings as BaselineSettings
+from jnas.studies.baselines_plan import Plan as Plan
+from jnas.studies.baselines_plan import largest as largest
+from jnas.studies.baselines_plan import prepare as prepare
 
-FOUND, LARGEST, RANDOM = "found", "largest_cell", "random"
 COLUMNS = (
     "test_accuracy",
     "test_accuracy_sd",
@@ -29,114 +31,6 @@ COLUMNS = (
     "macs",
     "seconds",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class BaselineSettings:
-    """What a found cell is compared with. The fields carry their own help text."""
-
-    baselines: tuple[str, ...] = option(
-        ("plain_cnn", "resnet", "mobilenet_v2"),
-        "Hand-made networks, comma-separated, each as wide as gives it the parameters "
-        "of the found network; empty trains none.",
-        group="search",
-    )
-    num_random: int = option(
-        3, "Number of random cells; 0 trains none.", group="search", least=0
-    )
-    largest_cell: bool = option(
-        True, "Train the cell of the space with most parameters too.", group="search"
-    )
-
-    def __post_init__(self):
-        """Raises KeyError for an unknown baseline, ValueError for one named twice."""
-        settings_lib.check(self)
-        for name in self.baselines:
-            _ = registry.BASELINES[name]  # raises
-        if len(set(self.baselines)) < len(self.baselines):
-            raise ValueError(
-                "baselines must have each name once, got "
-                f"{', '.join(self.baselines)}. Leave one out."
-            )
-
-
-class Plan(NamedTuple):
-    """What is trained, in order.
-
-    Attributes:
-      cells: name -> genotype; the found one first.
-      hand_made: name -> baseline.
-      left_out: one line for each baseline that is not trained.
-    """
-
-    cells: dict[str, genotypes.Genotype]
-    hand_made: dict[str, networks.Baseline]
-    left_out: tuple[str, ...]
-
-
-def largest(
-    space: spaces.CellSpace, size: networks.Size, image_shape: tuple[int, int, int]
-) -> genotypes.Genotype:
-    """Returns the cell of a space whose network has most parameters.
-
-    Parameters are a sum over edges, so each node keeps the edges whose largest
-    candidate has most of them; equal ones go to the earlier edge and candidate.
-
-    Args:
-      space: the space.
-      size: of the network.
-      image_shape: rows, columns and channels of one image.
-    """
-    costs = networks.edge_costs(space, size, image_shape)["parameters"]
-    return space.genotype(space.strongest(costs.edges))
-
-
-def prepare(
-    found: genotypes.Genotype,
-    space: spaces.CellSpace | None,
-    dataset: data_lib.Dataset,
-    settings: BaselineSettings,
-    training: train_scratch.RetrainSettings,
-    *,
-    seed: int,
-) -> Plan:
-    """Chooses the networks that are trained beside a found cell.
-
-    Args:
-      found: the found cell.
-      space: that random cells and the largest cell are of; None leaves them out.
-      dataset: the images.
-      settings: what to compare with.
-      training: size of the cells' networks and type of the activations.
-      seed: of the random cells.
-
-    Raises:
-      ValueError: a network that cannot be built.
-    """
-    size = setup.network_size(training, dataset, stem=training.stem)
-    chosen, left_out = {FOUND: found}, []
-    if space is not None:
-        most = largest(space, size, dataset.image_shape)
-        if settings.largest_cell and most == found:
-            left_out.append("the found cell is the one with most parameters itself")
-        elif settings.largest_cell:
-            chosen[LARGEST] = most
-        drawn = cells.random_connected(space, settings.num_random, seed=seed)
-        chosen |= {f"{RANDOM}_{i}": cell for i, cell in enumerate(drawn)}
-    wanted = networks.measure(networks.derived(found, size), dataset.image_shape)
-    hand_made = {}
-    for name in settings.baselines:
-        try:
-            hand_made[name] = baselines_lib.fit(
-                name,
-                dataset.num_classes,
-                dataset.image_shape,
-                parameters=wanted["parameters"],
-                dtype=training.dtype,
-            )
-        except ValueError as error:
-            left_out.append(f"baseline {name} is left out: {error}")
-    return Plan(chosen, hand_made, tuple(left_out))
 
 
 def train(

@@ -4,19 +4,22 @@ import collections
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from jnas import registry, spaces
+from jnas import networks, registry, spaces
 from jnas.discrete import controllers
 from jnas.run import metrics
 from jnas.settings import option
 from jnas.spaces import drawing, genotype_text, published
 from jnas.spaces import genotype as genotypes
 from jnas.studies import keys
+
+_APART = 1_000_003  # between the seeds of rounds of draws
+_DRAWN, _ROUNDS = 1_000, 50  # random cells of a round under limits, most rounds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,25 +92,53 @@ def random_cells(space, count: int, *, seed: int) -> list[genotypes.Genotype]:
 
 
 def random_connected(
-    space: spaces.CellSpace, count: int, *, seed: int
+    space: spaces.CellSpace,
+    count: int,
+    *,
+    seed: int,
+    limits: Sequence[networks.Limit] = (),
 ) -> list[genotypes.Genotype]:
     """Draws genotypes uniformly among those that compute something.
 
     A cell without a path from its input to its output gives the same outputs for every
-    image; nobody would train it, and its accuracy says nothing of a space.
+    image; nobody would train it, and its accuracy says nothing of a space. Under limits
+    no cell is drawn twice, since few may keep them.
 
     Args:
       space: the space.
-      count: how many; of a space of empty cells fewer are found.
+      count: how many; of a space of empty cells, or under tight limits, fewer are
+        found.
       seed: of the draw.
+      limits: that each cell keeps.
     """
+    if not count:
+        return []
+    if limits:
+        return _random_within(space, count, seed, limits)
     found: list[genotypes.Genotype] = []
     for number in range(10):
-        drawn = random_cells(space, 2 * count, seed=seed + 1_000_003 * number)
+        drawn = random_cells(space, 2 * count, seed=seed + _APART * number)
         found += [one for one in drawn if not spaces.is_empty(space, space.encode(one))]
         if len(found) >= count:
             break
     return found[:count]
+
+
+def _random_within(space, count, seed, limits) -> list[genotypes.Genotype]:
+    """Draws different cells that keep limits, in rounds of many encodings."""
+    draw = controllers.random_search(space.sizes, num_proposals=_DRAWN)
+    weights_of = jax.jit(jax.vmap(space.weights))
+    found: dict[bytes, genotypes.Genotype] = {}
+    for number in range(_ROUNDS):
+        if len(found) >= count:
+            break
+        key = jax.random.key(seed + _APART * number)
+        key = jax.random.fold_in(key, keys.CELLS)
+        drawn = np.asarray(draw.ask(key, draw.init(key)))
+        for one in drawn[networks.all_fit(np.asarray(weights_of(drawn)), limits)]:
+            if len(found) < count and not spaces.is_empty(space, one):
+                found.setdefault(one.tobytes(), space.genotype(one))
+    return list(found.values())
 
 
 def found(

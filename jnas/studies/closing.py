@@ -15,7 +15,7 @@ from jnas.spaces import drawing, genotype_text
 from jnas.spaces import genotype as genotypes
 from jnas.studies import cells
 
-_COUNTS = ("parameters", "macs", "seconds")
+_COUNTS = ("parameters", "macs", "latency_ms", "seconds")
 _SEED_FILE = "genotype_seed_{}.json"
 _MOST_ROWS = 12  # of a front in the closing table
 
@@ -254,13 +254,7 @@ def launcher(run: workdir.Run, name: str) -> str:
       run: the open run.
       name: of the other launcher, such as "retrain".
     """
-    words = shlex.split(str(run.record.get("command", "")))
-    if words[:1] == ["jnas"]:
-        return f"jnas {name}"
-    script = pathlib.PurePath(words[1] if len(words) > 1 else "")
-    if script.suffix != ".py":  # not started by a launcher, as in a notebook
-        script = pathlib.PurePath("experiments/search.py")
-    return shlex.join(["python", str(script.with_name(f"{name}.py"))])
+    return record.launcher(str(run.record.get("command", "")), name)
 
 
 def _flag(item: tuple[str, Any]) -> str:

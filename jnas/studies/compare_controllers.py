@@ -12,6 +12,7 @@ from jnas.discrete import comparison
 from jnas.discrete.tables import choice
 from jnas.run import files, workdir
 from jnas.studies import compared, controllers_table
+from jnas.studies import kept as kept_lib
 from jnas.studies.controllers_plan import RANDOM as RANDOM
 from jnas.studies.controllers_plan import SECONDS, TIMES, Plan
 from jnas.studies.controllers_plan import CompareSettings as CompareSettings
@@ -34,6 +35,8 @@ def compare(run: workdir.Run, plan: Plan) -> tuple[dict, str]:
     Raises:
       ValueError: fewer than two runs of a controller have a value of a metric.
     """
+    for line in kept_lib.described(plan.table, plan.settings) if plan.kept else ():
+        run.say_once(line)
     costs = () if plan.unknown_cost is None else (SECONDS,)
     for line in choice.all_gaps(plan.table, plan.signals, plan.reports, costs):
         run.say(line)
@@ -73,10 +76,13 @@ def _values(plan: Plan, name: str, one: dict[str, Any]) -> np.ndarray:
     for metric, count in zip(plan.reports, counts, strict=True):
         if count >= 2:
             continue
+        within = "that keeps the limits and " if plan.kept else ""
         lacking = len(rows) - one["unpaid"] - one["unfound"] - count
         reasons = {
             "could pay for no evaluation": one["unpaid"],
-            f"proposed no cell whose {plan.signals[0].name} is known": one["unfound"],
+            f"proposed no cell {within}whose {plan.signals[0].name} is known": one[
+                "unfound"
+            ],
             f"chose a cell whose {metric.name} is unknown": lacking,
         }
         said = ", ".join(f"{n} {text}" for text, n in reasons.items() if n)
@@ -140,6 +146,12 @@ def _judge(
     charged the largest that it does hold: were it free, it would make a budget endless.
     """
     width, scores = len(plan.signals), runs.scores
+    unfit = np.zeros(scores.shape[:2], bool)
+    if plan.kept:  # also a cell that exceeds a limit by less than float32 can tell
+        flat = runs.encodings.reshape(-1, runs.encodings.shape[-1])
+        unfit = ~plan.kept.fits(flat).reshape(unfit.shape)
+        scores = np.where(unfit[:, :, None] & (np.arange(scores.shape[2]) == 0),
+                          -np.inf, scores)  # fmt: skip
     costs, unpriced = np.ones(scores.shape[:2]), False
     if plan.unknown_cost is not None:
         unpriced = ~np.isfinite(scores[:, :, -1])
@@ -148,8 +160,9 @@ def _judge(
         scores, costs, plan.budget, judged=width + len(plan.reports) - 1
     )
     paid = np.arange(costs.shape[1]) < outcome.evaluations[:, None]
-    unknown = ~np.isfinite(scores[:, :, :width]).all(2)
+    unknown = ~np.isfinite(scores[:, :, :width]).all(2) & ~unfit
     return outcome, {
+        "unfit_rate": _share(unfit, paid),
         "unknown_rate": _share(unknown, paid),
         "unknown_cost_rate": _share(unpriced, paid),
     }

@@ -1,23 +1,28 @@
 """A comparison of gradient methods on a table: every method, and random search."""
 
-import math
-import time
 from typing import Any
 
 import jax
 import numpy as np
 
-from jnas import directions, report, spaces
-from jnas.discrete import comparison, controllers, objectives
+from jnas import directions, networks, report
 from jnas.discrete.tables import choice
 from jnas.run import workdir
-from jnas.studies import augmentation, compared, keys, search_gradient
+from jnas.studies import (
+    augmentation,
+    compared,
+    limits,
+    methods_judged,
+    search_gradient,
+)
+from jnas.studies import kept as kept_lib
+from jnas.studies.methods_judged import RANDOM as RANDOM
+from jnas.studies.methods_judged import RANDOM_RUNS as RANDOM_RUNS
+from jnas.studies.methods_judged import SAMPLE as SAMPLE
+from jnas.studies.methods_judged import percentile as percentile
 from jnas.studies.methods_plan import MethodsSettings as MethodsSettings
 from jnas.studies.methods_plan import Plan
 from jnas.studies.methods_plan import prepare as prepare
-
-SAMPLE = 1000  # cells that a method's ranking is judged on
-RANDOM, RANDOM_RUNS = "random_search", 500
 
 
 def compare_methods(run: workdir.Run, plan: Plan) -> tuple[dict[str, Any], str]:
@@ -34,12 +39,17 @@ def compare_methods(run: workdir.Run, plan: Plan) -> tuple[dict[str, Any], str]:
       ValueError: fewer than two runs of random search found a cell of the table.
     """
     settings = plan.settings
+    plan = plan.within(_limits(run, plan))
     for line in choice.all_gaps(plan.table, [plan.signal], [plan.judged]):
         run.say(line)
-    random = _random(plan, run.seed)  # first: it is refused before hours of searches
-    sample = _sample(plan, run.seed)
+    random = methods_judged.random(
+        plan, run.seed
+    )  # first: it is refused before hours of searches
+    sample = methods_judged.sample(plan, run.seed)
     found = {name: _search(run, plan, name) for name in plan.methods}
-    result = {name: _judge(plan, one, *sample) for name, one in found.items()}
+    result = {
+        name: methods_judged.judge(plan, one, *sample) for name, one in found.items()
+    }
     result[RANDOM] = random
     figures = {n: directions.Metric(n) for n in ("percentile", "tau")}
     best = plan.judged._replace(name="best")
@@ -47,7 +57,8 @@ def compare_methods(run: workdir.Run, plan: Plan) -> tuple[dict[str, Any], str]:
         run,
         result,
         title=(
-            f"{plan.space.name} on {plan.dataset.name}, {settings.num_seeds} searches "
+            f"{plan.space.name} on {plan.dataset.name}{_within(plan)}, "
+            f"{settings.num_seeds} searches "
             f"of {settings.epochs} epochs each; mean ± sd"
         ),
         table=_table(plan, result),
@@ -57,15 +68,47 @@ def compare_methods(run: workdir.Run, plan: Plan) -> tuple[dict[str, Any], str]:
     )
 
 
+class _Settings(search_gradient.SearchSettings):
+    """Settings of a search whose limits are those of its own network."""
+
+    size_flags = limits.BoundSettings.size_flags
+
+
+def _limits(run: workdir.Run, plan: Plan) -> tuple[networks.Limit, ...]:
+    """Builds the limits of the cells that are compared, and says what they are."""
+    numbers = {"features": plan.settings.features, "layers": plan.settings.layers}
+    made = limits.build(run, plan.space, plan.settings, numbers, plan.dataset)
+    for one in made:
+        if one.name in plan.table.metrics and not _agrees(plan, one):
+            run.say_once(
+                f"the table's {one.name} are those of another network; cells are "
+                "limited by those of the network of --features and --layers"
+            )
+    return made
+
+
+def _agrees(plan: Plan, one: networks.Limit) -> bool:
+    """Returns whether a table holds the costs of the network that is limited."""
+    rows = np.arange(min(plan.table.num_rows, SAMPLE))
+    weights = np.asarray(jax.vmap(plan.space.weights)(plan.table.cells(rows)))
+    held = plan.table.column(one.name)[rows]
+    costs = networks.costs_of(one.costs, weights)
+    return np.allclose(costs, held, rtol=1e-5, equal_nan=True)
+
+
 def _search(run: workdir.Run, plan: Plan, name: str) -> search_gradient.Found:
+    settings = plan.settings
     return search_gradient.search_cells(
         run,
         plan.dataset,
         plan.space,
-        search_gradient.SearchSettings(
+        _Settings(
             plan.methods[name],
-            num_seeds=plan.settings.num_seeds,
-            **augmentation.fields(plan.settings),
+            num_seeds=settings.num_seeds,
+            **limits.of_network(
+                settings, features=settings.features, layers=settings.layers
+            ),
+            **augmentation.fields(settings),
         ),
         prefix=f"{name}_",
     )
@@ -102,123 +145,11 @@ def _verdict(warnings: dict[str, list[str]]) -> str:
     )
 
 
-def _sample(plan: Plan, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws the cells that rankings are judged on, the same for all methods.
-
-    Of a table with gaps they are drawn among the cells that it holds.
-
-    Returns:
-      (cells i32[N, G], their truth f[N], all finite).
-    """
-    known = np.flatnonzero(np.isfinite(plan.truth))
-    if len(known) == math.prod(plan.table.sizes):
-        key = jax.random.fold_in(jax.random.key(seed), keys.CELLS)
-        draw = controllers.random_search(plan.table.sizes, num_proposals=SAMPLE)
-        drawn = np.unique(np.asarray(draw.ask(key, draw.init(key))), axis=0)
-        return drawn, plan.truth[np.asarray(plan.table.row(drawn))]
-    rows = np.sort(np.random.default_rng(seed).permutation(known)[:SAMPLE])
-    if plan.table.encodings is not None:
-        return plan.table.encodings[rows], plan.truth[rows]
-    cells = np.stack(np.unravel_index(rows, plan.table.sizes), 1).astype(np.int32)
-    return cells, plan.truth[rows]
-
-
-def _judge(plan: Plan, found: search_gradient.Found, sample, truth) -> dict:
-    """Compares the cells and the ranking of each seed with the table."""
-    from scipy import stats  # late: it costs as much as importing JAX
-
-    scores = np.append(plan.truth, np.nan)[np.asarray(plan.table.row(found.encodings))]
-    masks = np.asarray(jax.vmap(plan.space.weights)(sample)) > 0
-    ranks = [_ranks(weights, masks) for weights in found.weights]
-    some = len(truth) > 1 and np.ptp(truth) > 0
-    taus = [
-        stats.kendalltau(one, truth).statistic if some and np.ptp(one) > 0 else np.nan
-        for one in ranks
-    ]
-    skips = [
-        sum(op == spaces.SKIP for _, c in plan.space.genotype(e).cells
-            for _, _, op in c.edges)
-        for e in found.encodings
-    ]  # fmt: skip
-    return _judged(plan, scores) | {
-        "tau": compared.spread(np.array(taus)),
-        "skip_connects": compared.spread(np.array(skips, np.float64)),
-        "evaluations": 0,
-        "wall_seconds": found.result["seconds"],
-    }
-
-
-def _judged(plan: Plan, scores: np.ndarray) -> dict[str, Any]:
-    """Returns the judged metric of cells, the best, and their percentiles.
-
-    Args:
-      plan: the comparison.
-      scores: f[S], higher is better; what is not finite is unknown.
-    """
-    known = scores[np.isfinite(scores)]
-    best = float(plan.judged.sign * known.max()) if len(known) else None
-    return {
-        plan.judged.name: compared.spread(plan.judged.sign * known.astype(np.float64)),
-        "best": best,
-        "percentile": compared.spread(percentile(plan.truth, known)),
-        "unknown": len(scores) - len(known),
-    }
-
-
-def _ranks(weights: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """f64[N]: the logarithm of the product of a cell's weights."""
-    with np.errstate(divide="ignore"):
-        logs = np.maximum(np.log(weights), -1e6)
-    return (logs[None] * masks).sum((1, 2, 3))
-
-
-def percentile(truth: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Returns the share, in percent, of a table's cells that are worse.
-
-    Args:
-      truth: f[N] of all cells; NaN for unknown ones.
-      values: f[S].
-
-    Returns:
-      f64[S]; of equal cells half count as worse.
-    """
-    known = np.sort(truth[np.isfinite(truth)])
-    below = np.searchsorted(known, values.astype(known.dtype), "left")
-    upto = np.searchsorted(known, values.astype(known.dtype), "right")
-    return 50.0 * (below + upto) / len(known)
-
-
-def _random(plan: Plan, seed: int) -> dict[str, Any]:
-    """Random search that trains as many images as a gradient search does."""
-    settings = plan.settings
-    train = round(len(plan.dataset.y_train) * 0.5) // settings.batch_size
-    images = 2 * settings.epochs * train * settings.batch_size
-    evaluations = max(1, images // settings.images_per_cell)
-    began = time.perf_counter()
-    runs = comparison.play(
-        controllers.random_search(plan.table.sizes),
-        objectives.table(plan.table, [settings.signal[0], settings.report[-1]]),
-        num_runs=RANDOM_RUNS,
-        num_evaluations=evaluations,
-        seed=seed,
-    )
-    outcome = comparison.judge(
-        runs.scores, np.ones(runs.scores.shape[:2]), evaluations, judged=1
-    )
-    scores = outcome.final[:, 1]
-    count = int(np.isfinite(scores).sum())
-    if count < 2:
-        gaps = choice.all_gaps(plan.table, [plan.signal], [plan.judged])
-        held = "".join(f"The {line.partition(';')[0]}. " for line in gaps)
-        raise ValueError(
-            f"table must hold {plan.judged.name} of the cells of at least two of "
-            f"{RANDOM_RUNS} runs of {RANDOM}, {evaluations} evaluations each, got "
-            f"{count}. {held}Use a fuller table or another metric."
-        )
-    return _judged(plan, scores) | {
-        "evaluations": evaluations,
-        "wall_seconds": round(time.perf_counter() - began, 2),
-    }
+def _within(plan: Plan) -> str:
+    """Returns the limits for the title; empty without any."""
+    if plan.held is None:
+        return ""
+    return f", cells within {kept_lib.flags(limits.bounds(plan.settings))}"
 
 
 def _table(plan: Plan, result: dict[str, Any]) -> report.Table:

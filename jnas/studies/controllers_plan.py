@@ -6,21 +6,23 @@ from typing import Any, NamedTuple
 
 from jnas import directions, pieces, registry
 from jnas import settings as settings_lib
+from jnas.discrete import limits as limits_of_cells
 from jnas.discrete import objectives, tables
 from jnas.discrete.tables import choice
 from jnas.settings import option
-from jnas.studies import compared, setup
+from jnas.studies import compared, limits, setup
+from jnas.studies import kept as kept_lib
 
 RANDOM = "random_search"
 DEFAULT = ("regularized_evolution", "reinforce")
 MAX_EVALUATIONS = 10**8  # of all runs together: they are kept in memory
 SECONDS = "seconds"
 TIMES = ("evaluations", "wall_seconds", "compile_seconds")
-FIGURES = (*TIMES, "unknown_rate", "unknown_cost_rate")
+FIGURES = (*TIMES, "unfit_rate", "unknown_rate", "unknown_cost_rate")
 
 
 @dataclasses.dataclass(frozen=True)
-class CompareSettings:
+class CompareSettings(limits.BoundSettings):
     """A comparison of controllers on a table. The fields carry their own help text."""
 
     controllers: tuple[pieces.Piece, ...] = option(
@@ -59,6 +61,7 @@ class Plan(NamedTuple):
       budget: budget of a run, in evaluations or seconds.
       unknown_cost: seconds of an evaluation of which the table holds none: the largest
         that it holds. None where evaluations are the budget.
+      kept: the limits, by the costs in the table; None without any.
     """
 
     settings: CompareSettings
@@ -70,6 +73,7 @@ class Plan(NamedTuple):
     num_evaluations: int
     budget: float
     unknown_cost: float | None
+    kept: kept_lib.Kept | None = None
 
     @property
     def judged(self) -> directions.Metric:
@@ -88,8 +92,8 @@ def prepare(settings: CompareSettings) -> Plan:
       settings: settings of the comparison.
 
     Raises:
-      ValueError: no budget or two, a metric that is unknown or that no cell has, or
-        seconds that the table lacks.
+      ValueError: no budget or two, a metric that is unknown or that no cell has,
+        seconds that the table lacks, or limits that none of its cells keeps.
       KeyError: an unknown controller or table; the nearest is guessed.
     """
     table = choice.load_table(settings.objective)
@@ -98,7 +102,8 @@ def prepare(settings: CompareSettings) -> Plan:
         tuple(dict.fromkeys(map(table.metric, listed)))
         for listed in (settings.signal, settings.report)
     )
-    choice.check_known(table, signals, reports)
+    kept = kept_lib.in_table(table, settings)
+    choice.check_known(table, signals, reports, within=kept and kept.rows(table))
     evaluations, most = _budget(settings, table)
     settings = dataclasses.replace(
         settings, controllers=settings.controllers or DEFAULT
@@ -109,16 +114,32 @@ def prepare(settings: CompareSettings) -> Plan:
     }
     compared.check_names(chosen, reports, FIGURES)
     made = {
-        name: setup.controller(piece, table.sizes, num_objectives=len(signals))
+        name: setup.controller(
+            piece,
+            table.sizes,
+            num_objectives=len(signals),
+            margins=kept and kept.margins,
+        )
         for name, piece in chosen.items()
     }
     columns = [f"{metric.direction}:{metric.name}" for metric in (*signals, *reports)]
     if most is not None:
         columns.append(f"{directions.MAXIMIZE}:{SECONDS}")  # a cost here, no score
     objective = objectives.table(table, columns)
+    if kept:
+        objective = limits_of_cells.first_masked(objective, kept.margins)
     budget = float(settings.budget_seconds or evaluations)
     return Plan(
-        settings, table, signals, reports, made, objective, evaluations, budget, most
+        settings,
+        table,
+        signals,
+        reports,
+        made,
+        objective,
+        evaluations,
+        budget,
+        most,
+        kept,
     )
 
 

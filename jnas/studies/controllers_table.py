@@ -17,6 +17,8 @@ def rates(plan: Plan) -> dict[str, str]:
       plan: the comparison.
     """
     found = {}
+    if plan.kept:
+        found["unfit_rate"] = "proposals beyond the limits"
     if plan.has_gaps(*plan.signals):
         found["unknown_rate"] = "proposals outside the table"
     if plan.unknown_cost is not None and plan.has_gaps(directions.Metric(SECONDS)):
@@ -36,7 +38,8 @@ def table(
     """
     judged, shares, total = plan.judged, rates(plan), plan.settings.num_runs
     partly = [m for m in plan.reports if _is_partly(plan, result, m)]
-    best = float(np.nanmax(judged.sign * plan.table.column(judged.name)))
+    truth = judged.sign * plan.table.column(judged.name)
+    best = float(np.nanmax(truth[plan.kept.rows(plan.table)] if plan.kept else truth))
     header = ["controller", *(metric.label for metric in plan.reports)]
     header += [f"runs with {metric.name}" for metric in partly]
     header += [f"regret of {judged.name}", "p against random"]
@@ -126,7 +129,8 @@ def title(plan: Plan) -> str:
       plan: the comparison.
     """
     unit = "evaluations" if plan.unknown_cost is None else "simulated seconds"
+    within = f", cells within {plan.kept.flags()}" if plan.kept else ""
     return (
-        f"{plan.settings.objective}, {plan.budget:g} {unit}, "
+        f"{plan.settings.objective}{within}, {plan.budget:g} {unit}, "
         f"{plan.settings.num_runs} runs each; mean ± sd"
     )

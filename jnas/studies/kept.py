@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,6 +13,8 @@ from jnas.discrete import tables
 from jnas.networks import limits as limits_lib
 from jnas.run import workdir
 from jnas.studies import limits
+
+_ROWS = 20_000  # of a table at once
 
 
 class Kept(NamedTuple):
@@ -27,9 +30,17 @@ class Kept(NamedTuple):
     fits: Callable[[np.ndarray], np.ndarray]
     bounds: Mapping[str, float]
 
+    def rows(self, table: tables.Table) -> np.ndarray:
+        """Returns bool[N]: which rows of a table keep the limits.
+
+        Args:
+          table: the benchmark.
+        """
+        return self.fits(table.cells(np.arange(table.num_rows)))
+
     def flags(self) -> str:
         """Returns the limits as flags."""
-        return _flags(self.bounds)
+        return flags(self.bounds)
 
 
 def of_cells(space: spaces.CellSpace, made: Sequence[networks.Limit]) -> Kept | None:
@@ -50,7 +61,7 @@ def of_cells(space: spaces.CellSpace, made: Sequence[networks.Limit]) -> Kept | 
 
 
 def of_table(
-    run: workdir.Run, table: tables.Table, settings: limits.LimitSettings
+    run: workdir.Run, table: tables.Table, settings: limits.BoundSettings
 ) -> Kept | None:
     """Returns the limits of cells whose costs a table holds; None without any.
 
@@ -63,13 +74,42 @@ def of_table(
       ValueError: a cost that the table does not hold, the size of a network, or limits
         that no cell of the table keeps.
     """
+    kept = in_table(table, settings)
+    for line in described(table, settings) if kept else ():
+        run.say_once(line)
+    return kept
+
+
+def described(table: tables.Table, settings: limits.BoundSettings) -> list[str]:
+    """Returns the limits in words, with the range of the table's cells.
+
+    Args:
+      table: the benchmark, which holds the costs.
+      settings: of the search.
+    """
+    lines = []
+    for name, bound in limits.bounds(settings).items():
+        costs = table.column(name).astype(np.float64)
+        ends = float(np.nanmin(costs)), float(np.nanmax(costs))
+        lines.append(_described(table, name, bound, *ends))
+    return lines
+
+
+def in_table(table: tables.Table, settings: limits.BoundSettings) -> Kept | None:
+    """Returns the limits of cells whose costs a table holds; None without any.
+
+    Args:
+      table: the benchmark.
+      settings: of the search.
+
+    Raises:
+      ValueError: as ``of_table``.
+    """
     wanted, columns = check_table(table, settings)
     if not wanted:
         return None
     bound = np.array(list(wanted.values()))
     least, most = np.nanmin(columns, 0), np.nanmax(columns, 0)
-    for name, low, high in zip(wanted, least.tolist(), most.tolist(), strict=True):
-        run.say_once(_described(table, name, wanted[name], low, high))
     # in units of the table's own range; the last row is of unknown cells
     room = (bound - columns) / np.maximum(most - least, 1e-30)
     rooms = jnp.asarray(np.concatenate([room, room[:1] * np.nan]), jnp.float32)
@@ -81,8 +121,28 @@ def of_table(
     )
 
 
+def rows_within(
+    table: tables.Table, space: spaces.CellSpace, made: Sequence[networks.Limit]
+) -> np.ndarray:
+    """Returns bool[N]: which rows of a table are cells that keep limits of a network.
+
+    Args:
+      table: of the space's cells.
+      space: of the cells.
+      made: the limits.
+    """
+    weights_of = jax.jit(jax.vmap(space.weights))
+    found = [
+        networks.all_fit(np.asarray(weights_of(table.cells(rows))), made)
+        for rows in np.split(
+            np.arange(table.num_rows), range(_ROWS, table.num_rows, _ROWS)
+        )
+    ]
+    return np.concatenate(found)
+
+
 def check_table(
-    table: tables.Table, settings: limits.LimitSettings
+    table: tables.Table, settings: limits.BoundSettings
 ) -> tuple[dict[str, float], np.ndarray]:
     """Refuses limits that a table cannot tell, or that none of its cells keeps.
 
@@ -106,7 +166,7 @@ def check_table(
         )
         raise ValueError(
             f"limits must be kept by one cell of table {table.name} at least, got "
-            f"{_flags(wanted)}, where the cheapest cells have {cheapest}. Raise one of "
+            f"{flags(wanted)}, where the cheapest cells have {cheapest}. Raise one of "
             "them."
         )
     return wanted, costs
@@ -115,7 +175,7 @@ def check_table(
 def _known(table, settings) -> dict[str, float]:
     """Returns cost -> bound of what a table's cells can be limited by."""
     for name in ("cost_features", "cost_layers"):
-        if getattr(settings, name) is not None:
+        if getattr(settings, name, None) is not None:
             raise ValueError(
                 f"{name} must be left out with a table, whose costs are its own, got "
                 f"{getattr(settings, name)}. Leave it out, or search on images."
@@ -132,7 +192,12 @@ def _known(table, settings) -> dict[str, float]:
     return wanted
 
 
-def _flags(bounds: Mapping[str, float]) -> str:
+def flags(bounds: Mapping[str, float]) -> str:
+    """Returns limits as flags.
+
+    Args:
+      bounds: cost -> bound.
+    """
     named = (f"--max_{n}={limits_lib.flag(v)}" for n, v in bounds.items())
     return ", ".join(named)
 

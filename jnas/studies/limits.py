@@ -24,11 +24,14 @@ COSTS = ("parameters", "macs", LATENCY_MS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LimitSettings:
-    """Largest costs of the found cell's network; settings of searches extend it.
+class BoundSettings:
+    """Largest costs of the found cell's network. The fields carry their own help text.
 
-    The fields carry their own help text.
+    Attributes:
+      size_flags: flags that set the size of this network, for errors.
     """
+
+    size_flags = "--features and --layers"
 
     max_parameters: float | None = option(
         None,
@@ -48,6 +51,18 @@ class LimitSettings:
         "a table that is measured on this device; without it any.",
         least=0,
     )
+    __post_init__ = settings_lib.check
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LimitSettings(BoundSettings):
+    """Limits with the size of their network; settings of searches extend it.
+
+    The fields carry their own help text.
+    """
+
+    size_flags = "--cost_features and --cost_layers"
+
     cost_features: int | None = option(
         None,
         "Features of the network whose costs are limited; without it those that the "
@@ -63,17 +78,24 @@ class LimitSettings:
     __post_init__ = settings_lib.check
 
 
-def fields(settings: LimitSettings) -> dict[str, Any]:
-    """Returns field -> value of the limits alone, for settings that extend them.
+def of_network(
+    settings: BoundSettings, *, features: int, layers: int
+) -> dict[str, Any]:
+    """Returns the fields of a search's limits in a network of a size.
 
     Args:
-      settings: an instance of LimitSettings, or of a class that extends it.
+      settings: that hold the bounds.
+      features: of the network's first cells.
+      layers: number of its cells, or of those of a stage.
+
+    Returns:
+      Field of ``LimitSettings`` -> value; empty where no limit is set.
     """
-    own = dataclasses.fields(LimitSettings)
-    return {field.name: getattr(settings, field.name) for field in own}
+    own = {f"max_{name}": value for name, value in bounds(settings).items()}
+    return own and own | {"cost_features": features, "cost_layers": layers}
 
 
-def bounds(settings: LimitSettings) -> dict[str, float]:
+def bounds(settings: BoundSettings) -> dict[str, float]:
     """Returns cost -> bound of the limits that are set.
 
     Args:
@@ -187,10 +209,42 @@ def _latencies(run, space, size, image_shape) -> networks.Latencies:
     return table
 
 
+def build(
+    run: workdir.Run,
+    space: spaces.CellSpace,
+    settings: BoundSettings,
+    numbers: dict[str, int],
+    dataset: data_lib.Dataset,
+    *,
+    stem: str = stems.AUTO,
+    max_skips: int | None = None,
+) -> tuple[networks.Limit, ...]:
+    """Builds the limits of cells in one network; empty where none is set.
+
+    Args:
+      run: the open run, in which latencies are measured.
+      space: of the cells.
+      settings: that hold the limits.
+      numbers: features and layers of the network.
+      dataset: classes, channels and images.
+      stem: name of the network's stem, or "auto".
+      max_skips: largest number of skip connections that the method allows.
+
+    Raises:
+      ValueError: as ``resolve``.
+    """
+    names = tuple(bounds(settings))
+    if not names:
+        return ()
+    size = cost_size(numbers, dataset, stem=stem)
+    known = costs(run, space, size, dataset.image_shape, names)
+    return resolve(run, space, settings, numbers, known, max_skips=max_skips)
+
+
 def resolve(
     run: workdir.Run,
     space: spaces.CellSpace,
-    settings: LimitSettings,
+    settings: BoundSettings,
     numbers: dict[str, int],
     known: Mapping[str, networks.Costs],
     *,
@@ -211,7 +265,7 @@ def resolve(
         together.
     """
     made = tuple(
-        networks.limit(name, bound, known[name])
+        networks.limit(name, bound, known[name], size_flags=settings.size_flags)
         for name, bound in bounds(settings).items()
     )
     limits_lib.check_all(space, made, max_skips=max_skips)
@@ -222,13 +276,13 @@ def resolve(
 
 def check(
     space: spaces.CellSpace,
-    settings: LimitSettings,
+    settings: BoundSettings,
     numbers: dict[str, int],
     dataset: data_lib.Dataset,
     *,
     stem: str = stems.AUTO,
     max_skips: int | None = None,
-) -> None:
+) -> list[networks.Limit]:
     """Refuses limits that no cell keeps, before a run is opened.
 
     Latencies are not checked: they are measured in the run.
@@ -241,15 +295,43 @@ def check(
       stem: name of the network's stem, or "auto".
       max_skips: largest number of skip connections that the method allows.
 
+    Returns:
+      The limits that were checked.
+
     Raises:
       ValueError: as ``resolve``.
     """
     wanted = {n: v for n, v in bounds(settings).items() if n != LATENCY_MS}
-    if wanted:
-        size = cost_size(numbers, dataset, stem=stem)
-        known = networks.edge_costs(space, size, dataset.image_shape)
-        made = [networks.limit(name, v, known[name]) for name, v in wanted.items()]
-        limits_lib.check_all(space, made, max_skips=max_skips)
+    if not wanted:
+        return []
+    size = cost_size(numbers, dataset, stem=stem)
+    known = networks.edge_costs(space, size, dataset.image_shape)
+    made = [
+        networks.limit(name, v, known[name], size_flags=settings.size_flags)
+        for name, v in wanted.items()
+    ]
+    limits_lib.check_all(space, made, max_skips=max_skips)
+    return made
+
+
+def check_useful(space: spaces.CellSpace, made: Sequence[networks.Limit]) -> None:
+    """Refuses limits that only cells keep whose output is the same for every image.
+
+    Args:
+      space: that is searched.
+      made: the limits.
+
+    Raises:
+      ValueError: a limit below the cheapest cell that computes something.
+    """
+    for one in made:
+        least = networks.cheapest(space, one.costs)
+        if least is not None and least > one.bound:
+            raise ValueError(
+                f"max_{one.name} must be at least {limits_lib.shown(least)}, the "
+                "cheapest cell whose output depends on its input, got "
+                f"{limits_lib.shown(one.bound)}. Raise it."
+            )
 
 
 def describe(one: networks.Limit, numbers: dict[str, int]) -> str:

@@ -1,18 +1,20 @@
 """What a comparison of gradient methods needs, looked up before it runs."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import directions, gradient, registry, spaces
+from jnas import directions, gradient, networks, registry, spaces
 from jnas import settings as settings_lib
 from jnas.discrete import tables
 from jnas.discrete.tables import choice
 from jnas.gradient import methods
 from jnas.settings import option
-from jnas.studies import augmentation, compared, setup
+from jnas.studies import augmentation, compared, limits, setup
+from jnas.studies import kept as kept_lib
 
 ALL = "all"
 FIGURES = ("best", "percentile", "unknown", "tau", "skip_connects", "evaluations")
@@ -20,7 +22,7 @@ FIGURES += ("wall_seconds",)
 
 
 @dataclasses.dataclass(frozen=True)
-class MethodsSettings(augmentation.AugmentSettings):
+class MethodsSettings(limits.BoundSettings, augmentation.AugmentSettings):
     """A comparison of gradient methods. The fields carry their own help text."""
 
     methods: tuple[str, ...] = option(
@@ -67,6 +69,8 @@ class Plan(NamedTuple):
       dataset: data set that is searched on.
       signal: the table's metric that random search chooses its cells by.
       judged: the table's metric that cells are judged by.
+      held: bool[N], which rows of the table are cells that keep the limits; None
+        without limits.
     """
 
     settings: MethodsSettings
@@ -76,11 +80,31 @@ class Plan(NamedTuple):
     dataset: data_lib.Dataset
     signal: directions.Metric
     judged: directions.Metric
+    held: np.ndarray | None = None
 
     @property
     def truth(self) -> np.ndarray:
-        """f[N]: the judged metric of each row, negated if it is to be minimised."""
-        return self.judged.sign * self.table.column(self.judged.name)
+        """f[N]: the judged metric of each row, negated if it is to be minimised.
+
+        NaN where it is unknown, and of cells that exceed a limit.
+        """
+        found = self.judged.sign * self.table.column(self.judged.name)
+        return found if self.held is None else np.where(self.held, found, np.nan)
+
+    def within(self, made: Sequence[networks.Limit]) -> "Plan":
+        """Returns the comparison among the cells that keep limits.
+
+        Args:
+          made: the limits.
+
+        Raises:
+          ValueError: the table holds the metrics of no such cell.
+        """
+        if not made:
+            return self
+        held = kept_lib.rows_within(self.table, self.space, made)
+        choice.check_known(self.table, [self.signal], [self.judged], within=held)
+        return self._replace(held=held)
 
 
 def prepare(
@@ -95,7 +119,7 @@ def prepare(
 
     Raises:
       ValueError: a table of another space, a metric that is unknown or that no cell
-        has.
+        has, or a limit that no cell keeps.
       KeyError: an unknown method or table; the nearest is guessed.
     """
     table = choice.load_table(settings.objective)
@@ -115,7 +139,17 @@ def prepare(
     judged = table.metric(settings.report[-1])
     choice.check_known(table, [signal], [judged])
     compared.check_names(made, [judged], FIGURES)
-    return Plan(settings, space, table, made, dataset, signal, judged)
+    plan = Plan(settings, space, table, made, dataset, signal, judged)
+    return plan.within(_limits(settings, space, made, dataset))
+
+
+def _limits(settings, space, made, dataset) -> list[networks.Limit]:
+    """Returns the limits of the space's cells; refuses those that no cell keeps."""
+    numbers = {"features": settings.features, "layers": settings.layers}
+    searched = [(gradient.space_of(one, space), one.max_skips) for one in made.values()]
+    for own, max_skips in dict.fromkeys(searched):
+        limits.check(own, settings, numbers, dataset, max_skips=max_skips)
+    return limits.check(space, settings, numbers, dataset)
 
 
 def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Method:

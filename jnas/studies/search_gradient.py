@@ -11,18 +11,14 @@ import numpy as np
 
 from jnas import data as data_lib
 from jnas import gradient, spaces
-from jnas import settings as settings_lib
-from jnas.gradient import limits as limits_of_cells
-from jnas.gradient import methods
-from jnas.run import drive as drive_lib
 from jnas.run import workdir
-from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
 from jnas.studies import (
     augmentation,
-    cells,
     closing,
+    gradient_plan,
+    gradient_segment,
     keys,
     limits,
     setup,
@@ -31,36 +27,12 @@ from jnas.studies import (
     verdict,
 )
 from jnas.studies import finalists as finalists_lib
+from jnas.studies.gradient_plan import SearchSettings as SearchSettings
+from jnas.studies.gradient_plan import build_limits as build_limits
+from jnas.studies.gradient_plan import check_limits as check_limits
+from jnas.studies.gradient_segment import FREE as FREE
+from jnas.studies.gradient_segment import SKIPS as SKIPS
 from jnas.training import program as program_lib
-
-SKIPS = gradient.COUNT + spaces.SKIP
-FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoch
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchSettings(
-    finalists_lib.FinalistSettings,
-    limits.LimitSettings,
-    augmentation.AugmentSettings,
-):
-    """How a method is run. The fields carry their own help text."""
-
-    method: methods.Method = option(text="Row of pieces and numbers.", group="method")
-    valid_rate: float = option(
-        0.5,
-        "Share of the training images in the split that trains the architecture.",
-        group="data",
-    )
-    num_seeds: int | None = option(
-        None,
-        "Number of searches run side by side as one program; without it one.",
-        group="search",
-        least=1,
-    )
-    stem: str = setup.stem_option()
-    remat: bool = setup.remat_option()
-    dtype: str = setup.dtype_option()
-    __post_init__ = settings_lib.check
 
 
 class Found(NamedTuple):
@@ -80,31 +52,6 @@ class Found(NamedTuple):
     encodings: np.ndarray
     weights: np.ndarray
     result: dict[str, Any]
-
-
-def check_limits(
-    space: spaces.CellSpace, settings: SearchSettings, dataset: data_lib.Dataset
-) -> None:
-    """Refuses limits that no cell keeps.
-
-    Args:
-      space: the user's space.
-      settings: of the search.
-      dataset: the images.
-
-    Raises:
-      ValueError: a limit below the cheapest cell, or limits that no cell keeps
-        together.
-    """
-    method = settings.method
-    limits.check(
-        gradient.space_of(method, space),
-        settings,
-        limits.cost_numbers(settings, _changed(method), space, dataset.image_shape),
-        dataset,
-        stem=settings.stem,
-        max_skips=method.max_skips,
-    )
 
 
 def search_cells(
@@ -137,7 +84,7 @@ def search_cells(
     trained_supernet.check(keep)
     method = settings.method
     space = gradient.space_of(method, space)
-    bounds = _limits(run, space, settings, dataset)
+    bounds = build_limits(run, space, settings, dataset)
     augment = augmentation.build(settings, dataset)
     splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed)
     size = setup.network_size(method, dataset, stem=settings.stem)
@@ -158,14 +105,19 @@ def search_cells(
         program_lib.check_batches(segment.program, key, splits)
     _announce(run, dataset, settings, augment, size, prefix)
     for number, segment in enumerate(segments):
-        phase = run.phase(prefix + segment.name, segment.program.num_steps, free=FREE)
+        phase = run.phase(
+            prefix + segment.name,
+            segment.program.num_steps,
+            free=FREE,
+        )
         own_key = jax.random.fold_in(key, number) if number else key
         if phase.result is None:
-            begin = _begin(segment.carry, before) if before else None
-            state = _drive(phase, segment, own_key, splits, space, begin, method)
+            state = gradient_segment.drive(
+                phase, segment, own_key, splits, space, method, before=before
+            )
             before = _kept(state)
         else:
-            before = _left(phase, segment, own_key)
+            before = gradient_segment.left(phase, segment, own_key)
         seconds += phase.result["seconds"]
     if keep is not None and not keep.exists():
         best = _best_of(phase.result)
@@ -182,7 +134,7 @@ def search_cells(
 def _training(genotype, settings, dataset) -> train_scratch.RetrainSettings:
     """Returns how finalists are trained: as the next command trains, but shorter."""
     numbers = limits.cost_numbers(
-        settings, _changed(settings.method), genotype, dataset.image_shape
+        settings, gradient_plan.changed(settings.method), genotype, dataset.image_shape
     )
     wanted = augmentation.changed(settings) | setup.changed_stem(settings)
     training = finalists_lib.training(genotype, dataset, numbers, settings)
@@ -245,28 +197,6 @@ def _found(result, seconds, labels, bounds, space) -> Found:
     )
 
 
-def _limits(run, space, settings, dataset) -> tuple:
-    """Builds the limits of a search."""
-    names, method = tuple(limits.bounds(settings)), settings.method
-    if not names:
-        return ()
-    numbers = limits.cost_numbers(
-        settings, _changed(method), space, dataset.image_shape
-    )
-    size = limits.cost_size(numbers, dataset, stem=settings.stem)
-    costs = limits.costs(run, space, size, dataset.image_shape, names)
-    return limits.resolve(
-        run, space, settings, numbers, costs, max_skips=method.max_skips
-    )
-
-
-def _changed(method: methods.Method) -> dict[str, int]:
-    """Returns the numbers that a user set, which a training takes too."""
-    row, names = methods.row_of(method), ("features", "layers", "epochs")
-    given = {name: getattr(method, name) for name in names}
-    return {name: v for name, v in given.items() if v != getattr(row, name)}
-
-
 def close(
     run: workdir.Run,
     found: Found,
@@ -286,7 +216,7 @@ def close(
     Returns:
       The content of result.json.
     """
-    method, numbers = settings.method, _changed(settings.method)
+    method, numbers = settings.method, gradient_plan.changed(settings.method)
     result = {k: v for k, v in found.result.items() if not k.startswith("genotype")}
     size = setup.network_size(method, dataset, stem=settings.stem)
     if limits.counted(settings):
@@ -309,141 +239,10 @@ def close(
     )
 
 
-def _begin(carry, before) -> Callable:
-    """Builds fresh state -> the state with which a later segment begins."""
-    return lambda fresh: carry(before(), fresh)
-
-
-def _kept(state) -> Callable:
+def _kept(state) -> Callable[[], Any]:
     return lambda: state
-
-
-def _left(phase, segment, key) -> Callable:
-    """Reads the last state of a finished phase, if the next segment needs it."""
-    return lambda: phase.left(jax.eval_shape(segment.program.init, key))
-
-
-def _derive(segment, space) -> Callable:
-    """Builds state -> (encodings i32[S, G], weights and unmasked f32[S, C, E, O])."""
-    pieces = segment.pieces
-
-    @jax.jit
-    def derive(state):
-        def one(state):
-            unmasked = pieces.weights_of(state.inner._replace(mask=None))
-            return *gradient.derive(pieces, space, state), unmasked
-
-        if segment.program.num_seeds is not None:
-            return jax.vmap(one)(state)
-        return jax.tree.map(lambda a: a[None], one(state))
-
-    return lambda state: tuple(map(np.asarray, derive(state)))
-
-
-def _drive(phase, segment, key, splits, space, begin, method):
-    """Runs a segment as a phase, and ends the phase with the found cells."""
-    derive = _derive(segment, space)
-    state, metrics = drive_lib.drive(
-        phase,
-        segment.program,
-        key,
-        splits,
-        describe=_found_so_far(space, derive, segment.program.num_seeds),
-        begin=begin,
-        warn=_warnings(space, derive, segment, splits[1][1]),
-    )
-    watched = state.inner.watched
-    if watched is not None:
-        values = watched.values.items()
-        metrics |= {name: float(value.mean()) for name, value in values}
-    encodings, weights, unmasked = derive(state)
-    limited = {}
-    if segment.pieces.limits:
-        kept = [
-            limits_of_cells.fitted(
-                segment.pieces.limits, space, *one, max_skips=method.max_skips
-            )
-            for one in zip(encodings, weights, unmasked, strict=True)
-        ]
-        encodings = np.stack([encoding for encoding, _ in kept])
-        limited = {"replaced": [changed for _, changed in kept]}
-    found = [genotype_text.to_json(space.genotype(one)) for one in encodings]
-    phase.end(
-        metrics
-        | {
-            "seeds": _seeds(segment.program, state),
-            "genotype": found[_best_seed(state)],
-            "genotypes": found,
-            "encodings": encodings,
-            "weights": weights,
-            "seconds": round(phase.seconds, 2),
-        }
-        | limited
-    )
-    return state
-
-
-def _seeds(program, state) -> list[dict[str, float]]:
-    """Returns the metrics of the last epoch, and what was watched, of each seed."""
-    sums = {n: state.sums[n] / program.steps_per_epoch for n in program.metrics}
-    watched = state.inner.watched
-    figures = sums | (watched.values if watched is not None else {})
-    values = {n: np.atleast_1d(v).tolist() for n, v in jax.device_get(figures).items()}
-    count = len(values["valid_accuracy"])
-    return [{"seed": i} | {n: v[i] for n, v in values.items()} for i in range(count)]
-
-
-def _found_so_far(space, derive, num_seeds) -> Callable:
-    """Builds (state, metrics) -> the best seed's cell, for people."""
-
-    def describe(state, metrics):
-        encodings, weights, _ = derive(state)
-        winner = _best_seed(state)
-        return cells.found(
-            space.genotype(encodings[winner]),
-            float(jnp.max(metrics["valid_accuracy"])),
-            weights=cells.named_weights(space, weights[winner]),
-            seed=None if num_seeds is None else winner,
-        )
-
-    return describe
-
-
-def _warnings(space, derive, segment, labels) -> Callable:
-    """Builds (finished steps, state, an epoch's metrics) -> a warning, or None.
-
-    Warns once of a cell that fills with skips, and once of a search that learned
-    nothing, when half of the steps that move the logits are done.
-    """
-    program = segment.program
-    frozen = segment.pieces.frozen_epochs * program.steps_per_epoch
-    first = np.zeros(len(space.sizes), np.int32)
-    edges = sum(len(cell.edges) for _, cell in space.genotype(first).cells)
-    left = {"skips", "still"}
-
-    def warn(step, state, values):
-        skips = values.get(SKIPS, 0)
-        if skips > edges / 2 and "skips" in left:
-            left.remove("skips")
-            return (
-                f"warning: {float(skips):.3g} of {edges} operations are skip_connect; "
-                "the search may be collapsing (try another --method, or --max_skips)"
-            )
-        if 2 * step >= program.num_steps + frozen and "still" in left:
-            left.remove("still")
-            found = [verdict.still(one) for one in derive(state)[1]]
-            found.append(verdict.guessing(values["valid_accuracy"], labels))
-            said = list(filter(None, found))
-            return f"warning: {said[0]}" if said else None
-        return None
-
-    return warn
 
 
 def _best_of(result) -> int:
     accuracies = [one["valid_accuracy"] for one in result["seeds"]]
     return int(np.argmax(accuracies))
-
-
-def _best_seed(state) -> int:
-    return int(jnp.atleast_1d(state.sums["valid_accuracy"]).argmax())

@@ -86,11 +86,13 @@ def retrain_cell(
 
 def _unknown(genotype: genotypes.Genotype) -> list[str]:
     """Says which skeleton a genotype has whose space nobody registered."""
-    if genotype.states or genotypes.registered_cells(genotype.space):
+    known = genotype.states or genotypes.registered_cells(genotype.space)
+    if known or genotype.file_skeleton:
         return []
     return [
         f"space {genotype.space!r} is not registered: its cells are put into the "
-        "skeleton of the papers; --plugins names the file that registers another"
+        "skeleton of the papers, as its file names no other; --plugins names the file "
+        "that registers its space"
     ]
 
 

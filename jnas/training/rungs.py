@@ -66,7 +66,8 @@ def halving(
 ) -> tuple[Rung, ...]:
     """Plans successive halving: rung k trains n // eta^k trials to min_epochs eta^k.
 
-    At least one trial is left on each rung. The last rung ends at max_epochs.
+    At least one trial is left on each rung. The last rung ends at max_epochs; one that
+    would be shorter than half of the rung before it is joined with that one.
 
     Args:
       num_trials: n.
@@ -74,10 +75,19 @@ def halving(
       max_epochs: epochs of the last rung.
       eta: factor between two rungs, at least 2.
       first: number of the bracket's first trial.
+
+    Example:
+      >>> [(one.num_trials, one.stop) for one in
+      ...  halving(9, min_epochs=4, max_epochs=37, eta=3)]
+      [(9, 4), (3, 12), (1, 37)]
     """
     stops = [min_epochs]
     while stops[-1] < max_epochs:
         stops.append(min(stops[-1] * eta, max_epochs))
+    if len(stops) > 2:
+        before, last = (b - a for a, b in itertools.pairwise(stops[-3:]))
+        if 2 * last < before:
+            del stops[-2]
     counts = [max(1, num_trials // eta**k) for k in range(len(stops))]
     pairs = itertools.pairwise([0, *stops])
     return tuple(Rung(first, n, *pair) for n, pair in zip(counts, pairs, strict=True))

@@ -99,6 +99,8 @@ def check_known(
     table: tables.Table,
     signals: Sequence[directions.Metric],
     reports: Sequence[directions.Metric],
+    *,
+    within: np.ndarray | None = None,
 ) -> None:
     """Refuses metrics that are known of no cell which a search could choose.
 
@@ -106,16 +108,20 @@ def check_known(
       table: the benchmark.
       signals: that are searched on; the first chooses the cell.
       reports: that are reported of the chosen cells.
+      within: bool[N], which rows keep the limits; None without limits.
 
     Raises:
       ValueError: a signal is known of no cell, or a reported metric of none of those
         whose first signal is known.
     """
     every, first = np.ones(table.num_rows, bool), signals[0].name
-    chosen = np.isfinite(table.column(first))
+    kept = "cells"
+    if within is not None:
+        every, kept = within, "cells that keep the limits"
+    chosen = every & np.isfinite(table.column(first))
     for name, metrics, where, cells in (
-        ("signal", signals, every, "cells"),
-        ("report", reports, chosen, f"cells whose {first} is known"),
+        ("signal", signals, every, kept),
+        ("report", reports, chosen, f"{kept} whose {first} is known"),
     ):
         for metric in metrics:
             if not (where & np.isfinite(table.column(metric.name))).any():

@@ -109,6 +109,16 @@ class Table:
         found = (encoding[..., None, :] == self.encodings).all(-1)
         return jnp.where(found.any(-1), found.argmax(-1), self.num_rows)
 
+    def cells(self, rows: np.ndarray) -> np.ndarray:
+        """Returns i32[N, G], the encodings of rows.
+
+        Args:
+          rows: i[N].
+        """
+        if self.encodings is not None:
+            return self.encodings[rows]
+        return np.stack(np.unravel_index(rows, self.sizes), 1).astype(np.int32)
+
     def metric(self, text: str) -> directions.Metric:
         """Returns a metric of the table with its direction.
 

@@ -2,27 +2,23 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 
 import jax
 
 from jnas import data as data_lib
-from jnas import networks, spaces
-from jnas.studies import (
-    auto_plan,
-    auto_rules,
-    baselines,
-    keys,
-    recipe_rows,
-    setup,
-    train_plan,
-)
+from jnas import models, networks, registry, spaces
+from jnas.studies import baselines, keys, recipe_rows, setup, train_plan
+from jnas.studies.auto import plan as plan_lib
+from jnas.studies.auto import rules, width
+from jnas.studies.auto import setting as setting_lib
 from jnas.training import program as program_lib
 
 _EPOCHS, _BATCHES = 4, 6
 
 
 def training(
-    rule: auto_rules.Rule, features: int, batch_size: int
+    rule: rules.Rule, features: int, batch_size: int
 ) -> train_plan.RetrainSettings:
     """Returns how the rule trains a network.
 
@@ -46,7 +42,7 @@ def measure(
     dataset: data_lib.Dataset,
     space: spaces.CellSpace,
     settings: train_plan.RetrainSettings,
-) -> tuple[auto_plan.Measured, int]:
+) -> tuple[plan_lib.Measured, int]:
     """Times the training of the largest cell on a few batches.
 
     Args:
@@ -78,4 +74,48 @@ def measure(
     epoch = sum(rest) / len(rest)
     step = epoch / plan.program.steps_per_epoch
     macs = networks.measure(network, dataset.image_shape)["macs"]
-    return auto_plan.Measured(max(0.1, first - epoch), step, 0.0), macs
+    return plan_lib.Measured(max(0.1, first - epoch), step, 0.0), macs
+
+
+def latencies(folders: Sequence[str]) -> dict[str, float]:
+    """Times the networks of models on this device, one image at a time.
+
+    Args:
+      folders: of the models.
+
+    Returns:
+      folder -> milliseconds, as a table of latencies times a network.
+    """
+    found = {}
+    for folder in folders:
+        model = models.load(folder)
+        shape = model.preprocessing.image_shape
+        took = networks.network_latency(model.architecture.network, shape)
+        found[folder] = round(took, 6)
+    return found
+
+
+def figures(setting: setting_lib.Setting) -> dict[str, float]:
+    """Measures how fast this device trains the largest cell of the search.
+
+    Args:
+      setting: what is fixed before the first step.
+
+    Returns:
+      ``compile`` and ``step`` in seconds, ``macs`` of the network, and ``seconds`` of
+      the whole measurement.
+    """
+    began = time.monotonic()
+    asked, dataset = setting.asked, setting.data.dataset
+    space = registry.SPACES[asked.rule.space]()
+    features = width.for_search(asked.rule, space, dataset, asked.bounds)
+    found, macs = measure(
+        dataset, space, training(asked.rule, features, asked.batch_size)
+    )
+    seconds = time.monotonic() - began
+    return {
+        "compile": round(found.compiling, 3),
+        "step": round(found.step, 6),
+        "macs": macs,
+        "seconds": round(seconds, 3),
+    }

@@ -12,13 +12,9 @@ import jax
 
 from jnas import settings as settings_lib
 from jnas.settings import option
-from jnas.studies import (
-    auto_commands,
-    auto_data,
-    auto_plan,
-    auto_rules,
-    limits,
-)
+from jnas.studies import limits
+from jnas.studies.auto import commands, reading, rules
+from jnas.studies.auto import plan as plan_lib
 
 # flags of every step that do not decide a result
 FREE = ("cache", "checkpoint_seconds", "checkpoint_steps")
@@ -50,6 +46,11 @@ class AutoSettings:
     probe: bool = option(
         False, "Measure how fast this device trains, print it as JSON, and stop."
     )
+    latency_of: tuple[str, ...] = option(
+        (),
+        "Model folders, comma-separated: measure the latency of their networks on this "
+        "device, print it as JSON, and stop.",
+    )
     __post_init__ = settings_lib.check
 
 
@@ -63,15 +64,15 @@ class Setting(NamedTuple):
       minutes: of the whole.
     """
 
-    asked: auto_commands.Asked
-    data: auto_data.Read
-    facts: auto_rules.Facts
+    asked: commands.Asked
+    data: reading.Read
+    facts: rules.Facts
     minutes: float
 
     @property
-    def work(self) -> auto_plan.Work:
+    def work(self) -> plan_lib.Work:
         """What seconds depend on."""
-        return auto_plan.Work(
+        return plan_lib.Work(
             self.asked.rule,
             self.facts.images,
             self.asked.batch_size,
@@ -81,7 +82,7 @@ class Setting(NamedTuple):
 
 def prepare(
     settings: AutoSettings,
-    data: auto_data.Read,
+    data: reading.Read,
     shared: Mapping[str, Any],
     *,
     folder: str,
@@ -102,7 +103,7 @@ def prepare(
         if (value := getattr(settings, f"max_{name}")) is not None
     }
     dataset = data.dataset
-    facts = auto_rules.Facts(
+    facts = rules.Facts(
         len(dataset.y_train),
         dataset.num_classes,
         min(dataset.image_shape[:2]),
@@ -110,11 +111,9 @@ def prepare(
         device,
         tuple(bounds),
     )
-    rule = auto_rules.choose(facts)
-    batch = auto_plan.batch_size(rule.batch_size, facts.images)
-    asked = auto_commands.Asked(
-        folder, {**shared, "data": data.spec}, rule, bounds, batch
-    )
+    rule = rules.choose(facts)
+    batch = plan_lib.batch_size(rule.batch_size, facts.images)
+    asked = commands.Asked(folder, {**shared, "data": data.spec}, rule, bounds, batch)
     return Setting(asked, data, facts, settings.minutes)
 
 
@@ -127,7 +126,7 @@ def explain(setting: Setting) -> str:
     facts = ", ".join(
         f"{name} {value}" for name, value in setting.facts._asdict().items()
     )
-    return f"{auto_rules.text(setting.asked.rule)}\nhere: {facts}"
+    return f"{rules.text(setting.asked.rule)}\nhere: {facts}"
 
 
 def keep_device_free() -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jnas import data as data_lib
-from jnas.studies import auto_rules
+from jnas.studies.auto import rules
 
 FEWEST = 3  # training images of a class: fewer leave none in a fifth
 UNEQUAL = 3.0  # ratio of class sizes above which it is said
@@ -46,7 +46,7 @@ def read(spec: str, shrink: int, *, minutes: float, device: str) -> Read:
     given = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
     notes = ()
     if spec.startswith("folder:") and "size" not in given and shrink == 1:
-        side = auto_rules.side(minutes, device)
+        side = rules.side(minutes, device)
         sized = f"{spec}{'&' if query else '?'}size={side}"
         found, why = _one_size(spec, side)
         if found is None:

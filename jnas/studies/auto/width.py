@@ -8,7 +8,8 @@ from jnas import data as data_lib
 from jnas import networks, spaces
 from jnas.networks import limits as limits_lib
 from jnas.spaces import genotype as genotypes
-from jnas.studies import auto_rules, cells, limits
+from jnas.studies import cells, limits
+from jnas.studies.auto import rules
 
 _EVERY, _FEWEST = 2, 4  # features of a training are even
 _PARTIAL = 4  # those of a search are a multiple of PC-DARTS' partial channels
@@ -17,7 +18,7 @@ COUNTED = ("parameters", "macs")  # a latency is measured, not counted
 
 
 def for_search(
-    rule: auto_rules.Rule,
+    rule: rules.Rule,
     space: spaces.CellSpace,
     dataset: data_lib.Dataset,
     bounds: Mapping[str, float],
@@ -91,7 +92,7 @@ def _most(least: int, most: int, every: int, fits) -> int | None:
 
 
 def for_training(
-    rule: auto_rules.Rule,
+    rule: rules.Rule,
     cell: genotypes.Genotype,
     dataset: data_lib.Dataset,
     bounds: Mapping[str, float],
@@ -118,7 +119,7 @@ def for_training(
 
 
 def counted(
-    rule: auto_rules.Rule,
+    rule: rules.Rule,
     cell: genotypes.Genotype,
     dataset: data_lib.Dataset,
     features: int,

@@ -35,15 +35,24 @@ class Runner(NamedTuple):
     clock: Callable[[], float] = time.monotonic
 
 
-def processes(folder: pathlib.Path) -> Runner:
+def processes(folder: pathlib.Path, started: Sequence[str] = ()) -> Runner:
     """Returns a runner that starts a process of this interpreter for each step.
+
+    A step is started as this process was, by the command ``jnas`` or by a file, since
+    what it prints as the next command follows that.
 
     Args:
       folder: of the launchers.
+      started: how this process was started, as ``sys.orig_argv``.
     """
+    command = pathlib.Path(started[1]) if len(started) > 1 else pathlib.Path()
+    here = pathlib.Path(os.path.relpath(folder))
+    place = folder if ".." in here.parts else here
 
     def line(launcher, flags):
-        return [sys.executable, str(folder / f"{launcher}.py"), *flags]
+        if command.name == "jnas" and command.is_file():
+            return [sys.executable, str(command), launcher, *flags]
+        return [sys.executable, str(place / f"{launcher}.py"), *flags]
 
     def call(launcher, flags, seconds):
         process = subprocess.Popen(line(launcher, flags))
@@ -130,6 +139,21 @@ class Log:
                 f"{'; '.join(changed)}. Undo the change, or use a new --workdir."
             )
         self.content = {"asked": asked, "steps": [], **self.content}
+        for one in self.content["steps"]:
+            self._count_killed(one)
+
+    def _count_killed(self, step: dict[str, Any]) -> None:
+        """Counts the seconds of a step whose process and ours were killed.
+
+        They lasted at least until the last write in the step's folder.
+        """
+        began = step.pop("began", None)
+        if began is None:
+            return
+        folder = self._run.workdir / step["name"]
+        times = [one.stat().st_mtime for one in folder.rglob("*") if one.is_file()]
+        seconds = max([0.0, *(time - began for time in times)])
+        step["seconds"] = round(step.get("seconds", 0.0) + seconds, 2)
 
     def save(self, **more: Any) -> None:
         """Writes the log, with more content.
@@ -166,6 +190,15 @@ class Log:
         self.save()
         return self.content["steps"][-1]
 
+    def start(self, step: dict[str, Any]) -> None:
+        """Notes when a process of a step starts, in case that it is killed.
+
+        Args:
+          step: of ``begin``.
+        """
+        step["began"] = round(time.time(), 2)
+        self.save()
+
     def end(self, step: dict[str, Any], status: int | None, seconds: float) -> None:
         """Notes how a step ended.
 
@@ -174,6 +207,7 @@ class Log:
           status: its exit status; None of a step that is resumed by the next process.
           seconds: that it took, of all processes.
         """
+        step.pop("began", None)
         step |= {
             "status": status,
             "seconds": round(step.get("seconds", 0.0) + seconds, 2),

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jnas.studies import baseline_verdict, baselines, limits
-from jnas.studies.auto_plan import COMPARE, TUNED
+from jnas.studies import baseline_verdict, baselines, hand_made, limits
+from jnas.studies.auto.plan import COMPARE, TUNED
 from jnas.studies.retrain import MODELS
 from jnas.studies.trained import MODEL
 
@@ -25,35 +25,44 @@ class Candidate(NamedTuple):
     excluded: str = ""
 
 
+def models(done: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Returns name -> model's folder of every trained network, the found one first.
+
+    Args:
+      done: step -> content of its result.json.
+    """
+    found = {baselines.FOUND: f"{COMPARE}/{MODEL}"}
+    found |= {TUNED: f"{TUNED}/{MODEL}"} if TUNED in done else {}
+    for row in done[COMPARE].get("cells") or ():
+        if row["name"] != baselines.FOUND:
+            found[row["name"]] = f"{COMPARE}/{MODELS}/{row['name']}"
+    return found
+
+
 def candidates(
-    done: Mapping[str, Mapping[str, Any]], bounds: Mapping[str, float]
+    done: Mapping[str, Mapping[str, Any]],
+    bounds: Mapping[str, float],
+    latencies: Mapping[str, float],
 ) -> list[Candidate]:
     """Lists the trained networks: the found one first, then the tuned one.
 
     Args:
       done: step -> content of its result.json.
       bounds: cost -> bound.
+      latencies: model's folder -> measured milliseconds; empty where latency is not
+        limited.
     """
-    compared = done[COMPARE]
-    found = [Candidate(baselines.FOUND, compared, f"{COMPARE}/{MODEL}")]
-    if TUNED in done:
-        found.append(Candidate(TUNED, done[TUNED], f"{TUNED}/{MODEL}"))
-    for row in compared.get("cells") or ():
-        if row["name"] != baselines.FOUND:
-            place = f"{COMPARE}/{MODELS}/{row['name']}"
-            why = _excluded(row, bounds)
-            found.append(Candidate(row["name"], row, place, why))
+    compared, found = done[COMPARE], []
+    rows = {row["name"]: row for row in compared.get("cells") or ()}
+    rows |= {baselines.FOUND: compared, TUNED: done.get(TUNED)}
+    for name, place in models(done).items():
+        took = latencies.get(place)
+        more = {} if took is None else {limits.LATENCY_MS: took}
+        figures, why = {**rows[name], **more}, ""
+        if name not in (baselines.FOUND, TUNED):  # the search's cells keep the limits
+            why = hand_made.excess(figures, bounds)
+        found.append(Candidate(name, figures, place, why))
     return found
-
-
-def _excluded(row: Mapping[str, Any], bounds: Mapping[str, float]) -> str:
-    """Returns why a baseline does not keep the limits; the search's cells do."""
-    for name, bound in bounds.items():
-        if name == limits.LATENCY_MS:
-            return "its latency was not measured"
-        if row[name] > bound:
-            return f"its {row[name]:,} {name} exceed {bound:,.12g}"
-    return ""
 
 
 def choose(found: Sequence[Candidate]) -> Candidate:
@@ -116,5 +125,6 @@ def row(one: Candidate) -> dict[str, Any]:
     Args:
       one: the candidate.
     """
-    figures = {n: one.figures[n] for n in baselines.COLUMNS if n in one.figures}
+    names = (*baselines.COLUMNS, limits.LATENCY_MS)
+    figures = {n: one.figures[n] for n in names if n in one.figures}
     return {"name": one.name, **figures}

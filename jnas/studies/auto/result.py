@@ -8,22 +8,17 @@ from typing import Any
 from jnas import models, report
 from jnas.run import workdir
 from jnas.spaces import genotype_text
-from jnas.studies import (
-    auto,
-    auto_choice,
-    auto_commands,
-    auto_plan,
-    auto_run,
-    baselines,
-    closing,
-    trained,
-)
+from jnas.studies import baselines, closing, trained
+from jnas.studies.auto import choice, commands
+from jnas.studies.auto import plan as plan_lib
+from jnas.studies.auto import run as run_lib
+from jnas.studies.auto import setting as setting_lib
 
 
 def close(
     run: workdir.Run,
-    steps: auto_run.Auto,
-    setting: auto.Setting,
+    steps: run_lib.Auto,
+    setting: setting_lib.Setting,
     done: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Ends the run: model/, report.html and result.json.
@@ -37,17 +32,17 @@ def close(
     Returns:
       The content of result.json.
     """
-    found = auto_choice.candidates(done, setting.asked.bounds)
-    chosen = auto_choice.choose(found)
+    found = choice.candidates(done, setting.asked.bounds, steps.latencies(done))
+    chosen = choice.choose(found)
     model = models.load(run.workdir / chosen.model)
     models.save(run.workdir / trained.MODEL, model)
-    compared = done[auto_plan.COMPARE]
+    compared = done[plan_lib.COMPARE]
     result = {
-        **{k: v for k, v in auto_choice.row(chosen).items() if k != "name"},
+        **{k: v for k, v in choice.row(chosen).items() if k != "name"},
         "chosen": chosen.name,
-        "cells": [auto_choice.row(one) for one in found],
+        "cells": [choice.row(one) for one in found],
         "best_baseline": compared.get("best_baseline"),
-        "verdict": auto_choice.verdict(chosen, found, compared) + _seed(chosen, model),
+        "verdict": choice.verdict(chosen, found, compared) + _seed(chosen, model),
         "warnings": warnings(steps, done),
         "rule": setting.asked.rule.name,
         "because": setting.asked.rule.because,
@@ -58,33 +53,33 @@ def close(
         "whole": whole_command(run, steps, chosen),
         "next": _next(run, "predict", "images", "FOLDER"),
     }
-    if chosen.name not in (baselines.FOUND, auto_plan.TUNED):
+    if chosen.name not in (baselines.FOUND, plan_lib.TUNED):
         closing.finish(run, result, tables=tables(steps, found))
         return result
-    cell = genotype_text.load(run.workdir / auto_plan.SEARCH / "genotype.json")
+    cell = genotype_text.load(run.workdir / plan_lib.SEARCH / "genotype.json")
     closing.close(run, cell, result, tables=tables(steps, found))
     return result
 
 
-def warnings(steps: auto_run.Auto, done: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def warnings(steps: run_lib.Auto, done: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Returns what a user must know: what was left out, and the search's warnings.
 
     Args:
       steps: that were gone through.
       done: step -> content of its result.json.
     """
-    of_search = done[auto_plan.SEARCH].get("warnings") or ()
+    of_search = done[plan_lib.SEARCH].get("warnings") or ()
     return [*steps.left_out, *(f"search: {one}" for one in of_search)]
 
 
-def tables(steps: auto_run.Auto, found: list[auto_choice.Candidate]) -> dict[str, Any]:
+def tables(steps: run_lib.Auto, found: list[choice.Candidate]) -> dict[str, Any]:
     """Returns the tables of the report: the networks, and the steps.
 
     Args:
       steps: that were gone through.
       found: the candidates.
     """
-    rows = [auto_choice.row(one) for one in found]
+    rows = [choice.row(one) for one in found]
     begun = steps.log.content["steps"]
     lines = [
         [one["name"], round(one["planned"]), round(one["seconds"]), command]
@@ -121,7 +116,7 @@ def text(
 
 
 def whole_command(
-    run: workdir.Run, steps: auto_run.Auto, chosen: auto_choice.Candidate
+    run: workdir.Run, steps: run_lib.Auto, chosen: choice.Candidate
 ) -> str:
     """Returns the command that trains the chosen network on all training images.
 
@@ -130,10 +125,10 @@ def whole_command(
       steps: that were gone through.
       chosen: the network.
     """
-    tuned = chosen.name == auto_plan.TUNED
-    step = steps.log.step(auto_plan.TUNED if tuned else auto_plan.COMPARE)
+    tuned = chosen.name == plan_lib.TUNED
+    step = steps.log.step(plan_lib.TUNED if tuned else plan_lib.COMPARE)
     left_out = {"workdir", "valid_rate", "num_seeds", "baselines", "allow_changed"}
-    baseline = chosen.name not in (baselines.FOUND, auto_plan.TUNED)
+    baseline = chosen.name not in (baselines.FOUND, plan_lib.TUNED)
     if baseline:
         left_out |= {"genotype", "features", "layers"}
     own = [f"--workdir={run.workdir}_whole"]
@@ -145,10 +140,10 @@ def whole_command(
         for one in step["flags"]
         if one.partition("=")[0].removeprefix("--") not in left_out
     ]
-    return auto_commands.shown(closing.launcher(run, "retrain"), own)
+    return commands.shown(closing.launcher(run, "retrain"), own)
 
 
-def _seed(chosen: auto_choice.Candidate, model: models.Model) -> str:
+def _seed(chosen: choice.Candidate, model: models.Model) -> str:
     """Returns what is true of the model, where the figures are means over seeds."""
     if "test_accuracy_sd" not in chosen.figures:
         return ""

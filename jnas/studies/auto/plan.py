@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jnas.studies import auto_rules
+from jnas.studies.auto import rules
 from jnas.training import rungs
 
 SEARCH, COMPARE, TUNE, TUNED = STEPS = ("search", "retrain", "tune", "tuned")
 SEARCH_RATE, VALID_RATE = 0.5, 0.2  # shares of the training images that only score
 FINALIST_RATE, ETA = 0.25, 3  # of ``studies/finalists.py``
+NO_TUNING = "no tuning"
 _LEVELS = 200  # between the fewest and the most epochs
 
 
@@ -25,13 +26,14 @@ class Measured(NamedTuple):
     step: float
     start: float
 
-    def slower(self, factor: float) -> "Measured":
+    def times(self, factor: float, *, least: float) -> "Measured":
         """Returns the seconds on a machine that is slower by a factor.
 
         Args:
-          factor: at least 1 changes something.
+          factor: the seconds of a step over those that were planned.
+          least: smallest factor that is believed.
         """
-        return Measured(*(max(1.0, factor) * one for one in self))
+        return Measured(*(max(least, factor) * one for one in self))
 
 
 class Amounts(NamedTuple):
@@ -64,7 +66,7 @@ class Work(NamedTuple):
       latency: whether a table of latencies is measured.
     """
 
-    rule: auto_rules.Rule
+    rule: rules.Rule
     images: int
     batch_size: int
     latency: bool = False
@@ -80,7 +82,7 @@ def batch_size(wanted: int, images: int) -> int:
     return max(2, min(wanted, images // 4))
 
 
-def structures(rule: auto_rules.Rule) -> list[Amounts]:
+def structures(rule: rules.Rule) -> list[Amounts]:
     """Lists what may be done at the fewest epochs, the richest first.
 
     Tuning is dropped first, then seeds, then baselines, the finalists last.
@@ -123,7 +125,7 @@ def _steps(work: Work, rate: float) -> int:
 
 
 def _search(amounts, work, measured) -> float:
-    costs = auto_rules.COSTS
+    costs = rules.COSTS
     steps = amounts.search_epochs * _steps(work, SEARCH_RATE)
     total = costs.search_compile * measured.compiling
     total += costs.search_step * steps * measured.step
@@ -137,13 +139,13 @@ def _search(amounts, work, measured) -> float:
 
 
 def _train(amounts, work, measured, *, factor: float = 1.0) -> float:
-    costs = auto_rules.COSTS
+    costs = rules.COSTS
     steps = factor * amounts.epochs * _steps(work, VALID_RATE) * amounts.seeds
     return costs.training_compile * measured.compiling + steps * measured.step
 
 
 def _compare(amounts, work, measured) -> float:
-    factor = auto_rules.COSTS.baseline_step
+    factor = rules.COSTS.baseline_step
     each = _train(amounts, work, measured, factor=factor)
     return _train(amounts, work, measured) + len(amounts.baselines) * each
 
@@ -151,7 +153,7 @@ def _compare(amounts, work, measured) -> float:
 def _tune(amounts, work, measured) -> float:
     if not amounts.trials:
         return -measured.start
-    costs = auto_rules.COSTS
+    costs = rules.COSTS
     plan = rungs.halving(
         amounts.trials,
         min_epochs=tune_epochs(amounts),
@@ -200,7 +202,6 @@ def fit(
     measured: Measured,
     *,
     steps: Sequence[str] = STEPS,
-    most: Amounts | None = None,
 ) -> Amounts | None:
     """Returns the most that fits into seconds; None where nothing does.
 
@@ -212,20 +213,11 @@ def fit(
       work: what is done.
       measured: by the probe.
       steps: those that are still to come.
-      most: an earlier plan, whose seeds, trials and baselines are not exceeded.
     """
     for one in structures(work.rule):
-        if most is not None and not _within(one, most):
-            continue
         if total(steps, one, work, measured) <= budget:
             return _raised(one, budget, work, measured, steps)
     return None
-
-
-def _within(one: Amounts, most: Amounts) -> bool:
-    counts = ("finalists", "seeds", "trials")
-    fewer = all(getattr(one, name) <= getattr(most, name) for name in counts)
-    return fewer and len(one.baselines) <= len(most.baselines)
 
 
 def _raised(one, budget, work, measured, steps) -> Amounts:
@@ -255,6 +247,24 @@ def needed(work: Work, measured: Measured) -> float:
     return total(STEPS, structures(work.rule)[-1], work, measured)
 
 
+def added(before: Amounts, after: Amounts) -> str:
+    """Returns what a later plan has more of, in one line; empty for nothing.
+
+    Args:
+      before: the earlier plan.
+      after: the later one.
+    """
+    said = []
+    if after.trials and not before.trials:
+        said.append("a tuning")
+    if after.seeds > before.seeds:
+        said.append(f"{after.seeds} instead of {before.seeds} seeds")
+    said += [name for name in after.baselines if name not in before.baselines]
+    if after.epochs > before.epochs:
+        said.append(f"{after.epochs} instead of {before.epochs} epochs")
+    return ", ".join(said)
+
+
 def dropped(before: Amounts, after: Amounts) -> str:
     """Returns what a later plan has less of, in one line; empty for nothing.
 
@@ -264,7 +274,7 @@ def dropped(before: Amounts, after: Amounts) -> str:
     """
     said = []
     if before.trials and not after.trials:
-        said.append("no tuning")
+        said.append(NO_TUNING)
     if after.seeds < before.seeds:
         said.append(f"{after.seeds} of {before.seeds} seeds")
     gone = [name for name in before.baselines if name not in after.baselines]

@@ -4,8 +4,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jnas.studies import auto_plan, auto_rules, recipe_rows
-from jnas.studies.auto_plan import COMPARE, SEARCH, TUNE, TUNED
+from jnas.studies import recipe_rows
+from jnas.studies.auto import plan as plan_lib
+from jnas.studies.auto import rules
+from jnas.studies.auto.plan import COMPARE, SEARCH, TUNE, TUNED
 
 _LAUNCHERS = {SEARCH: "search", COMPARE: "retrain", TUNE: "tune", TUNED: "retrain"}
 _LOWER, _HIGHER = 8.0, 3.0  # a tuning's learning rates: so many times
@@ -24,7 +26,7 @@ class Asked(NamedTuple):
 
     folder: str
     shared: Mapping[str, Any]
-    rule: auto_rules.Rule
+    rule: rules.Rule
     bounds: Mapping[str, float]
     batch_size: int
 
@@ -33,18 +35,18 @@ def launcher(step: str) -> str:
     """Returns the launcher of a step.
 
     Args:
-      step: one of ``auto_plan.STEPS``.
+      step: one of ``plan_lib.STEPS``.
     """
     return _LAUNCHERS[step]
 
 
 def flags(
-    step: str, asked: Asked, amounts: auto_plan.Amounts, features: int
+    step: str, asked: Asked, amounts: plan_lib.Amounts, features: int
 ) -> list[str]:
     """Returns the flags of a step.
 
     Args:
-      step: one of ``auto_plan.STEPS``.
+      step: one of ``plan_lib.STEPS``.
       asked: what the user wants.
       amounts: how much is done.
       features: of the first cells.
@@ -61,6 +63,20 @@ def shared_flags(asked: Asked) -> list[str]:
       asked: what the user wants.
     """
     own = {"workdir": f"{asked.folder}/probe", **asked.shared}
+    return [_flag(name, value) for name, value in own.items()]
+
+
+def latency_flags(asked: Asked, places: Sequence[str]) -> list[str]:
+    """Returns the flags that measure the latencies of models.
+
+    Args:
+      asked: what the user wants.
+      places: folders of the models, in that of the run.
+    """
+    folders = ",".join(f"{asked.folder}/{one}" for one in places)
+    own = {"workdir": f"{asked.folder}/probe", "latency_of": folders}
+    if "plugins" in asked.shared:
+        own["plugins"] = asked.shared["plugins"]
     return [_flag(name, value) for name, value in own.items()]
 
 
@@ -102,7 +118,7 @@ def _training(asked, amounts, features) -> dict[str, Any]:
         "layers": asked.rule.layers,
         "batch_size": asked.batch_size,
         "epochs": amounts.epochs,
-        "valid_rate": auto_plan.VALID_RATE,
+        "valid_rate": plan_lib.VALID_RATE,
     }
 
 
@@ -136,7 +152,7 @@ def _tune(asked, amounts, features) -> dict[str, Any]:
         **_training(asked, amounts, features),
         **recipe,
         "trials": amounts.trials,
-        "min_epochs": auto_plan.tune_epochs(amounts),
+        "min_epochs": plan_lib.tune_epochs(amounts),
         "tune": ",".join(ranges),
         "test": False,
     }

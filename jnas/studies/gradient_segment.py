@@ -1,0 +1,180 @@
+"""One segment of a search by gradient as a phase: driven, derived, warned of."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnas import gradient, spaces
+from jnas.gradient import limits as limits_of_cells
+from jnas.gradient import methods
+from jnas.run import drive as drive_lib
+from jnas.run import phase as phase_lib
+from jnas.spaces import genotype_text
+from jnas.studies import cells, verdict
+
+SKIPS = gradient.COUNT + spaces.SKIP
+FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoch
+
+
+def left(
+    phase: phase_lib.Phase, segment: gradient.Segment, key: jax.Array
+) -> Callable[[], Any]:
+    """Builds a reader of the last state of a finished phase: the next may need it.
+
+    Args:
+      phase: the finished phase.
+      segment: that it ran.
+      key: of the segment.
+
+    Returns:
+      () -> the state.
+    """
+    return lambda: phase.left(jax.eval_shape(segment.program.init, key))
+
+
+def _derive(segment, space) -> Callable:
+    """Builds state -> (encodings i32[S, G], weights and unmasked f32[S, C, E, O])."""
+    pieces = segment.pieces
+
+    @jax.jit
+    def derive(state):
+        def one(state):
+            unmasked = pieces.weights_of(state.inner._replace(mask=None))
+            return *gradient.derive(pieces, space, state), unmasked
+
+        if segment.program.num_seeds is not None:
+            return jax.vmap(one)(state)
+        return jax.tree.map(lambda a: a[None], one(state))
+
+    return lambda state: tuple(map(np.asarray, derive(state)))
+
+
+def drive(
+    phase: phase_lib.Phase,
+    segment: gradient.Segment,
+    key: jax.Array,
+    splits: Sequence,
+    space: spaces.CellSpace,
+    method: methods.Method,
+    *,
+    before: Callable[[], Any] | None = None,
+) -> Any:
+    """Runs a segment as a phase, and ends the phase with the found cells.
+
+    Args:
+      phase: of the run.
+      segment: of the search.
+      key: of the segment.
+      splits: images and labels that train the parameters, and the architecture.
+      space: the method's space.
+      method: that is run.
+      before: () -> the last state of the segment before; None begins afresh.
+
+    Returns:
+      The last state.
+    """
+    derive = _derive(segment, space)
+    begin = (lambda fresh: segment.carry(before(), fresh)) if before else None
+    state, metrics = drive_lib.drive(
+        phase,
+        segment.program,
+        key,
+        splits,
+        describe=_found_so_far(space, derive, segment.program.num_seeds),
+        begin=begin,
+        warn=_warnings(space, derive, segment, splits[1][1]),
+    )
+    watched = state.inner.watched
+    if watched is not None:
+        values = watched.values.items()
+        metrics |= {name: float(value.mean()) for name, value in values}
+    metrics |= _cells(segment, space, method, derive(state), _best_seed(state))
+    metrics["seeds"] = _seeds(segment.program, state)
+    phase.end(metrics | {"seconds": round(phase.seconds, 2)})
+    return state
+
+
+def _cells(segment, space, method, derived, best) -> dict[str, Any]:
+    """Returns the found cells of a segment's last state, which keep the limits."""
+    encodings, weights, unmasked = derived
+    replaced = {}
+    if segment.pieces.limits:
+        kept = [
+            limits_of_cells.fitted(
+                segment.pieces.limits, space, *one, max_skips=method.max_skips
+            )
+            for one in zip(encodings, weights, unmasked, strict=True)
+        ]
+        encodings = np.stack([encoding for encoding, _ in kept])
+        replaced = {"replaced": [changed for _, changed in kept]}
+    found = [genotype_text.to_json(space.genotype(one)) for one in encodings]
+    return {
+        "genotype": found[best],
+        "genotypes": found,
+        "encodings": encodings,
+        "weights": weights,
+    } | replaced
+
+
+def _seeds(program, state) -> list[dict[str, float]]:
+    """Returns the metrics of the last epoch, and what was watched, of each seed."""
+    sums = {n: state.sums[n] / program.steps_per_epoch for n in program.metrics}
+    watched = state.inner.watched
+    figures = sums | (watched.values if watched is not None else {})
+    values = {n: np.atleast_1d(v).tolist() for n, v in jax.device_get(figures).items()}
+    count = len(values["valid_accuracy"])
+    return [{"seed": i} | {n: v[i] for n, v in values.items()} for i in range(count)]
+
+
+def _found_so_far(space, derive, num_seeds) -> Callable:
+    """Builds (state, metrics) -> the best seed's cell, for people."""
+
+    def describe(state, metrics):
+        encodings, weights, _ = derive(state)
+        winner = _best_seed(state)
+        return cells.found(
+            space.genotype(encodings[winner]),
+            float(jnp.max(metrics["valid_accuracy"])),
+            weights=cells.named_weights(space, weights[winner]),
+            seed=None if num_seeds is None else winner,
+        )
+
+    return describe
+
+
+def _warnings(space, derive, segment, labels) -> Callable:
+    """Builds (finished steps, state, an epoch's metrics) -> a warning, or None.
+
+    Warns once of a cell that fills with skips, and once of a search that learned
+    nothing, when half of the steps that move the logits are done.
+    """
+    program = segment.program
+    frozen = segment.pieces.frozen_epochs * program.steps_per_epoch
+    first = np.zeros(len(space.sizes), np.int32)
+    edges = sum(len(cell.edges) for _, cell in space.genotype(first).cells)
+    left = {"skips", "still"}
+
+    def warn(step, state, values):
+        skips = values.get(SKIPS, 0)
+        if skips > edges / 2 and "skips" in left:
+            left.remove("skips")
+            return (
+                f"warning: {float(skips):.3g} of {edges} operations are skip_connect; "
+                "the search may be collapsing (try another --method, or --max_skips)"
+            )
+        if 2 * step >= program.num_steps + frozen and "still" in left:
+            left.remove("still")
+            found = [verdict.still(one) for one in derive(state)[1]]
+            found.append(verdict.guessing(values["valid_accuracy"], labels))
+            said = list(filter(None, found))
+            return f"warning: {said[0]}" if said else None
+        return None
+
+    return warn
+
+
+def _best_seed(state) -> int:
+    return int(jnp.atleast_1d(state.sums["valid_accuracy"]).argmax())
