@@ -1,6 +1,7 @@
 """Tests of tuning as one program, with a training of one number that is fast."""
 
 import functools
+import itertools
 import json
 
 import jax
@@ -190,6 +191,23 @@ def test_pbt_copies_the_best_and_varies_them():
                 ]  # fmt: skip
                 assert any(now == pytest.approx(x, rel=1e-6) for x in wanted)
     assert (state.inner.copied >= 0).sum() >= 2
+
+
+def test_a_last_rung_is_no_stub():
+    """At least half as long as the one before; nothing else of a plan changes."""
+    for count, least, eta in itertools.product((1, 9, 27, 64), (1, 2, 4), (2, 3, 4)):
+        for most in range(least, 120):
+            plan = rungs.halving(count, min_epochs=least, max_epochs=most, eta=eta)
+            assert plan[-1].stop == most
+            assert [one.num_trials for one in plan] == [
+                max(1, count // eta**k) for k in range(len(plan))
+            ]
+            assert [one.stop for one in plan[:-1]] == [
+                least * eta**k for k in range(len(plan) - 1)
+            ]
+            if len(plan) > 2:
+                before, last = (one.stop - one.start for one in plan[-2:])
+                assert 2 * last >= before
 
 
 def test_rungs_are_those_of_the_papers():
