@@ -103,10 +103,10 @@ def random_connected(
     """
     found: list[genotypes.Genotype] = []
     for number in range(10):
-        drawn = random_cells(space, 2 * count, seed=seed + 1_000_003 * number)
-        found += [one for one in drawn if not spaces.is_empty(space, space.encode(one))]
         if len(found) >= count:
             break
+        drawn = random_cells(space, 2 * count, seed=seed + 1_000_003 * number)
+        found += [one for one in drawn if not spaces.is_empty(space, space.encode(one))]
     return found[:count]
 
 
