@@ -56,7 +56,7 @@ DEAD = {
         "cells must be one kind of cell",
     ),
     "a node that leads nowhere": (
-        space("wrong", ("cell",), 1, 3, TWO, None, (2,)),
+        space("wrong", ("cell",), 2, 2, TWO, None, (2,)),
         "wrong must have a gradient at every row of its weights, got none at "
         "cell/0-3, cell/1-3, cell/2-3.",
     ),
@@ -85,25 +85,25 @@ def test_dead_rows_are_named(name, register):
 
 
 def test_rows_behind_an_operation_without_a_gradient(register):
-    """The rows into node 1 are seen through its edge alone, which passes nothing on."""
-    register(space("wrong", ("cell",), 1, 2, ("blind", "none"), None, (2,)))
-    with pytest.raises(AssertionError, match=r"got none at cell/0-1\.$"):
+    """The rows into node 2 are seen through its edge alone, which passes nothing on."""
+    register(space("wrong", ("cell",), 2, 2, ("blind", "none"), None, (3,)))
+    with pytest.raises(AssertionError, match=r"got none at cell/0-2, cell/1-2\.$"):
         testing.check_space("wrong")
 
 
 def test_what_may_be_zero(register):
     """Rows of ``none`` alone, and operations that start at zero, are no fault."""
-    lists = ((("none", "late"), ("none", "late"), ("none", "skip_connect")),)
-    register(space("wrong", ("cell",), 1, 2, lists, None, (2,)))
+    lists = ((("none", "late"), ("none", "skip_connect")),)
+    register(space("wrong", ("cell",), 2, 1, lists, None, (2,)))
     testing.check_space("wrong")
-    alone = ((("late",), ("none",), ("skip_connect",)),)
-    register(space("wrong", ("cell",), 1, 2, alone, None, (2,)))
+    alone = ((("late",), ("none",)),)
+    register(space("wrong", ("cell",), 2, 1, alone, None, (2,)))
     testing.check_space("wrong")
 
 
 def test_gradients_are_those_of_finite_differences():
     """Central differences of the same sum, in float64, at a few entries."""
-    mini = spaces.CellSpace("mini", ("cell",), 1, 1, TWO, None, (1,))
+    mini = spaces.CellSpace("mini", ("cell",), 2, 1, TWO, None, (2,))
     with jax.enable_x64(True):
         found = program.once(rows.row_gradients(mini))(jax.random.key(3))
         keys = jax.random.split(jax.random.key(3), 5)
@@ -113,7 +113,7 @@ def test_gradients_are_those_of_finite_differences():
         weights = jax.nn.softmax(jax.random.normal(keys[3], mini.shape))
         shares = jax.random.normal(keys[4], (2, 2))
         value = jax.jit(lambda w: (net.apply(params, images, w) * shares).sum())
-        for o in range(2):
-            step = jnp.zeros(mini.shape).at[0, 0, o].set(1e-5)
+        for e, o in np.ndindex(2, 2):
+            step = jnp.zeros(mini.shape).at[0, e, o].set(1e-5)
             slope = (value(weights + step) - value(weights - step)) / 2e-5
-            np.testing.assert_allclose(found[0, 0, o], slope, rtol=1e-5, atol=1e-9)
+            np.testing.assert_allclose(found[0, e, o], slope, rtol=1e-5, atol=1e-9)

@@ -18,6 +18,7 @@ QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=
 _VERSION = tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2]))
 if _VERSION < (0, 11):  # newer ones end the process where they do not know a flag
     QUICK += " --xla_cpu_use_fusion_emitters=false"
+    QUICK += " --xla_cpu_parallel_codegen_split_count=1"  # parts are compiled alone
 os.environ.setdefault("XLA_FLAGS", QUICK)
 
 KEPT = pathlib.Path(__file__).parent.parent / ".jax_test_cache"

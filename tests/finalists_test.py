@@ -10,8 +10,8 @@ from jnas import data, networks, registry, run, spaces
 from jnas.spaces import genotype_text
 from jnas.studies import cells, finalists, train_scratch
 
-SPACE = registry.SPACES["nasbench201"]().with_operations(
-    ["none", "skip_connect", "nor_conv_1x1"]
+SPACE = spaces.CellSpace(
+    "mini", ("cell",), 1, 2, ("none", "skip_connect", "nor_conv_1x1"), None, (2,)
 )
 TRAINING = train_scratch.RetrainSettings(
     features=2, layers=1, batch_size=16, epochs=3, learning_rate=0.1, auxiliary=False,
@@ -107,3 +107,4 @@ def test_random_connected_cells_compute_something():
     assert any(one not in found for one in first)  # some had no path
     assert found == cells.random_connected(few, 40, seed=0)
     assert cells.random_connected(SPACE.with_operations(["none"]), 3, seed=0) == []
+    assert cells.random_connected(few, 0, seed=0) == []

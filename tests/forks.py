@@ -16,10 +16,25 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).parent.parent
 LIMIT = 20  # seconds, then the line counts as hung
 DRIVER = """
-import json, os, runpy, signal, sys, traceback
+import gc, json, os, runpy, signal, sys, traceback
+import altair, orbax.checkpoint, scipy.stats, tensorboardX
 from jnas import run, search
 from jnas.bench import discrete
+from jnas.report import embed
 from jnas.studies import compare_methods, flags
+
+def library():
+    # in a process that ends: what starts a JavaScript engine cannot be forked
+    out = os.memfd_create("library")
+    child = os.fork()
+    if not child:
+        with os.fdopen(out, "wb") as file:
+            file.write(embed.library().encode())
+        os._exit(0)
+    assert not os.wait4(child, 0)[1]
+    with os.fdopen(out, "rb") as file:
+        file.seek(0)
+        return file.read().decode()
 
 def become(name, arguments, cwd, environment, limit, out):
     signal.alarm(limit)
@@ -43,6 +58,9 @@ def become(name, arguments, cwd, environment, limit, out):
     sys.stdout.flush(), sys.stderr.flush()
     os._exit(status)  # taking the interpreter down would cost more than the line
 
+script = library()  # of reports, which takes seconds to bundle
+embed.library = lambda: script
+gc.freeze(), gc.set_threshold(100_000, 50, 100)  # as conftest.py does
 sys.path[0] = sys.argv[1]
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
@@ -80,13 +98,14 @@ class Answer(NamedTuple):
 def _process():
     """Starts the process that forks; it ends when its standard input does."""
     # one launcher finds what another compiled, however small
-    kept = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    env = os.environ | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    env.pop("JAX_COMPILATION_CACHE_DIR", None)
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(ROOT / "experiments")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | kept,
+        env=env,
     )
 
 

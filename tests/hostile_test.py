@@ -100,6 +100,7 @@ FLAGS = [
     ("quickstart", ["--retrain_epochs=0"], "--retrain_epochs must be a positive"),
     ("quickstart", ["--num_random=-1"], "--num_random must be a non-negative integer"),
     ("quickstart", ["--epochs=0"], "epochs must be at least 1, got 0"),
+    ("retrain", ["--genotype=DARTS_V3"], "mean 'DARTS_V2'?"),
     ("retrain", ["--batch_size=0"], "batch_size must be from 1 to the 1397 examples"),
     ("retrain", ["--cutout=9"], "cutout must be from 0 to 6 to leave something of"),
     ("retrain", ["--cutout=-1"], "--cutout must be a non-negative integer, got '-1'"),

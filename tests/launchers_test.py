@@ -46,43 +46,6 @@ def start(name, *flags, cwd):
 
 
 @pytest.mark.slow
-def test_quickstart_writes_its_files_and_then_does_nothing(tmp_path, users_environment):
-    """Searches, retrains, compares, reports; the same line again says it is done."""
-    folder = tmp_path / "first"
-    line = [
-        *SMALL, f"--workdir={folder}", "--epochs=1", "--retrain_epochs=1",
-        "--retrain_features=4", "--num_random=2", "--retrain_seeds=1",
-        "--finalists=2", "--finalist_epochs=1", "--baselines=plain_cnn",
-        "--nolargest_cell",
-    ]  # fmt: skip
-    first = launch("quickstart", *line, env=users_environment)
-    assert first.status == 0, first.err
-    rows = [row.split("|")[1].strip() for row in first.out.splitlines() if "|" in row]
-    assert rows[2:] == [
-        "found", "random_0", "random_1", "plain_cnn", "mean of 2 random cells"
-    ]  # fmt: skip
-    assert "The found network " in first.out and "2 random cells have " in first.out
-    last = first.out.splitlines()[-1]
-    assert last.startswith("next: python experiments/retrain.py --workdir=")
-    assert "compiling" in first.err and "search" in first.err
-    for name in ("run.json", "metrics.jsonl", "genotype.json", "cell.svg",
-                 "result.json", "report.html"):  # fmt: skip
-        assert (folder / name).stat().st_size > 0
-    assert list(folder.glob("events.out.tfevents.*"))
-    assert list(folder.glob("checkpoints/*/MANIFEST.json"))
-    result = json.loads((folder / "result.json").read_text())
-    assert 0 <= result["test_accuracy"] <= 1 and result["num_random"] == 2
-    steps = [
-        json.loads(row)["step"]
-        for row in (folder / "metrics.jsonl").read_text().splitlines()
-    ]
-    # epochs of the search, of the finalists and of four networks
-    assert steps == sorted(set(steps)) and len(steps) == 6
-    again = launch("quickstart", *line, env=users_environment)
-    assert again.status == 0 and "is finished" in again.out
-
-
-@pytest.mark.slow
 def test_search_with_a_users_operation_and_two_seeds(tmp_path):
     """An operation in a file of its own is searched; seeds give mean and spread."""
     plugin = tmp_path / "mine.py"
@@ -298,7 +261,6 @@ def test_describe_lists_the_methods(tmp_path):
     ("name", "flags", "status", "words"),
     [
         ("search", ["--wrkdir=x"], 2, "Did you mean --workdir?"),
-        ("retrain", ["--workdir=w", "--genotype=DARTS_V3"], 1, "mean 'DARTS_V2'?"),
         ("compare", ["--workdir=w"], 1, "one of --budget_evaluations and --budget_sec"),
     ],
 )

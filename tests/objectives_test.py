@@ -147,7 +147,7 @@ def apart(encoding, **norm):
     bound = network(SPACE.weights(np.array(encoding)))
     key = jax.random.split(jax.random.key(7), 1)[0]
     init_key, op_key = jax.random.split(key)
-    params, stats = bound.init(init_key)
+    params, stats = program.once(bound.init)(init_key)
 
     def outputs(params, x):
         return bound.apply(params, stats, x, train=True, key=op_key)[0][0]
@@ -157,7 +157,7 @@ def apart(encoding, **norm):
 
 def scored(objective):
     """The objective's score of the first cell under a known key."""
-    return float(objective(jax.random.key(7), CELLS[:1])[0, 0])
+    return float(jax.jit(objective)(jax.random.key(7), CELLS[:1])[0, 0])
 
 
 def kernels(tree):
@@ -179,7 +179,7 @@ def test_gradient_proxies_are_their_formulas():
         log_p = jax.nn.log_softmax(outputs(params, x))
         return -log_p[jnp.arange(9), labels].mean()
 
-    grads = jax.grad(loss)(params)
+    grads = jax.jit(jax.grad(loss))(params)
     norm = np.sqrt(sum((g**2).sum() for g in kernels(grads)))
     assert scored(objectives.grad_norm(SPACE, SHAPE, x, labels)) == pytest.approx(
         norm, rel=1e-4
@@ -201,7 +201,7 @@ def test_synflow_counts_each_kernel_once():
         scaled = jax.tree.map(lambda w: w * scale if w.ndim > 1 else w, positive)
         return outputs(scaled, jnp.ones((1, 4, 4, 1))).sum()
 
-    slope = float(jax.grad(total)(1.0))
+    slope = float(jax.jit(jax.grad(total))(1.0))
     found = scored(objectives.synflow(SPACE, SHAPE, (4, 4, 1)))
     assert found == pytest.approx(np.log(slope), rel=1e-5)
 
@@ -210,7 +210,7 @@ def test_jacobian_covariance_is_numpys():
     """Against numpy's corrcoef and general eigenvalues, in float64."""
     x, _ = normalised(6, 0)
     params, outputs = apart((2, 0, 2), **BATCH)
-    rows = jax.grad(lambda x: outputs(params, x).sum())(x).reshape(6, -1)
+    rows = jax.jit(jax.grad(lambda x: outputs(params, x).sum()))(x).reshape(6, -1)
     values = np.linalg.eigvals(np.corrcoef(np.asarray(rows, np.float64))).real + 1e-5
     wanted = -(np.log(values) + 1 / values).sum()
     found = scored(objectives.jacobian_covariance(SPACE, SHAPE, x))
@@ -226,8 +226,8 @@ def test_naswot_compares_every_unit():
     network = networks.switched(SPACE, SHAPE, norm=norm, stem_norm=norm)
     bound = network(SPACE.weights(np.array([2, 0, 2])))
     init_key, _ = jax.random.split(jax.random.split(jax.random.key(7), 1)[0])
-    params, stats = bound.init(init_key)
-    _, stats = bound.apply(params, stats, x, train=True)
+    params, stats = program.once(bound.init)(init_key)
+    _, stats = jax.jit(lambda *a: bound.apply(*a, train=True))(params, stats, x)
     total = sum(np.asarray(leaf) for leaf in jax.tree.leaves(stats))
     # two convolutions of each stage read 2x4x4, 4x2x2, 8x1x1 units; a residual block's
     # two read what comes in and what goes on, the head reads the last stage
@@ -307,7 +307,9 @@ def test_one_shot_is_the_supernet_at_one_hot_weights():
     """With matching parameters both networks give the same outputs and scores."""
     big = networks.supernet(SPACE, SHAPE)
     small = networks.one_shot(SPACE, SHAPE)
-    params, own = big.init(jax.random.key(0)), small.init(jax.random.key(1))
+    params, own = (
+        program.once(net.init)(jax.random.key(i)) for i, net in enumerate((big, small))
+    )
     for (name, _, mixture), layer in zip(
         big.layers, [own[n] for n, _, _ in big.layers], strict=True
     ):
@@ -324,12 +326,15 @@ def test_one_shot_is_the_supernet_at_one_hot_weights():
     own |= {name: params[name] for name in ("stem", "classifier")}
     x, labels = normalised(9, 0)
     found = [
-        objectives.one_shot_accuracy(SPACE, net, p, x, labels)(jax.random.key(0), CELLS)
+        jax.jit(objectives.one_shot_accuracy(SPACE, net, p, x, labels))(
+            jax.random.key(0), CELLS
+        )
         for net, p in ((big, params), (small, own))
     ]
     np.testing.assert_allclose(*found, atol=1e-6)
-    for cell in CELLS[:3]:
-        weights = SPACE.weights(cell)
-        np.testing.assert_allclose(
-            big.apply(params, x, weights), small.apply(own, x, weights), atol=1e-5
-        )
+    weights = jax.vmap(SPACE.weights)(CELLS[:3])
+    outputs = [
+        jax.jit(jax.vmap(net.apply, (None, None, 0)))(p, x, weights)
+        for net, p in ((big, params), (small, own))
+    ]
+    np.testing.assert_allclose(*outputs, atol=1e-5)

@@ -1,16 +1,13 @@
 """Pieces of a method that a user writes in one short file and names by flag."""
 
 import json
-import pathlib
 import re
-import subprocess
-import sys
 
+import forks
 import pytest
 
 from jnas.spaces import genotype_text
 
-ROOT = pathlib.Path(__file__).parent.parent
 PIECES = '''
 import jax
 import jax.numpy as jnp
@@ -41,9 +38,8 @@ SMALL = ["--data=digits", "--shrink=2", "--space=nasbench201", "--features=2",
 
 
 def launch(*flags):
-    """Runs search.py in a process of its own."""
-    line = [sys.executable, str(ROOT / "experiments" / "search.py"), *SMALL, *flags]
-    return subprocess.run(line, capture_output=True, text=True, check=False)
+    """Runs search.py in a fork, which alone registers the pieces."""
+    return forks.launch("search", *SMALL, *flags, limit=600)
 
 
 def test_a_relaxation_a_regularizer_and_a_selection_of_ones_own(tmp_path):
@@ -58,7 +54,7 @@ def test_a_relaxation_a_regularizer_and_a_selection_of_ones_own(tmp_path):
         "--regularizers=hundred",
         "--selection=second_candidates",
     )
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert abs(row["entropy"]) < 1e-5  # the relaxation: one-hot rows
     assert 100 < row["valid_loss"] < 110  # the regularizer: at the level of logits only
@@ -70,7 +66,7 @@ def test_a_relaxation_a_regularizer_and_a_selection_of_ones_own(tmp_path):
     assert result["eigenvalue"] == pytest.approx(row["eigenvalue"])
     # and so the watch sees it: six skips, and says so in one line
     assert row["count_skip_connect"] == 6
-    assert "warning: 6 of 6 operations are skip_connect" in done.stderr
+    assert "warning: 6 of 6 operations are skip_connect" in done.err
 
 
 @pytest.mark.parametrize(
@@ -83,8 +79,8 @@ def test_a_relaxation_a_regularizer_and_a_selection_of_ones_own(tmp_path):
 def test_wrong_pieces_are_refused_in_one_line(tmp_path, flag, line):
     """Before anything is compiled, status not zero, no traceback."""
     done = launch(f"--workdir={tmp_path / 'run'}", flag)
-    assert done.returncode != 0
-    text = done.stderr.strip().splitlines()
+    assert done.status != 0
+    text = done.err.strip().splitlines()
     assert len(text) == 1
     assert re.search(line, text[0]), text[0]
 
@@ -96,4 +92,4 @@ def test_every_piece_has_its_flag():
                  "selection", "eval_relaxation", "max_skips", "partial", "edge_weights",
                  "auxiliary_skip", "projection_epochs", "early_stopping",
                  "watch_interval", "logits_learning_rate"):  # fmt: skip
-        assert f"--{name}" in done.stdout or f"--[no]{name}" in done.stdout, name
+        assert f"--{name}" in done.out or f"--[no]{name}" in done.out, name

@@ -8,10 +8,13 @@ import os
 import pathlib
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import threading
 from typing import NamedTuple
 
+import forks
 import pytest
 
 from jnas import registry
@@ -20,11 +23,16 @@ ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 TINY = "--data=digits --shrink=1 --space=nasbench201 --features=2 --layers=1 --epochs=1"
+FEW = "--operations=none,skip_connect,nor_conv_1x1"
+QUICK = (
+    f"{TINY} {FEW} --batch_size=128 --retrain_features=2 --retrain_epochs=1 "
+    "--retrain_seeds=1 --baselines=plain_cnn"
+)
 # What makes a shown line small: added behind it, for the last value counts.
 SMALLER = {
-    "quickstart": f"{TINY} --batch_size=128 --retrain_features=2 --retrain_epochs=1 "
-    "--num_random=1 --retrain_seeds=1 --finalists=1 --baselines=plain_cnn",
-    "search": f"{TINY} --features=4 --batch_size=128 --watch_interval=0",
+    "quickstart": f"{QUICK} --num_random=2 --finalists=2 --finalist_epochs=1",
+    "quickstart --seed=1": f"{QUICK} --num_random=0 --finalists=0 --nolargest_cell",
+    "search": f"{TINY} {FEW} --features=4 --batch_size=128 --watch_interval=0",
     "retrain": f"{TINY} --batch_size=128",
     "auto": "--data=digits --shrink=2 --minutes=30 "
     f"--plugins={ROOT / 'tests/tiny_auto.py'}",
@@ -32,20 +40,29 @@ SMALLER = {
     "evaluate": "--data=digits",
     "tune": f"{TINY} --batch_size=128 --trials=2 --notest",
     "compare --methods": "--methods=darts --num_seeds=2 --epochs=1 --features=2",
-    "search_discrete": f"{TINY} --num_evaluations=4 --num_proposals=4",
+    "search_discrete": f"{TINY} {FEW} --num_evaluations=4 --num_proposals=4",
     "search_discrete --controller=nsga2": f"{TINY} --num_evaluations=40",
-    "benchmark": "--steps=weight --features=2 --layers=3 --image_size=8 --batch_size=4 "
-    "--repeats=1 --loop=1",
+    "benchmark": "--steps=forward --features=2 --layers=3 --image_size=8 "
+    "--batch_size=4 --repeats=1 --loop=1",
 }
 PYTHON = """#!{python}
-import os, sys
+import json, os, socket, sys
 smaller = {smaller!r}
 words = sys.argv[1:]
 name = words[0].removeprefix("experiments/").removesuffix(".py")
-shown = name + " --methods" if "--methods=all" in words else name
-nsga2 = name + " --controller=nsga2"
-shown = nsga2 if "--controller=nsga2" in words else shown
-os.execv(sys.executable, [sys.executable, *words, *smaller.get(shown, "").split()])
+given = {{name, *words[1:], *(word.partition("=")[0] for word in words[1:])}}
+line = list(words)
+for shown in sorted(smaller, key=len):
+    if given.issuperset(shown.split()):
+        line = [*words, *smaller[shown].split()]
+if "PORT" not in os.environ or not os.path.exists(words[0]):
+    os.execv(sys.executable, [sys.executable, *line])
+with socket.create_connection(("localhost", int(os.environ["PORT"]))) as server:
+    with server.makefile("rw") as file:
+        request = [name, *line[1:]], os.getcwd(), dict(os.environ)
+        print(json.dumps(request), file=file, flush=True)
+        status, out, err, _ = json.loads(file.readline())
+sys.stdout.write(out), sys.stderr.write(err), sys.exit(status)
 """
 NOTED = """#!/bin/sh
 echo "$(basename "$0") $*" >> "$NOTED"
@@ -75,8 +92,9 @@ class Shown(NamedTuple):
 def reader(common_folder):
     """A folder and an environment in which a reader types; the same for all workers.
 
-    ``python`` is this one, its lines made smaller; ``pip`` and ``pytest`` are noted:
-    what they do is what ``.ci/run`` does.
+    ``python`` is this one, its lines made smaller; the first block starts it, the
+    others have their launchers in forks. ``pip`` and ``pytest`` are noted: what they do
+    is what ``.ci/run`` does.
     """
     folder = common_folder / "reader"
     programs = folder / "bin"
@@ -93,6 +111,26 @@ def reader(common_folder):
         "PATH": f"{programs}:{os.environ['PATH']}",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # blocks find each other's
     }
+
+
+@contextlib.contextmanager
+def launchers_in_forks():
+    """Launches what is asked for at a port, and gives the port's number."""
+    with socket.create_server(("localhost", 0)) as server:
+
+        def serve():
+            with contextlib.suppress(OSError):  # until it is shut down
+                while True:
+                    with server.accept()[0] as asking, asking.makefile("rw") as file:
+                        line, cwd, env = json.loads(file.readline())
+                        answer = forks.launch(*line, cwd=cwd, env=env, limit=600)
+                        print(json.dumps(answer), file=file)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield str(server.getsockname()[1])
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
 
 
 @contextlib.contextmanager
@@ -114,14 +152,16 @@ def show(reader, number):
         if not told.exists():
             noted = told.with_suffix(".noted")
             noted.touch()
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", BASH[number]],
-                capture_output=True,
-                text=True,
-                cwd=folder,
-                env=environment | {"NOTED": str(noted)},
-                check=False,
-            )
+            with launchers_in_forks() as port:
+                more = {"NOTED": str(noted)} | ({"PORT": port} if number else {})
+                done = subprocess.run(
+                    ["bash", "-euo", "pipefail", "-c", BASH[number]],
+                    capture_output=True,
+                    text=True,
+                    cwd=folder,
+                    env=environment | more,
+                    check=False,
+                )
             lines = noted.read_text().splitlines()
             shown = Shown(done.returncode, done.stdout, done.stderr, lines)
             told.write_text(json.dumps(shown))
@@ -153,6 +193,37 @@ def test_every_bash_block_runs(number, reader):
         assert (folder / "runs" / "report.html").stat().st_size > 500_000
     if "--controllers" in block:
         compare_tables(shown.out)
+
+
+@pytest.mark.slow
+def test_the_first_block_writes_its_files_and_then_does_nothing(reader):
+    """Searches, retrains, compares, reports; the same line again says it is done."""
+    shown, folder = show(reader, 0), reader[0] / "runs" / "first"
+    rows = [row.split("|")[1].strip() for row in shown.out.splitlines() if "|" in row]
+    assert rows[2:] == [
+        "found", "largest_cell", "random_0", "random_1", "plain_cnn",
+        "mean of 2 random cells",
+    ]  # fmt: skip
+    assert "The found network " in shown.out and "2 random cells have " in shown.out
+    last = shown.out.splitlines()[-1]
+    assert last.startswith("next: python experiments/retrain.py --workdir=")
+    assert "compiling" in shown.err and "search" in shown.err
+    for name in ("run.json", "metrics.jsonl", "genotype.json", "cell.svg",
+                 "result.json", "report.html"):  # fmt: skip
+        assert (folder / name).stat().st_size > 0
+    assert list(folder.glob("events.out.tfevents.*"))
+    assert list(folder.glob("checkpoints/*/MANIFEST.json"))
+    result = json.loads((folder / "result.json").read_text())
+    assert 0 <= result["test_accuracy"] <= 1 and result["num_random"] == 2
+    steps = [
+        json.loads(row)["step"]
+        for row in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
+    # epochs of the search, of the finalists and of five networks
+    assert steps == sorted(set(steps)) and len(steps) == 7
+    line = ["--workdir=runs/first", *SMALLER["quickstart"].split()]
+    again = forks.launch("quickstart", *line, cwd=reader[0], limit=600)
+    assert again.status == 0 and "is finished" in again.out
 
 
 def test_what_is_asked_of_bash_blocks_is_in_one():

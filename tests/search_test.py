@@ -15,7 +15,6 @@ from jnas.discrete import controllers, objectives, search
 from jnas.gradient import bilevel, relaxations
 from jnas.training import devices, optimizers, program, scratch
 
-pytestmark = pytest.mark.optimised
 SHAPE = networks.Size(2, 1, 3, channels=1)
 # one kind of cell, so that one layer is a network
 SPACE = dataclasses.replace(spaces.zoo.tiny(), name="mini", cells=("cell",))
@@ -62,6 +61,7 @@ def same(a, b):
         np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.optimised
 def test_one_seed_gives_one_result_however_it_is_cut():
     """Whole epochs, single steps, or cut anywhere: the same bits, compiled once."""
     prog = gradient_program()
@@ -76,6 +76,7 @@ def test_one_seed_gives_one_result_however_it_is_cut():
     assert not np.array_equal(other.inner.logits, whole.inner.logits)
 
 
+@pytest.mark.optimised
 def test_a_search_learns_and_moves_its_logits():
     """Logits leave their start; the metrics are those of the last epoch."""
     state, metrics = run_all(gradient_program())
@@ -87,6 +88,7 @@ def test_a_search_learns_and_moves_its_logits():
     assert 0 < float(metrics["entropy"]) <= np.log(4) + 1e-6
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("over_seeds", [devices.together, devices.in_turn])
 def test_seeds_side_by_side_are_seeds_one_by_one(over_seeds):
     """Either mapping gives each seed's own numbers, in float64 to 1e-9."""
@@ -204,6 +206,7 @@ def test_settings_are_checked(settings, message):
         program.program(lambda key: 0, lambda *a: (0, {}), **good | settings)
 
 
+@pytest.mark.optimised
 def test_training_learns_and_is_evaluated_once_per_image():
     """A trained network tells three brightnesses apart; evaluate counts by hand."""
     cell = SPACE.genotype(np.zeros(len(SPACE.sizes), int))
