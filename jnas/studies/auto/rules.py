@@ -206,9 +206,9 @@ RULES = (
         "thousands of images on a CPU",
         "4,000 images of 14x14, six epochs: DrNAS with frozen logits has the best mean "
         "of six recipes, 0.848 where 20 random cells have 0.831 (p 0.02) and "
-        "a smaller MobileNetV2 0.811; with six finalists 0.840, so none are trained "
-        "(README: three data sets); at twelve epochs a cell and MobileNetV2 are equal, "
-        "0.860 and 0.859 (two trainings); at 6 epochs a crop costs it 0.03",
+        "a smaller MobileNetV2 0.811; six finalists have no clear effect on three data "
+        "sets (README) and are left out; at twelve epochs a cell and MobileNetV2 are "
+        "equal, 0.860 and 0.859 (two trainings); at 6 epochs a crop costs it 0.03",
         images=(2_000, 20_000),
         devices=(CPU,),
         finalists=0,
