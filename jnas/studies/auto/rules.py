@@ -130,7 +130,9 @@ def _range(pair: tuple[int, int]) -> str:
 _FEW = (
     "480 photos of 32x32, 20 epochs at batch 32, one seed each: at rates 0.6, 0.2, "
     "0.05 a found cell has 0.200, 0.516, 0.579 on validation, MobileNetV2 0.516, "
-    "0.526, 0.568; a random cell ended at NaN at 0.6 without clipping"
+    "0.526, 0.568; a random cell ended at NaN at 0.6 without clipping; in a run of ten "
+    "minutes a plain CNN has 0.647 on test, ResNet 0.583, MobileNetV2 0.569, the found "
+    "cell 0.544 (three trainings each), so the plain CNN comes first"
 )
 
 RULES = (
@@ -147,7 +149,7 @@ RULES = (
         finalists=0,
         seeds=1,
         trials=0,
-        baselines=("mobilenet_v2",),
+        baselines=("plain_cnn",),
         recipe=GENTLE,
     ),
     Rule(
@@ -160,6 +162,7 @@ RULES = (
         search_epochs=(10, 20),
         epochs=(20, 40),
         finalists=0,
+        baselines=("plain_cnn", "resnet", "mobilenet_v2"),
         recipe=GENTLE,
     ),
     Rule(
