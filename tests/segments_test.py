@@ -12,7 +12,7 @@ from jnas.studies import gradient_segment, search_gradient
 
 pytestmark = pytest.mark.optimised
 SPACE = spaces.CellSpace(
-    "mini", ("cell",), 1, 2, ("none", "skip_connect", "nor_conv_1x1"), None, (2,)
+    "mini", ("cell",), 2, 1, ("none", "skip_connect", "nor_conv_1x1"), None, (2,)
 )
 
 

@@ -194,7 +194,9 @@ def test_an_unregistered_space_keeps_its_skeleton():
     assert spaces.zoo.nasbench201().genotype([0] * 6).skeleton == "papers"
 
 
-def test_a_training_says_which_skeleton_an_unknown_space_has(tmp_path, capsys):
+def test_a_training_says_which_skeleton_an_unknown_space_has(
+    tmp_path, capsys, monkeypatch
+):
     """A file does not name it; of the same space in Python nothing is to be said."""
     space = dataclasses.replace(COMPACT, name="mine")
     given = genotype_text.from_json(genotype_text.to_json(space.genotype(CELL)))
@@ -202,8 +204,13 @@ def test_a_training_says_which_skeleton_an_unknown_space_has(tmp_path, capsys):
     settings = train_scratch.RetrainSettings(
         features=2, layers=1, epochs=1, batch_size=256, auxiliary=False, cutout=0
     )
-    for name, genotype in (("file", given), ("python", space.genotype(CELL))):
-        with run.open_run(tmp_path / name, settings={}, data_digest="") as one:
-            train_scratch.retrain_cell(one, "retrain", genotype, digits, settings)
-        said = "space 'mine' is not registered" in capsys.readouterr().err
-        assert said == (name == "file")
+    with run.open_run(tmp_path, settings={}, data_digest="") as one:
+        train_scratch.retrain_cell(one, "retrain", given, digits, settings)
+    assert "space 'mine' is not registered" in capsys.readouterr().err
+    notes = []
+    monkeypatch.setattr(
+        train_scratch, "train_network", lambda *_, **how: notes.append(how["notes"])
+    )
+    for genotype in (given, space.genotype(CELL)):
+        train_scratch.retrain_cell(None, "retrain", genotype, digits, settings)
+    assert "'mine' is not registered" in notes[0][0] and notes[1] == ()

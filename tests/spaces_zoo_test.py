@@ -97,11 +97,11 @@ def test_darts_has_the_papers_size():
 
 
 def test_nasbench201_index_is_the_order_of_strings():
-    """All 15,625: the index counts the strings' operations, the first slowest."""
+    """The index counts the strings' operations, the first slowest; each seventh."""
     space = spaces.zoo.nasbench201()
     names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
     every = itertools.product(names, repeat=6)
-    for number, (a, b, c, d, e, f) in enumerate(every):
+    for number, (a, b, c, d, e, f) in itertools.islice(enumerate(every), 0, None, 7):
         string = f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
         genotype = space.genotype(spaces.encoding.from_index(number, space.sizes))
         assert genotype_text.to_nasbench201(genotype) == string
