@@ -544,6 +544,29 @@ def test_the_choice_is_by_validation_within_the_limits(valid, bounds, name):
         assert said.endswith("V.")
 
 
+def test_a_found_network_that_is_measured_too_slow_is_not_chosen():
+    """The table of latencies said that it fits; where all are too slow, it is said."""
+    done = {"search": {}, "retrain": compared(0.9, resnet=0.8)}
+    slow = {"retrain/model": 9.0, "retrain/models/resnet": 2.0}
+    several = choice.candidates(done, {"latency_ms": 5.0}, slow)
+    chosen = choice.choose(several)
+    said = choice.verdict(chosen, several, done["retrain"])
+    assert chosen.name == "resnet"
+    assert "The found network could not be chosen: its 9 latency_ms exceed 5" in said
+    several = choice.candidates(done, {"latency_ms": 1.0}, slow)
+    chosen = choice.choose(several)
+    said = choice.verdict(chosen, several, done["retrain"])
+    assert chosen.name == "found" and "No network keeps the limits: its 9 lat" in said
+
+
+def test_a_comparison_that_is_stopped_twice_allows_its_change_once():
+    """The flag of the first time is not repeated."""
+    given = ["--epochs=2", "--baselines=resnet,plain_cnn"]
+    once = commands.with_baselines(given, ["resnet"])
+    again = commands.with_baselines(once, ["resnet"])
+    assert once == again == ["--epochs=2", "--baselines=resnet", "--allow_changed"]
+
+
 def test_a_hand_made_network_is_measured_where_latency_is_limited(tmp_path):
     """Once a run, by a command; the milliseconds of each model's folder."""
     measured = plan_lib.Measured(6.0, 0.02, 2.0)

@@ -8,6 +8,7 @@ import pathlib
 import resource
 import sys
 
+import hypothesis
 import psutil
 import pytest
 
@@ -20,6 +21,10 @@ if _VERSION < (0, 11):  # newer ones end the process where they do not know a fl
     QUICK += " --xla_cpu_use_fusion_emitters=false"
     QUICK += " --xla_cpu_parallel_codegen_split_count=1"  # parts are compiled alone
 os.environ.setdefault("XLA_FLAGS", QUICK)
+
+# no test asserts how long something takes: a busy machine is no fault
+hypothesis.settings.register_profile("jnas", deadline=None)
+hypothesis.settings.load_profile("jnas")
 
 KEPT = pathlib.Path(__file__).parent.parent / ".jax_test_cache"
 MAX_KEPT_BYTES = 1 << 30

@@ -159,7 +159,7 @@ def test_a_hand_made_network_is_timed_once_a_run(tmp_path, monkeypatch):
             if fits:
                 assert hand_made.build("resnet", DIGITS, **wanted, **how).features
                 continue
-            with pytest.raises(ValueError, match="at most 2.9, got 3 of the baseline"):
+            with pytest.raises(ValueError, match="at least 3 for the baseline resnet"):
                 hand_made.build("resnet", DIGITS, **wanted, **how)
 
 

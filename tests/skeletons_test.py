@@ -197,9 +197,12 @@ def test_an_unregistered_space_keeps_its_skeleton():
 def test_a_training_says_which_skeleton_an_unknown_space_has(
     tmp_path, capsys, monkeypatch
 ):
-    """A file does not name it; of the same space in Python nothing is to be said."""
+    """Where its file names none; of a newer file or in Python nothing is to be said."""
     space = dataclasses.replace(COMPACT, name="mine")
-    given = genotype_text.from_json(genotype_text.to_json(space.genotype(CELL)))
+    newer = genotype_text.to_json(space.genotype(CELL))
+    assert json.loads(newer)["skeleton"] == "mobile"
+    older = {k: v for k, v in json.loads(newer).items() if k != "skeleton"}
+    given = genotype_text.from_json(json.dumps(older))
     digits = data.shrink(data.load("digits"), 2)
     settings = train_scratch.RetrainSettings(
         features=2, layers=1, epochs=1, batch_size=256, auxiliary=False, cutout=0
@@ -211,6 +214,7 @@ def test_a_training_says_which_skeleton_an_unknown_space_has(
     monkeypatch.setattr(
         train_scratch, "train_network", lambda *_, **how: notes.append(how["notes"])
     )
-    for genotype in (given, space.genotype(CELL)):
+    named = genotype_text.from_json(newer)
+    for genotype in (given, space.genotype(CELL), named):
         train_scratch.retrain_cell(None, "retrain", genotype, digits, settings)
-    assert "'mine' is not registered" in notes[0][0] and notes[1] == ()
+    assert "'mine' is not registered" in notes[0][0] and notes[1:] == [(), ()]

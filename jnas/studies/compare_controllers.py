@@ -149,7 +149,8 @@ def _judge(
     unfit = np.zeros(scores.shape[:2], bool)
     if plan.kept:  # also a cell that exceeds a limit by less than float32 can tell
         flat = runs.encodings.reshape(-1, runs.encodings.shape[-1])
-        unfit = ~plan.kept.fits(flat).reshape(unfit.shape)
+        known = np.asarray(plan.table.row(flat)) < plan.table.num_rows
+        unfit = (known & ~plan.kept.fits(flat)).reshape(unfit.shape)
         scores = np.where(unfit[:, :, None] & (np.arange(scores.shape[2]) == 0),
                           -np.inf, scores)  # fmt: skip
     costs, unpriced = np.ones(scores.shape[:2]), False

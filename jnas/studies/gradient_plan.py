@@ -41,7 +41,7 @@ class SearchSettings(
 def check_limits(
     space: spaces.CellSpace, settings: SearchSettings, dataset: data_lib.Dataset
 ) -> None:
-    """Refuses limits that no cell keeps.
+    """Refuses limits that no cell keeps whose output depends on its input.
 
     Args:
       space: the user's space.
@@ -49,8 +49,8 @@ def check_limits(
       dataset: the images.
 
     Raises:
-      ValueError: a limit below the cheapest cell, with finalists below the cheapest
-        that computes something, or limits that no cell keeps together.
+      ValueError: a limit below the cheapest cell that computes something, or limits
+        that no cell keeps together.
     """
     method = settings.method
     made = limits.check(
@@ -61,8 +61,7 @@ def check_limits(
         stem=settings.stem,
         max_skips=method.max_skips,
     )
-    if settings.finalists:
-        limits.check_useful(gradient.space_of(method, space), made)
+    limits.check_useful(gradient.space_of(method, space), made)
 
 
 def build_limits(

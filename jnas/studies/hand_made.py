@@ -87,8 +87,9 @@ def build(
         one = baselines_lib.narrowed(one, lambda b: not excess(_counts(b), bounds))
     if most is not None and (took := latency(one)) > most:
         raise ValueError(
-            f"{limits_of_run.LATENCY_MS} must be at most {limits_lib.shown(most)}, got "
-            f"{took:.3g} of the baseline {name}, measured."
+            f"max_{limits_of_run.LATENCY_MS} must be at least {took:.3g} for the "
+            f"baseline {name}, measured, got {limits_lib.shown(most)}. Raise it, or "
+            "leave the baseline out."
         )
     return one
 

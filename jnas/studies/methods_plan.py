@@ -144,12 +144,14 @@ def prepare(
 
 
 def _limits(settings, space, made, dataset) -> list[networks.Limit]:
-    """Returns the limits of the space's cells; refuses those that no cell keeps."""
+    """Returns the limits of the space's cells; refuses what no useful one keeps."""
     numbers = {"features": settings.features, "layers": settings.layers}
     searched = [(gradient.space_of(one, space), one.max_skips) for one in made.values()]
     for own, max_skips in dict.fromkeys(searched):
         limits.check(own, settings, numbers, dataset, max_skips=max_skips)
-    return limits.check(space, settings, numbers, dataset)
+    made_of_space = limits.check(space, settings, numbers, dataset)
+    limits.check_useful(space, made_of_space)
+    return made_of_space
 
 
 def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Method:

@@ -66,8 +66,9 @@ def halving(
 ) -> tuple[Rung, ...]:
     """Plans successive halving: rung k trains n // eta^k trials to min_epochs eta^k.
 
-    At least one trial is left on each rung. The last rung ends at max_epochs; one that
-    would be shorter than half of the rung before it is joined with that one.
+    At least one trial is left on each rung. The last rung ends at max_epochs; the
+    last of three or more that would be shorter than half of the rung before it is
+    joined with that one.
 
     Args:
       num_trials: n.

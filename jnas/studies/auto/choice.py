@@ -8,6 +8,8 @@ from jnas.studies.auto.plan import COMPARE, TUNED
 from jnas.studies.retrain import MODELS
 from jnas.studies.trained import MODEL
 
+_SEARCHED = (baselines.FOUND, TUNED)
+
 
 class Candidate(NamedTuple):
     """A trained network.
@@ -58,9 +60,10 @@ def candidates(
     for name, place in models(done).items():
         took = latencies.get(place)
         more = {} if took is None else {limits.LATENCY_MS: took}
-        figures, why = {**rows[name], **more}, ""
-        if name not in (baselines.FOUND, TUNED):  # the search's cells keep the limits
-            why = hand_made.excess(figures, bounds)
+        figures, kept = {**rows[name], **more}, bounds
+        if name in _SEARCHED:  # the search's cells keep the other limits
+            kept = {n: v for n, v in bounds.items() if n in more}
+        why = hand_made.excess(figures, kept)
         found.append(Candidate(name, figures, place, why))
     return found
 
@@ -69,9 +72,10 @@ def choose(found: Sequence[Candidate]) -> Candidate:
     """Returns the candidate with the best validation accuracy, the first of equal ones.
 
     Args:
-      found: the candidates; the first is never excluded.
+      found: the candidates; where all are excluded, the search's own are taken.
     """
     possible = [one for one in found if not one.excluded]
+    possible = possible or [one for one in found if one.name in _SEARCHED] or found
     return max(possible, key=lambda one: one.figures["valid_accuracy"])
 
 
@@ -92,8 +96,10 @@ def verdict(
         best = choose(others)
         said += f" against {best.figures['valid_accuracy']:.4f} of {_named(best)}"
     said += "."
+    if chosen.excluded:
+        said += f" No network keeps the limits: {chosen.excluded} here, too."
     for one in found:
-        if one.excluded:
+        if one.excluded and one is not chosen:
             name = _named(one)
             said += f" {name[0].upper()}{name[1:]} could not be chosen: {one.excluded}."
     if chosen.name == TUNED:

@@ -135,7 +135,8 @@ def with_baselines(given: Sequence[str], names: Sequence[str]) -> list[str]:
       given: its flags.
       names: of the baselines.
     """
-    rest = [one for one in given if one.partition("=")[0] != "--baselines"]
+    set_here = ("--baselines", "--allow_changed")
+    rest = [one for one in given if one.partition("=")[0] not in set_here]
     return [*rest, f"--baselines={','.join(names)}", "--allow_changed"]
 
 

@@ -21,6 +21,7 @@ _SURE = 1.15  # the last step is stopped at so many times the minutes
 # A step that was faster than planned: how much of it is believed of the next steps. A
 # search is other work than a training.
 _FAST_SEARCH, _FAST_TRAINING = 0.85, 0.6
+_NO_TIME = "tuning is left out"
 
 
 class Auto:
@@ -159,6 +160,9 @@ class Auto:
             flags = commands.flags(step, self._setting.asked, amounts, features)
             self._run.say(f"  {number}. {step}, {seconds / 60:.1f} minutes:")
             self._run.say(f"     {self._shown(commands.launcher(step), flags)}")
+        less = plan_lib.dropped(plan_lib.structures(work.rule)[0], amounts)
+        if less:
+            self._run.say(f"  what the rule has beside it does not fit: {less}")
         more = (self.used + total) / 60
         self._run.say(
             f"  {more:.1f} minutes in all; the model is chosen by validation accuracy, "
@@ -184,17 +188,17 @@ class Auto:
         if found is None:  # the found network alone, as short as the rule allows
             found = plan_lib.structures(self._setting.asked.rule)[-1]
         less, more = plan_lib.dropped(amounts, found), plan_lib.added(amounts, found)
-        if less and more:
-            self._run.say(f"the plan is changed: {more}, but {less}")
-        elif less:
+        if less:
             self._leave_out(f"the minutes left allow less than planned: {less}")
-        elif more:
+        if more:
             self._run.say(f"the minutes left allow more than planned: {more}")
         self._log.save(later=found._asdict())
         return found
 
     def _leave_out(self, line: str) -> None:
         self._run.say(line)
+        if line in self._left_out:  # of an earlier process
+            return
         self._left_out.append(line)
         self._log.save(left_out=self._left_out)
 
@@ -210,6 +214,11 @@ class Auto:
             self._run.say(f"there is time for what was left out: {words}")
         self._left_out = lines
         self._log.save(left_out=lines)
+
+    def _forget(self, head: str) -> None:
+        """Removes what an earlier process left out."""
+        self._left_out = [one for one in self._left_out if not one.startswith(head)]
+        self._log.save(left_out=self._left_out)
 
     def _do(self, step, amounts, features, measured, *, seconds=None):
         """Runs a step, or resumes it with the flags with which it was begun."""
@@ -252,7 +261,8 @@ class Auto:
             kept = [name for name in amounts.baselines if (place / name).is_dir()]
             gone = [name for name in amounts.baselines if name not in kept]
             one["flags"] = commands.with_baselines(one["flags"], kept)
-            self._leave_out(f"the minutes are over: no {', '.join(gone)}")
+            if gone:
+                self._leave_out(f"the minutes are over: no {', '.join(gone)}")
         return self._do(COMPARE, amounts, features, measured)
 
     def _tuned(self, amounts, features, measured) -> dict[str, Any]:
@@ -268,6 +278,7 @@ class Auto:
             return {}
         if not planned.trials:
             self._take_back(plan_lib.NO_TUNING)
+        self._forget(_NO_TIME)
         once = cost(TUNED, amounts._replace(seeds=1))
         tuning = self._optional(TUNE, amounts, features, measured, self._left - once)
         if tuning is None:
@@ -295,8 +306,9 @@ class Auto:
         if need <= self.budget:
             return True
         if planned.trials:
+            self._forget(_NO_TIME)
             self._leave_out(
-                "tuning is left out: with the training of the tuned network it needs "
+                f"{_NO_TIME}: with the training of the tuned network it needs "
                 f"{need / 60:.1f} minutes and {max(0.0, self.budget) / 60:.1f} are left"
             )
         return False
