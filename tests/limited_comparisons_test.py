@@ -297,6 +297,39 @@ def test_controllers_are_compared_among_cells_that_fit(bound):
         assert shares["unknown_rate"] == 0
 
 
+def test_cells_that_a_table_lacks_are_not_beyond_its_limits(tmp_path):
+    """A limit that every known cell keeps changes no share, a lower one its own."""
+    whole = tables.load("digits201")
+    some = np.arange(0, whole.num_rows, 2)
+    metrics = {n: whole.column(n)[some] for n in ("valid_12", "parameters")}
+    part = tables.Table(
+        "part",
+        whole.sizes,
+        whole.gene_names,
+        metrics,
+        whole.cells(some),
+        ("parameters",),
+    )
+    tables.write_npz(tmp_path / "part.npz", part)
+    most = metrics["parameters"].max()
+    shares = {}
+    for bound in (None, most, np.median(metrics["parameters"])):
+        settings = compare_controllers.CompareSettings(
+            controllers=("random_search",), objective=f"table:{tmp_path / 'part.npz'}",
+            num_runs=20, budget_evaluations=20, signal=("valid_12",),
+            report=("valid_12",), max_parameters=bound,
+        )  # fmt: skip
+        plan = compare_controllers.prepare(settings)
+        (controller,) = plan.controllers.values()
+        runs = comparison.play(
+            controller, plan.objective, num_runs=20, num_evaluations=20, seed=0
+        )
+        shares[bound] = compare_controllers._judge(plan, runs)[1]
+    free, loose, tight = shares.values()
+    assert free == loose and free["unfit_rate"] == 0 and free["unknown_rate"] > 0.3
+    assert tight["unknown_rate"] == free["unknown_rate"] and tight["unfit_rate"] > 0.1
+
+
 def test_the_regret_is_that_of_the_best_cell_that_fits(tmp_path):
     """And the title names the limit."""
     settings = compare_controllers.CompareSettings(
@@ -352,14 +385,17 @@ def test_limits_that_nothing_keeps_are_refused_with_the_smallest_number(tmp_path
         )  # fmt: skip
 
 
-def test_a_limit_that_only_empty_cells_keep_is_refused_where_finalists_follow():
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_limit_that_only_empty_cells_keep_is_refused(count):
     """With the cheapest cell that computes something; taken, it is allowed."""
     space = MINI.with_operations(["none", "nor_conv_1x1"])
     costs = known(space)["macs"]
     least = networks.cheapest(space, costs)
     for bound in (least - 1, least):
         wanted = limit_flags.BoundSettings(max_macs=bound)
-        search = quick.search(quick.QuickSettings(retrain_features=4), wanted)
+        search = quick.search(
+            quick.QuickSettings(retrain_features=4, finalists=count), wanted
+        )
         if bound == least:
             search_gradient.check_limits(space, search, DIGITS)
             continue
