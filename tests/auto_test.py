@@ -611,7 +611,8 @@ def test_the_latency_of_a_saved_baseline(tmp_path):
             {},
         ),
     )
-    answer = forks.launch("auto", f"--workdir={tmp_path}/a", f"--latency_of={folder}")
+    line = ["auto", f"--workdir={tmp_path}/a", f"--latency_of={folder}"]
+    answer = forks.launch(*line, limit=300)
     assert answer.status == 0, answer.err
     (took,) = json.loads(answer.out).values()
     assert 0 < took < 1_000 and not (tmp_path / "a").exists()
