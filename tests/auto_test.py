@@ -727,7 +727,7 @@ def test_wrong_flags(tmp_path, given, words):
 def test_explain_prints_the_table_and_makes_nothing(tmp_path):
     """With the row of the data."""
     answer = forks.launch(
-        "auto", f"--workdir={tmp_path}/a", "--data=digits", "--explain"
+        "auto", f"--workdir={tmp_path}/a", "--data=digits", "--explain", limit=120
     )
     assert answer.status == 0 and "-> few images: " in answer.out, answer.err
     assert not (tmp_path / "a").exists()
