@@ -49,7 +49,7 @@ def brute_force(x, w, stride, dilation):
 )
 @pytest.mark.parametrize("stride", [1, 2, (1, 2), (3, 1)])
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_both_forms_are_the_definition(three, kernel, stride, dilation):
+def test_every_form_is_the_definition(three, kernel, stride, dilation):
     """Convolution, input gradient, kernel gradient: one trilinear form, to 1e-10.
 
     Odd and even sizes, images smaller than the window, batch 1.
@@ -60,12 +60,14 @@ def test_both_forms_are_the_definition(three, kernel, stride, dilation):
         pairs = zip(np.asarray(x), np.asarray(w), strict=True)
         want = np.stack([brute_force(*pair, **how) for pair in pairs])
         g = normal(2, want.shape)
-        taps, native = (
-            three(form, x, w, g, **how) for form in (forms.TAPS, forms.NATIVE)
+        taps, *others = (
+            three(form, x, w, g, **how)
+            for form in (forms.TAPS, forms.NATIVE, forms.UNDILATED)
         )
         np.testing.assert_allclose(taps[0], want, atol=1e-10)
-        for a, b in zip(taps, native, strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-10)
+        for other in others:
+            for a, b in zip(taps, other, strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-10)
         for gradient, argument in zip(taps[1:], (x, w), strict=True):
             np.testing.assert_allclose(np.vdot(gradient, argument), np.vdot(want, g))
 
@@ -184,6 +186,25 @@ def test_each_backend_is_lowered_to_its_form(conv, kernel, platform, turns):
     assert text.count("stablehlo.convolution") == (0 if taps else 3)
     if turns is not None:
         assert text.count("stablehlo.transpose") == turns
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_no_dilated_convolution_on_gpu(stride):
+    """Nor its gradient in the kernel, for which XLA has no fast code there."""
+    loss = jax.grad(
+        lambda x, w: windows.depthwise_conv(x, w, stride=stride, dilation=2).sum(),
+        (0, 1),
+    )
+    traced = jax.jit(loss).trace(normal(0, (2, 8, 8, 3)), normal(1, (3, 3, 3)))
+    text = {
+        platform: traced.lower(lowering_platforms=(platform,)).as_text()
+        for platform in ("cuda", "rocm", "tpu")
+    }
+    assert "rhs_dilate = [2, 2]" in text["tpu"]
+    for gpu in ("cuda", "rocm"):
+        assert "stablehlo.convolution" in text[gpu]
+        assert "rhs_dilate = [2, 2]" not in text[gpu]
+        assert "stride = [2, 2], pad" not in text[gpu]
 
 
 @OPTIMISED

@@ -69,7 +69,8 @@ def flatbuffer(function: Callable, shape: Sequence[int]) -> bytes:
         passes = packages.needed("litert_converter.mlir.passmanager")
     images = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
     known = tracing.replaced(function, {"window_sum": _window_sum})
-    program = export.export(jax.jit(known), platforms=("cuda",))(images)
+    # for a platform whose convolutions are StableHLO's own
+    program = export.export(jax.jit(known), platforms=("tpu",))(images)
     context = ir.Context()
     api.prepare_mlir_context(context)
     with context:

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jnas import types
 from jnas.networks import network as network_lib
 
+CONVOLUTIONS = ("dense_conv", "depthwise_conv", "pointwise_conv")  # primitives of ops
+
 
 def count_params(params: types.Params) -> int:
     """Returns the number of values in a pytree of arrays or their shapes."""
@@ -109,7 +111,7 @@ def _macs(equation: Any) -> int | None:
         kernel = equation.invars[1].aval.shape
         per_output = math.prod(kernel) // kernel[spec[0]]
         return math.prod(out.shape) * per_output
-    if name in ("depthwise_conv", "dense_conv"):
+    if name in CONVOLUTIONS:
         kernel = equation.invars[1].aval.shape[1:]
         return math.prod(out.shape) * (math.prod(kernel) // out.shape[-1])
     return None
@@ -117,7 +119,7 @@ def _macs(equation: Any) -> int | None:
 
 def _elementwise(equation: Any) -> int | None:
     name = equation.primitive.name
-    if name in ("depthwise_conv", "dense_conv"):
+    if name in CONVOLUTIONS:
         return 0  # its products are multiply-accumulates
     weight = {"mul": 2, "max": 1}.get(name)  # a norm's product and sum, a ReLU
     shape = getattr(equation.outvars[0].aval, "shape", ())

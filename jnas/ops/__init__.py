@@ -11,6 +11,7 @@ from jnas.ops.drop_path import dropout as dropout
 from jnas.ops.inverted import InvertedResidual as InvertedResidual
 from jnas.ops.inverted import inverted_branch as inverted_branch
 from jnas.ops.kernels.dense import dense_conv as dense_conv
+from jnas.ops.kernels.pointwise import pointwise_conv as pointwise_conv
 from jnas.ops.kernels.windows import avg_pool as avg_pool
 from jnas.ops.kernels.windows import depthwise_conv as depthwise_conv
 from jnas.ops.kernels.windows import max_pool as max_pool

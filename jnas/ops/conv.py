@@ -14,7 +14,7 @@ from flax import nnx
 
 from jnas import registry, types
 from jnas.ops.activation import activation
-from jnas.ops.kernels import dense, windows
+from jnas.ops.kernels import dense, pointwise, windows
 from jnas.ops.kernels import stride as stride_lib
 
 TORCH_UNIFORM = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -66,11 +66,8 @@ class Conv(nnx.Module):
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f32[B, H, W, in] to f32[B, h, w, out]."""
         kernel = self.kernel[...].astype(x.dtype)
-        if kernel.shape[:2] == (1, 1):
-            x = x[:, :: self.stride[0], :: self.stride[1]]
-            # two axes: of four, XLA on CPU transposes the image for the gradient
-            flat = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
-            out = flat.reshape(*x.shape[:-1], -1)
+        if kernel.shape[:2] == (1, 1) and tuple(self.padding) == (0, 0):
+            out = pointwise.pointwise_conv(x, kernel, stride=self.stride)
         else:
             out = dense.dense_conv(x, kernel, stride=self.stride, padding=self.padding)
         return out if self.bias is None else out + self.bias[...].astype(x.dtype)

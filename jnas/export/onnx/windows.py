@@ -75,8 +75,18 @@ def _one_set(name: str, kernel: Value) -> None:
 
 @registry.ONNX.register(name="dense_conv")
 def _dense(graph, inputs, outputs, params):
+    return _all_features(graph, "dense_conv", inputs, outputs, params)
+
+
+@registry.ONNX.register(name="pointwise_conv")
+def _pointwise(graph, inputs, outputs, params):
+    how = params | {"padding": (0, 0)}
+    return _all_features(graph, "pointwise_conv", inputs, outputs, how)
+
+
+def _all_features(graph, name, inputs, outputs, params):
     image, kernel = inputs
-    _one_set("dense_conv", kernel)
+    _one_set(name, kernel)
     return convolution(
         graph,
         image,

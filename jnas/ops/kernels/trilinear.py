@@ -1,9 +1,9 @@
 """Primitives with one form per backend, and the trilinear form of a convolution.
 
 A primitive chooses its form when a program is lowered for a platform: one form on CPU,
-another on accelerators; the numbers are the same. As a primitive it knows its own
-derivatives, in both modes and to every order, so that nothing but its arguments is kept
-for a gradient.
+one on GPU, XLA's own elsewhere; the numbers are the same. As a primitive it knows its
+own derivatives, in both modes and to every order, so that nothing but its arguments is
+kept for a gradient.
 
 Any convolution is one trilinear form T(x, w, g) of images x, kernels w and output
 gradients g. Its derivative in g is the convolution, in x the input gradient, in w the
@@ -25,6 +25,7 @@ from jax.interpreters import ad, batching, mlir
 from jnas import types
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")  # of images, kernels and results
+GPUS = ("cuda", "rocm")  # JAX's names of their platforms
 
 
 class Form(NamedTuple):
@@ -83,16 +84,21 @@ class Trilinear(NamedTuple):
 
 
 def primitive(
-    name: str, shape: Callable, native: Callable, cpu: Callable
+    name: str,
+    shape: Callable,
+    native: Callable,
+    cpu: Callable,
+    gpu: Callable | None = None,
 ) -> core.Primitive:
-    """Makes a primitive with one form for CPU and one for the other backends.
+    """Makes a primitive with one form for CPU, one for GPU and one for the others.
 
     Args:
       name: as programs show it.
       shape: (shapes of the arguments, **how) -> shape of the result, whose dtype is
         that of the first argument.
-      native: the form for accelerators.
-      cpu: the form for CPU; its keyword-only arguments are static, in both forms.
+      native: the form for all backends that have none of their own.
+      cpu: the form for CPU; its keyword-only arguments are static, in every form.
+      gpu: the form for GPU; ``native`` when None.
     """
     made = core.Primitive(name)
     names = inspect.signature(cpu).parameters.values()
@@ -104,7 +110,10 @@ def primitive(
 
     made.def_impl(jax.jit(made.bind, static_argnames=static))
     made.def_abstract_eval(abstract)
-    for form, platform in ((native, None), (cpu, "cpu")):
+    of_platforms = {None: native, "cpu": cpu}
+    if gpu is not None:
+        of_platforms |= dict.fromkeys(GPUS, gpu)
+    for platform, form in of_platforms.items():
         # jit: traced and lowered once, however often one program uses it
         once = jax.jit(form, static_argnames=static)
         lowering = mlir.lower_fun(once, multiple_results=False)
@@ -113,7 +122,12 @@ def primitive(
 
 
 def trilinear(
-    name: str, shape: Callable, kernel: Callable, native: Form, cpu: Form
+    name: str,
+    shape: Callable,
+    kernel: Callable,
+    native: Form,
+    cpu: Form,
+    gpu: Form | None = None,
 ) -> Trilinear:
     """Makes the three primitives of a convolution, each the others' derivatives.
 
@@ -122,8 +136,9 @@ def trilinear(
         the others'.
       shape: (shapes of x and w, **how) -> shape of the convolution.
       kernel: (shapes of x and g, window) -> shape of w.
-      native: the form for accelerators.
+      native: the form for all backends that have none of their own.
       cpu: the form for CPU.
+      gpu: the form for GPU; ``native`` when None.
     """
 
     def input_shape(g, w, *, size, **how):
@@ -139,6 +154,7 @@ def trilinear(
             (shape, input_shape, kernel_shape),
             native,
             cpu,
+            gpu or native,
             strict=True,
         )
     )

@@ -2,7 +2,7 @@
 
 Everything in jnas that slides a window over each feature by itself goes through here.
 The backend chooses the form (``window_forms.py``, ``pool_forms.py``) when a program is
-lowered: native on accelerators, taps on CPU (``trilinear.py``). The derivatives of a
+lowered (``trilinear.py``). The derivatives of a
 convolution are the three primitives of its trilinear form, those of a pooling pairs of
 linear primitives, each the transpose of the other. So nothing but the arguments is kept
 for a gradient, where autodiff through shifted slices would keep k * k copies. ``vmap``
@@ -37,6 +37,7 @@ DEPTHWISE = trilinear.trilinear(
     kernel=forms.kernel_shape,
     native=forms.NATIVE,
     cpu=forms.TAPS,
+    gpu=forms.UNDILATED,
 )
 
 
