@@ -17,6 +17,7 @@ with stride (r, c).
     the 1x1 convolution is XLA's convolution.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -30,9 +31,13 @@ MIN_PIXELS = 256  # of a part
 TILE = 64  # rows and columns of results that one multiprocessor computes
 
 
-def _product(a, b):
-    """Multiplies f[S, M, K] by f[S, K, N]; a single set is no batch."""
-    return (a[0] @ b[0])[None] if len(a) == 1 else a @ b
+def _product(a, b, axes):
+    """Sums products over an axis of each, set by set; a single set is no batch."""
+
+    def one(a, b):
+        return lax.dot_general(a, b, (((axes[0],), (axes[1],)), ((), ())))
+
+    return one(a[0], b[0])[None] if len(a) == 1 else jax.vmap(one)(a, b)
 
 
 def _rows(x):
@@ -51,19 +56,19 @@ def _skip(x, stride):
 
 def _conv(x, w, *, stride):
     x = _skip(x, stride)
-    out = _product(_rows(x), _matrices(w))
+    out = _product(_rows(x), _matrices(w), (1, 0))
     return out.reshape(*x.shape[:-1], w.shape[-1])
 
 
 def _input_gradient(g, w, *, size, stride):
-    out = _product(_rows(g), _matrices(w).swapaxes(1, 2))
+    out = _product(_rows(g), _matrices(w), (1, 1))
     out = out.reshape(*g.shape[:-1], w.shape[3])
     return forms.spread(out, size, stride)
 
 
 def _kernel_gradient(x, g, *, window, stride):
     x = _rows(_skip(x, stride))
-    out = _product(x.swapaxes(1, 2), _rows(g))
+    out = _product(_rows(g), x, (0, 0)).swapaxes(1, 2)
     return out.reshape(len(x), *window, *out.shape[1:])
 
 
