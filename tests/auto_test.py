@@ -278,6 +278,19 @@ def test_a_slow_machine_does_less_and_says_so(tmp_path, slow, capsys):
     assert ("epochs" if slow < 2 else "no tuning") in steps.left_out[0]
 
 
+@pytest.mark.parametrize("minutes", [4, 5])
+def test_time_is_kept_for_measuring_latencies(tmp_path, minutes):
+    """Of each trained network, at the end, where latency is limited."""
+    made = Machine(tmp_path, plan_lib.Measured(6.0, 0.02, 2.0))
+    setting, began = setting_of(tmp_path, minutes, max_latency_ms=9.0), made.now
+    with run.open_run(tmp_path) as r:
+        run_lib.Auto(r, setting, made.runner(), began=began).go()
+    ending = plan_lib.latencies(setting.work)
+    assert ending >= 2 * rules.COSTS.network_latency
+    assert 0.6 * 60 * minutes < made.now - began + ending <= 60 * minutes
+    assert plan_lib.latencies(setting_of(tmp_path, minutes).work) == 0
+
+
 def test_a_comparison_is_closed_when_the_minutes_are_over(tmp_path):
     """With the baselines that are trained by then; a later process does the same."""
     measured = plan_lib.Measured(6.0, 0.02, 2.0)

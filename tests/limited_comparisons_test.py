@@ -19,6 +19,7 @@ from jnas.studies import (
     compare_methods,
     hand_made,
     quick,
+    search_discrete,
     search_gradient,
 )
 from jnas.studies import limits as limit_flags
@@ -387,7 +388,10 @@ def test_limits_that_nothing_keeps_are_refused_with_the_smallest_number(tmp_path
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_a_limit_that_only_empty_cells_keep_is_refused(count):
-    """With the cheapest cell that computes something; taken, it is allowed."""
+    """With the cheapest cell that computes something; taken, it is allowed.
+
+    In searches by gradient and on images.
+    """
     space = MINI.with_operations(["none", "nor_conv_1x1"])
     costs = known(space)["macs"]
     least = networks.cheapest(space, costs)
@@ -396,11 +400,21 @@ def test_a_limit_that_only_empty_cells_keep_is_refused(count):
         search = quick.search(
             quick.QuickSettings(retrain_features=4, finalists=count), wanted
         )
-        if bound == least:
-            search_gradient.check_limits(space, search, DIGITS)
-            continue
-        with pytest.raises(ValueError, match=f"{least:,.0f}, the cheapest cell whose"):
-            search_gradient.check_limits(space, search, DIGITS)
+        discrete = search_discrete.DiscreteSettings(
+            cost_features=4, cost_layers=search.cost_layers, max_macs=bound
+        )
+        checks = (
+            lambda s=search: search_gradient.check_limits(space, s, DIGITS),
+            lambda s=discrete: search_discrete.check_limits(space, s, DIGITS),
+        )
+        for check in checks:
+            if bound == least:
+                check()
+                continue
+            with pytest.raises(
+                ValueError, match=f"{least:,.0f}, the cheapest cell whose"
+            ):
+                check()
 
 
 @pytest.mark.parametrize("launcher", ["quickstart", "compare"])

@@ -207,8 +207,11 @@ def _check_skeleton(genotype: Genotype, states: States) -> None:
     """Checks that the space, its maker and the file agree on the skeleton."""
     made = genotype.states.skeleton if genotype.states else states.skeleton
     rule = f"be {states.skeleton!r}, that of space {genotype.space!r}"
-    for own in (made, genotype.file_skeleton or states.skeleton):
-        check(own == states.skeleton, "skeleton", rule, own, "Rename the space.")
+    todo = "Rename the space."
+    check(made == states.skeleton, "skeleton", rule, made, todo)
+    own = genotype.file_skeleton or states.skeleton
+    todo = "Correct the file, or name the space that it is of."
+    check(own == states.skeleton, "skeleton", rule, own, todo)
 
 
 def registered_cells(space: str) -> tuple[tuple[str, ...], States] | None:

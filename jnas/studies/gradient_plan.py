@@ -53,7 +53,7 @@ def check_limits(
         that no cell keeps together.
     """
     method = settings.method
-    made = limits.check(
+    limits.check(
         gradient.space_of(method, space),
         settings,
         limits.cost_numbers(settings, changed(method), space, dataset.image_shape),
@@ -61,7 +61,6 @@ def check_limits(
         stem=settings.stem,
         max_skips=method.max_skips,
     )
-    limits.check_useful(gradient.space_of(method, space), made)
 
 
 def build_limits(

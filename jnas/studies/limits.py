@@ -261,17 +261,37 @@ def resolve(
       max_skips: largest number of skip connections that the method allows.
 
     Raises:
-      ValueError: a limit below the cheapest cell, or limits that no cell keeps
-        together.
+      ValueError: a limit below the cheapest cell that computes something, or limits
+        that no cell keeps together.
     """
-    made = tuple(
-        networks.limit(name, bound, known[name], size_flags=settings.size_flags)
-        for name, bound in bounds(settings).items()
-    )
-    limits_lib.check_all(space, made, max_skips=max_skips)
+    made = _kept_by_some(space, settings, known, max_skips)
     for one in made:
         run.say_once(describe(one, numbers))
     return made
+
+
+def _kept_by_some(space, settings, known, max_skips) -> tuple[networks.Limit, ...]:
+    """Builds the limits of the costs that are known, which some useful cell keeps."""
+    made = tuple(
+        networks.limit(name, bound, known[name], size_flags=settings.size_flags)
+        for name, bound in bounds(settings).items()
+        if name in known
+    )
+    limits_lib.check_all(space, made, max_skips=max_skips)
+    _check_useful(space, made)
+    return made
+
+
+def _check_useful(space: spaces.CellSpace, made: Sequence[networks.Limit]) -> None:
+    """Refuses limits that only cells keep whose output is the same for every image."""
+    for one in made:
+        least = networks.cheapest(space, one.costs)
+        if least is not None and least > one.bound:
+            raise ValueError(
+                f"max_{one.name} must be at least {limits_lib.shown(least)}, the "
+                "cheapest cell whose output depends on its input, got "
+                f"{limits_lib.shown(one.bound)}. Raise it."
+            )
 
 
 def check(
@@ -282,7 +302,7 @@ def check(
     *,
     stem: str = stems.AUTO,
     max_skips: int | None = None,
-) -> list[networks.Limit]:
+) -> tuple[networks.Limit, ...]:
     """Refuses limits that no cell keeps, before a run is opened.
 
     Latencies are not checked: they are measured in the run.
@@ -301,37 +321,11 @@ def check(
     Raises:
       ValueError: as ``resolve``.
     """
-    wanted = {n: v for n, v in bounds(settings).items() if n != LATENCY_MS}
-    if not wanted:
-        return []
+    if not set(bounds(settings)) - {LATENCY_MS}:
+        return ()
     size = cost_size(numbers, dataset, stem=stem)
     known = networks.edge_costs(space, size, dataset.image_shape)
-    made = [
-        networks.limit(name, v, known[name], size_flags=settings.size_flags)
-        for name, v in wanted.items()
-    ]
-    limits_lib.check_all(space, made, max_skips=max_skips)
-    return made
-
-
-def check_useful(space: spaces.CellSpace, made: Sequence[networks.Limit]) -> None:
-    """Refuses limits that only cells keep whose output is the same for every image.
-
-    Args:
-      space: that is searched.
-      made: the limits.
-
-    Raises:
-      ValueError: a limit below the cheapest cell that computes something.
-    """
-    for one in made:
-        least = networks.cheapest(space, one.costs)
-        if least is not None and least > one.bound:
-            raise ValueError(
-                f"max_{one.name} must be at least {limits_lib.shown(least)}, the "
-                "cheapest cell whose output depends on its input, got "
-                f"{limits_lib.shown(one.bound)}. Raise it."
-            )
+    return _kept_by_some(space, settings, known, max_skips)
 
 
 def describe(one: networks.Limit, numbers: dict[str, int]) -> str:
@@ -364,14 +358,13 @@ def figures(
     """
     if not limits:
         return {}
-    weights = np.asarray(space.weights(encoding), np.float64)
+    weights = np.asarray(space.weights(encoding))[None]
     found = {}
     for one in limits:
         least, most = limits_lib.extent(one.costs)
-        cost = one.costs.base + float((weights * one.costs.edges).sum())
         found[one.name] = {
             "bound": one.bound,
-            "found": cost,
+            "found": float(limits_lib.costs_of(one.costs, weights)[0]),
             "cheapest": least,
             "dearest": most,
         }

@@ -143,15 +143,13 @@ def prepare(
     return plan.within(_limits(settings, space, made, dataset))
 
 
-def _limits(settings, space, made, dataset) -> list[networks.Limit]:
+def _limits(settings, space, made, dataset) -> tuple[networks.Limit, ...]:
     """Returns the limits of the space's cells; refuses what no useful one keeps."""
     numbers = {"features": settings.features, "layers": settings.layers}
     searched = [(gradient.space_of(one, space), one.max_skips) for one in made.values()]
     for own, max_skips in dict.fromkeys(searched):
         limits.check(own, settings, numbers, dataset, max_skips=max_skips)
-    made_of_space = limits.check(space, settings, numbers, dataset)
-    limits.check_useful(space, made_of_space)
-    return made_of_space
+    return limits.check(space, settings, numbers, dataset)
 
 
 def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Method:

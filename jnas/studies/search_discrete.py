@@ -122,7 +122,7 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
 def check_limits(
     space: spaces.CellSpace, settings: DiscreteSettings, dataset: data_lib.Dataset
 ) -> None:
-    """Refuses limits that no cell keeps in a search on images.
+    """Refuses limits that no useful cell keeps in a search on images.
 
     Args:
       space: of the cells.
@@ -130,8 +130,8 @@ def check_limits(
       dataset: the images.
 
     Raises:
-      ValueError: a limit below the cheapest cell, or limits that no cell keeps
-        together.
+      ValueError: a limit below the cheapest cell that computes something, or limits
+        that no cell keeps together.
     """
     numbers = limits.cost_numbers(
         settings, settings_lib.changed(settings), space, dataset.image_shape

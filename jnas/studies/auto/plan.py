@@ -72,6 +72,17 @@ class Work(NamedTuple):
     latency: bool = False
 
 
+def latencies(work: Work) -> float:
+    """Returns the seconds in which the trained networks' latencies are measured.
+
+    Args:
+      work: what is done.
+    """
+    networks = 2 + len(work.rule.baselines)  # found, and tuned
+    one_by_one = rules.COSTS.start + networks * rules.COSTS.network_latency
+    return work.latency * one_by_one
+
+
 def batch_size(wanted: int, images: int) -> int:
     """Returns a batch of which the training images have at least four.
 

@@ -274,6 +274,7 @@ class Costs:
       baseline_step: units of a step of a hand-made network; MobileNetV2's has most.
       tuning_compile: units of compiling a tuning.
       latency: seconds of measuring a table of latencies.
+      network_latency: seconds of compiling a trained network and measuring its latency.
       spare: share of the minutes that is kept for what is slower than planned.
     """
 
@@ -286,6 +287,7 @@ class Costs:
     baseline_step: float = 1.5
     tuning_compile: float = 1.6
     latency: float = 60.0
+    network_latency: float = 8.0
     spare: float = 0.12
 
 

@@ -72,7 +72,9 @@ class Auto:
 
     @property
     def _left(self) -> float:
-        return 60 * self._setting.minutes - self.used
+        left = 60 * self._setting.minutes - self.used
+        to_come = "latencies" not in self._log.content
+        return left - to_come * plan_lib.latencies(self._setting.work)
 
     def go(self) -> dict[str, Any]:
         """Goes through all steps.
@@ -342,10 +344,12 @@ class Auto:
             places = [p for p in choice.models(done).values() if (whole / p).is_dir()]
             given = commands.latency_flags(asked, places)
             self._say_command("latencies", "auto", given)
+            began = self._runner.clock()
             text = self._runner.output("auto", given)
+            seconds = self._runner.clock() - began
             found = json.loads(text.strip().splitlines()[-1])
             known = dict(zip(places, found.values(), strict=True))
-            self._log.save(latencies=known)
+            self._log.save(latencies=known, latency_seconds=round(seconds, 2))
         return known
 
     def _slowness(self, step: str) -> float:

@@ -20,25 +20,12 @@ from jnas.studies.auto import plan as plan_lib
 FREE = ("cache", "checkpoint_seconds", "checkpoint_steps")
 
 
-@dataclasses.dataclass(frozen=True)
-class AutoSettings:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AutoSettings(limits.BoundSettings):
     """What a user wants. The fields carry their own help text."""
 
     minutes: float = option(
         10.0, "Minutes of the whole, on a machine that does nothing else.", least=0.1
-    )
-    max_parameters: float | None = option(
-        None, "Largest number of parameters of the model; without it any.", least=1
-    )
-    max_macs: float | None = option(
-        None,
-        "Largest number of multiply-accumulates of one image; without it any.",
-        least=1,
-    )
-    max_latency_ms: float | None = option(
-        None,
-        "Largest latency in milliseconds of one image on this device; without it any.",
-        least=0,
     )
     explain: bool = option(
         False, "Print the table of rules with the row that is used, and stop."
@@ -97,11 +84,7 @@ def prepare(
       folder: of the run.
       device: its kind.
     """
-    bounds = {
-        name: value
-        for name in limits.COSTS
-        if (value := getattr(settings, f"max_{name}")) is not None
-    }
+    bounds = limits.bounds(settings)
     dataset = data.dataset
     facts = rules.Facts(
         len(dataset.y_train),

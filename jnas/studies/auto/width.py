@@ -46,8 +46,7 @@ def for_search(
     def fits(features):
         known = _costs(rule, features, space, dataset)
         for name, bound in wanted.items():
-            each = known[name].base + (weights * known[name].edges).sum((1, 2, 3))
-            if np.median(each) > bound:
+            if np.median(limits_lib.costs_of(known[name], weights)) > bound:
                 return False
         return True
 
