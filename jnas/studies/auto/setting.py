@@ -92,7 +92,6 @@ def prepare(
         min(dataset.image_shape[:2]),
         settings.minutes,
         device,
-        tuple(bounds),
     )
     rule = rules.choose(facts)
     batch = plan_lib.batch_size(rule.batch_size, facts.images)
