@@ -163,9 +163,9 @@ RULES = (
     Rule(
         "large images on a CPU",
         "3,000 images, two busy cores: a training of the largest cell takes 34 ms an "
-        "image of 96x96, 3 ms of 32x32; with the fewest epochs of the row for thousands "
-        "of images 38 minutes are needed, with these 16; which choices have the best "
-        "accuracy is not measured",
+        "image of 96x96, 3 ms of 32x32; with the fewest epochs of the row for "
+        "thousands of images 38 minutes are needed, with these 16; which choices have "
+        "the best accuracy is not measured",
         side=(65, INFINITE),
         devices=(CPU,),
         batch_size=32,
