@@ -17,7 +17,7 @@ from PIL import Image
 import jnas
 from jnas import data, models, networks, run, spaces
 from jnas.spaces import genotype_text
-from jnas.studies import auto
+from jnas.studies import auto, cells
 from jnas.studies.auto import choice, commands, reading, rules, width
 from jnas.studies.auto import plan as plan_lib
 from jnas.studies.auto import run as run_lib
@@ -40,6 +40,7 @@ MEASURED = [
     for one in itertools.product((0.5, 8.0, 40.0), (1e-3, 0.05, 0.5), (1.0, 6.0))
 ]
 FEW = next(one for one in rules.RULES if one.name == "few images")
+NARROW = dataclasses.replace(FEW, train_features=FEW.features)
 
 
 def work(rule=FEW, images=480):
@@ -234,7 +235,7 @@ def setting_of(folder, minutes, **bounds):
     made = auto.prepare(
         wanted, read, {"data": read.spec}, folder=str(folder), device="cpu"
     )
-    return made._replace(asked=made.asked._replace(rule=FEW))
+    return made._replace(asked=made.asked._replace(rule=NARROW))
 
 
 def go(folder, minutes, measured, **how):
@@ -642,9 +643,28 @@ def test_a_width_uses_the_limit_and_keeps_it():
         assert here <= bound and (more > bound or trained >= FEW.most_features - 1)
         assert searched % 4 == 0 and 4 <= searched <= FEW.most_features
     assert width.for_search(FEW, COMPACT, noise, {}) == FEW.features
+    assert width.for_training(FEW, CELL, noise, {}, 8) == FEW.train_features
+    assert width.for_training(FEW, CELL, noise, {}, 32) == 32
     assert width.for_training(FEW, CELL, noise, {"latency_ms": 1.0}, 8) == 8
     with pytest.raises(ValueError, match="max_parameters must be at least"):
         width.for_search(FEW, COMPACT, noise, {"parameters": 50})
+
+
+def test_the_first_plan_expects_the_work_of_wider_trainings():
+    """More multiply-accumulates than nine of ten random cells have by count."""
+    noise, wide = pictures(), FEW.train_features
+    expected = width.likely_macs(FEW, COMPACT, noise, wide)
+    drawn = cells.random_connected(COMPACT, 40, seed=1)
+    counts = [width.counted(FEW, one, noise, wide)["macs"] for one in drawn]
+    assert 0.75 <= np.mean(np.array(counts) <= expected) < 1
+    measured, amounts = plan_lib.Measured(8.0, 0.05, 2.0), plan_lib.structures(FEW)[0]
+    for step in ("retrain", "tune", "tuned"):
+        seconds = [
+            plan_lib.seconds(step, amounts, work()._replace(factor=f), measured)
+            for f in (1.0, 2.0, 3.0)
+        ]
+        np.testing.assert_allclose(*np.diff(seconds))
+        assert seconds[1] > seconds[0]
 
 
 def write(folder, counts, sizes=((9, 12), (8, 8))):

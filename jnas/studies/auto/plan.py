@@ -64,12 +64,14 @@ class Work(NamedTuple):
       images: number of training images.
       batch_size: images in a batch.
       latency: whether a table of latencies is measured.
+      factor: work of a step of the trainings, in those of the probe's.
     """
 
     rule: rules.Rule
     images: int
     batch_size: int
     latency: bool = False
+    factor: float = 1.0
 
 
 def latencies(work: Work) -> float:
@@ -152,6 +154,7 @@ def _search(amounts, work, measured) -> float:
 def _train(amounts, work, measured, *, factor: float = 1.0) -> float:
     costs = rules.COSTS
     steps = factor * amounts.epochs * _steps(work, VALID_RATE) * amounts.seeds
+    steps *= work.factor
     return costs.training_compile * measured.compiling + steps * measured.step
 
 
@@ -171,7 +174,7 @@ def _tune(amounts, work, measured) -> float:
         max_epochs=amounts.epochs,
         eta=ETA,
     )
-    steps = sum(one.epochs for one in plan) * _steps(work, VALID_RATE)
+    steps = sum(one.epochs for one in plan) * _steps(work, VALID_RATE) * work.factor
     return costs.tuning_compile * measured.compiling + steps * measured.step
 
 

@@ -139,7 +139,7 @@ class Auto:
         known = self._log.content.get("plan")
         if known is not None:
             return _amounts(known)
-        work = self._setting.work
+        work = self._setting.work._replace(factor=self._expected_work())
         found = plan_lib.fit(self.budget, work, measured)
         if found is None:
             need = plan_lib.needed(work, measured) / (1 - rules.COSTS.spare)
@@ -150,11 +150,22 @@ class Auto:
                 f"{self._setting.minutes:g}. Raise --minutes."
             )
         self._log.save(plan=found._asdict())
-        self._say_plan(found, features, measured)
+        self._say_plan(found, work, features, measured)
         return found
 
-    def _say_plan(self, amounts, features, measured) -> None:
-        work, total = self._setting.work, 0.0
+    def _expected_work(self) -> float:
+        """Returns how much more work a training's step will be than the probe's."""
+        asked = self._setting.asked
+        if asked.bounds:  # they keep the trained network near to what is searched
+            return 1.0
+        space = registry.SPACES[asked.rule.space]()
+        macs = width.likely_macs(
+            asked.rule, space, self._setting.data.dataset, asked.rule.train_features
+        )
+        return max(_LEAST_WORK, macs / self._log.content["probe_macs"])
+
+    def _say_plan(self, amounts, work, features, measured) -> None:
+        total = 0.0
         self._run.say(f"plan for {self._setting.minutes:g} minutes:")
         for number, step in enumerate(_steps(amounts), 1):
             seconds = plan_lib.seconds(step, amounts, work, measured)
@@ -371,8 +382,9 @@ class Auto:
             for n in width.COUNTED
             if n in asked.bounds
         )
-        if named:
-            self._run.say(f"the found cell is trained with {found} features: {named}")
+        if named or found != searched:
+            named = f": {named}" if named else ", without a limit"
+            self._run.say(f"the found cell is trained with {found} features{named}")
         factor = max(_LEAST_WORK, counts["macs"] / self._log.content["probe_macs"])
         self._log.save(features=found, work_factor=factor)
         return found, factor

@@ -40,8 +40,7 @@ def for_search(
     wanted = {name: bounds[name] for name in COUNTED if name in bounds}
     if not wanted:
         return rule.features
-    drawn = cells.random_connected(space, _DRAWN, seed=0)
-    weights = np.stack([np.asarray(space.weights(space.encode(c))) for c in drawn])
+    weights = _drawn(space)
 
     def fits(features):
         known = _costs(rule, features, space, dataset)
@@ -54,6 +53,32 @@ def for_search(
     if found is None:
         _check(wanted, _costs(rule, _FEWEST, space, dataset))
     return found or _FEWEST
+
+
+def likely_macs(
+    rule: rules.Rule,
+    space: spaces.CellSpace,
+    dataset: data_lib.Dataset,
+    features: int,
+) -> float:
+    """Returns the multiply-accumulates that nine of ten cells' networks do not exceed.
+
+    A found cell has more of them than most.
+
+    Args:
+      rule: gives the layers.
+      space: of the cells.
+      dataset: the images.
+      features: of the first cells.
+    """
+    known = _costs(rule, features, space, dataset)["macs"]
+    return float(np.quantile(limits_lib.costs_of(known, _drawn(space)), 0.9))
+
+
+def _drawn(space) -> np.ndarray:
+    """Draws cells; returns their one-hot weights."""
+    drawn = cells.random_connected(space, _DRAWN, seed=0)
+    return np.stack([np.asarray(space.weights(space.encode(c))) for c in drawn])
 
 
 def _costs(rule, features, space, dataset) -> dict[str, networks.Costs]:
@@ -99,6 +124,8 @@ def for_training(
 ) -> int:
     """Returns the most features at which a found cell keeps the limits.
 
+    Without limits they are the rule's, as many as trained best in the same time.
+
     Args:
       rule: the row of the table.
       cell: the found cell.
@@ -106,9 +133,11 @@ def for_training(
       bounds: cost -> bound.
       searched: features of the search, which kept them; a latency was limited there.
     """
-    wanted = {name: bounds[name] for name in COUNTED if name in bounds}
-    if not wanted or limits.LATENCY_MS in bounds:
+    if limits.LATENCY_MS in bounds:
         return searched
+    wanted = {name: bounds[name] for name in COUNTED if name in bounds}
+    if not wanted:
+        return max(searched, rule.train_features)
 
     def fits(features):
         counts = counted(rule, cell, dataset, features)
