@@ -82,6 +82,8 @@ def test_the_table_marks_the_row_that_is_used():
     text = rules.text(FEW)
     assert text.count("->") == 1 and f"-> {FEW.name}: " in text
     assert all(one.name in text and one.because in text for one in rules.RULES)
+    assert all(f" {one.side} pixels: " in text for one in rules.SIDES)
+    assert all(one.because in text for one in rules.SIDES)
 
 
 def test_a_batch_is_at_most_a_quarter_of_the_images():
