@@ -202,6 +202,15 @@ def users_environment(own_cache_folder):
 
 
 @pytest.fixture
+def float64(request):
+    """Runs in float64, where forms agree to 1e-10, unless a test is marked single."""
+    import jax  # late: the flags above come before it
+
+    with jax.enable_x64("single" not in request.keywords):
+        yield
+
+
+@pytest.fixture
 def three():
     """Gives (form, x, w, g, **how) -> a convolution's three derivatives, compiled."""
     import jax  # late: the flags above come before it

@@ -13,14 +13,8 @@ from jax import lax, test_util
 from jnas import ops
 from jnas.ops.kernels import dense
 
+pytestmark = pytest.mark.usefixtures("float64")
 OPTIMISED = pytest.mark.optimised
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    """Runs in float64, where the forms agree to 1e-10."""
-    with jax.enable_x64(True):
-        yield
 
 
 def normal(seed, shape):

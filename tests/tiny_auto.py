@@ -10,6 +10,7 @@ TINY = dataclasses.replace(
     space="nasbench201",
     features=4,
     most_features=8,
+    train_features=4,
     batch_size=8,
     search_epochs=(4, 4),
     epochs=(2, 2),

@@ -14,15 +14,9 @@ from jax import lax, test_util
 from jnas.ops.kernels import dense, pool_forms, windows
 from jnas.ops.kernels import window_forms as forms
 
+pytestmark = pytest.mark.usefixtures("float64")
 OPTIMISED = pytest.mark.optimised
 SIZES = ((8, 8), (7, 8), (5, 5), (1, 3))
-
-
-@pytest.fixture(autouse=True)
-def float64(request):
-    """Runs in float64, where the forms agree to 1e-10, unless a test says else."""
-    with jax.enable_x64("single" not in request.keywords):
-        yield
 
 
 def normal(seed, shape, dtype=jnp.float64):

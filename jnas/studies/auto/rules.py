@@ -79,7 +79,7 @@ class Rule:
     batch_size: int = 64
     search_epochs: tuple[int, int] = (6, 20)
     epochs: tuple[int, int] = (6, 30)
-    finalists: int = 6
+    finalists: int = 0
     finalist_epochs: int = 4
     seeds: int = 3
     trials: int = 9
@@ -155,7 +155,6 @@ RULES = (
         batch_size=32,
         search_epochs=(6, 10),
         epochs=(15, 40),
-        finalists=0,
         seeds=1,
         trials=0,
         baselines=("plain_cnn",),
@@ -170,7 +169,6 @@ RULES = (
         batch_size=32,
         search_epochs=(10, 20),
         epochs=(20, 40),
-        finalists=0,
         baselines=("plain_cnn", "resnet", "mobilenet_v2"),
         recipe=GENTLE,
     ),
@@ -186,7 +184,6 @@ RULES = (
         batch_size=32,
         search_epochs=(2, 10),
         epochs=(3, 20),
-        finalists=0,
     ),
     Rule(
         "many classes",
@@ -201,7 +198,6 @@ RULES = (
         most_features=32,
         search_epochs=(2, 20),
         epochs=(3, 30),
-        finalists=0,
     ),
     Rule(
         "many images on a CPU",
@@ -212,7 +208,6 @@ RULES = (
         devices=(CPU,),
         search_epochs=(1, 6),
         epochs=(2, 12),
-        finalists=0,
     ),
     Rule(
         "thousands of images, few minutes",
@@ -222,7 +217,6 @@ RULES = (
         minutes=(0, 5),
         devices=(CPU,),
         train_features=8,
-        finalists=0,
     ),
     Rule(
         "thousands of images on a CPU",
@@ -232,7 +226,6 @@ RULES = (
         "trainings each",
         images=(2_000, 20_000),
         devices=(CPU,),
-        finalists=0,
     ),
     Rule(
         "an accelerator",
@@ -241,6 +234,7 @@ RULES = (
         features=16,
         most_features=64,
         train_features=32,
+        finalists=6,
         batch_size=128,
         search_epochs=(10, 50),
         epochs=(20, 200),
