@@ -17,7 +17,7 @@ from absl import flags
 from jnas import report, run
 from jnas.bench import discrete
 from jnas.discrete import tables
-from jnas.run import record
+from jnas.run import device_flags, record
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list(
@@ -45,13 +45,12 @@ flags.DEFINE_integer(
     "epochs", 12, "Epochs of each training from scratch.", lower_bound=1
 )
 flags.DEFINE_integer("repeats", 7, "Number of timed calls.", lower_bound=1)
-run.define_device_flag()
+device_flags.define()
 flags.DEFINE_boolean("debug", False, "Show the traceback of an error.")
 
 
 def main():
     """Times and prints."""
-    jax.config.update("jax_num_cpu_devices", FLAGS.num_devices)
     known = ("controllers", "forms", "scratch")
     for name in FLAGS.what or [""]:
         if name not in known:

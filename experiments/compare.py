@@ -43,12 +43,10 @@ FLAGS = flags.define(
     data="digits",
     space="nasbench201",
 )
-run.define_device_flag()
 
 
 def main():
     """Runs every search, prints and writes."""
-    run.use_devices()
     act, plan, source, rows = prepare(*FLAGS.read())
     with FLAGS.open_run(source, plan.settings, rows=rows) as r:
         if r.finished is None:

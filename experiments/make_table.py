@@ -19,12 +19,10 @@ FLAGS = flags.define(
     data="digits",
     space="nasbench201",
 )
-run.define_device_flag()
 
 
 def main():
     """Trains, and writes the table."""
-    run.use_devices()
     data_settings, space_settings, settings = FLAGS.read()
     space = setup.space(space_settings)
     dataset = setup.dataset(data_settings)

@@ -22,12 +22,10 @@ from jnas.studies import closing, flags, search_gradient, setup, trained_superne
 FLAGS = flags.define(
     setup.DataSettings, setup.SpaceSettings, search_gradient.SearchSettings
 )
-run.define_device_flag()
 
 
 def main():
     """Searches, and writes what was found."""
-    run.use_devices()
     data_settings, space_settings, settings = FLAGS.read()
     space = setup.space(space_settings)
     gradient.check(settings.method, space)

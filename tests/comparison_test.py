@@ -218,7 +218,7 @@ for num_runs in (4, 3):
 
 
 def test_play_divides_runs_among_devices():
-    """Four runs lie on two devices, three on one; both are as on a single device."""
+    """Four runs lie on two devices, three on each; all are as on a single device."""
     env = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "JAX_PLATFORMS": "cpu",
@@ -231,7 +231,7 @@ def test_play_divides_runs_among_devices():
         check=True,
     )
     for line, (num_runs, devices) in zip(
-        done.stdout.splitlines(), ((4, 2), (3, 1)), strict=True
+        done.stdout.splitlines(), ((4, 2), (3, 2)), strict=True
     ):
         count, told = line.split(" ", 1)
         alone = comparison.runner(

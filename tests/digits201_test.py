@@ -55,7 +55,7 @@ from jnas.run import tabulate
 train = tabulate.trainer(
     data.load("digits"), spaces.zoo.nasbench201(), tabulate.TableSettings(), seed=0
 )
-print(json.dumps([train(int(number), 0)[0].tolist() for number in sys.argv[1:]]))
+print(json.dumps([train([int(number)], [0])[0][0].tolist() for number in sys.argv[1:]]))
 """
 
 

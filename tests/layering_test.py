@@ -31,7 +31,7 @@ BLIND = [
 ]
 FLAX = {"ops", "networks"}
 # a room that can be read without the rest: all that it may import
-ALONE = {"run": {"types", "registry", "training.program"}}
+ALONE = {"run": {"types", "registry", "training.program", "training.placement"}}
 OUTSIDE = {"studies": {"bench", "endurance"}}  # who in jnas may import it
 FACES = {"__init__", "moved"}  # they hand names on, and import everything
 

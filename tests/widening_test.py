@@ -15,7 +15,7 @@ import pytest
 from hypothesis import strategies as st
 
 from jnas import networks, spaces
-from jnas.training import devices, optimizers, program
+from jnas.training import devices, optimizers, placement, program
 
 TINY = spaces.zoo.tiny()
 KEY = jax.random.key(7)
@@ -174,7 +174,7 @@ STATES = {"x": numbered(4, 3), "n": jnp.arange(4)}
 def test_one_device_takes_seeds_in_turn():
     """The same numbers as ``in_turn``, jitted or not; and as a loop."""
     assert len(jax.local_devices()) == 1
-    for run in (devices.divided, jax.jit(devices.divided, static_argnums=0)):
+    for run in (placement.divided, jax.jit(placement.divided, static_argnums=0)):
         got, want = run(counted, STATES), devices.in_turn(counted, STATES)
         jax.tree.map(np.testing.assert_array_equal, got, want)
     for seed in range(4):
@@ -186,14 +186,17 @@ def test_one_device_takes_seeds_in_turn():
 TWO_DEVICES = """
 import jax, jax.numpy as jnp
 from jnas import program
+from jnas.training import placement
 assert len(jax.devices()) == 2
 function = lambda s: {"y": jnp.sin(s["x"]).sum()}
 for seeds in (4, 3):
     states = {"x": jnp.arange(5.0 * seeds).reshape(seeds, 5)}
-    got = jax.jit(lambda s: program.divided(function, s))(states)["y"]
+    share = placement.jit(
+        lambda s: program.divided(function, s), count=seeds, out_specs=placement.APART)
+    got = share(states)["y"]
     want = program.in_turn(function, states)["y"]
     assert jnp.allclose(got, want, rtol=1e-6), (got, want)
-    print(seeds, len(got.sharding.device_set))
+    print(seeds, len({str(shard.index) for shard in got.addressable_shards}))
 """
 
 

@@ -5,6 +5,7 @@ arXiv:1708.04552.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -99,10 +100,10 @@ def augment(key: types.Key, images: types.Array, settings: Augment) -> types.Arr
     _, rows, columns, _ = images.shape
     if any(settings.padding):
         padded = _pad(images, settings)
-        row = drawn["top"][:, None] + jnp.arange(rows)
-        column = drawn["left"][:, None] + jnp.arange(columns)
-        batch = jnp.arange(len(images))[:, None, None]
-        images = padded[batch, row[:, :, None], column[:, None, :]]
+        # not by indices of the batch, for which devices that split it would gather it
+        images = jax.vmap(functools.partial(_window, shape=images.shape[1:]))(
+            padded, drawn["top"], drawn["left"]
+        )
     if settings.flip:
         mirrored = images[:, :, ::-1]
         images = jnp.where(drawn["flip"][:, None, None, None], mirrored, images)
@@ -122,6 +123,10 @@ def _pad(images: types.Array, settings: Augment) -> types.Array:
     fill = jnp.array(settings.fill).astype(images.dtype)
     inside = jnp.pad(jnp.ones(images.shape[:3], bool), widths[:3])
     return jnp.where(inside[..., None], jnp.pad(images, widths), fill)
+
+
+def _window(image: types.Array, top: types.Array, left: types.Array, shape: tuple):
+    return jax.lax.dynamic_slice(image, (top, left, 0), shape)
 
 
 def _inside(centre: types.Array, size: int, side: int) -> types.Array:

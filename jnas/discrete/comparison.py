@@ -12,7 +12,7 @@ import numpy as np
 
 from jnas import types
 from jnas.discrete import search
-from jnas.training import timing
+from jnas.training import devices, placement, timing
 
 
 class Runs(NamedTuple):
@@ -95,8 +95,7 @@ def runner(
 ) -> timing.Compiled:
     """Compiles many runs of a controller as one program.
 
-    Runs are divided among the process' devices if their number is a multiple of the
-    number of devices.
+    Runs are divided among as many devices as divide their number.
 
     Args:
       controller: the controller, which proposes P encodings per round.
@@ -112,13 +111,6 @@ def runner(
     state = jax.eval_shape(controller.init, key)
     num_proposals = jax.eval_shape(controller.ask, key, state).shape[0]
     num_rounds = -(-num_evaluations // num_proposals)
-    devices = jax.local_devices()
-    apart = None
-    if len(devices) > 1 and num_runs % len(devices) == 0:
-        kind = (jax.sharding.AxisType.Auto,)
-        mesh = jax.make_mesh((len(devices),), ("runs",), kind, devices=devices)
-        spec = jax.sharding.PartitionSpec("runs")
-        apart = jax.sharding.NamedSharding(mesh, spec)
 
     def one(key):
         return search.discrete_search(
@@ -127,11 +119,10 @@ def runner(
 
     def many(key):
         keys = jax.random.split(key, num_runs)
-        if apart:
-            keys = jax.lax.with_sharding_constraint(keys, apart)
-        return jax.vmap(one, out_axes=1)(keys)
+        found = placement.divided(one, keys, form=devices.together)
+        return jax.tree.map(lambda rows: rows.swapaxes(0, 1), found)
 
-    return timing.compile_timed(many, key)
+    return timing.compile_timed(placement.jit(many, count=num_runs), key)
 
 
 def judge(

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jnas import networks, spaces, types
 from jnas.discrete.objectives import combine
 from jnas.training import devices as devices_lib
+from jnas.training import placement
 
 Margins = Callable[[types.Array], types.Array]  # i32[P, G] -> f32[P, L]
 UNFIT = -1e30  # score of a cell that exceeds a limit by nothing
@@ -76,7 +77,8 @@ def limited(objective: types.Objective, margins: Margins) -> types.Objective:
         feasible = violation(margins(encodings)) == 0
         if devices_lib.default_over_runs() is devices_lib.in_turn:
             keys = jax.random.split(key, len(encodings))
-            return devices_lib.in_turn(member, (keys, encodings, feasible))
+            members = keys, encodings, feasible
+            return placement.divided(member, members, form=devices_lib.in_turn)
         scores = jax.lax.cond(
             feasible.any(),
             lambda key: objective(key, encodings).astype(jnp.float32),

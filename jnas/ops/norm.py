@@ -7,6 +7,10 @@ network that is trained from scratch keeps running statistics.
 A batch of one image of one pixel has one value a feature, which minus its own mean is
 0 for every image: no norm takes its statistics from it.
 
+A batch that several devices split is normalised as a whole; where the ambient mesh has
+an axis ``norm`` (``--norm_group=device``), each device along it normalises its own
+images, as data parallel training in PyTorch does.
+
 Source: Ioffe and Szegedy 2015, arXiv:1502.03167. Epsilon 1e-5 and momentum 0.9 (torch
 writes the latter 0.1), as in every network of the DARTS family.
 """
@@ -20,6 +24,7 @@ from jax import lax
 
 from jnas import types
 
+AXIS = "norm"  # mesh axis along which each device normalises its own images
 EPSILON = 1e-5
 
 
@@ -44,7 +49,25 @@ def standardise(x: types.Array) -> types.Array:
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167, section 3.
     """
     check_values(x)
-    return _standardised(x)[0]
+    groups = num_groups(x)
+    if groups == 1:
+        return _standardised(x)[0]
+    apart = x.reshape(groups, -1, *x.shape[1:])
+    return jax.vmap(_standardised)(apart)[0].reshape(x.shape)
+
+
+def num_groups(x: types.Array) -> int:
+    """Returns how many parts of a batch are normalised by themselves.
+
+    Args:
+      x: f[B, H, W, F].
+
+    Returns:
+      The number of devices along the ambient mesh's axis ``norm``; 1 without it, and
+      where it does not divide B, as in an evaluation of all images as one batch.
+    """
+    groups = dict(jax.sharding.get_abstract_mesh().shape).get(AXIS, 1)
+    return groups if len(x) % groups == 0 else 1
 
 
 def check_values(x: types.Array) -> None:
@@ -112,9 +135,29 @@ class RunningNorm(nnx.BatchNorm):
 
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f[B, H, W, F] to the same shape and dtype; statistics are float32."""
-        if not self.use_running_average:
-            check_values(x)
-        return super().__call__(x).astype(x.dtype)
+        if self.use_running_average:
+            return super().__call__(x).astype(x.dtype)
+        check_values(x)
+        groups = num_groups(x)
+        if groups == 1:
+            return super().__call__(x).astype(x.dtype)
+        return (
+            self._apart(_wide(x).reshape(groups, -1, x.shape[-1]))
+            .reshape(x.shape)
+            .astype(x.dtype)
+        )
+
+    def _apart(self, x: types.Array) -> types.Array:
+        """Normalises f32[G, N, F] group by group; notes the means of their moments."""
+        mean = x.mean(1, keepdims=True)
+        variance = jnp.maximum((x * x).mean(1, keepdims=True) - mean * mean, 0)
+        for running, new in ((self.mean, mean), (self.var, variance)):
+            new = lax.stop_gradient(new.mean((0, 1)))
+            running[...] = self.momentum * running[...] + (1 - self.momentum) * new
+        y = (x - mean) * lax.rsqrt(variance + self.epsilon)
+        if self.scale is not None:
+            y *= self.scale[...]
+        return y if self.bias is None else y + self.bias[...]
 
 
 class NoNorm(nnx.Module):

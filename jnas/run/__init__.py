@@ -2,12 +2,10 @@
 
 from jnas.run.files import RunError
 from jnas.run.launch import (
-    define_device_flag,
     define_run_flags,
     from_flags,
     launch,
     run_flags,
-    use_devices,
 )
 from jnas.run.metrics import Found
 from jnas.run.metrics import read as read_metrics
@@ -21,12 +19,10 @@ __all__ = [
     "Phase",
     "Run",
     "RunError",
-    "define_device_flag",
     "define_run_flags",
     "from_flags",
     "launch",
     "open_run",
     "read_metrics",
     "run_flags",
-    "use_devices",
 ]

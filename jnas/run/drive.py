@@ -9,6 +9,7 @@ from jnas import types
 from jnas.run import metrics as metrics_lib
 from jnas.run import pace
 from jnas.run import phase as phase_lib
+from jnas.training import placement
 from jnas.training import program as program_lib
 
 FREE = ("sums",)  # not checked for NaN: the metrics themselves are checked
@@ -46,7 +47,9 @@ def drive(
     """
     phase.expect(plan(program, after))
     phase.must_keep(steps_per_epoch=program.steps_per_epoch)
+    phase.must_keep(**norm_devices(program))
     restored = phase.restore(jax.eval_shape(program.init, key))
+    phase.runs_on(placement.layout(program.groups))
     first, state = restored or (0, program.init(key))
     if begin and not restored:
         state = begin(state)
@@ -91,6 +94,17 @@ def plan(program: program_lib.Program, after: tuple[str, ...] = ()) -> pace.Plan
     """
     events = {program.between: program.steps_per_epoch} if program.at_epoch_end else {}
     return pace.Plan(tuple(pace.Span(*cost) for cost in program.costs), events, after)
+
+
+def norm_devices(program: program_lib.Program) -> dict[str, int]:
+    """Returns the fact that a state depends on where each device has its own norms.
+
+    Args:
+      program: the program.
+    """
+    if placement.norm_group() == "global":
+        return {}
+    return {"norm_devices": placement.layout(program.groups).get("norm", 1)}
 
 
 def first_broken(state: program_lib.State) -> int | None:

@@ -8,15 +8,21 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 from absl import app, flags, logging
 
 from jnas import registry
-from jnas.run import compile_cache, folder, launch_help, record, signals, workdir
+from jnas.run import (
+    compile_cache,
+    device_flags,
+    folder,
+    launch_help,
+    record,
+    signals,
+    workdir,
+)
 
 flags.disclaim_key_flags()  # what is defined here is the launcher's, also for --help
 
-MAX_DEVICES = 1024
 _MAX_INTEGER = 2**31 - 1  # what a compiled program counts with
 _USER_ERRORS = (ValueError, TypeError, KeyError, OSError)  # RunError is a ValueError
 _BESIDE_THE_RESULT = (  # flags that do not decide a result
@@ -26,6 +32,7 @@ _BESIDE_THE_RESULT = (  # flags that do not decide a result
     "checkpoint_seconds",
     "checkpoint_steps",
     "allow_changed",
+    "num_devices",
 )
 
 
@@ -65,27 +72,9 @@ def define_run_flags() -> None:
         "Resume a run although its flags or plug-ins changed; extends a finished "
         "training if --epochs was raised.",
     )
+    device_flags.define()
     for name in ("seed", *_BESIDE_THE_RESULT, "plugins"):
         launch_help.describe(name, "run")
-
-
-def define_device_flag() -> None:
-    """Defines --num_devices, for launchers whose runs are divided among devices."""
-    flags.DEFINE_integer(
-        "num_devices",
-        1,
-        "Number of CPU devices among which seeds or runs are divided.",
-        lower_bound=1,
-        upper_bound=MAX_DEVICES,
-    )
-    launch_help.describe("num_devices", "run")
-
-
-def use_devices() -> None:
-    """Makes as many CPU devices as --num_devices says; before any array is made."""
-    wanted = flags.FLAGS.num_devices
-    if jax.config.jax_num_cpu_devices != wanted:
-        jax.config.update("jax_num_cpu_devices", wanted)
 
 
 def from_flags(
@@ -114,7 +103,7 @@ def from_flags(
         default_flags=[
             name for name in run_flags() if flags.FLAGS[name].using_default_value
         ],
-        settings=settings,
+        settings=settings and {**settings, "norm_group": values.norm_group},
         plugins=values.plugins,
         data_digest=data_digest,
         data=data,
@@ -164,9 +153,10 @@ def _guard(main: Callable[[], Any]) -> Any:
         if "cache" in flags.FLAGS:
             keep = flags.FLAGS.cache
             (compile_cache.enable if keep else compile_cache.disable)()
-        if "plugins" in flags.FLAGS:
-            registry.load_plugins(flags.FLAGS.plugins)
-        return main()
+        with device_flags.use():
+            if "plugins" in flags.FLAGS:
+                registry.load_plugins(flags.FLAGS.plugins)
+            return main()
     except signals.Interrupted as stop:
         print(stop.message, file=sys.stderr)
         return _leave(stop.code)

@@ -21,6 +21,7 @@ class Books(NamedTuple):
       results: phase -> its result, for the finished phases.
       ended: phase -> number of its steps, for the finished phases.
       kept: phase -> name -> value, of the facts that a phase's state depends on.
+      runs_on: called with a phase's name and the axes of the mesh that it runs on.
       commit: called when a phase has found that it can run here: until then a changed
         run is left as it was.
       latest: the checkpoint from which the run resumes; None for a new run.
@@ -36,6 +37,7 @@ class Books(NamedTuple):
     results: dict[str, dict[str, Any]]
     ended: dict[str, int]
     kept: dict[str, dict[str, Any]]
+    runs_on: Callable[[str, Mapping[str, int]], None]
     commit: Callable[[], None]
     latest: checkpoint.Sound | None
     checkpoint_seconds: float
@@ -132,6 +134,16 @@ class Phase:
         """
         resume.check_kept(self.name, self._kept, files.plain(facts))
         self._kept.update(files.plain(facts))
+
+    def runs_on(self, axes: Mapping[str, int], what: str = "") -> None:
+        """Notes in run.json which mesh the phase runs on; once it can run.
+
+        Args:
+          axes: sizes of its axes; empty for a single device.
+          what: the part of the phase that does; empty for all of it.
+        """
+        name = f"{self.name} ({what})" if what else self.name
+        self._books.runs_on(name, axes)
 
     @property
     def extended_from(self) -> list[int]:

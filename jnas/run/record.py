@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from jnas.run import files
+from jnas.training import placement
 
 NAME = "run.json"
 # the launchers of an installed copy; a checkout has them beside the package
@@ -162,6 +163,8 @@ class Record:
             **{k: v for k, v in files.plain(asked).items() if k != "default_flags"},
             "versions": versions(),
             "device": device(),
+            "num_processes": jax.process_count(),
+            "mesh": {},
             "git_commit": git_commit(),
             "started": now(),
             "ended": None,
@@ -171,6 +174,16 @@ class Record:
             self.content["changes"] = self.changes
         if write:
             self.write()
+
+    def note_mesh(self, phase: str, axes: Mapping[str, int]) -> None:
+        """Notes the mesh of a phase's program; the next ``write`` writes it.
+
+        Args:
+          phase: name of the phase.
+          axes: sizes of the mesh's axes.
+        """
+        meshes = self.content["mesh"] | {phase: dict(axes)}
+        self.content = {**self.content, "mesh": meshes}
 
     def write(self) -> None:
         """Writes the file."""
@@ -328,8 +341,8 @@ def versions() -> dict[str, str | None]:
 
 
 def device() -> str:
-    """Names the accelerators, as "8 x TPU v5e (tpu)"."""
-    devices = jax.devices()
+    """Names the devices that programs run on, as "8 x TPU v5e (tpu)"."""
+    devices = placement.chosen()
     return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
 
 

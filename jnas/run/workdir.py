@@ -159,6 +159,7 @@ class Run:
             results=dict(latest.note["results"]) if latest else {},
             ended=dict(latest.note.get("ended", {})) if latest else {},
             kept=dict(latest.note.get("kept", {})) if latest else {},
+            runs_on=self._runs_on,
             commit=self._commit,
             latest=latest,
             checkpoint_seconds=intervals[0],
@@ -173,6 +174,11 @@ class Run:
                 f"warning: {metrics_lib.NAME} has {has} lines up to step "
                 f"{latest.step}, and had {had} when that was saved; curves have a gap"
             )
+
+    def _runs_on(self, phase: str, axes: Mapping[str, int]) -> None:
+        if axes:
+            self._record.note_mesh(phase, axes)
+            self._record.write()
 
     def _commit(self) -> None:
         """Makes the changes of a resumed run its own."""

@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from concurrent import futures
 from typing import Any
 
 import jax
@@ -11,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import networks, spaces
+from jnas import networks, spaces, types
 from jnas import settings as settings_lib
 from jnas.discrete import objectives, tables
 from jnas.run import workdir
 from jnas.settings import option
 from jnas.studies import augmentation, setup
+from jnas.training import placement
 
 SPLITS = ("valid", "test")
 
@@ -73,26 +73,29 @@ def trainer(
     settings: TableSettings,
     *,
     seed: int,
-) -> Callable[[int, int, Any], tuple[np.ndarray, np.ndarray]]:
-    """Builds (number, trial, device) -> accuracies and seconds of one training.
+    count: int = 1,
+) -> Callable[[Any, Any], tuple[np.ndarray, np.ndarray]]:
+    """Builds (numbers, trials) -> accuracies and seconds of some trainings.
 
     Args:
       dataset: its training images are split in two; images are not augmented.
       space: of the cells.
       settings: of the trainings.
       seed: of the split and, with number and trial, of each training.
+      count: number N of trainings side by side.
 
     Returns:
-      The function: number is ``encoding.index`` of the cell, trial counts its
-      trainings. It gives accuracies f32[budgets, splits] in percent, and seconds
-      f32[budgets], evaluation included; the first call on a device compiles.
+      The function: numbers [N] are ``encoding.index`` of cells, trials [N] count the
+      trainings of each; N is always the same, and trained side by side on as many
+      devices as divide it. It gives accuracies f32[N, budgets, splits] in percent, and
+      seconds f32[budgets] of all N, evaluation included; the first call compiles.
     """
     train, valid = setup.two_splits(dataset, settings.valid_rate, seed=seed)
     test = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
     plain = augmentation.build(augmentation.AugmentSettings(augment="none"), dataset)
     size = setup.network_size(settings, dataset, stem=settings.stem)
-    objective = [
-        jax.jit(
+    budgets = [
+        _side_by_side(
             objectives.scratch(
                 space,
                 size,
@@ -102,24 +105,44 @@ def trainer(
                 num_epochs=epochs,
                 batch_size=settings.batch_size,
                 learning_rate=settings.learning_rate,
-            )
+            ),
+            count,
         )
         for epochs in settings.budgets
     ]
 
-    def run(number, trial, device=None):
-        key = jax.random.fold_in(jax.random.key(seed), number)
-        keys = jax.random.split(jax.random.fold_in(key, trial), len(objective))
-        encoding = spaces.encoding.from_index(number, space.sizes)[None]
+    @jax.jit
+    def draw(numbers, trials):
+        def one(number, trial):
+            key = jax.random.fold_in(jax.random.key(seed), number)
+            return jax.random.split(jax.random.fold_in(key, trial), len(budgets))
+
+        return jax.vmap(one, out_axes=1)(numbers, trials)
+
+    def run(numbers, trials):
+        keys = draw(jnp.asarray(numbers), jnp.asarray(trials))
+        encodings = [spaces.encoding.from_index(int(n), space.sizes) for n in numbers]
         scores, seconds = [], []
-        for one_key, one in zip(keys, objective, strict=True):
-            args = jax.device_put((one_key, encoding), device)
+        for own, one in zip(keys, budgets, strict=True):
             began = time.perf_counter()
-            scores.append(np.asarray(one(*args))[0])
+            scores.append(np.asarray(one(own, np.stack(encodings))))
             seconds.append(time.perf_counter() - began)
-        return 100 * np.stack(scores), np.float32(seconds)
+        return 100 * np.stack(scores, 1), np.float32(seconds)
 
     return run
+
+
+def _side_by_side(objective: types.Objective, count: int) -> Callable:
+    """Builds (keys [N], encodings i32[N, G]) -> scores f32[N, M], each of its key."""
+
+    def one(member):
+        key, encoding = member
+        return objective(key, encoding[None])[0]
+
+    def all_of(keys, encodings):
+        return placement.divided(one, (keys, encodings))
+
+    return placement.jit(all_of, count=count)
 
 
 def train_all(
@@ -130,7 +153,8 @@ def train_all(
 ) -> tables.Table:
     """Trains one cell of each set of equal graphs, as the phase ``table``.
 
-    Each device of the machine trains cells of its own.
+    Each device trains a cell of its own; with several devices, the seconds of a cell
+    are those of the slowest that was trained beside it.
 
     Args:
       run: the open run; its seed is that of the data split and of all trainings.
@@ -154,37 +178,34 @@ def train_all(
     if phase.result is None:
         done, state = phase.restore(jax.eval_shape(lambda: empty)) or (0, empty)
         state = {name: np.array(leaf) for name, leaf in state.items()}
-        train = trainer(dataset, space, settings, seed=run.seed)
-        _fill(phase, train, numbers, done, state)
+        count = placement.num_devices()
+        train = trainer(dataset, space, settings, seed=run.seed, count=count)
+        _fill(phase, train, count, numbers, done, state)
         phase.end(state | {"elapsed": round(phase.seconds, 1)})
     state = {name: np.float32(phase.result[name]) for name in empty}
     place = np.searchsorted(numbers, first)
     return _table(run, space, settings, dataset, state, place)
 
 
-def _fill(phase, train, numbers: np.ndarray, done: int, state: dict) -> None:
-    """Trains the remaining cells, some on each device at a time, seed after seed."""
-    devices = jax.local_devices()
-    with futures.ThreadPoolExecutor(len(devices)) as pool:
-        for device in devices:
-            train(int(numbers[0]), 0, device)  # compiles
-        while done < phase.num_steps:
-            stop = min(phase.num_steps, done + max(len(devices), phase.suggest_steps()))
-            units = [divmod(step, len(numbers)) for step in range(done, stop)]
-
-            def work(lane, units=units):
-                mine = units[lane :: len(devices)]
-                return [train(int(numbers[n]), t, devices[lane]) for t, n in mine]
-
-            lanes = list(pool.map(work, range(len(devices))))
-            for i, (trial, n) in enumerate(units):
-                scores, seconds = lanes[i % len(devices)][i // len(devices)]
-                state["scores"][trial, n], state["seconds"][trial, n] = scores, seconds
-            done = stop
-            seen = state["scores"].reshape(-1, *state["scores"].shape[2:])[:done, -1, 0]
-            metrics = {"mean_valid": seen.mean(), "best_valid": seen.max()}
-            saved = {name: jnp.asarray(leaf) for name, leaf in state.items()}
-            phase.observe(done, saved, metrics)
+def _fill(
+    phase, train, count: int, numbers: np.ndarray, done: int, state: dict
+) -> None:
+    """Trains the remaining cells, ``count`` at a time, seed after seed."""
+    train([numbers[0]] * count, [0] * count)  # compiles
+    while done < phase.num_steps:
+        stop = min(phase.num_steps, done + max(count, phase.suggest_steps()))
+        for begin in range(done, stop, count):
+            # the last ones repeat a step where too few are left
+            steps = np.minimum(np.arange(begin, begin + count), stop - 1)
+            trials, cells = np.divmod(steps, len(numbers))
+            scores, seconds = train(numbers[cells], trials)
+            state["scores"][trials, cells] = scores
+            state["seconds"][trials, cells] = seconds
+        done = stop
+        seen = state["scores"].reshape(-1, *state["scores"].shape[2:])[:done, -1, 0]
+        metrics = {"mean_valid": seen.mean(), "best_valid": seen.max()}
+        saved = {name: jnp.asarray(leaf) for name, leaf in state.items()}
+        phase.observe(done, saved, metrics)
 
 
 def _table(run, space, settings, dataset, state, place) -> tables.Table:

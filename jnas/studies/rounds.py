@@ -14,6 +14,7 @@ from jnas.run import metrics as metrics_lib
 from jnas.run import pace
 from jnas.run import phase as phase_lib
 from jnas.studies import cells, verdict
+from jnas.training import placement
 from jnas.training import program as program_lib
 
 FREE = ("shared.sums", "controller", "scores")  # a score may be -inf
@@ -131,10 +132,11 @@ class Search(NamedTuple):
     def advance(self) -> Callable:
         """Builds (first, stop, state) -> state, compiled if the objective can be."""
         if self.source.jittable:
-            return jax.jit(
+            return placement.jit(
                 lambda first, stop, state: jax.lax.fori_loop(
                     first, stop, self.one_round, state
-                )
+                ),
+                count=self.proposals.shape[0],
             )
 
         def by_hand(first, stop, state):
@@ -168,7 +170,12 @@ def drive(
         steps_per_epoch=program.steps_per_epoch if program else 1,
         num_evaluations=search.num_evaluations,
     )
+    if program:
+        phase.must_keep(**drive_lib.norm_devices(program))
     done, state = phase.restore(jax.eval_shape(search.init)) or (0, search.init())
+    if program:
+        phase.runs_on(placement.layout(program.groups), "shared weights")
+    phase.runs_on(placement.layout(search.proposals.shape[0]))
     if done < before:
 
         def observe(step, shared, metrics, epoch_ended):

@@ -1,5 +1,6 @@
 """Training a found cell from scratch, as a phase of a run."""
 
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,8 +18,8 @@ from jnas.spaces import genotype_text
 from jnas.studies import augmentation, keys, setup, train_plan, trained
 from jnas.studies.train_plan import RetrainSettings as RetrainSettings
 from jnas.studies.train_plan import needed as needed
+from jnas.training import placement, scratch, top
 from jnas.training import program as program_lib
-from jnas.training import scratch, top
 
 TOP5_FROM = 10  # classes above which the top-5 accuracy is reported
 
@@ -224,12 +225,11 @@ def _test(key, plan, state, dataset, batch_size) -> dict[str, types.Array]:
 
     The accuracy among the five largest outputs is measured with more than ten classes.
     """
-    x, y = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
     measures = {"test_accuracy": lambda out, y: out.argmax(-1).astype(jnp.int32) == y}
     if dataset.num_classes > TOP5_FROM:
         measures["test_top5_accuracy"] = top.top_k
 
-    def test(kept):
+    def test(kept, x, y):
         right = scratch.map_outputs(
             lambda out, row: {n: one(out, y[row]) for n, one in measures.items()},
             key,
@@ -241,7 +241,7 @@ def _test(key, plan, state, dataset, batch_size) -> dict[str, types.Array]:
         )
         return {name: one.mean() for name, one in right.items()}
 
-    kept = scratch.trained(state)
-    if plan.program.num_seeds is None:
-        return jax.jit(test)(kept)
-    return jax.jit(lambda kept: program_lib.divided(test, kept))(kept)
+    seeds = plan.program.num_seeds
+    function = test if seeds is None else functools.partial(placement.divided, test)
+    split = placement.put((dataset.x_test, dataset.y_test), count=seeds)
+    return placement.jit(function, count=seeds)(scratch.trained(state), *split)

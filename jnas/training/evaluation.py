@@ -9,6 +9,7 @@ import optax
 
 from jnas import networks, types
 from jnas.data import augment as augment_lib
+from jnas.training import placement
 
 
 def cross_entropy(outputs: types.Array, labels: types.Array) -> types.Array:
@@ -116,13 +117,13 @@ def map_outputs(
     Returns:
       The function's arrays for all images, with a leading axis N.
     """
-    count = len(images)
-    batch_size = min(batch_size, count)
+    count, shares = len(images), placement.num_shares()
+    batch_size = -(-min(batch_size, count) // shares) * shares
     rows = jnp.arange(-(-count // batch_size) * batch_size)
     rows = jnp.minimum(rows, count - 1).reshape(-1, batch_size)
 
     def batch(row):
-        x = augment_lib.normalise(images[row], augment)
+        x = augment_lib.normalise(placement.split(images[row]), augment)
         (outputs, _), _ = network.apply(params, stats, x, train=False, key=key)
         return function(outputs, row)
 

@@ -1,6 +1,6 @@
 """A run of equal steps as one compiled program, and the host loop that drives it.
 
-The whole data set is on the device. One compiled loop shuffles, gathers batches and
+The whole data set is on each device. One compiled loop shuffles, gathers batches and
 steps; its bounds are arguments, so one executable runs any range of steps within an
 epoch (usually all of them), and the division into calls does not change a bit.
 """
@@ -15,11 +15,11 @@ import jax.numpy as jnp
 
 from jnas import types
 from jnas.data import batches
-from jnas.training import devices
+from jnas.training import placement
 from jnas.training.devices import default_over_runs as default_over_runs
-from jnas.training.devices import divided as divided
 from jnas.training.devices import in_turn as in_turn
 from jnas.training.devices import together as together
+from jnas.training.placement import divided as divided
 
 
 class State(NamedTuple):
@@ -73,6 +73,8 @@ class Program(NamedTuple):
         speed; () means equal ones.
       ends: number of steps at the end of each epoch, where epochs differ in length;
         () means one every ``steps_per_epoch``, which else is their mean.
+      groups: number of equal things that devices are divided among, such as seeds;
+        None means one.
     """
 
     init: Callable[[types.Key], State]
@@ -86,6 +88,13 @@ class Program(NamedTuple):
     between: str = "evaluation"
     costs: tuple[tuple[int, float], ...] = ()
     ends: tuple[int, ...] = ()
+    groups: int | None = None
+
+    @property
+    def place(self) -> jax.sharding.PartitionSpec:
+        """Where the state is: apart where each group of devices has its own seeds."""
+        apart = self.num_seeds is not None and self.groups is not None
+        return placement.APART if apart else placement.WHOLE
 
     def epoch_at(self, step: int) -> tuple[int, int]:
         """Returns (number of the epoch of a step, number of steps at its end)."""
@@ -126,8 +135,9 @@ def program(
       batch_size: number B of examples in a batch.
       num_epochs: number of passes over the first split.
       num_seeds: number S of independent runs; None means one run without that axis.
-      over_seeds: (function, states with a leading axis S) -> results with the same
-        axis; None means ``divided``. The results do not depend on it.
+      over_seeds: (function, states with a leading axis S, *shared) -> results of
+        function(state, *shared) with the same axis; None means ``divided``. The results
+        do not depend on it.
       at_epoch_end: (key, Clock, state, splits) -> (state, metrics), called after each
         epoch with the whole splits, among them those beyond num_examples, of which no
         batch is taken; None disables it.
@@ -151,20 +161,27 @@ def program(
             f"{run.steps_per_epoch}. Lower it."
         )
     start, advance, after_epoch = run.start, run.advance, run.between
+    groups, place = None, placement.WHOLE
     if num_seeds is not None:
-        mapped = _over_seeds(run, num_seeds, over_seeds or devices.divided)
+        mapped = _over_seeds(run, num_seeds, over_seeds or placement.divided)
         start, advance, after_epoch = mapped
+        if over_seeds is None:
+            groups, place = num_seeds, placement.APART
+    placement.check_batch(batch_size, groups)
+    outs = {"count": groups, "out_specs": (place, placement.WHOLE)}
     return Program(
-        once(start),
-        jax.jit(advance, donate_argnums=0),
+        once(start, count=groups, out_specs=place),
+        placement.jit(advance, donate_argnums=0, **outs),
         run.num_steps,
         run.steps_per_epoch,
         metrics,
         num_seeds,
-        jax.jit(after_epoch, donate_argnums=0) if at_epoch_end else None,
+        placement.jit(after_epoch, donate_argnums=0, **outs) if at_epoch_end else None,
         (lambda state: ended(state.inner)) if ended else None,
         between,
         tuple((epochs * run.steps_per_epoch, cost) for epochs, cost in costs),
+        (),
+        groups,
     )
 
 
@@ -242,7 +259,7 @@ class _Epochs(NamedTuple):
             inner, sums, broken = carry
             place = number % self.steps_per_epoch
             picked = tuple(
-                batches.take(x, y, order[place % size])
+                placement.split(batches.take(x, y, order[place % size]))
                 for (x, y), order, size in zip(
                     splits[: len(orders)], orders, self.sizes, strict=True
                 )
@@ -274,15 +291,15 @@ def _over_seeds(run: _Epochs, num_seeds: int, over_seeds: Callable) -> tuple:
         return jax.vmap(run.start)(jax.random.split(key, num_seeds))
 
     def advance(state, first, stop, splits):
-        return over_seeds(lambda one: run.advance(one, first, stop, splits), state)
+        return over_seeds(run.advance, state, first, stop, splits)
 
     def between(state, epoch, splits):
-        return over_seeds(lambda one: run.between(one, epoch, splits), state)
+        return over_seeds(run.between, state, epoch, splits)
 
     return start, advance, between
 
 
-def once(function: Callable) -> Callable:
+def once(function: Callable, **place: Any) -> Callable:
     """Compiles a function that will run one time, such as a network's init.
 
     On CPU it compiles without XLA's optimisation, which may change the last bit of the
@@ -292,10 +309,11 @@ def once(function: Callable) -> Callable:
     Args:
       function: takes arrays. Called inside another jitted or vmapped function, it is
         traced as usual and these compiler options do not apply.
+      **place: ``count`` and ``out_specs`` of ``placement.jit``.
     """
     cheap = jax.default_backend() == "cpu"
     options = {"xla_backend_optimization_level": 0} if cheap else None
-    compiled = jax.jit(function, compiler_options=options)
+    compiled = placement.jit(function, compiler_options=options, **place)
 
     @functools.wraps(function)
     def call(*args):
@@ -355,6 +373,8 @@ def run(
       The last state, and the last call's metrics.
     """
     metrics: dict[str, types.Array] = {}
+    splits = placement.put(splits, count=program.groups)
+    state = placement.put(state, program.place, count=program.groups)
     begins = begins or (lambda name: None)
     while first < program.num_steps and not _ended(program, state):
         epoch, epoch_end = program.epoch_at(first)

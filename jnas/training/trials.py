@@ -21,7 +21,7 @@ import numpy as np
 
 from jnas import types
 from jnas.data import batches
-from jnas.training import devices, rungs, scratch
+from jnas.training import devices, placement, rungs, scratch
 from jnas.training import program as program_lib
 from jnas.training.promotion import LOST, Trials
 
@@ -70,16 +70,19 @@ def program(tuning: Tuning) -> program_lib.Program:
       have ACCURACY, the best of the rung's trials, ``trials`` and ``diverged``.
     """
     run = _Run(tuning)
+    placement.check_batch(tuning.batch_size, run.width)
+    place = {"count": run.width}
     return program_lib.Program(
-        program_lib.once(run.start),
-        jax.jit(run.advance, donate_argnums=0),
+        program_lib.once(run.start, **place),
+        placement.jit(run.advance, donate_argnums=0, **place),
         run.ends[-1],
         max(1, run.ends[-1] // len(run.ends)),
         METRICS,
         None,
-        jax.jit(run.between, donate_argnums=0),
+        placement.jit(run.between, donate_argnums=0, **place),
         between="validation",
         ends=run.ends,
+        groups=run.width,
     )
 
 
@@ -177,17 +180,14 @@ class _Run:
         def step(place, carry):
             number = epoch * self.steps + place
             clock = program_lib.Clock(epoch, number / whole)
-            batch = batches.take(*split, order[place])
+            batch = placement.split(batches.take(*split, order[place]))
             key = jax.random.fold_in(step_key, number)
-
-            def one(row):
-                return self.guarded(key, clock, row, batch)
-
             train, diverged, total, counted = carry
-            new, now, losses = self.side_by_side(one, (numbers, train, diverged))
+            rows = numbers, train, diverged
+            new, now, losses = self.side_by_side(self.guarded, rows, key, clock, batch)
             counts = ~now & (targets < len(inner.ranked))
             total += jnp.where(counts, losses, 0).sum()
-            return new, now, total, counted + counts.sum()
+            return new, now, total, counted + counts.sum(dtype=jnp.int32)
 
         train, diverged, total, counted = jax.lax.fori_loop(
             *steps, step, (train, diverged, total, inner.counted)
@@ -202,7 +202,7 @@ class _Run:
             counted=counted,
         ), total
 
-    def guarded(self, key, clock, row, batch):
+    def guarded(self, row, key, clock, batch):
         """Runs a trial's step, unless the trial has diverged or does so now."""
         numbers, train, diverged = row
         new, metrics = self.tuning.trainer(numbers).step(key, clock, train, batch)
@@ -211,11 +211,11 @@ class _Run:
         kept = jax.tree.map(lambda a, b: jnp.where(diverged, b, a), new, train)
         return kept, diverged, loss
 
-    def side_by_side(self, function, rows):
+    def side_by_side(self, function, rows, *shared):
         """Maps over the trials of a chunk; a single one is computed as it is."""
         if self.width > 1:
-            return jax.vmap(function)(rows)
-        alone = function(jax.tree.map(lambda x: x[0], rows))
+            return placement.divided(function, rows, *shared, form=devices.together)
+        alone = function(jax.tree.map(lambda x: x[0], rows), *shared)
         return jax.tree.map(lambda x: x[None], alone)
 
     def between(self, state, epoch, splits):
@@ -230,8 +230,10 @@ class _Run:
         def chunk(number, accuracy):
             found, targets = self.rows(inner, rung, number)
             new = self.side_by_side(
-                lambda row: self.tuning.measure(measure_key, *row, splits[1]),
+                lambda row, key, split: self.tuning.measure(key, *row, split),
                 jax.tree.map(lambda x: x[found], (inner.numbers, inner.train)),
+                measure_key,
+                splits[1],
             )
             return accuracy.at[targets].set(new, mode="drop")
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from jnas import networks, ops, spaces, types
-from jnas.training import devices as devices_lib
+from jnas.training import placement
 
 BATCH = ops.Norm(affine=True, running=False)
 
@@ -44,7 +44,7 @@ def proxy(
       (key, encodings i32[P, G]) -> scores f32[P, 1].
     """
     build = networks.switched(space, size, norm=norm, stem_norm=norm)
-    over_members = over_members or devices_lib.default_over_runs()
+    over_members = over_members or placement.divided
 
     def member(pair):
         key, encoding = pair

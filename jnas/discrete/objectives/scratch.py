@@ -9,8 +9,7 @@ import numpy as np
 from jnas import directions, networks, spaces, types
 from jnas.data import augment as augment_lib
 from jnas.data import batches
-from jnas.training import devices as devices_lib
-from jnas.training import optimizers
+from jnas.training import optimizers, placement
 from jnas.training import scratch as scratch_lib
 
 
@@ -44,10 +43,10 @@ def scratch(
       batch_size: B.
       learning_rate: of the first epoch.
       weight_decay: L2, on every parameter.
-      over_members: (function, members with a leading axis P) -> results likewise. On
-        CPU ``program.in_turn``, where the cost of a member is that of its own
-        operations; elsewhere ``program.together``, where each step computes every
-        candidate of all members at once. The numbers are the same.
+      over_members: (function, members with a leading axis P) -> results likewise;
+        ``placement.divided`` when None: on CPU a device trains its members in turn, at
+        the cost of a member's own operations; elsewhere together, where each step
+        computes every candidate of all members at once. The numbers are the same.
 
     Returns:
       (key, encodings i32[P, G]) -> scores f32[P, M], fractions, one for each held-out
@@ -58,7 +57,7 @@ def scratch(
     build = networks.switched(space, size)
     steps = batches.num_batches(len(train[1]), batch_size)
     optimizer = _optimizer(learning_rate, weight_decay, num_epochs, steps)
-    over_members = over_members or devices_lib.default_over_runs()
+    over_members = over_members or placement.divided
     how = dict(augment=augment, batch_size=batch_size)
     measure = _accuracies(held_out, how)
 

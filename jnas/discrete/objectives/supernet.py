@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from jnas import directions, networks, spaces, types
-from jnas.training import devices as devices_lib
+from jnas.training import placement
 
 ONE_SHOT = directions.Metric("one_shot_accuracy")
 
@@ -31,7 +31,7 @@ def one_shot_accuracy(
       images: f32[B, H, W, F], normalised.
       labels: i32[B].
       over_members: (function, members with a leading axis P) -> results likewise;
-        ``program.in_turn`` on CPU, ``program.together`` elsewhere, when None.
+        ``placement.divided`` when None.
 
     Returns:
       (key, encodings i32[P, G]) -> scores f32[P, 1], fractions.
@@ -39,12 +39,13 @@ def one_shot_accuracy(
     Source: Guo et al. 2020, arXiv:1904.00420, section 3.2. Differs: statistics are
     those of the scored batch; there they are measured again on training images.
     """
-    over_members = over_members or devices_lib.default_over_runs()
+    over_members = over_members or placement.divided
 
     def objective(key, encodings):
         def score(encoding):
             weights = space.weights(encoding)
-            outputs = supernet.apply(params, images, weights, key=key)
+            batch = placement.split(images)
+            outputs = supernet.apply(params, batch, weights, key=key)
             return (outputs.argmax(-1) == labels).mean()[None]
 
         return over_members(score, encodings)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jnas import networks, types
 from jnas.data import augment as augment_lib
 from jnas.data import batches
+from jnas.training import placement
 
 
 def fixed_batches(
@@ -29,7 +30,8 @@ def fixed_batches(
     """
     images, labels = split
     rows = batches.spread(len(labels), batch_size, num_batches)
-    return augment_lib.normalise(images[rows], augment), labels[rows]
+    picked = placement.split((images[rows], labels[rows]), axis=1)
+    return augment_lib.normalise(picked[0], augment), picked[1]
 
 
 def accuracy(

@@ -64,13 +64,13 @@ def project(
         None for all whole batches.
       variant_inputs: Clock -> what the edge variant needs.
       over_members: (function, members with a leading axis) -> results likewise;
-        ``devices.together``, a vmap, on accelerators, ``in_turn`` on CPU when None.
+        ``devices.mapped`` when None.
 
     Source: arXiv:2108.04392. Differs: the supernet is tuned before the first decision
     too; ``none`` is not a candidate where nodes choose inputs.
     """
     space = supernet.space
-    over_members = over_members or devices_lib.default_over_runs()
+    over_members = over_members or devices_lib.mapped
 
     def accuracies(clock, split, key, state, keep):
         """Returns f32[N]: accuracies with weights times keep f32[N, C, E, O]."""

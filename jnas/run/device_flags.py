@@ -1,0 +1,93 @@
+"""--num_devices and --norm_group: the devices that a launcher's programs run on."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+
+import jax
+from absl import flags
+
+from jnas.run import launch_help
+from jnas.training import placement
+
+flags.disclaim_key_flags()  # what is defined here is the launcher's, also for --help
+
+MAX_DEVICES = 1024
+_FORCED = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
+
+
+def define() -> None:
+    """Defines the flags, for a launcher that computes."""
+    flags.DEFINE_integer(
+        "num_devices",
+        None,
+        "Number of devices of each process: seeds are divided among them first, the "
+        "rest split the batches. Without it all accelerators, or one CPU device.",
+        lower_bound=1,
+        upper_bound=MAX_DEVICES,
+    )
+    flags.DEFINE_enum(
+        "norm_group",
+        "global",
+        list(placement.NORM_GROUPS),
+        "Images that a batch norm takes its statistics from where devices split a "
+        "batch: global (the whole batch) or device (each device's own images).",
+    )
+    for name in ("num_devices", "norm_group"):
+        launch_help.describe(name, "run")
+
+
+@contextlib.contextmanager
+def use() -> Iterator[None]:
+    """Makes the devices of the flags those of all programs inside.
+
+    Must come before any array is made. Without the flags nothing changes.
+
+    Raises:
+      ValueError: more devices than there are, or another number of CPU devices than
+        the environment asks for.
+    """
+    if "num_devices" not in flags.FLAGS:
+        yield
+        return
+    wanted = flags.FLAGS.num_devices
+    if wanted is not None:
+        _check_forced(wanted)
+        if jax.config.jax_num_cpu_devices != wanted:
+            jax.config.update("jax_num_cpu_devices", wanted)
+    with placement.over(_taken(wanted), norm_group=flags.FLAGS.norm_group):
+        yield
+
+
+def _check_forced(wanted: int) -> None:
+    """Refuses a number that the environment contradicts."""
+    forced = _FORCED.findall(os.environ.get("XLA_FLAGS", ""))
+    asked = {"XLA_FLAGS": int(forced[-1])} if forced else {}
+    if jax.config.jax_num_cpu_devices > 0:
+        asked["JAX_NUM_CPU_DEVICES"] = jax.config.jax_num_cpu_devices
+    for name, count in asked.items():
+        if count != wanted:
+            raise ValueError(
+                f"num_devices must be the {count} CPU devices that {name} asks for, "
+                f"got {wanted}. Remove one of the two."
+            )
+
+
+def _taken(wanted: int | None) -> list[jax.Device] | None:
+    """Returns the first devices of each process; None for all."""
+    if wanted is None:
+        return None
+    here = jax.local_devices()
+    if len(here) < wanted:
+        raise ValueError(
+            f"num_devices must be at most the {len(here)} devices of this machine "
+            f"({here[0].platform}), got {wanted}. Lower it."
+        )
+    counts: dict[int, int] = {}
+    found = []
+    for one in jax.devices():
+        counts[one.process_index] = counts.get(one.process_index, 0) + 1
+        if counts[one.process_index] <= wanted:
+            found.append(one)
+    return found
