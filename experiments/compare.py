@@ -43,6 +43,7 @@ FLAGS = flags.define(
     data="digits",
     space="nasbench201",
 )
+run.define_processes()
 
 
 def main():

@@ -19,6 +19,7 @@ FLAGS = flags.define(
     data="digits",
     space="nasbench201",
 )
+run.define_processes()
 
 
 def main():
@@ -31,6 +32,7 @@ def main():
             print(f"{r.workdir} is finished: {r.finished}")
             return
         table = make_table.train_all(r, dataset, space, settings)
+        r.hand_over()
         tables.write_npz(r.workdir / "table.npz", table)
         signal = table.column(f"valid_{settings.epochs}")
         best = spaces.encoding.from_index(int(signal.argmax()), space.sizes)

@@ -46,6 +46,7 @@ FLAGS = flags.define(
     baselines.BaselineSettings,
     **retrain.BESIDE,
 )
+run.define_processes()
 
 
 def main():

@@ -22,6 +22,7 @@ from jnas.studies import closing, flags, search_gradient, setup, trained_superne
 FLAGS = flags.define(
     setup.DataSettings, setup.SpaceSettings, search_gradient.SearchSettings
 )
+run.define_processes()
 
 
 def main():

@@ -22,6 +22,7 @@ FLAGS = flags.define(
     search_discrete.DiscreteSettings,
     space="nasbench201",
 )
+run.define_processes()
 
 
 def main():

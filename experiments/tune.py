@@ -37,6 +37,7 @@ FLAGS = flags.define(
     tune.TuneSettings,
     recipe_rows.RowSettings,
 )
+run.define_processes()
 
 
 def main():

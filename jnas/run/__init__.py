@@ -1,5 +1,6 @@
 """Runs that survive and explain themselves: workdir, checkpoints, metrics, progress."""
 
+from jnas.run.device_flags import define_processes
 from jnas.run.files import RunError
 from jnas.run.launch import (
     define_run_flags,
@@ -19,6 +20,7 @@ __all__ = [
     "Phase",
     "Run",
     "RunError",
+    "define_processes",
     "define_run_flags",
     "from_flags",
     "launch",

@@ -119,7 +119,7 @@ def write(folder: pathlib.Path, state: Any) -> list[dict[str, Any]]:
     parts = [array.reshape(-1).view(np.uint8) for array in arrays if array.size]
     if parts:  # Orbax rejects empty arrays
         whole = {_ALL: np.concatenate(parts)}
-        _quietly(lambda ocp: ocp.PyTreeCheckpointer().save(folder.absolute(), whole))
+        _quietly(lambda ocp: _alone(ocp).save(folder.absolute(), whole))
     return saved
 
 
@@ -179,11 +179,23 @@ def _num_bytes(about: dict[str, Any]) -> int:
 def _read_bytes(folder: pathlib.Path) -> np.ndarray:
     def restore(ocp):
         how = {_ALL: ocp.RestoreArgs(restore_type=np.ndarray)}
-        return ocp.PyTreeCheckpointer().restore(
+        return _alone(ocp).restore(
             folder.absolute(), args=ocp.args.PyTreeRestore(restore_args=how)
         )
 
     return _quietly(restore)[_ALL]
+
+
+def _alone(ocp: Any) -> Any:
+    """Returns a checkpointer that waits for no other process of the run."""
+    if jax.process_count() == 1:
+        return ocp.PyTreeCheckpointer()
+    one = jax.process_index()
+    how = ocp.options.MultiprocessingOptions(
+        primary_host=one, active_processes={one}, barrier_sync_key_prefix=f"p{one}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=how)
+    return ocp.Checkpointer(handler, multiprocessing_options=how)
 
 
 def _restored(value: np.ndarray, leaf: Any, about: dict[str, Any]) -> jax.Array:

@@ -1,4 +1,4 @@
-"""--num_devices and --norm_group: the devices that a launcher's programs run on."""
+"""--num_devices, --norm_group, --coordinator: what a launcher's programs run on."""
 
 import contextlib
 import os
@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import jax
 from absl import flags
 
-from jnas.run import launch_help
+from jnas.run import launch_help, team
 from jnas.training import placement
 
 flags.disclaim_key_flags()  # what is defined here is the launcher's, also for --help
 
 MAX_DEVICES = 1024
+PROCESS_FLAGS = ("coordinator", "num_processes", "process")
 _FORCED = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
 
 
@@ -38,6 +39,30 @@ def define() -> None:
         launch_help.describe(name, "run")
 
 
+def define_processes() -> None:
+    """Defines the flags of several processes, for a launcher that can be several."""
+    flags.DEFINE_string(
+        "coordinator",
+        None,
+        "host:port of process 0, where a run has several processes. Start the same "
+        "command once for each process; under Slurm none of these flags is needed.",
+    )
+    flags.DEFINE_integer(
+        "num_processes",
+        None,
+        "Number of processes of the run; 1 makes the tasks of Slurm runs of their own.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "process",
+        None,
+        "Number of this process, from 0. Process 0 has the workdir.",
+        lower_bound=0,
+    )
+    for name in PROCESS_FLAGS:
+        launch_help.describe(name, "run")
+
+
 @contextlib.contextmanager
 def use() -> Iterator[None]:
     """Makes the devices of the flags those of all programs inside.
@@ -45,8 +70,9 @@ def use() -> Iterator[None]:
     Must come before any array is made. Without the flags nothing changes.
 
     Raises:
-      ValueError: more devices than there are, or another number of CPU devices than
-        the environment asks for.
+      ValueError: more devices than there are, another number of CPU devices than the
+        environment asks for, or flags of processes that do not fit each other.
+      RunError: the other processes of the run did not come.
     """
     if "num_devices" not in flags.FLAGS:
         yield
@@ -56,6 +82,8 @@ def use() -> Iterator[None]:
         _check_forced(wanted)
         if jax.config.jax_num_cpu_devices != wanted:
             jax.config.update("jax_num_cpu_devices", wanted)
+    if PROCESS_FLAGS[0] in flags.FLAGS:
+        team.join(*(flags.FLAGS[name].value for name in PROCESS_FLAGS))
     with placement.over(_taken(wanted), norm_group=flags.FLAGS.norm_group):
         yield
 

@@ -52,9 +52,10 @@ def drive(
     phase.runs_on(placement.layout(program.groups))
     first, state = restored or (0, program.init(key))
     if begin and not restored:
-        state = begin(state)
+        state = begin(placement.local(state))
 
     def observe(step, state, metrics, epoch_ended):
+        state, metrics = placement.local((state, metrics))
         phase.begins("cell" if describe else "")
         found = describe(state, metrics) if describe else metrics_lib.NOTHING
         values = _available(program, _over_seeds(program, metrics))
@@ -80,6 +81,7 @@ def drive(
         observe=observe,
         begins=phase.begins,
     )
+    state = placement.local(state)
     means = {n: s / program.steps_per_epoch for n, s in state.sums.items()}
     values = _over_seeds(program, means)
     return state, {name: float(value) for name, value in values.items()}

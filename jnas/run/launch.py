@@ -18,6 +18,8 @@ from jnas.run import (
     launch_help,
     record,
     signals,
+    team,
+    team_run,
     workdir,
 )
 
@@ -33,6 +35,7 @@ _BESIDE_THE_RESULT = (  # flags that do not decide a result
     "checkpoint_steps",
     "allow_changed",
     "num_devices",
+    *device_flags.PROCESS_FLAGS,
 )
 
 
@@ -74,7 +77,8 @@ def define_run_flags() -> None:
     )
     device_flags.define()
     for name in ("seed", *_BESIDE_THE_RESULT, "plugins"):
-        launch_help.describe(name, "run")
+        if name in flags.FLAGS:
+            launch_help.describe(name, "run")
 
 
 def from_flags(
@@ -96,7 +100,8 @@ def from_flags(
       The run, to be used in a ``with`` statement; see ``workdir.open_run``.
     """
     values = flags.FLAGS
-    return workdir.open_run(
+    opened = team_run.open_run if team.joined() else workdir.open_run
+    return opened(
         values.workdir,
         seed=values.seed,
         flags=run_flags(),
@@ -148,29 +153,39 @@ def launch(main: Callable[[], Any], argv: Sequence[str] | None = None) -> None:
 def _guard(main: Callable[[], Any]) -> Any:
     debug = "debug" in flags.FLAGS and flags.FLAGS.debug
     try:
-        if "workdir" in flags.FLAGS:
-            folder.check(flags.FLAGS.workdir)
-        if "cache" in flags.FLAGS:
-            keep = flags.FLAGS.cache
-            (compile_cache.enable if keep else compile_cache.disable)()
         with device_flags.use():
-            if "plugins" in flags.FLAGS:
-                registry.load_plugins(flags.FLAGS.plugins)
-            return main()
+            return _prepared(main)
     except signals.Interrupted as stop:
         print(stop.message, file=sys.stderr)
         return _leave(stop.code)
+    except team.Ended as end:
+        return _leave(end.code)
     except _USER_ERRORS as error:
         if debug:
             raise
         print(_line(error), file=sys.stderr)
         return 1
+    finally:
+        team.leave()
+
+
+def _prepared(main: Callable[[], Any]) -> Any:
+    if "workdir" in flags.FLAGS and team.leads():
+        folder.check(flags.FLAGS.workdir)
+    if "cache" in flags.FLAGS:
+        (compile_cache.enable if flags.FLAGS.cache else compile_cache.disable)()
+    if "plugins" in flags.FLAGS:
+        registry.load_plugins(flags.FLAGS.plugins)
+    return main()
 
 
 def _leave(status: int) -> None:
-    """Ends the process as it is: XLA's threads may still compile, and their teardown
-    by an ordinary exit has been seen to crash. The run is closed by now.
+    """Ends the process as it is, once the others of its run have come here too.
+
+    XLA's threads may still compile, and their teardown by an ordinary exit has been
+    seen to crash. The run is closed by now.
     """
+    team.leave()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

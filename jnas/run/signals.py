@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
+GRACE = 8.0  # seconds in which a loop reacts to a signal
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _TWIN_SECONDS = 0.1  # wrappers pass Ctrl-C on to a child that the terminal also signals
 
@@ -44,15 +45,22 @@ class Signals:
     """
 
     def __init__(
-        self, *, grace: float = 8.0, last_words: Callable[[], None] = lambda: None
+        self,
+        *,
+        grace: float = GRACE,
+        last_words: Callable[[], None] = lambda: None,
+        always_deferred: bool = False,
     ):
         """Installs the handlers, in the main thread; elsewhere it does nothing.
 
         Args:
           grace: seconds that the main thread has to react to a signal.
           last_words: called before the process is ended by force.
+          always_deferred: whether Interrupted is never raised by the handler, as in a
+            run of several processes, which stop together.
         """
         self.deferred = False
+        self._always_deferred = always_deferred
         self.received: int | None = None
         self._grace = grace
         self._last_words = last_words
@@ -77,6 +85,15 @@ class Signals:
             self._seen.set()
         return self.received
 
+    def receive(self, signum: int) -> None:
+        """Takes a signal that another process of the run received.
+
+        Args:
+          signum: its number; 0 for none.
+        """
+        if signum and self.received is None:
+            self.received = signum
+
     def close(self) -> None:
         """Restores the previous handlers; may be called more than once."""
         if not self._before:
@@ -93,7 +110,7 @@ class Signals:
         del frame
         if self.received is None:
             self.received = signum
-            if not self.deferred:
+            if not (self.deferred or self._always_deferred):
                 # Not marked as seen: Python drops exceptions raised in a finalizer.
                 # Then the loop's next call of pending stops, or the grace ends.
                 raise Interrupted(signum)

@@ -5,7 +5,7 @@ import os
 import pathlib
 import sys
 import types
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Self
 
 from jnas.run import checkpoint, files, lock
@@ -32,6 +32,7 @@ def open_run(
     extendable: Collection[str] = (),
     data: Mapping[str, Any] | None = None,
     keep: int = 2,
+    defers_signals: bool = False,
 ) -> "Run":
     """Opens a workdir for one process, to start, resume or read a run.
 
@@ -54,6 +55,7 @@ def open_run(
         run, which then resumes from its last state.
       data: what ``run.json`` tells about the data set; JSON values.
       keep: number of checkpoints that are kept, at least 2.
+      defers_signals: whether a signal only stops the run where its state is observed.
 
     Returns:
       The run, to be used in a ``with`` statement.
@@ -79,7 +81,7 @@ def open_run(
         }
         if data is not None:
             asked["data"] = data
-        intervals = checkpoint_seconds, checkpoint_steps
+        intervals = checkpoint_seconds, checkpoint_steps, defers_signals
         allowed = allow_changed, extendable
         return Run(folder, holder, asked, intervals, allowed, keep)
     except BaseException:
@@ -102,7 +104,7 @@ class Run:
         workdir: pathlib.Path,
         holder: lock.Lock,
         asked: Mapping[str, Any],
-        intervals: tuple[float, int | None],
+        intervals: tuple[float, int | None, bool],
         allowed: tuple[bool, Collection[str]],
         keep: int,
     ):
@@ -143,7 +145,7 @@ class Run:
         self,
         asked: Mapping[str, Any],
         checkpoints: checkpoint.Checkpoints,
-        intervals: tuple[float, int | None],
+        intervals: tuple[float, int | None, bool],
     ) -> None:
         latest = checkpoints.latest()
         # a changed run stays as it was until a phase has found that it can resume
@@ -155,7 +157,10 @@ class Run:
                 self.workdir, step=latest.step if latest else 0
             ),
             progress=progress_lib.Progress(),
-            signals=signals_lib.Signals(last_words=lambda: self._end("interrupted")),
+            signals=signals_lib.Signals(
+                last_words=lambda: self._end("interrupted"),
+                always_deferred=intervals[2],
+            ),
             results=dict(latest.note["results"]) if latest else {},
             ended=dict(latest.note.get("ended", {})) if latest else {},
             kept=dict(latest.note.get("kept", {})) if latest else {},
@@ -212,6 +217,27 @@ class Run:
                 ends.callback(self._books.metrics.close)
                 self._books.progress.close()
                 self._books.signals.close()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files: one process alone does."""
+        return True
+
+    @property
+    def signals(self) -> signals_lib.Signals | None:
+        """The signals that the run reacts to; None of a finished one."""
+        return self._books.signals if self._books else None
+
+    def hand_over(self) -> None:
+        """Ends other processes of the run; this one is alone."""
+
+    def led(self, function: Callable[[], Any]) -> Any:
+        """Returns what a function gives on the process that has the workdir.
+
+        Args:
+          function: () -> JSON value, which reads or writes files or measures.
+        """
+        return function()
 
     @property
     def record(self) -> dict[str, Any]:

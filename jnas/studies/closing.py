@@ -35,6 +35,7 @@ def close(
       result: final figures of the run.
       tables: title -> table, for the report.
     """
+    run.hand_over()
     text, svg = genotype_text.to_json(genotype), drawing.draw(genotype)
     run.write_text("genotype.json", text)
     run.write_text("cell.svg", svg)
@@ -104,6 +105,7 @@ def finish(
       result: final figures of the run.
       tables: title -> table, for the report.
     """
+    run.hand_over()
     ended = run.record | {"status": "finished", "ended": record.now()}
     page = dataclasses.replace(
         report.load(run.workdir), run=ended, result=files.plain(dict(result))

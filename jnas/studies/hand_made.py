@@ -25,6 +25,9 @@ def latencies(run: workdir.Run) -> Latency:
     path = run.workdir / LATENCIES
 
     def of(one):
+        return run.led(lambda: kept(one))
+
+    def kept(one):
         known = files.read_json(path) if path.exists() else {}
         name = json.dumps(one.to_json(), sort_keys=True)
         if name not in known:

@@ -179,6 +179,7 @@ def drive(
     if done < before:
 
         def observe(step, shared, metrics, epoch_ended):
+            shared = placement.local(shared)
             whole = state._replace(shared=shared)
             phase.observe(
                 step,
@@ -198,14 +199,15 @@ def drive(
             observe=observe,
             begins=phase.begins,
         )
-        done, state = before, state._replace(shared=shared)
+        done, state = before, state._replace(shared=placement.local(shared))
     advance, metric = search.advance(), search.metrics[0]
     while done < phase.num_steps:
         phase.begins("rounds")
         stop = done + phase.suggest_steps()
         first_round = done
         first, last = jnp.int32(done - before), jnp.int32(stop - before)
-        state, done = jax.block_until_ready(advance(first, last, state)), stop
+        state, done = placement.local(advance(first, last, state)), stop
+        jax.block_until_ready(state)
         signal = state.scores[..., 0].reshape(-1)
         best = state.encodings.reshape(len(signal), -1)[signal.argmax()]
         last = signal.reshape(search.num_rounds, -1)[done - before - 1].max()

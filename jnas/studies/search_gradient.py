@@ -119,7 +119,7 @@ def search_cells(
         else:
             before = gradient_segment.left(phase, segment, own_key)
         seconds += phase.result["seconds"]
-    if keep is not None and not keep.exists():
+    if keep is not None and run.led(lambda: not keep.exists()):
         best = _best_of(phase.result)
         about = {"dtype": settings.dtype, "seed": best}
         place = keep, run, dataset, space, segment

@@ -243,5 +243,6 @@ def _test(key, plan, state, dataset, batch_size) -> dict[str, types.Array]:
 
     seeds = plan.program.num_seeds
     function = test if seeds is None else functools.partial(placement.divided, test)
-    split = placement.put((dataset.x_test, dataset.y_test), count=seeds)
-    return placement.jit(function, count=seeds)(scratch.trained(state), *split)
+    args = scratch.trained(state), dataset.x_test, dataset.y_test
+    tested = placement.jit(function, count=seeds)
+    return placement.local(tested(*placement.put(args, count=seeds)))

@@ -53,7 +53,7 @@ class Saver(NamedTuple):
         Raises:
           RunError: it could not be written.
         """
-        if self.folder is None:
+        if self.folder is None or not self.run.leads:
             return
         kept = jax.device_get(scratch.trained(state))
         seeds = figures.get("seeds") or ()
@@ -84,7 +84,7 @@ class Saver(NamedTuple):
           ended: the phase; its state's ``inner`` is a TrainState.
           abstract: its last state as from ``jax.eval_shape``.
         """
-        if self.folder is None or self.folder.exists():
+        if self.folder is None or self.run.led(self.folder.exists):
             return
         try:
             inner = ended.left(abstract).inner

@@ -59,6 +59,8 @@ def save(
     Raises:
       RunError: it could not be written.
     """
+    if not run.leads:
+        return
     inner = state.inner
     params, arch = inner.params, inner.logits
     if segment.program.num_seeds is not None:

@@ -127,7 +127,8 @@ def _in_batches(run, plan: Plan, key) -> list[dict]:
             len(found),
         )
         found += new
-        tune_optuna.write_journal(run.workdir, found, plan.ranges)
+        if run.leads:
+            tune_optuna.write_journal(run.workdir, found, plan.ranges)
     return found
 
 

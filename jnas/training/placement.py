@@ -220,7 +220,49 @@ def put(tree: Any, spec: PartitionSpec = WHOLE, *, count: int | None = None) -> 
             lambda leaf: leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf),
             tree,
         )
-    return jax.device_put(tree, NamedSharding(made, spec))
+    sharding = NamedSharding(made, spec)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
+
+
+def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    """Places an array that all processes have on the devices of all of them."""
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return jax.jit(lambda x: x, out_shardings=sharding)(leaf)
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _put(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    value = np.asarray(leaf)  # not by device_put, which waits for the other processes
+    return jax.make_array_from_callback(value.shape, sharding, lambda at: value[at])
+
+
+def local(tree: Any) -> Any:
+    """Returns arrays that this process can read alone; a call of all processes.
+
+    Args:
+      tree: of arrays on the devices of all processes.
+
+    Returns:
+      The same arrays in one process; in several, copies on this process' own device.
+    """
+    if jax.process_count() == 1:
+        return tree
+    leaves = jax.tree.leaves(tree)
+    far = [leaf for leaf in leaves if not leaf.is_fully_replicated]
+    if far:
+        everywhere = NamedSharding(mesh(), WHOLE)
+        tree = jax.jit(lambda tree: tree, out_shardings=everywhere)(tree)
+    return jax.tree.map(_copied, tree)
+
+
+def _copied(leaf: jax.Array) -> jax.Array:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _copied(jax.random.key_data(leaf))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    if leaf.weak_type and not leaf.shape:
+        return jnp.asarray(np.asarray(leaf).item())
+    return jnp.asarray(np.asarray(leaf))
 
 
 def jit(

@@ -397,4 +397,6 @@ def run(
 
 
 def _ended(program: Program, state: State) -> bool:
-    return bool(program.ended and program.ended(state).all())
+    if not program.ended:
+        return False
+    return bool(placement.local(program.ended(state)).all())
