@@ -14,12 +14,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jnas.run import files
 
 HEARTBEAT_SECONDS = 30  # after which JAX ends the processes beside a lost one
-_JOIN_SECONDS = 300
+_JOIN_SECONDS, _LEAVE_SECONDS = 300, 10
 _END = "end"
 _ERROR = "error"
 
@@ -64,7 +65,7 @@ def join(
             process,
             initialization_timeout=_JOIN_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=_LEAVE_SECONDS,
         )
     except RuntimeError as error:
         where = coordinator or "Slurm's first task"
@@ -163,15 +164,16 @@ def send(tree: Any, abstract: Any) -> Any:
     if leads():
         mine = jax.tree.map(lambda leaf: np.asarray(raw(leaf)), tree)
     sent = multihost_utils.broadcast_one_to_all(mine)
+    keys = [leaf for leaf in jax.tree.leaves(tree if leads() else ()) if _is_key(leaf)]
+    impls = iter(tell([str(jax.random.key_impl(key)) for key in keys]))
 
     def whole(leaf, like):
         value = np.asarray(leaf)
         if _is_key(like):
-            impl = jax.random.key_impl(jax.eval_shape(lambda: like))
-            return jax.random.wrap_key_data(jax.numpy.asarray(value), impl=impl)
+            return jax.random.wrap_key_data(jnp.asarray(value), impl=next(impls))
         if getattr(like, "weak_type", False):
-            return jax.numpy.asarray(value.item())
-        return jax.numpy.asarray(value, like.dtype)
+            return jnp.asarray(value.item())
+        return jnp.asarray(value, like.dtype)
 
     return jax.tree.map(whole, sent, abstract)
 
