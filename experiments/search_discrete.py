@@ -14,7 +14,7 @@ the cell that was found.
 """
 
 from jnas import run
-from jnas.studies import closing, flags, search_discrete, setup
+from jnas.studies import closing, flags, members, search_discrete, setup
 
 FLAGS = flags.define(
     setup.DataSettings,
@@ -23,6 +23,7 @@ FLAGS = flags.define(
     space="nasbench201",
 )
 run.define_processes()
+members.define_flags()
 
 
 def main():
@@ -30,6 +31,8 @@ def main():
     data_settings, space_settings, settings = FLAGS.read()
     space = setup.space(space_settings)
     table, dataset = search_discrete.check(settings), None
+    workers = members.from_flags()
+    search_discrete.check_workers(settings, workers)
     if table is None:
         dataset = setup.dataset(data_settings)
         search_discrete.check_limits(space, settings, dataset)
@@ -37,9 +40,11 @@ def main():
         if r.finished is not None:
             print(closing.finished(r))
             return
-        found = search_discrete.search_cells(
-            r, space, settings, dataset=dataset, table=table
-        )
+        origin = members.origin(r, dataset, data_settings, space_settings)
+        with search_discrete.by_workers(r, workers, origin, settings) as hand_out:
+            found = search_discrete.search_cells(
+                r, space, settings, dataset=dataset, table=table, hand_out=hand_out
+            )
         result = search_discrete.close(
             r, found, settings, data_settings, dataset=dataset
         )

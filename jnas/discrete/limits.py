@@ -8,9 +8,11 @@ Source: Deb 2000, doi:10.1016/S0045-7825(99)00389-8, section 3.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jnas import networks, spaces, types
 from jnas.discrete.objectives import combine
@@ -53,8 +55,9 @@ def violation(margins: types.Array) -> types.Array:
 def limited(objective: types.Objective, margins: Margins) -> types.Objective:
     """Builds the objective that scores feasible cells only; -inf for the others.
 
-    On CPU each cell is scored by itself, and an infeasible one costs nothing. Elsewhere
-    the cells of a round are scored together, unless none of them is feasible.
+    On CPU and by workers each cell is scored by itself, and an infeasible one costs
+    nothing. Elsewhere the cells of a round are scored together, unless none of them is
+    feasible.
 
     Args:
       objective: any objective.
@@ -87,7 +90,19 @@ def limited(objective: types.Objective, margins: Margins) -> types.Objective:
         )
         return jnp.where(feasible[:, None], scores, -jnp.inf)
 
+    def by_workers(key, encodings):
+        """Scores each feasible cell by itself, with the keys of ``traced``."""
+        keys = jax.random.split(key, len(encodings))
+        rows = np.flatnonzero(violation(margins(encodings)) == 0)
+        count = combine.num_workers(objective)
+        with futures.ThreadPoolExecutor(count) as threads:
+            found = threads.map(lambda i: objective(keys[i], encodings[i][None]), rows)
+            scores = nothing(len(encodings))
+            return scores.at[rows].set(jnp.concatenate([nothing(0), *found]))
+
     def on_host(key, encodings):
+        if combine.num_workers(objective) > 1:
+            return by_workers(key, jnp.asarray(encodings))
         rows = jnp.flatnonzero(violation(margins(encodings)) == 0)
         scores = nothing(len(encodings))
         if not len(rows):
@@ -98,6 +113,7 @@ def limited(objective: types.Objective, margins: Margins) -> types.Objective:
     # not by ``declared``, which would make another layer
     whole.metrics = combine.columns(objective)
     whole.jittable = combine.jittable(objective)
+    whole.num_workers = combine.num_workers(objective)
     return whole
 
 

@@ -29,9 +29,10 @@ def trials(
 ) -> list[Killed]:
     """Kills a run in a new workdir, resumes it to its end, and compares the results.
 
-    The moment is uniform: in every fourth trial between the start and the end of the
-    undisturbed run, in the others between its first checkpoint and its end. Every
-    fourth run is killed a second time. Workdirs of failed trials are kept.
+    Of a run of several processes they are killed in turn. The moment is uniform: in
+    every fourth trial between the start and the end of the undisturbed run, in the
+    others between its first checkpoint and its end. Every fourth run is killed a second
+    time. Workdirs of failed trials are kept.
 
     Args:
       whole: the undisturbed run to compare with.
@@ -58,20 +59,20 @@ def _trial(whole, place, name, draw, number) -> Killed:
     kills = after_checkpoint = 0
     while not kills:  # the run ended before this moment: try an earlier one
         place.remove(name)
-        kills, after_checkpoint = _kill(whole, place, name, moment)
+        kills, after_checkpoint = _kill(whole, place, name, moment, number)
         moment *= 0.8
     if number % 4 == 1:
         left = max(0.0, end - moment)
-        more = _kill(whole, place, name, draw.uniform(begin, begin + left))
+        more = _kill(whole, place, name, draw.uniform(begin, begin + left), number)
         kills, after_checkpoint = kills + more[0], after_checkpoint + more[1]
     return Killed(kills, after_checkpoint, compare(whole, place, name))
 
 
-def _kill(whole, place, name, moment) -> tuple[int, int]:
+def _kill(whole, place, name, moment, victim) -> tuple[int, int]:
     """Returns the number of kills (0 or 1), and of kills after a checkpoint."""
     process = place.run(whole.kind.line, name)
     process.wait_till(moment)
-    killed = process.kill()
+    killed = process.kill(victim)
     return int(killed), int(killed and bool(finals.steps(process.workdir)))
 
 

@@ -10,8 +10,8 @@ from jnas import spaces
 from jnas.discrete import tables
 
 SEARCH, DISCRETE, SCRATCH, RETRAIN = "search", "discrete", "scratch", "retrain"
-COMPARE, METHODS, TABLE = "compare", "methods", "table"
-NAMES = (SEARCH, DISCRETE, SCRATCH, RETRAIN, COMPARE, METHODS, TABLE)
+COMPARE, METHODS, TABLE, PROCESSES = "compare", "methods", "table", "processes"
+NAMES = (SEARCH, DISCRETE, SCRATCH, RETRAIN, COMPARE, METHODS, TABLE, PROCESSES)
 CHECKPOINT_SECONDS = 0.4
 _PLUGIN = """from jnas import registry
 from jnas.endurance import kinds
@@ -85,6 +85,10 @@ def prepare(folder: pathlib.Path, launchers: pathlib.Path) -> dict[str, Kind]:
         TABLE: (
             "make_table", *_IMAGES, *own, "--layers=1", "--epochs=2",
             "--short_epochs=1", "--num_seeds=8",
+        ),
+        PROCESSES: (
+            "search", *_SHAPE, *own, "--epochs=6", "--num_processes=2",
+            "--num_devices=2",
         ),
     }  # fmt: skip
     return {name: Kind(name, _command(launchers, line)) for name, line in lines.items()}

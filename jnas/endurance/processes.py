@@ -1,12 +1,15 @@
-"""Runs a launcher's command as a process in its own process group."""
+"""Runs a launcher's command as processes, each in a process group of its own."""
 
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+ALONE_SECONDS = 90.0  # in which a process ends whose run has lost another
 
 
 class Ended(NamedTuple):
@@ -30,6 +33,9 @@ class Ended(NamedTuple):
 
 class Process:
     """A started command, whose output goes to a file.
+
+    A command with --num_processes is started so many times, as the processes of one
+    run; the first one has the workdir, and is meant where nothing else is said.
 
     Attributes:
       workdir: folder of the run.
@@ -55,14 +61,21 @@ class Process:
         self.workdir = workdir
         self._log = log
         self.began = time.monotonic()
-        with log.open("w") as out:
-            self._process = subprocess.Popen(
-                [*line, f"--workdir={workdir}"],
-                stdout=out,
-                stderr=out,
-                env=os.environ | {"XDG_CACHE_HOME": str(cache)},
-                start_new_session=True,
-            )
+        own = _flags(line)
+        self._all = []
+        for number, flags in enumerate(own):
+            path = log if number == 0 else log.with_suffix(f".{number}.log")
+            with path.open("w") as out:
+                self._all.append(
+                    subprocess.Popen(
+                        [*line, f"--workdir={workdir}", *flags],
+                        stdout=out,
+                        stderr=out,
+                        env=os.environ | {"XDG_CACHE_HOME": str(cache)},
+                        start_new_session=True,
+                    )
+                )
+        self._process = self._all[0]
 
     @property
     def pid(self) -> int:
@@ -97,17 +110,26 @@ class Process:
         return False
 
     def send(self, signum: int) -> None:
-        """Sends a signal to the process."""
-        self._process.send_signal(signum)
+        """Sends a signal to every process."""
+        for one in self._all:
+            one.send_signal(signum)
 
-    def kill(self) -> bool:
-        """Kills the process group; returns whether the process was running."""
+    def kill(self, victim: int = 0) -> bool:
+        """Kills the process group; returns whether the process was running.
+
+        Of several processes one is killed, whereupon the others have to end.
+
+        Args:
+          victim: number of the process, from 0; those beyond count on from there.
+        """
         was_running = self.running
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self._process.wait()
+        first = self._all[victim % len(self._all)]
+        _kill(first)
+        for one in self._all:
+            try:
+                one.wait(ALONE_SECONDS)
+            except subprocess.TimeoutExpired:
+                _kill(one)
         return was_running
 
     def end(self, seconds: float = 600.0) -> Ended:
@@ -116,6 +138,31 @@ class Process:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-        status = self._process.returncode
+        for one in self._all[1:]:
+            try:
+                one.wait(ALONE_SECONDS)
+            except subprocess.TimeoutExpired:
+                _kill(one)
+        status = next((s for s in (p.returncode for p in self._all) if s), 0)
         took = time.monotonic() - self.began
         return Ended(status if status >= 0 else 128 - status, took, self.said)
+
+
+def _flags(line: Sequence[str]) -> list[list[str]]:
+    """Returns the flags of each process that a command stands for."""
+    given = [one for one in line if one.startswith("--num_processes=")]
+    count = int(given[0].partition("=")[2]) if given else 1
+    if count == 1:
+        return [[]]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = f"--coordinator=127.0.0.1:{free.getsockname()[1]}"
+    return [[where, f"--process={number}"] for number in range(count)]
+
+
+def _kill(process: subprocess.Popen) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()

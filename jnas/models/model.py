@@ -12,6 +12,7 @@ import numpy as np
 from jnas import types
 from jnas.models import architecture as architecture_lib
 from jnas.models import preprocessing as preprocessing_lib
+from jnas.training import placement
 
 BATCH = 128
 
@@ -142,14 +143,14 @@ class Model:
 
     def _apply(self, params, stats, pixels):
         network = self.architecture.network
-        x = self.preprocessing.normalise(pixels)
+        x = self.preprocessing.normalise(placement.split(pixels))
         key = jax.random.key(0) if self._draws else None
         (outputs, _), _ = network.apply(params, stats, x, train=False, key=key)
         return outputs.astype(jnp.float32)
 
     @functools.cached_property
     def _compiled(self) -> Callable:
-        return jax.jit(self._apply)
+        return placement.jit(self._apply)
 
     @functools.cached_property
     def _draws(self) -> bool:

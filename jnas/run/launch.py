@@ -36,6 +36,8 @@ _BESIDE_THE_RESULT = (  # flags that do not decide a result
     "allow_changed",
     "num_devices",
     *device_flags.PROCESS_FLAGS,
+    "workers",
+    "worker_options",
 )
 
 

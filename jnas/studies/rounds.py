@@ -139,9 +139,14 @@ class Search(NamedTuple):
                 count=self.proposals.shape[0],
             )
 
+        init, ask, tell = self.controller
+        steps = self._replace(
+            controller=types.Controller(init, jax.jit(ask), jax.jit(tell))
+        )
+
         def by_hand(first, stop, state):
             for number in range(int(first), int(stop)):
-                state = self.one_round(jnp.int32(number), state)
+                state = steps.one_round(jnp.int32(number), state)
             return state
 
         return by_hand

@@ -1,13 +1,13 @@
 """Where the scores of a discrete search come from: a table, or images."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jnas import data as data_lib
-from jnas import directions, networks, pieces, registry, spaces
+from jnas import directions, networks, pieces, registry, spaces, types
 from jnas.data import batches
 from jnas.discrete import limits as limits_of_cells
 from jnas.discrete import objectives, shared_weights, tables
@@ -119,6 +119,7 @@ def on_images(
     seed: int,
     costs: Mapping[str, networks.Costs],
     kept: kept_lib.Kept | None = None,
+    hand_out: Callable | None = None,
 ) -> tuple[rounds.Source, tuple[directions.Metric, ...], int]:
     """Returns the source of scores on images, its columns and the number of signals.
 
@@ -134,6 +135,8 @@ def on_images(
       seed: of the split.
       costs: cost -> what each candidate costs, of ``needed_costs``.
       kept: the limits; None without any.
+      hand_out: (place in ``parts``, objective) -> the same one, computed by workers;
+        None leaves all to this process.
 
     Raises:
       ValueError: a signal that the objective does not have.
@@ -141,7 +144,7 @@ def on_images(
     splits = setup.two_splits(dataset, settings.valid_rate, seed=seed)
     size = setup.network_size(settings, dataset, stem=settings.stem)
     costs = {n: objectives.counted(space, n, c) for n, c in costs.items()}
-    source, own = _source(space, settings, size, splits, augment, costs)
+    source, own = _source(space, settings, size, splits, augment, costs, hand_out)
     signals = _signals(settings, own)
     limited = map(directions.declared, kept.bounds if kept else ())
     reports = [one for one in limited if one.name not in _names(signals)]
@@ -162,11 +165,11 @@ def on_images(
     return source._replace(objective=objective_of), metrics, len(signals)
 
 
-def _source(space, settings, size, splits, augment, costs) -> tuple:
+def _source(space, settings, size, splits, augment, costs, hand_out) -> tuple:
     """Builds the source of what --objective names but costs, and all its columns."""
     named = parts(settings.objective)
     source, builders, own = rounds.Source(splits, lambda _: None), [], []
-    for part in named:
+    for place, part in enumerate(named):
         if part == SUPERNET:
             source = _shared(space, settings, size, splits, augment)
             builders.append(source.objective)
@@ -174,7 +177,9 @@ def _source(space, settings, size, splits, augment, costs) -> tuple:
             continue
         one = costs[part] if part in costs else None
         if one is None:
-            one = _objective(part, space, settings, size, splits, augment)
+            one = build(part, space, settings, size, splits, augment)
+            if hand_out and objectives.jittable(one):
+                one = hand_out(place, one)
             if len(named) > 1 and objectives.columns(one) == (objectives.SCORE,):
                 one = objectives.declared(one, directions.declared(_called(part)))
             builders.append(lambda _, one=one: one)
@@ -191,13 +196,29 @@ def _source(space, settings, size, splits, augment, costs) -> tuple:
     return source._replace(objective=objective), tuple(own)
 
 
-def _objective(part, space, settings, size, splits, augment):
-    """Builds one objective that no shared weights are trained for."""
+def build(
+    part: Any,
+    space: spaces.CellSpace,
+    settings: Any,
+    size: networks.Size,
+    splits: Sequence[types.Batch],
+    augment: data_lib.Augment,
+) -> types.Objective:
+    """Builds one objective that no shared weights are trained for.
+
+    Args:
+      part: of ``parts``.
+      space: of the cells.
+      settings: of the search.
+      size: of the networks.
+      splits: images and labels that train, and that score.
+      augment: augmentation of the training images.
+    """
     if part == SCRATCH:
         return _from_scratch(space, settings, size, splits, augment)
     task = objectives.Task(space, size, *splits, augment)
-    build = pieces.resolve(registry.OBJECTIVES, part)
-    return _named(build(task), space)
+    make = pieces.resolve(registry.OBJECTIVES, part)
+    return _named(make(task), space)
 
 
 def _called(part) -> str:

@@ -1,8 +1,10 @@
 """A discrete search as a phase of a run, after training shared weights if asked."""
 
+import contextlib
 import dataclasses
 import json
 import shlex
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -11,9 +13,10 @@ import numpy as np
 from jnas import data as data_lib
 from jnas import pieces, registry, spaces
 from jnas import settings as settings_lib
-from jnas.discrete import tables
+from jnas.discrete import objectives, tables
+from jnas.discrete.objectives import workers
 from jnas.discrete.tables import choice
-from jnas.run import workdir
+from jnas.run import pools, workdir
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
@@ -23,12 +26,14 @@ from jnas.studies import (
     evaluations,
     keys,
     limits,
+    members,
     rounds,
     scoring,
     setup,
     train_scratch,
 )
 from jnas.studies import kept as kept_lib
+from jnas.training import placement
 
 EVALUATIONS, FRONT = "evaluations.jsonl", "front.json"
 
@@ -158,6 +163,7 @@ def search_cells(
     *,
     dataset: data_lib.Dataset | None = None,
     table: tables.Table | None = None,
+    hand_out: Callable | None = None,
 ) -> Found:
     """Searches a space with a controller, as the phase ``search``.
 
@@ -172,6 +178,7 @@ def search_cells(
       settings: of the search.
       dataset: needed by every objective but a table.
       table: the benchmark.
+      hand_out: as in ``scoring.on_images``; see ``by_workers``.
 
     Raises:
       ValueError: a table of another space, a signal that the objective does not have,
@@ -184,7 +191,14 @@ def search_cells(
         augment = augmentation.build(settings, dataset)
         costs, kept = _limits(run, space, settings, dataset)
         source, metrics, num_signals = scoring.on_images(
-            dataset, space, settings, augment, seed=run.seed, costs=costs, kept=kept
+            dataset,
+            space,
+            settings,
+            augment,
+            seed=run.seed,
+            costs=costs,
+            kept=kept,
+            hand_out=hand_out,
         )
     controller = setup.controller(
         settings.controller,
@@ -197,6 +211,11 @@ def search_cells(
     search = rounds.Search(
         controller, source, settings.num_evaluations, metrics, num_signals, key
     )
+    trains = dataset is not None and scoring.SCRATCH in scoring.parts(
+        settings.objective
+    )
+    if trains and not hand_out:
+        placement.check_batch(settings.batch_size, search.proposals.shape[0])
     num_steps = search.num_rounds
     if source.program:
         num_steps += source.program.num_steps
@@ -222,6 +241,82 @@ def search_cells(
         phase.end(_figures(found, search, unfit, kept) | _seconds(phase))
     genotype = genotype_text.from_json(phase.result["genotype"])
     return Found(genotype, phase.result)
+
+
+@contextlib.contextmanager
+def by_workers(
+    run: workdir.Run,
+    asked: pools.Asked | None,
+    origin: members.Origin,
+    settings: DiscreteSettings,
+) -> Iterator[Callable | None]:
+    """Starts the workers of a search, which score every part of its objective.
+
+    Args:
+      run: the open run.
+      asked: the workers; None yields None.
+      origin: of data and space.
+      settings: of the search.
+    """
+    if asked is None:
+        yield None
+        return
+    values = settings_lib.to_json(settings)
+    with contextlib.ExitStack() as stack:
+
+        def hand_out(place, objective):
+            args = origin, values, place
+            started = members.opened(run, asked, scores, *args, name=f"part {place}")
+            pool, journal = stack.enter_context(started)
+            metrics = objectives.columns(objective)
+            return workers.on_workers(pool, journal, *metrics)
+
+        yield hand_out
+
+
+def scores(origin: members.Origin, values: dict[str, Any], place: int) -> Callable:
+    """Builds what a worker computes: a task's scores by a part of the objective.
+
+    Args:
+      origin: of data and space.
+      values: JSON of the search's settings.
+      place: of the part.
+
+    Returns:
+      workers.Task -> scores f32[M].
+    """
+    dataset, space = origin.open()
+    settings = settings_lib.from_json(DiscreteSettings, values)
+    objective = scoring.build(
+        scoring.parts(settings.objective)[place],
+        space,
+        settings,
+        setup.network_size(settings, dataset, stem=settings.stem),
+        setup.two_splits(dataset, settings.valid_rate, seed=origin.seed),
+        augmentation.build(settings, dataset),
+    )
+    return workers.compiled(workers.member_of(objective))
+
+
+def check_workers(settings: DiscreteSettings, asked: pools.Asked | None) -> None:
+    """Refuses workers of an objective that has no members.
+
+    Args:
+      settings: of the search.
+      asked: the workers; None is allowed for all.
+
+    Raises:
+      ValueError: the objective is a table, shared weights, or a cost alone.
+    """
+    objective = settings.objective
+    table = isinstance(objective, str) and objective.startswith("table:")
+    named = () if table else scoring.parts(objective)
+    members_of = [one for one in named if one not in scoring.COSTS]
+    if asked and (not members_of or scoring.SUPERNET in members_of):
+        raise ValueError(
+            "workers must have an objective of single cells, such as scratch or one of "
+            f"your own, got {objective}. Leave --workers out: it takes no time."
+        )
 
 
 def close(

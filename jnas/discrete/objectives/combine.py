@@ -33,7 +33,17 @@ def _described(function: Callable, metrics: Sequence, *sources: types.Objective)
     """Declares columns; what is made of sources can be compiled if all of them can."""
     function.metrics = tuple(metrics)
     function.jittable = all(map(jittable, sources))
+    function.num_workers = max(map(num_workers, sources), default=1)
     return function
+
+
+def num_workers(objective: types.Objective) -> int:
+    """Returns how many members an objective scores at a time, in other processes.
+
+    Args:
+      objective: any objective.
+    """
+    return getattr(objective, "num_workers", 1)
 
 
 def _scores(objective: types.Objective, key: types.Key, encodings: types.Array):

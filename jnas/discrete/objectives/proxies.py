@@ -64,6 +64,7 @@ def proxy(
         keys = jax.random.split(key, len(encodings))
         return over_members(member, (keys, encodings))
 
+    objective.member = lambda key, encoding: member((key, encoding))
     return objective
 
 

@@ -50,7 +50,8 @@ def scratch(
 
     Returns:
       (key, encodings i32[P, G]) -> scores f32[P, M], fractions, one for each held-out
-      split. Member i draws from the i-th key that is split from key.
+      split. Member i draws from the i-th key that is split from key; the attribute
+      ``member`` is (that key, encoding) -> f32[M].
 
     Source: Dong and Yang 2020, arXiv:2001.00326, section 2.3 (the hyper-parameters).
     """
@@ -79,6 +80,8 @@ def scratch(
     def objective(key, encodings):
         keys = jax.random.split(key, len(encodings))
         return over_members(score, (keys, encodings))
+
+    objective.member = lambda key, encoding: score((key, encoding))
 
     splits = ("valid", "test", *(f"split{i}" for i in range(2, len(held_out))))
     objective.metrics = tuple(
