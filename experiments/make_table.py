@@ -10,7 +10,7 @@ holds ``table.npz``; launchers read it as --objective=table:runs/digits201/table
 
 from jnas import run, spaces
 from jnas.discrete import tables
-from jnas.studies import closing, flags, make_table, setup
+from jnas.studies import closing, flags, make_table, members, setup
 
 FLAGS = flags.define(
     setup.DataSettings,
@@ -20,18 +20,21 @@ FLAGS = flags.define(
     space="nasbench201",
 )
 run.define_processes()
+members.define_flags()
 
 
 def main():
     """Trains, and writes the table."""
     data_settings, space_settings, settings = FLAGS.read()
     space = setup.space(space_settings)
-    dataset = setup.dataset(data_settings)
+    dataset, workers = setup.dataset(data_settings), members.from_flags()
     with FLAGS.open_run(dataset) as r:
         if r.finished is not None:
             print(f"{r.workdir} is finished: {r.finished}")
             return
-        table = make_table.train_all(r, dataset, space, settings)
+        origin = members.origin(r, dataset, data_settings, space_settings)
+        with make_table.by_workers(r, workers, origin, settings) as hands:
+            table = make_table.train_all(r, dataset, space, settings, hands=hands)
         r.hand_over()
         tables.write_npz(r.workdir / "table.npz", table)
         signal = table.column(f"valid_{settings.epochs}")

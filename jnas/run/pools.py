@@ -24,6 +24,7 @@ from jnas.run import compile_cache, files
 
 KINDS = ("processes", "ray", "slurm")
 STRIKES = 3
+_RESTART_SECONDS = 300
 
 
 class Asked(NamedTuple):
@@ -308,18 +309,20 @@ class _Ray:
         self._ray, self.actor = ray, actor
 
     def compute(self, task):
-        while True:
-            try:
-                return self._ray.get(self.actor.compute.remote(task))
-            except self._ray.exceptions.ActorUnavailableError:
-                time.sleep(0.5)  # it is starting again
-            except self._ray.exceptions.RayTaskError as error:
-                raise error.as_instanceof_cause() from error
-            except self._ray.exceptions.RayActorError as error:
-                raise Died("the actor's process ended") from error
+        try:
+            return self._ray.get(self.actor.compute.remote(task))
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.as_instanceof_cause() from error
+        except self._ray.exceptions.RayActorError as error:  # also while it restarts
+            raise Died("the actor's process ended") from error
 
     def restart(self):
-        pass
+        for _ in range(_RESTART_SECONDS):  # Ray does it
+            try:
+                self._ray.get(self.actor.pid.remote())
+                return
+            except self._ray.exceptions.ActorUnavailableError:
+                time.sleep(1)
 
     def close(self):
         self._ray.kill(self.actor)

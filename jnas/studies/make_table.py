@@ -1,8 +1,9 @@
 """A benchmark table: every cell of a small space trained from scratch, as a phase."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -13,9 +14,10 @@ from jnas import data as data_lib
 from jnas import networks, spaces, types
 from jnas import settings as settings_lib
 from jnas.discrete import objectives, tables
-from jnas.run import workdir
+from jnas.discrete.objectives import workers
+from jnas.run import pools, workdir
 from jnas.settings import option
-from jnas.studies import augmentation, setup
+from jnas.studies import augmentation, members, setup
 from jnas.training import placement
 
 SPLITS = ("valid", "test")
@@ -88,7 +90,8 @@ def trainer(
       The function: numbers [N] are ``encoding.index`` of cells, trials [N] count the
       trainings of each; N is always the same, and trained side by side on as many
       devices as divide it. It gives accuracies f32[N, budgets, splits] in percent, and
-      seconds f32[budgets] of all N, evaluation included; the first call compiles.
+      seconds f32[N, budgets], evaluation included, those of the slowest of all N; the
+      first call compiles.
     """
     train, valid = setup.two_splits(dataset, settings.valid_rate, seed=seed)
     test = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
@@ -127,7 +130,8 @@ def trainer(
             began = time.perf_counter()
             scores.append(np.asarray(one(own, np.stack(encodings))))
             seconds.append(time.perf_counter() - began)
-        return 100 * np.stack(scores, 1), np.float32(seconds)
+        taken = np.tile(np.float32(seconds), (len(numbers), 1))
+        return 100 * np.stack(scores, 1), taken
 
     return run
 
@@ -150,17 +154,20 @@ def train_all(
     dataset: data_lib.Dataset,
     space: spaces.CellSpace,
     settings: TableSettings,
+    *,
+    hands: tuple[workers.Pool, workers.Journal] | None = None,
 ) -> tables.Table:
     """Trains one cell of each set of equal graphs, as the phase ``table``.
 
     Each device trains a cell of its own; with several devices, the seconds of a cell
-    are those of the slowest that was trained beside it.
+    are those of the slowest that was trained beside it. A worker trains one at a time.
 
     Args:
       run: the open run; its seed is that of the data split and of all trainings.
       dataset: the images.
       space: of at most a million cells.
       settings: of the trainings.
+      hands: workers that train the cells; None trains them here.
 
     Returns:
       The table: mean accuracies ``valid_E`` and ``test_E`` for E epochs, those of each
@@ -178,8 +185,12 @@ def train_all(
     if phase.result is None:
         done, state = phase.restore(jax.eval_shape(lambda: empty)) or (0, empty)
         state = {name: np.array(leaf) for name, leaf in state.items()}
-        count = placement.num_devices()
-        train = trainer(dataset, space, settings, seed=run.seed, count=count)
+        if hands:
+            count, train = 4 * hands[0].num_workers, _by_workers(space, *hands)
+        else:
+            count = placement.num_devices()
+            train = trainer(dataset, space, settings, seed=run.seed, count=count)
+            train([numbers[0]] * count, [0] * count)  # compiles
         _fill(phase, train, count, numbers, done, state)
         phase.end(state | {"elapsed": round(phase.seconds, 1)})
     state = {name: np.float32(phase.result[name]) for name in empty}
@@ -187,11 +198,73 @@ def train_all(
     return _table(run, space, settings, dataset, state, place)
 
 
+def build_member(origin: members.Origin, values: dict[str, Any]) -> Callable:
+    """Builds what a worker computes: accuracies and seconds of one training.
+
+    Args:
+      origin: of data and space.
+      values: JSON of the settings.
+
+    Returns:
+      workers.Task, whose key is (number, trial) -> f32[budgets * (splits + 1)].
+    """
+    dataset, space = origin.open()
+    settings = settings_lib.from_json(TableSettings, values)
+    train = trainer(dataset, space, settings, seed=origin.seed)
+    train([0], [0])  # compiles
+
+    def one(task):
+        scores, seconds = train(*(np.int64(task.key)[:, None]))
+        return np.concatenate([scores[0], seconds[0][:, None]], 1).ravel()
+
+    return one
+
+
+@contextlib.contextmanager
+def by_workers(
+    run: workdir.Run,
+    asked: pools.Asked | None,
+    origin: members.Origin,
+    settings: TableSettings,
+) -> Iterator[tuple[workers.Pool, workers.Journal] | None]:
+    """Starts the workers of a table, and opens their journal.
+
+    Args:
+      run: the open run.
+      asked: the workers; None yields None.
+      origin: of data and space.
+      settings: of the trainings.
+    """
+    if asked is None:
+        yield None
+        return
+    args = origin, settings_lib.to_json(settings)
+    with members.opened(run, asked, build_member, *args, name="table") as hands:
+        yield hands
+
+
+def _by_workers(space, pool, journal) -> Callable:
+    """Builds the trainer whose cells are trained by workers."""
+
+    def train(numbers, trials):
+        tasks = [
+            workers.Task(
+                np.array([number, trial], np.uint32),
+                np.asarray(spaces.encoding.from_index(int(number), space.sizes)),
+            )
+            for number, trial in zip(numbers, trials, strict=True)
+        ]
+        found = workers.collect(pool, journal, tasks)
+        found = found.reshape(len(tasks), -1, len(SPLITS) + 1)
+        return found[..., :-1], found[..., -1]
+
+    return train
+
+
 def _fill(
     phase, train, count: int, numbers: np.ndarray, done: int, state: dict
 ) -> None:
     """Trains the remaining cells, ``count`` at a time, seed after seed."""
-    train([numbers[0]] * count, [0] * count)  # compiles
     while done < phase.num_steps:
         stop = min(phase.num_steps, done + max(count, phase.suggest_steps()))
         for begin in range(done, stop, count):
