@@ -27,6 +27,8 @@ EXTRAS = {
     # litert-converter cannot be listed: it pins typing-extensions below chex's
     "export": ["onnx>=1.18,<2", "flatbuffers>=24", "ai-edge-litert>=2,<3"],
     "tune": ["optuna>=4.5,<6"],
+    "ray": ["ray>=2.50,<3"],
+    "slurm": ["submitit>=1.5,<2"],
     "dev": [
         "pytest>=8",
         "pytest-xdist>=3.6",
@@ -42,6 +44,8 @@ EXTRAS = {
         "flatbuffers>=24",
         "ai-edge-litert>=2,<3",
         "optuna>=4.5,<6",
+        "ray>=2.50,<3",
+        "submitit>=1.5,<2",
     ],
     "cuda12": [
         'jax[cuda12]>=0.10.2,<0.11; python_version<"3.12"',

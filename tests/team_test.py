@@ -83,7 +83,7 @@ def whole(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_kill_of_a_process(whole, tmp_path, victim):
     """JAX ends the other; the same commands then give the same bits."""
     folder = tmp_path / "run"
@@ -108,6 +108,7 @@ def test_signal_to_all(whole, tmp_path):
     assert resumed(folder) == digest(whole)
 
 
+@pytest.mark.slow
 def test_signal_to_one(tmp_path):
     """As when one host is taken away: all stop, and save."""
     folder = tmp_path / "run"
@@ -120,6 +121,7 @@ def test_signal_to_one(tmp_path):
     assert statuses == [143, 143], errors
 
 
+@pytest.mark.slow
 def test_other_layouts_agree_up_to_rounding(whole, tmp_path):
     """Four devices of one process, or a single one; and seeds on both processes."""
     wanted = result(whole)
@@ -136,6 +138,7 @@ def test_other_layouts_agree_up_to_rounding(whole, tmp_path):
     assert result(seeds)["loss"] == pytest.approx(result(alone)["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_another_layout_resumes(tmp_path):
     """What two processes saved, one device finishes."""
     folder = tmp_path / "run"
