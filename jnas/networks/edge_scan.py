@@ -169,7 +169,11 @@ class _EdgeScan:
         rows = weights[self.route.row]
         shape = self.num_sources, num_nodes, len(self.columns)
         at = self.route.source, self.route.target - self.lead
-        fan_out = jnp.zeros(shape, rows.dtype).at[at].set(rows[:, self.columns])
+        fan_out = (
+            jnp.zeros(shape, rows.dtype)
+            .at[at]
+            .set(rows[:, self.columns], unique_indices=True)
+        )
         keys, rate = noise
         if keys is not None:
             keys = jax.random.split(keys, len(self.group.edges))
@@ -229,13 +233,18 @@ class _EdgeScan:
         """Adds up the weights' gradients: of the edges' rows and of the fan-outs."""
         route = self.route
         d_fan_out = jnp.zeros((self.num_sources, *d_fan_outs.shape[1:]), d_rows.dtype)
-        d_fan_out = d_fan_out.at[route.source].add(d_fan_outs)
+        # not all edges of a source, of which the later ones have zeros: the order in
+        # which a GPU adds to one place is not fixed
+        firsts = np.flatnonzero(route.first)
+        d_fan_out = d_fan_out.at[route.source[firsts]].set(
+            d_fan_outs[firsts], unique_indices=True
+        )
         d_columns = d_fan_out[route.source, route.target - self.lead]
         if self.group.skip_zeros:
             zero = weights[route.row][:, self.columns] == 0
             d_columns = jnp.where(zero, 0, d_columns)
-        d_rows = d_rows.at[:, self.columns].add(d_columns)
-        return jnp.zeros_like(weights).at[route.row].add(d_rows)
+        d_rows = d_rows.at[:, self.columns].add(d_columns, unique_indices=True)
+        return jnp.zeros_like(weights).at[route.row].set(d_rows, unique_indices=True)
 
 
 def _scan(body: Callable, carry, table, *, reverse: bool = False) -> tuple:
