@@ -14,6 +14,8 @@ from jnas.training import placement
 flags.disclaim_key_flags()  # what is defined here is the launcher's, also for --help
 
 MAX_DEVICES = 1024
+# no atomics, and no measuring of which kernel is faster, which chance decides
+DETERMINISTIC = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
 PROCESS_FLAGS = ("coordinator", "num_processes", "process")
 _FORCED = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
 
@@ -35,7 +37,14 @@ def define() -> None:
         "Images that a batch norm takes its statistics from where devices split a "
         "batch: global (the whole batch) or device (each device's own images).",
     )
-    for name in ("num_devices", "norm_group"):
+    flags.DEFINE_boolean(
+        "deterministic",
+        False,
+        "Use only GPU kernels that give the same bits each time, and choose them the "
+        "same way in each process, so that a resumed run does too; slower. CPU always "
+        "does.",
+    )
+    for name in ("num_devices", "norm_group", "deterministic"):
         launch_help.describe(name, "run")
 
 
@@ -77,6 +86,10 @@ def use() -> Iterator[None]:
     if "num_devices" not in flags.FLAGS:
         yield
         return
+    if flags.FLAGS.deterministic:
+        os.environ["XLA_FLAGS"] = " ".join(
+            [os.environ.get("XLA_FLAGS", ""), *DETERMINISTIC]
+        ).strip()
     wanted = flags.FLAGS.num_devices
     if wanted is not None:
         _check_forced(wanted)

@@ -35,6 +35,7 @@ _BESIDE_THE_RESULT = (  # flags that do not decide a result
     "checkpoint_steps",
     "allow_changed",
     "num_devices",
+    "deterministic",
     *device_flags.PROCESS_FLAGS,
     "workers",
     "worker_options",
