@@ -143,7 +143,8 @@ def test_a_mistake_is_one_line_and_a_status(answers, arguments):
 
 def test_the_flags_of_a_run_are_its_own(answers):
     """Not absl's, not workdir, seed and debug, which stand elsewhere."""
-    defaults = {"plugins": [], "epochs": 3, "rate": 0.1, "space": "darts", "fail": ""}
+    defaults = {"plugins": [], "norm_group": "global", "epochs": 3, "rate": 0.1}
+    defaults |= {"space": "darts", "fail": ""}
     status, out, _ = answers[tuple(OTHERS[0])]
     assert (status, json.loads(out)) == (0, defaults)
     status, out, _ = answers[tuple(OTHERS[1])]
