@@ -11,13 +11,13 @@ one JSON object. Needs a checkout: an installed jnas leaves jnas.bench out.
 
 import json
 
-import jax
 from absl import flags
 
 from jnas import report, run
 from jnas.bench import discrete
 from jnas.discrete import tables
 from jnas.run import device_flags, record
+from jnas.training import placement
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list(
@@ -61,7 +61,7 @@ def main():
             f"features must be numbers from 1, got {','.join(FLAGS.features)!r}. "
             "Write --features=4,16."
         )
-    result = {"device": record.device(), "num_devices": jax.device_count()}
+    result = {"device": record.device(), "num_devices": placement.num_devices()}
     if "controllers" in FLAGS.what:
         result["controllers"] = discrete.controllers(
             tables.load(FLAGS.table),

@@ -3,7 +3,8 @@
     python made_team.py --workdir=W [--coordinator=... --num_processes=2 --process=0]
 
 With the environment's DIE="i,step" process i kills itself once a step is recorded, and
-with OTHER="i" it has other images. SLOW seconds pass after each call.
+with OTHER="i" it has other images. SLOW seconds pass after each call. Process 0
+compiles for DELAY seconds more.
 """
 
 import hashlib
@@ -45,6 +46,8 @@ def training(num_seeds):
 
     def step(key, clock, weights, splits):
         ((x, y),) = splits
+        if jax.process_index() == 0:  # while it is traced
+            time.sleep(float(os.environ.get("DELAY", 0)))
 
         def loss(weights):
             hidden = x.reshape(len(x), -1) / 255.0 @ weights[0]
@@ -89,6 +92,8 @@ class Disturbed:
 
 def main():
     """Trains; the result is the loss and where it ran."""
+    if os.environ.get("MISSING") == str(jax.process_index()):
+        raise ValueError("data must exist, got none. Copy them.")
     x, y = images()
     seeds = int(os.environ.get("SEEDS", 0)) or None
     made = training(seeds)
@@ -97,6 +102,8 @@ def main():
         if r.finished is not None:
             print(f"finished: {r.finished['loss']}")
             return
+        if "WRONG" in os.environ:
+            raise ValueError("x must be 1, got 2. Write 1.")
         phase = r.phase("train", made.num_steps, free=drive.FREE)
         if phase.result is None:
             state, metrics = drive.drive(

@@ -158,6 +158,29 @@ def test_other_data_on_one_host(tmp_path):
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+def test_an_error_of_all(tmp_path):
+    """Ends all at once, with its line."""
+    statuses, _, errors = end(start(tmp_path / "run", WRONG="1"))
+    assert statuses == [1, 1], errors
+    assert "x must be 1, got 2. Write 1." in errors[0] and "Fatal" not in errors[0]
+
+
+@pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_error_of_one_host(tmp_path, which):
+    """As of missing data: the others say which process has stopped, and why."""
+    statuses, _, errors = end(start(tmp_path / "run", MISSING=str(which)))
+    assert statuses == [1, 1], errors
+    assert "data must exist, got none." in errors[which]
+    line = f"process {which} has stopped: data must exist, got none. Copy them."
+    assert line in errors[1 - which]
+
+
+@pytest.mark.slow
+def test_a_slow_process_is_waited_for(whole, tmp_path):
+    """Devices that begin to talk wait half a minute; a compilation may take longer."""
+    assert resumed(tmp_path / "run", DELAY="45") == digest(whole)
+
+
 def test_a_finished_run_is_told(whole):
     """Process 0 says so; the other one ends too."""
     before = digest(whole)

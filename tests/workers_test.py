@@ -1,5 +1,6 @@
 """Tests of members that workers score, and of their journal."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -7,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import directions
+from jnas import directions, networks, spaces
 from jnas.discrete import limits
 from jnas.discrete import objectives as objectives_lib
 from jnas.discrete.objectives import workers
@@ -27,18 +29,21 @@ def member(key, encoding):
     return noise + encoding.sum()
 
 
-class Counting(workers.Here):
-    """Counts what it scores."""
+class Counting:
+    """A pool of one worker, this process, which counts what it scores."""
 
-    def __init__(self):
+    num_workers = 1
+
+    def __init__(self, of=member):
         """Begins at 0."""
-        super().__init__(member)
-        self.num = 0
+        self._score, self.num = workers.compiled(of), 0
 
     def submit(self, task):
-        """Scores a member."""
+        """Scores a member at once."""
         self.num += 1
-        return super().submit(task)
+        found = futures.Future()
+        found.set_result(self._score(task))
+        return found
 
 
 def by_hand(key, encodings):
@@ -119,7 +124,6 @@ def test_limits_score_feasible_members_alone():
     metrics = (directions.Metric("a"), directions.Metric("b"))
     plain = objectives_lib.declared(population, *metrics)
     pool = Counting()
-    pool.num_workers = 2
     given = objective(pool)
 
     def tighter(encodings):
@@ -141,6 +145,19 @@ def test_members_of_objectives():
     assert workers.member_of(alone)(jax.random.key(0), ENCODINGS[1]).tolist() == [2]
     alone.member = member
     assert workers.member_of(alone) is member
+
+
+def test_a_declared_objective_keeps_its_member():
+    """A proxy by workers is that of a population: names of columns change no key."""
+    space = dataclasses.replace(spaces.zoo.tiny(), name="mini", cells=("cell",))
+    images = jax.random.normal(jax.random.key(0), (4, 6, 6, 1))
+    size, key = networks.Size(2, 1, 3, channels=1), jax.random.key(2)
+    proxy = objectives_lib.naswot(space, size, images)
+    named = objectives_lib.declared(proxy, directions.Metric("naswot"))
+    cells = jnp.array([[1, 0, 2, 1, 1], [1, 1, 1, 1, 1]], jnp.int32)
+    pool = Counting(workers.member_of(named))
+    made = workers.on_workers(pool, workers.Journal(None), directions.Metric("naswot"))
+    np.testing.assert_allclose(made(key, cells), jax.jit(proxy)(key, cells), rtol=1e-5)
 
 
 PLUGIN = """
@@ -194,15 +211,31 @@ def test_a_search_by_workers_is_that_of_one_process(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (
+            ["--workers=processes:2", "--objective=scratch,naswot"],
+            "workers must have one objective of single cells",
+        ),
+        (
+            ["--workers=processes:2", "--objective=latency"],
+            "workers must have an objective that can be compiled",
+        ),
+        (
+            ["--workers=processes:2", "--worker_options=num_gpus=1"],
+            "worker_options must be left out for processes",
+        ),
+        (
+            ["--workers=processes:2", "--norm_group=device"],
+            "norm_group must be global with workers",
+        ),
         (["--workers=ray"], "workers must be processes, ray, slurm and a number"),
         (["--worker_options=num_gpus=1"], "worker_options must come with workers"),
         (
             ["--workers=processes:2", "--objective=table:digits201"],
-            "workers must have an objective of single cells",
+            "workers must have one objective of single cells",
         ),
         (
             ["--workers=processes:2", "--objective=parameters"],
-            "workers must have an objective of single cells",
+            "workers must have one objective of single cells",
         ),
     ],
 )

@@ -78,15 +78,19 @@ def limited(objective: types.Objective, margins: Margins) -> types.Objective:
 
     def traced(key, encodings):
         feasible = violation(margins(encodings)) == 0
+        keys = jax.random.split(key, len(encodings))
         if devices_lib.default_over_runs() is devices_lib.in_turn:
-            keys = jax.random.split(key, len(encodings))
             members = keys, encodings, feasible
             return placement.divided(member, members, form=devices_lib.in_turn)
+
+        def alone(key, encoding):
+            return objective(key, encoding[None])[0].astype(jnp.float32)
+
         scores = jax.lax.cond(
             feasible.any(),
-            lambda key: objective(key, encodings).astype(jnp.float32),
-            lambda key: nothing(len(encodings)),
-            key,
+            lambda keys: jax.vmap(alone)(keys, encodings),
+            lambda keys: nothing(len(encodings)),
+            keys,
         )
         return jnp.where(feasible[:, None], scores, -jnp.inf)
 
@@ -101,7 +105,7 @@ def limited(objective: types.Objective, margins: Margins) -> types.Objective:
             return scores.at[rows].set(jnp.concatenate([nothing(0), *found]))
 
     def on_host(key, encodings):
-        if combine.num_workers(objective) > 1:
+        if combine.num_workers(objective):
             return by_workers(key, jnp.asarray(encodings))
         rows = jnp.flatnonzero(violation(margins(encodings)) == 0)
         scores = nothing(len(encodings))

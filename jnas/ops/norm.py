@@ -48,8 +48,8 @@ def standardise(x: types.Array) -> types.Array:
 
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167, section 3.
     """
-    check_values(x)
     groups = num_groups(x)
+    check_values(x, groups)
     if groups == 1:
         return _standardised(x)[0]
     apart = x.reshape(groups, -1, *x.shape[1:])
@@ -70,16 +70,17 @@ def num_groups(x: types.Array) -> int:
     return groups if len(x) % groups == 0 else 1
 
 
-def check_values(x: types.Array) -> None:
+def check_values(x: types.Array, groups: int = 1) -> None:
     """Refuses to take a mean and a deviation from one value.
 
     Args:
       x: f[..., F].
+      groups: number of parts that are normalised by themselves.
 
     Raises:
       ValueError: there is one value of each feature.
     """
-    if x.size == x.shape[-1]:
+    if x.size == groups * x.shape[-1]:
         raise ValueError(
             "batch_size must be at least 2 where a normalisation reads one pixel of "
             "each image, got 1. Use a larger batch: one value minus its mean is 0."
@@ -137,8 +138,8 @@ class RunningNorm(nnx.BatchNorm):
         """Maps f[B, H, W, F] to the same shape and dtype; statistics are float32."""
         if self.use_running_average:
             return super().__call__(x).astype(x.dtype)
-        check_values(x)
         groups = num_groups(x)
+        check_values(x, groups)
         if groups == 1:
             return super().__call__(x).astype(x.dtype)
         return (

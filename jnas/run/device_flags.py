@@ -97,6 +97,7 @@ def use() -> Iterator[None]:
             jax.config.update("jax_num_cpu_devices", wanted)
     if PROCESS_FLAGS[0] in flags.FLAGS:
         team.join(*(flags.FLAGS[name].value for name in PROCESS_FLAGS))
+        team.expect()
     with placement.over(_taken(wanted), norm_group=flags.FLAGS.norm_group):
         yield
 

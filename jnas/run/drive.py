@@ -47,7 +47,7 @@ def drive(
     """
     phase.expect(plan(program, after))
     phase.must_keep(steps_per_epoch=program.steps_per_epoch)
-    phase.must_keep(**norm_devices(program))
+    phase.must_keep(**norm_devices(program.groups))
     restored = phase.restore(jax.eval_shape(program.init, key))
     phase.runs_on(placement.layout(program.groups))
     first, state = restored or (0, program.init(key))
@@ -98,15 +98,16 @@ def plan(program: program_lib.Program, after: tuple[str, ...] = ()) -> pace.Plan
     return pace.Plan(tuple(pace.Span(*cost) for cost in program.costs), events, after)
 
 
-def norm_devices(program: program_lib.Program) -> dict[str, int]:
+def norm_devices(count: int | None, name: str = "norm_devices") -> dict[str, int]:
     """Returns the fact that a state depends on where each device has its own norms.
 
     Args:
-      program: the program.
+      count: of equal things, as for ``placement.mesh``.
+      name: of the fact.
     """
     if placement.norm_group() == "global":
         return {}
-    return {"norm_devices": placement.layout(program.groups).get("norm", 1)}
+    return {name: placement.layout(count).get("norm", 1)}
 
 
 def first_broken(state: program_lib.State) -> int | None:

@@ -167,6 +167,7 @@ def _guard(main: Callable[[], Any]) -> Any:
         if debug:
             raise
         print(_line(error), file=sys.stderr)
+        team.report_error(_line(error))
         return 1
     finally:
         team.leave()

@@ -7,6 +7,7 @@ again with what it was at; what ends its worker three times stops the run.
 
 import concurrent.futures
 import contextlib
+import math
 import multiprocessing
 import os
 import pathlib
@@ -21,10 +22,12 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from jnas.run import compile_cache, files
+from jnas.training import placement
 
-KINDS = ("processes", "ray", "slurm")
+PROCESSES, RAY, SLURM = "processes", "ray", "slurm"
+KINDS = (PROCESSES, RAY, SLURM)
 STRIKES = 3
-_RESTART_SECONDS = 300
+_START_SECONDS = _RESTART_SECONDS = 300
 
 
 class Asked(NamedTuple):
@@ -84,6 +87,11 @@ def parse(text: str, options: tuple[str, ...] = ()) -> Asked:
                 f"worker_options must be name=value, got {name!r}. Write "
                 "--worker_options=num_gpus=1."
             )
+    if pairs and kind == PROCESSES:
+        raise ValueError(
+            f"worker_options must be left out for processes, got {pairs[0][0]}. They "
+            "are of ray and slurm."
+        )
     return Asked(kind, int(count), {name: value for name, _, value in pairs})
 
 
@@ -122,8 +130,9 @@ class Pool:
                         f"a worker ended at {_called(task)} ({strike} of {STRIKES} "
                         f"times): {error}"
                     )
-                    if strike < STRIKES:
-                        worker.restart()
+                    worker.restart()
+                    if self._closed:
+                        raise
             raise files.RunError(
                 f"workers must survive each task, got {STRIKES} that ended at "
                 f"{_called(task)}. Give a worker more memory, or leave it out."
@@ -163,9 +172,9 @@ def opened(
       say: takes a line of text.
     """
     cache = bool(jax.config.jax_enable_compilation_cache)
-    if asked.kind == "processes":
+    if asked.kind == PROCESSES:
         workers = [_Process(build, i, asked.count, cache) for i in range(asked.count)]
-    elif asked.kind == "ray":
+    elif asked.kind == RAY:
         workers = _ray_workers(asked, build, cache)
     else:
         workers = _slurm_workers(asked, build, folder, cache)
@@ -180,8 +189,10 @@ def _compute(build: Callable, cache: bool, task: Any) -> Any:
     """Computes a task in a worker, which builds its function at the first one."""
     if _BUILT.get("of") is not build:
         (compile_cache.enable if cache else compile_cache.disable)()
-        _BUILT.update(of=build, function=build())
-    return _BUILT["function"](task)
+    with placement.over(jax.local_devices()[:1]):
+        if _BUILT.get("of") is not build:
+            _BUILT.update(of=build, function=build())
+        return _BUILT["function"](task)
 
 
 _BUILT: dict[str, Any] = {}  # of this worker's process
@@ -211,7 +222,8 @@ class _Process:
                 self._pid = self._executor.submit(os.getpid).result()
             return self._executor.submit(_compute_here, task).result()
         except process_pool.BrokenProcessPool as error:
-            raise Died(f"process {self._pid} was killed") from error
+            died, self._pid = self._pid, None
+            raise Died(f"process {died} was killed") from error
 
     def restart(self):
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -257,7 +269,7 @@ def start_ray(asked: Asked | None) -> None:
     Raises:
       ImportError: Ray is not installed.
     """
-    if asked is None or asked.kind != "ray":
+    if asked is None or asked.kind != RAY:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -265,10 +277,13 @@ def start_ray(asked: Asked | None) -> None:
     if ray.is_initialized():
         return
     how: dict[str, Any] = {"configure_logging": False, "log_to_driver": False}
+    if "XLA_FLAGS" in os.environ:  # as of --deterministic
+        how["runtime_env"] = {"env_vars": {"XLA_FLAGS": os.environ["XLA_FLAGS"]}}
     if "RAY_ADDRESS" in os.environ:
         ray.init(**how)
         return
-    ray.init(num_cpus=asked.count, include_dashboard=False, **how)
+    cores = math.ceil(asked.count * float(asked.options.get("num_cpus", 1)))
+    ray.init(num_cpus=cores, include_dashboard=False, **how)
 
 
 def _ray() -> Any:
@@ -299,7 +314,15 @@ def _ray_workers(asked, build, cache) -> list[Worker]:
             """Returns the process id."""
             return os.getpid()
 
-    return [_Ray(ray, Actor.remote()) for _ in range(asked.count)]
+    actors = [Actor.remote() for _ in range(asked.count)]
+    started = [actor.pid.remote() for actor in actors]
+    ready, waiting = ray.wait(started, num_returns=len(started), timeout=_START_SECONDS)
+    if waiting:
+        raise files.RunError(
+            f"workers of ray must find {how} each, got {len(ready)} of {asked.count} "
+            f"started within {_START_SECONDS} s. Ask for fewer, or for less."
+        )
+    return [_Ray(ray, actor) for actor in actors]
 
 
 class _Ray:
@@ -312,9 +335,9 @@ class _Ray:
         try:
             return self._ray.get(self.actor.compute.remote(task))
         except self._ray.exceptions.RayTaskError as error:
-            raise error.as_instanceof_cause() from error
-        except self._ray.exceptions.RayActorError as error:  # also while it restarts
-            raise Died("the actor's process ended") from error
+            raise error.cause from error
+        except self._ray.exceptions.RayError as error:  # of memory, a node, an actor
+            raise Died(type(error).__name__) from error
 
     def restart(self):
         for _ in range(_RESTART_SECONDS):  # Ray does it
@@ -354,8 +377,11 @@ class _Slurm:
         self._job = self._executor.submit(_compute, *self._args, task)
         try:
             return self._job.result()
-        except self._submitit.core.utils.FailedJobError:
-            raise  # an error of the task itself, with its traceback
+        except self._submitit.core.utils.FailedJobError as error:
+            last = str(error).strip().splitlines()[-1]
+            if "not requeued" in str(error):  # it took too long, or was preempted
+                raise Died(last) from error
+            raise files.RunError(f"job {self._job.job_id} failed: {last}") from error
         except self._submitit.core.utils.UncompletedJobError as error:
             raise Died(str(error).splitlines()[0]) from error
 

@@ -8,6 +8,7 @@ others wait for, they also hear that process 0 stops.
 """
 
 import contextlib
+import contextvars
 import json
 import os
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from jnas.run import files
 
@@ -23,6 +25,7 @@ HEARTBEAT_SECONDS = 30  # after which JAX ends the processes beside a lost one
 _JOIN_SECONDS, _LEAVE_SECONDS = 300, 10
 _END = "end"
 _ERROR = "error"
+_MEETS: contextvars.ContextVar[bool] = contextvars.ContextVar("meets", default=False)
 
 
 class Ended(SystemExit):
@@ -51,7 +54,7 @@ def join(
         "num_processes": num_processes,
         "process": process,
     }
-    if num_processes == 1:
+    if num_processes == 1 and coordinator is None and process is None:
         return
     if all(value is None for value in given.values()):
         if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) == 1:
@@ -73,6 +76,9 @@ def join(
             f"all processes must reach {where} within {_JOIN_SECONDS} s, got "
             f"{error}. Start the same command for each --process."
         ) from error
+    _check_counts()
+    # all are here now; later one may wait for another longer than a first word may
+    multihost_utils.sync_global_devices("joined")
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -93,6 +99,51 @@ def _check(given: dict[str, Any]) -> None:
             f"coordinator must be host:port of process 0, got "
             f"{given['coordinator']!r}. Write --coordinator=host:1234."
         )
+
+
+def _check_counts() -> None:
+    """Refuses processes of different numbers of devices, which make no mesh."""
+    counts = [0] * jax.process_count()
+    for one in jax.devices():
+        counts[one.process_index] += 1
+    if len(set(counts)) > 1:
+        raise ValueError(
+            "num_devices must be the same on all processes, got "
+            f"{', '.join(map(str, counts))}. Start all with the same command."
+        )
+
+
+def expect() -> None:
+    """Begins to wait for ``meet``: an error before it is one that others must hear."""
+    _MEETS.set(joined())
+
+
+def meet(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns what each process brings to the first word of a run; see ``gather``.
+
+    Args:
+      value: JSON value.
+
+    Raises:
+      RunError: another process has brought an error instead.
+    """
+    _MEETS.set(False)
+    found = gather(value)
+    for number, other in enumerate(found):
+        if _ERROR in other and number != jax.process_index():
+            raise files.RunError(f"process {number} has stopped: {other[_ERROR]}")
+    return found
+
+
+def report_error(line: str) -> None:
+    """Brings an error of this process to the others, where they still wait for it.
+
+    Args:
+      line: what the user reads.
+    """
+    if _MEETS.get():
+        _MEETS.set(False)
+        gather({_ERROR: line})
 
 
 def joined() -> bool:
@@ -118,8 +169,6 @@ def tell(value: Any) -> Any:
     Args:
       value: JSON value; that of other processes is not read.
     """
-    from jax.experimental import multihost_utils
-
     data = np.frombuffer(json.dumps(value).encode() if leads() else b"", np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
     data = data if leads() else np.zeros(size, np.uint8)
@@ -132,8 +181,6 @@ def gather(value: Any) -> list[Any]:
     Args:
       value: JSON value.
     """
-    from jax.experimental import multihost_utils
-
     data = np.frombuffer(json.dumps(value).encode(), np.uint8)
     sizes = np.asarray(multihost_utils.process_allgather(np.int32(len(data)))).ravel()
     padded = np.zeros(sizes.max(), np.uint8)
@@ -154,16 +201,22 @@ def send(tree: Any, abstract: Any) -> Any:
     Returns:
       Arrays of each process' own device.
     """
-    from jax.experimental import multihost_utils
 
     def raw(leaf):
         return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
+    def as_bytes(leaf):  # a broadcast is a sum, in which -0 + 0 is 0
+        return np.ascontiguousarray(raw(leaf)).reshape(-1).view(np.uint8)
+
     shapes = jax.eval_shape(lambda tree: jax.tree.map(raw, tree), abstract)
-    mine = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     if leads():
-        mine = jax.tree.map(lambda leaf: np.asarray(raw(leaf)), tree)
+        mine = jax.tree.map(as_bytes, tree)
+    else:
+        mine = jax.tree.map(lambda s: as_bytes(np.zeros(s.shape, s.dtype)), shapes)
     sent = multihost_utils.broadcast_one_to_all(mine)
+    sent = jax.tree.map(
+        lambda data, s: np.asarray(data).view(s.dtype).reshape(s.shape), sent, shapes
+    )
     keys = [leaf for leaf in jax.tree.leaves(tree if leads() else ()) if _is_key(leaf)]
     impls = iter(tell([str(jax.random.key_impl(key)) for key in keys]))
 

@@ -14,6 +14,7 @@ import jax
 
 from jnas.run import files, signals, team, workdir
 from jnas.run import phase as phase_lib
+from jnas.training import placement
 
 # what all processes must agree on: they compute with it
 _SHARED = {"seed": "seed", "data_digest": "data", "settings": "flags"}
@@ -57,9 +58,10 @@ def open_run(folder: str | os.PathLike, **how: Any) -> "TeamRun":
 def _check_same(how: Mapping[str, Any]) -> None:
     """Refuses processes that would compute something else."""
     mine = {said: files.plain(how.get(name)) for name, said in _SHARED.items()} | {
-        "plugins": [pathlib.Path(one).read_text() for one in how.get("plugins", ())]
+        "devices": [[one.process_index, one.id] for one in placement.chosen()],
+        "plugins": [pathlib.Path(one).read_text() for one in how.get("plugins", ())],
     }
-    for number, other in enumerate(team.gather(mine)):
+    for number, other in enumerate(team.meet(mine)):
         for name, value in mine.items():
             if other[name] != value:
                 raise files.RunError(
@@ -129,8 +131,8 @@ class TeamRun:
             self._words.end(error)
             return
         self._signals.close()
-        if error is None:
-            self._words.end(None)
+        if not isinstance(error, team.Ended):
+            self._words.end(None)  # an error is most often that of all processes
 
     def hand_over(self) -> None:
         """Ends the others: what comes after this call is done by process 0 alone.
@@ -269,9 +271,15 @@ class TeamPhase:
 
         def read():
             nonlocal found
-            found = self._own.left(abstract)
+            try:
+                found = self._own.left(abstract)
+            except files.RunError as error:
+                return str(error)  # the caller may go on without the state
+            return ""
 
-        self._run.led(read)
+        wrong = self._run.led(read)
+        if wrong:
+            raise files.RunError(wrong)
         return team.send(found, abstract)
 
     def suggest_steps(self, seconds: float = 5.0) -> int:

@@ -17,6 +17,7 @@ from jnas.studies.controllers_plan import RANDOM as RANDOM
 from jnas.studies.controllers_plan import SECONDS, TIMES, Plan
 from jnas.studies.controllers_plan import CompareSettings as CompareSettings
 from jnas.studies.controllers_plan import prepare as prepare
+from jnas.training import placement
 
 
 def compare(run: workdir.Run, plan: Plan) -> tuple[dict, str]:
@@ -105,6 +106,7 @@ def _phase(run: workdir.Run, plan: Plan, name: str) -> dict[str, Any]:
     if phase.result is not None:
         return phase.result
     saved = phase.restore({"step": jnp.int32(0)})
+    phase.runs_on(placement.layout(plan.settings.num_runs))
     runs = comparison.play(
         plan.controllers[name],
         plan.objective,

@@ -15,7 +15,7 @@ from jnas import networks, spaces, types
 from jnas import settings as settings_lib
 from jnas.discrete import objectives, tables
 from jnas.discrete.objectives import workers
-from jnas.run import pools, workdir
+from jnas.run import drive, pools, workdir
 from jnas.settings import option
 from jnas.studies import augmentation, members, setup
 from jnas.training import placement
@@ -182,7 +182,10 @@ def train_all(
         "seconds": jnp.zeros(shape),
     }
     phase = run.phase("table", settings.num_seeds * len(numbers))
+    num_devices = 1 if hands else placement.num_devices()
+    phase.must_keep(**drive.norm_devices(num_devices))
     if phase.result is None:
+        phase.runs_on({} if hands else placement.layout(num_devices))
         done, state = phase.restore(jax.eval_shape(lambda: empty)) or (0, empty)
         state = {name: np.array(leaf) for name, leaf in state.items()}
         if hands:

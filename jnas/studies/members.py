@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import jax
 from absl import flags
 
 from jnas import data as data_lib
@@ -14,6 +15,7 @@ from jnas import settings as settings_lib
 from jnas.discrete.objectives import workers
 from jnas.run import files, launch_help, pools, record, team, workdir
 from jnas.studies import setup
+from jnas.training import placement
 
 flags.disclaim_key_flags()  # what is defined here is the launcher's, also for --help
 
@@ -95,7 +97,18 @@ def from_flags() -> pools.Asked | None:
             f"workers must belong to a run of one process, got {text!r} and several. "
             "Leave --workers or --coordinator out."
         )
+    if placement.norm_group() != "global":
+        raise ValueError(
+            "norm_group must be global with workers, each of which has one device, got "
+            f"{placement.norm_group()}. Leave --norm_group out."
+        )
     asked = pools.parse(text, tuple(flags.FLAGS.worker_options))
+    if asked.kind == pools.PROCESSES and jax.default_backend() != "cpu":
+        raise ValueError(
+            "workers of processes must have a machine without accelerators, which they "
+            f"would all use, got {jax.default_backend()}. Write --workers=ray:N "
+            "--worker_options=num_gpus=1."
+        )
     pools.start_ray(asked)
     return asked
 

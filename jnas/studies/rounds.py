@@ -176,11 +176,13 @@ def drive(
         num_evaluations=search.num_evaluations,
     )
     if program:
-        phase.must_keep(**drive_lib.norm_devices(program))
+        phase.must_keep(**drive_lib.norm_devices(program.groups))
+    members = search.proposals.shape[0]
+    phase.must_keep(**drive_lib.norm_devices(members, "norm_devices_of_members"))
     done, state = phase.restore(jax.eval_shape(search.init)) or (0, search.init())
     if program:
         phase.runs_on(placement.layout(program.groups), "shared weights")
-    phase.runs_on(placement.layout(search.proposals.shape[0]))
+    phase.runs_on(placement.layout(members))
     if done < before:
 
         def observe(step, shared, metrics, epoch_ended):

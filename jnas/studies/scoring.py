@@ -178,7 +178,12 @@ def _source(space, settings, size, splits, augment, costs, hand_out) -> tuple:
         one = costs[part] if part in costs else None
         if one is None:
             one = build(part, space, settings, size, splits, augment)
-            if hand_out and objectives.jittable(one):
+            if hand_out and not objectives.jittable(one):
+                raise ValueError(
+                    "workers must have an objective that can be compiled, got "
+                    f"{_called(part)}. Leave --workers out."
+                )
+            if hand_out:
                 one = hand_out(place, one)
             if len(named) > 1 and objectives.columns(one) == (objectives.SCORE,):
                 one = objectives.declared(one, directions.declared(_called(part)))

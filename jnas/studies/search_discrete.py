@@ -211,10 +211,13 @@ def search_cells(
     search = rounds.Search(
         controller, source, settings.num_evaluations, metrics, num_signals, key
     )
-    trains = dataset is not None and scoring.SCRATCH in scoring.parts(
-        settings.objective
-    )
-    if trains and not hand_out:
+    if jax.process_count() > 1 and not source.jittable:
+        raise ValueError(
+            "objective must be one that is compiled where a run has several processes, "
+            f"got {settings.objective}. Use one process."
+        )
+    here = dataset is not None and hand_out is None
+    if here and scoring.SCRATCH in scoring.parts(settings.objective):
         placement.check_batch(settings.batch_size, search.proposals.shape[0])
     num_steps = search.num_rounds
     if source.program:
@@ -312,10 +315,10 @@ def check_workers(settings: DiscreteSettings, asked: pools.Asked | None) -> None
     table = isinstance(objective, str) and objective.startswith("table:")
     named = () if table else scoring.parts(objective)
     members_of = [one for one in named if one not in scoring.COSTS]
-    if asked and (not members_of or scoring.SUPERNET in members_of):
+    if asked and (len(members_of) != 1 or scoring.SUPERNET in members_of):
         raise ValueError(
-            "workers must have an objective of single cells, such as scratch or one of "
-            f"your own, got {objective}. Leave --workers out: it takes no time."
+            "workers must have one objective of single cells, such as scratch or one "
+            f"of your own, got {objective}. Leave --workers out."
         )
 
 

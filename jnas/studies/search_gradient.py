@@ -81,7 +81,7 @@ def search_cells(
     Raises:
       ValueError: limits that no cell of the space keeps.
     """
-    trained_supernet.check(keep)
+    run.led(lambda: trained_supernet.check(keep))
     method = settings.method
     space = gradient.space_of(method, space)
     bounds = build_limits(run, space, settings, dataset)

@@ -37,7 +37,7 @@ class Saver(NamedTuple):
     def check(self) -> None:
         """Refuses, before anything runs, a folder that holds other files."""
         if self.folder is not None:
-            model_folder.check_target(self.folder, storage.NAME)
+            self.run.led(lambda: model_folder.check_target(self.folder, storage.NAME))
 
     def save(self, state: scratch.TrainState, figures: Mapping[str, Any]) -> None:
         """Saves the model, whole or not at all.

@@ -1,5 +1,6 @@
 """Tuning the numbers of a training on a validation split, as phases of a run."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -109,9 +110,9 @@ def _in_batches(run, plan: Plan, key) -> list[dict]:
     while len(found) < settings.trials:
         number = len(found) // settings.ask
         count = min(settings.ask, settings.trials - len(found))
-        proposed = tune_optuna.propose(
-            found, plan.ranges, count, tuner=settings.tuner, seed=(run.seed, number)
-        )
+        ask = functools.partial(tune_optuna.propose, found, plan.ranges, count)
+        how = {"tuner": settings.tuner, "seed": (run.seed, number)}
+        proposed = run.led(functools.partial(ask, **how))
         if count not in programs:
             rungs = rungs_lib.single(count, max_epochs=settings.epochs)
             tuning = plan.tuning._replace(rungs=rungs)

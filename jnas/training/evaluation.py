@@ -117,8 +117,8 @@ def map_outputs(
     Returns:
       The function's arrays for all images, with a leading axis N.
     """
-    count, shares = len(images), placement.num_shares()
-    batch_size = -(-min(batch_size, count) // shares) * shares
+    count = len(images)
+    batch_size = min(batch_size, count)
     rows = jnp.arange(-(-count // batch_size) * batch_size)
     rows = jnp.minimum(rows, count - 1).reshape(-1, batch_size)
 

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jnas.ops import norm
@@ -295,13 +296,30 @@ class _Placed:
         self._function, self._plain, self._how = function, plain, how
         self._count, self._out_specs = count, out_specs
         self._compiled: dict[Mesh, Callable] = {}
+        self._met: set[tuple] = set()
         functools.update_wrapper(self, function)
 
     def __call__(self, *args):
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
             return self._plain(*args)
         with self._on_mesh() as compiled:
+            if jax.process_count() > 1:
+                self._meet(compiled, args)
             return compiled(*args)
+
+    def _meet(self, compiled, args):
+        """Waits, before a program first runs, until all processes have compiled it.
+
+        Devices that begin to talk to each other wait half a minute for one another, and
+        compiling takes longer on one host than on another.
+        """
+        leaves, structure = jax.tree.flatten(args)
+        what = structure, *((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+        if (compiled, what) in self._met:
+            return
+        compiled.lower(*args).compile()
+        multihost_utils.sync_global_devices("compiled")
+        self._met.add((compiled, what))
 
     def lower(self, *args):
         """Lowers the function for the mesh, as ``jax.jit`` does."""

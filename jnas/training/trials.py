@@ -214,7 +214,10 @@ class _Run:
     def side_by_side(self, function, rows, *shared):
         """Maps over the trials of a chunk; a single one is computed as it is."""
         if self.width > 1:
-            return placement.divided(function, rows, *shared, form=devices.together)
+            form = devices.together  # but in turn where devices share a batch
+            if placement.num_shares() > 1:
+                form = devices.in_turn
+            return placement.divided(function, rows, *shared, form=form)
         alone = function(jax.tree.map(lambda x: x[0], rows), *shared)
         return jax.tree.map(lambda x: x[None], alone)
 

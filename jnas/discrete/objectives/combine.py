@@ -33,17 +33,17 @@ def _described(function: Callable, metrics: Sequence, *sources: types.Objective)
     """Declares columns; what is made of sources can be compiled if all of them can."""
     function.metrics = tuple(metrics)
     function.jittable = all(map(jittable, sources))
-    function.num_workers = max(map(num_workers, sources), default=1)
+    function.num_workers = max(map(num_workers, sources), default=0)
     return function
 
 
 def num_workers(objective: types.Objective) -> int:
-    """Returns how many members an objective scores at a time, in other processes.
+    """Returns how many members an objective scores at a time by workers; 0 without.
 
     Args:
       objective: any objective.
     """
-    return getattr(objective, "num_workers", 1)
+    return getattr(objective, "num_workers", 0)
 
 
 def _scores(objective: types.Objective, key: types.Key, encodings: types.Array):
@@ -71,6 +71,8 @@ def declared(
     def named(key, encodings):
         return objective(key, encodings)
 
+    if hasattr(objective, "member"):
+        named.member = objective.member
     return _described(named, metrics, objective)
 
 

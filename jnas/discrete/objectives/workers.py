@@ -56,26 +56,6 @@ class Pool(Protocol):
         ...
 
 
-class Here:
-    """One worker, this process: what others are compared with."""
-
-    num_workers = 1
-
-    def __init__(self, member: Callable[[types.Key, types.Array], types.Array]):
-        """Compiles a member's score.
-
-        Args:
-          member: (key, encoding i32[G]) -> scores f32[M].
-        """
-        self._score = compiled(member)
-
-    def submit(self, task: Task) -> futures.Future:
-        """Scores a member at once."""
-        found = futures.Future()
-        found.set_result(self._score(task))
-        return found
-
-
 def compiled(member: Callable) -> Callable[[Task], np.ndarray]:
     """Compiles a member's score, as every worker does.
 
@@ -151,20 +131,13 @@ class Journal:
                 os.fsync(file.fileno())
 
 
-def collect(
-    pool: Pool,
-    journal: Journal,
-    tasks: Sequence[Task],
-    *,
-    say: Callable[[int, int], Any] = lambda done, count: None,
-) -> np.ndarray:
+def collect(pool: Pool, journal: Journal, tasks: Sequence[Task]) -> np.ndarray:
     """Returns the scores of members, in order, each scored once.
 
     Args:
       pool: scores what the journal does not know.
       journal: gets every score as it comes.
       tasks: N members.
-      say: called with (number of known scores, N) after each.
 
     Returns:
       f32[N, M].
@@ -174,8 +147,6 @@ def collect(
     try:
         for one in futures.as_completed(waiting):
             journal.add(waiting[one], np.asarray(one.result(), np.float32))
-            left = sum(not other.done() for other in waiting)
-            say(len(tasks) - left, len(tasks))
     finally:
         for one in waiting:
             one.cancel()
@@ -213,7 +184,8 @@ def member_of(objective: types.Objective) -> Callable:
 
     Args:
       objective: with a function ``member``, or any other, which then scores a
-        population of one.
+        population of one; one that draws from its key needs ``member`` for the numbers
+        of a whole population.
 
     Returns:
       (key, encoding i32[G]) -> scores f32[M].
