@@ -220,12 +220,6 @@ def search_of_two_apart():
 
 
 @scene
-def search_of_three():
-    """Three searches, in turn, on 1x4."""
-    return over_devices(lambda: searching(3), devices=(1, 4))
-
-
-@scene
 def train_one():
     """A training on 1x1 and 1x4."""
     return over_devices(lambda: training(None), devices=(1, 4))
@@ -288,7 +282,7 @@ def population(count):
 def populations():
     """Members of a population on as many groups of devices as divide them."""
     found = {}
-    for members in (6, 4):
+    for members in (6,):
         with placement.over(jax.devices()[:1]):
             wanted = population(members)
         found[members] = {
