@@ -10,6 +10,7 @@ holds ``table.npz``; launchers read it as --objective=table:runs/digits201/table
 
 from jnas import run, spaces
 from jnas.discrete import tables
+from jnas.settings import to_json
 from jnas.studies import closing, flags, make_table, members, setup
 
 FLAGS = flags.define(
@@ -33,7 +34,8 @@ def main():
             print(f"{r.workdir} is finished: {r.finished}")
             return
         origin = members.origin(r, dataset, data_settings, space_settings)
-        with make_table.by_workers(r, workers, origin, settings) as hands:
+        build, values = make_table.build_member, to_json(settings)
+        with members.opened(r, workers, build, origin, values) as hands:
             table = make_table.train_all(r, dataset, space, settings, hands=hands)
         r.hand_over()
         tables.write_npz(r.workdir / "table.npz", table)

@@ -14,6 +14,7 @@ the cell that was found.
 """
 
 from jnas import run
+from jnas.settings import to_json
 from jnas.studies import closing, flags, members, search_discrete, setup
 
 FLAGS = flags.define(
@@ -41,9 +42,10 @@ def main():
             print(closing.finished(r))
             return
         origin = members.origin(r, dataset, data_settings, space_settings)
-        with search_discrete.by_workers(r, workers, origin, settings) as hand_out:
+        build, values = search_discrete.scores, to_json(settings)
+        with members.opened(r, workers, build, origin, values) as hands:
             found = search_discrete.search_cells(
-                r, space, settings, dataset=dataset, table=table, hand_out=hand_out
+                r, space, settings, dataset=dataset, table=table, hands=hands
             )
         result = search_discrete.close(
             r, found, settings, data_settings, dataset=dataset

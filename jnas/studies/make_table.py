@@ -1,9 +1,8 @@
 """A benchmark table: every cell of a small space trained from scratch, as a phase."""
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from jnas import networks, spaces, types
 from jnas import settings as settings_lib
 from jnas.discrete import objectives, tables
 from jnas.discrete.objectives import workers
-from jnas.run import drive, pools, workdir
+from jnas.run import drive, workdir
 from jnas.settings import option
 from jnas.studies import augmentation, members, setup
 from jnas.training import placement
@@ -221,29 +220,6 @@ def build_member(origin: members.Origin, values: dict[str, Any]) -> Callable:
         return np.concatenate([scores[0], seconds[0][:, None]], 1).ravel()
 
     return one
-
-
-@contextlib.contextmanager
-def by_workers(
-    run: workdir.Run,
-    asked: pools.Asked | None,
-    origin: members.Origin,
-    settings: TableSettings,
-) -> Iterator[tuple[workers.Pool, workers.Journal] | None]:
-    """Starts the workers of a table, and opens their journal.
-
-    Args:
-      run: the open run.
-      asked: the workers; None yields None.
-      origin: of data and space.
-      settings: of the trainings.
-    """
-    if asked is None:
-        yield None
-        return
-    args = origin, settings_lib.to_json(settings)
-    with members.opened(run, asked, build_member, *args, name="table") as hands:
-        yield hands
 
 
 def _by_workers(space, pool, journal) -> Callable:

@@ -22,6 +22,9 @@ flags.disclaim_key_flags()  # what is defined here is the launcher's, also for -
 FLAGS = ("workers", "worker_options")
 
 
+Hands = tuple[pools.Pool, workers.Journal]
+
+
 class Origin(NamedTuple):
     """From which a worker builds data and space again; plain values alone.
 
@@ -140,21 +143,22 @@ def origin(
 @contextlib.contextmanager
 def opened(
     run: workdir.Run,
-    asked: pools.Asked,
+    asked: pools.Asked | None,
     build: Callable[..., Callable],
     *args: Any,
-    name: str,
-) -> Iterator[tuple[pools.Pool, workers.Journal]]:
+) -> Iterator[Hands | None]:
     """Starts workers and opens their journal in the run's folder.
 
     Args:
       run: the open run.
-      asked: the workers.
+      asked: the workers; None yields None.
       build: (*args) -> (task -> scores), a function of a module.
       *args: plain values: all that scores depend on.
-      name: of what is scored; journals of several do not mix.
     """
-    of = [name, record.versions(), files.plain(args)]
+    if asked is None:
+        yield None
+        return
+    of = [record.versions(), files.plain(args)]
     plugins = [one["sha256"] for one in run.record.get("plugins") or ()]
     journal = workers.Journal(run.workdir / workers.JOURNAL, [*of, plugins])
     if journal.known:

@@ -1,6 +1,6 @@
 """Where the scores of a discrete search come from: a table, or images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from jnas import directions, networks, pieces, registry, spaces, types
 from jnas.data import batches
 from jnas.discrete import limits as limits_of_cells
 from jnas.discrete import objectives, shared_weights, tables
+from jnas.discrete.objectives import workers
 from jnas.discrete.tables import choice
 from jnas.studies import kept as kept_lib
 from jnas.studies import limits, rounds, setup
@@ -119,7 +120,7 @@ def on_images(
     seed: int,
     costs: Mapping[str, networks.Costs],
     kept: kept_lib.Kept | None = None,
-    hand_out: Callable | None = None,
+    hands: tuple[workers.Pool, workers.Journal] | None = None,
 ) -> tuple[rounds.Source, tuple[directions.Metric, ...], int]:
     """Returns the source of scores on images, its columns and the number of signals.
 
@@ -135,7 +136,7 @@ def on_images(
       seed: of the split.
       costs: cost -> what each candidate costs, of ``needed_costs``.
       kept: the limits; None without any.
-      hand_out: (place in ``parts``, objective) -> the same one, computed by workers;
+      hands: workers that score the part which is of single cells, and their journal;
         None leaves all to this process.
 
     Raises:
@@ -144,7 +145,7 @@ def on_images(
     splits = setup.two_splits(dataset, settings.valid_rate, seed=seed)
     size = setup.network_size(settings, dataset, stem=settings.stem)
     costs = {n: objectives.counted(space, n, c) for n, c in costs.items()}
-    source, own = _source(space, settings, size, splits, augment, costs, hand_out)
+    source, own = _source(space, settings, size, splits, augment, costs, hands)
     signals = _signals(settings, own)
     limited = map(directions.declared, kept.bounds if kept else ())
     reports = [one for one in limited if one.name not in _names(signals)]
@@ -165,11 +166,11 @@ def on_images(
     return source._replace(objective=objective_of), metrics, len(signals)
 
 
-def _source(space, settings, size, splits, augment, costs, hand_out) -> tuple:
+def _source(space, settings, size, splits, augment, costs, hands) -> tuple:
     """Builds the source of what --objective names but costs, and all its columns."""
     named = parts(settings.objective)
     source, builders, own = rounds.Source(splits, lambda _: None), [], []
-    for place, part in enumerate(named):
+    for part in named:
         if part == SUPERNET:
             source = _shared(space, settings, size, splits, augment)
             builders.append(source.objective)
@@ -178,13 +179,13 @@ def _source(space, settings, size, splits, augment, costs, hand_out) -> tuple:
         one = costs[part] if part in costs else None
         if one is None:
             one = build(part, space, settings, size, splits, augment)
-            if hand_out and not objectives.jittable(one):
+            if hands and not objectives.jittable(one):
                 raise ValueError(
                     "workers must have an objective that can be compiled, got "
                     f"{_called(part)}. Leave --workers out."
                 )
-            if hand_out:
-                one = hand_out(place, one)
+            if hands:
+                one = workers.on_workers(*hands, *objectives.columns(one))
             if len(named) > 1 and objectives.columns(one) == (objectives.SCORE,):
                 one = objectives.declared(one, directions.declared(_called(part)))
             builders.append(lambda _, one=one: one)

@@ -1,10 +1,9 @@
 """A discrete search as a phase of a run, after training shared weights if asked."""
 
-import contextlib
 import dataclasses
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ import numpy as np
 from jnas import data as data_lib
 from jnas import pieces, registry, spaces
 from jnas import settings as settings_lib
-from jnas.discrete import objectives, tables
+from jnas.discrete import tables
 from jnas.discrete.objectives import workers
 from jnas.discrete.tables import choice
 from jnas.run import pools, workdir
@@ -163,7 +162,7 @@ def search_cells(
     *,
     dataset: data_lib.Dataset | None = None,
     table: tables.Table | None = None,
-    hand_out: Callable | None = None,
+    hands: members.Hands | None = None,
 ) -> Found:
     """Searches a space with a controller, as the phase ``search``.
 
@@ -178,7 +177,7 @@ def search_cells(
       settings: of the search.
       dataset: needed by every objective but a table.
       table: the benchmark.
-      hand_out: as in ``scoring.on_images``; see ``by_workers``.
+      hands: workers, started with ``scores``; None scores all cells here.
 
     Raises:
       ValueError: a table of another space, a signal that the objective does not have,
@@ -198,7 +197,7 @@ def search_cells(
             seed=run.seed,
             costs=costs,
             kept=kept,
-            hand_out=hand_out,
+            hands=hands,
         )
     controller = setup.controller(
         settings.controller,
@@ -216,7 +215,7 @@ def search_cells(
             "objective must be one that is compiled where a run has several processes, "
             f"got {settings.objective}. Use one process."
         )
-    here = dataset is not None and hand_out is None
+    here = dataset is not None and hands is None
     if here and scoring.SCRATCH in scoring.parts(settings.objective):
         placement.check_batch(settings.batch_size, search.proposals.shape[0])
     num_steps = search.num_rounds
@@ -246,52 +245,21 @@ def search_cells(
     return Found(genotype, phase.result)
 
 
-@contextlib.contextmanager
-def by_workers(
-    run: workdir.Run,
-    asked: pools.Asked | None,
-    origin: members.Origin,
-    settings: DiscreteSettings,
-) -> Iterator[Callable | None]:
-    """Starts the workers of a search, which score every part of its objective.
-
-    Args:
-      run: the open run.
-      asked: the workers; None yields None.
-      origin: of data and space.
-      settings: of the search.
-    """
-    if asked is None:
-        yield None
-        return
-    values = settings_lib.to_json(settings)
-    with contextlib.ExitStack() as stack:
-
-        def hand_out(place, objective):
-            args = origin, values, place
-            started = members.opened(run, asked, scores, *args, name=f"part {place}")
-            pool, journal = stack.enter_context(started)
-            metrics = objectives.columns(objective)
-            return workers.on_workers(pool, journal, *metrics)
-
-        yield hand_out
-
-
-def scores(origin: members.Origin, values: dict[str, Any], place: int) -> Callable:
-    """Builds what a worker computes: a task's scores by a part of the objective.
+def scores(origin: members.Origin, values: dict[str, Any]) -> Callable:
+    """Builds what a worker computes: a task's scores by the objective of single cells.
 
     Args:
       origin: of data and space.
       values: JSON of the search's settings.
-      place: of the part.
 
     Returns:
       workers.Task -> scores f32[M].
     """
     dataset, space = origin.open()
     settings = settings_lib.from_json(DiscreteSettings, values)
+    (part,) = _of_cells(settings)
     objective = scoring.build(
-        scoring.parts(settings.objective)[place],
+        part,
         space,
         settings,
         setup.network_size(settings, dataset, stem=settings.stem),
@@ -311,15 +279,20 @@ def check_workers(settings: DiscreteSettings, asked: pools.Asked | None) -> None
     Raises:
       ValueError: the objective is a table, shared weights, or a cost alone.
     """
-    objective = settings.objective
-    table = isinstance(objective, str) and objective.startswith("table:")
-    named = () if table else scoring.parts(objective)
-    members_of = [one for one in named if one not in scoring.COSTS]
-    if asked and (len(members_of) != 1 or scoring.SUPERNET in members_of):
+    named = _of_cells(settings)
+    if asked and (len(named) != 1 or scoring.SUPERNET in named):
         raise ValueError(
             "workers must have one objective of single cells, such as scratch or one "
-            f"of your own, got {objective}. Leave --workers out."
+            f"of your own, got {settings.objective}. Leave --workers out."
         )
+
+
+def _of_cells(settings: DiscreteSettings) -> list[Any]:
+    """Returns the parts of an objective on images that are no costs."""
+    objective = settings.objective
+    if isinstance(objective, str) and objective.startswith("table:"):
+        return []
+    return [one for one in scoring.parts(objective) if one not in scoring.COSTS]
 
 
 def close(
