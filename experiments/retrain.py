@@ -47,6 +47,7 @@ FLAGS = flags.define(
     **retrain.BESIDE,
 )
 run.define_processes()
+run.define_streaming()
 
 
 def main():

@@ -23,6 +23,7 @@ FLAGS = flags.define(
     setup.DataSettings, setup.SpaceSettings, search_gradient.SearchSettings
 )
 run.define_processes()
+run.define_streaming()
 
 
 def main():

@@ -12,7 +12,7 @@ import jnas
 
 ROOT = pathlib.Path(jnas.__file__).parent
 FLOORS = [
-    {"types", "registry", "pieces", "settings", "directions"},
+    {"types", "registry", "pieces", "settings", "directions", "caches"},
     {"spaces", "ops", "data"},
     {"networks", "report"},
     {"training", "testing"},
@@ -31,7 +31,16 @@ BLIND = [
 ]
 FLAX = {"ops", "networks"}
 # a room that can be read without the rest: all that it may import
-ALONE = {"run": {"types", "registry", "training.program", "training.placement"}}
+ALONE = {
+    "run": {
+        "types",
+        "registry",
+        "caches",
+        "data.residence",
+        "training.program",
+        "training.placement",
+    }
+}
 OUTSIDE = {"studies": {"bench", "endurance"}}  # who in jnas may import it
 FACES = {"__init__", "moved"}  # they hand names on, and import everything
 

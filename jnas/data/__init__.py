@@ -6,6 +6,7 @@ from urllib import parse
 from jnas import registry
 from jnas.data import embedded as embedded
 from jnas.data import validate
+from jnas.data.arrays import read_npy as read_npy
 from jnas.data.arrays import read_npz as read_npz
 from jnas.data.augment import Augment as Augment
 from jnas.data.augment import normalise as normalise
@@ -30,6 +31,7 @@ def _size(text: str) -> tuple[int, int]:
 
 _READERS: dict[str, tuple[Callable, dict[str, Callable]]] = {
     "npz": (read_npz, {}),
+    "npy": (read_npy, {}),
     "folder": (read_folder, {"size": _size, "background": str}),
     "tfds": (read_tfds, {"data_dir": str}),
 }
@@ -40,9 +42,10 @@ def load(spec: str) -> Dataset:
 
     Args:
       spec: a name of ``registry.DATASETS`` ("fashion", "digits", a user's own), or
-        "npz:PATH", "folder:PATH", "folder:PATH?size=32", "tfds:NAME",
-        "tfds:NAME?data_dir=PATH". Of a folder, ``size=32x48`` gives rows x columns, and
-        ``background=black`` the colour behind transparent pixels; & joins options.
+        "npz:PATH", "npy:PATH" of a folder of arrays, "folder:PATH" of pictures,
+        "folder:PATH?size=32", "tfds:NAME", "tfds:NAME?data_dir=PATH". Of pictures,
+        ``size=32x48`` gives rows x columns, and ``background=black`` the colour behind
+        transparent pixels; & joins options.
 
     Raises:
       KeyError: no data set of that name is registered.
@@ -54,7 +57,8 @@ def load(spec: str) -> Dataset:
         return _checked(_named(spec))
     if kind not in _READERS:
         raise ValueError(
-            f"data must be a name, npz:PATH, folder:PATH or tfds:NAME, got {spec!r}. "
+            f"data must be a name, npz:PATH, npy:PATH, folder:PATH or tfds:NAME, got "
+            f"{spec!r}. "
             f"{registry.nearest(kind, _READERS)}Names: {', '.join(registry.DATASETS)}."
         )
     reader, options = _READERS[kind]
@@ -83,7 +87,7 @@ def _named(name: str) -> Dataset:
         return registry.DATASETS[name]()
     except registry.UnknownName as error:
         raise registry.UnknownName(
-            f"{error} Or use npz:PATH, folder:PATH or tfds:NAME."
+            f"{error} Or use npz:PATH, npy:PATH, folder:PATH or tfds:NAME."
         ) from None
 
 

@@ -1,12 +1,20 @@
-"""Data sets in one npz file: x_train, y_train, x_test, y_test, class_names."""
+"""Data sets as arrays x_train, y_train, x_test, y_test, class_names: npz, or npy files.
+
+Images that would take too much memory are mapped: read from the file when needed.
+"""
 
 import os
+import pathlib
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
 from jnas.data import dataset as dataset_lib
-from jnas.data import npz, validate
+from jnas.data import facts, npz, residence, source, validate
 
+IMAGES = ("x_train", "x_test")
+LABELS = ("y_train", "y_test")
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 NAMES = "class_names"
 
@@ -15,6 +23,9 @@ def read_npz(
     path: str | os.PathLike, *, name: str | None = None, flip: bool | None = None
 ) -> dataset_lib.Dataset:
     """Reads a data set from an npz file.
+
+    Where the images are not held in memory, those of ``np.savez`` are mapped; those of
+    ``np.savez_compressed`` cannot be, and are read, with a note.
 
     Args:
       path: the file; images [N, H, W, C] or [N, H, W], uint8 or float32, and labels
@@ -31,14 +42,76 @@ def read_npz(
         raise ValueError(
             f"data must be an existing file, got {name!r}. Check the path."
         )
+    notes = []
     try:
-        arrays = npz.read(path, (*KEYS, NAMES))
+        small = npz.read(path, (*LABELS, NAMES))
         others = set(npz.names(path)) - {*KEYS, NAMES}
+        images = _images(path)
     except ValueError as error:
         raise ValueError(
             f"data must be a readable npz of plain arrays, got {name!r} ({error}). "
             "Write it with np.savez."
         ) from error
+    asked = not residence.fits(npz.num_bytes(path, IMAGES))
+    if asked and not all(map(source.is_lazy, images.values())):
+        notes.append(
+            f"{name}: the images are compressed, so all are held in memory; np.savez "
+            "writes a file from which they can be read when needed."
+        )
+    if others:
+        shown = ", ".join(repr(one) for one in sorted(others)[:9])
+        notes.append(f"{name}: {len(others)} more arrays are not used, {shown}.")
+    return _dataset(small | images, [path], name=name, flip=flip, notes=notes)
+
+
+def _images(path) -> dict[str, np.ndarray]:
+    """Returns the arrays of images that there are, mapped where they are large."""
+    if residence.fits(npz.num_bytes(path, IMAGES)):
+        return npz.read(path, IMAGES)
+    found = {}
+    for key in set(IMAGES) & set(npz.names(path)):
+        array = npz.mapped(path, key)
+        found[key] = npz.read(path, (key,))[key] if array is None else array
+    return found
+
+
+def read_npy(path: str | os.PathLike) -> dataset_lib.Dataset:
+    """Reads a data set from a folder of npy files, one for each array.
+
+    Args:
+      path: the folder, with x_train.npy, y_train.npy, x_test.npy, y_test.npy and,
+        optionally, class_names.npy, as in ``read_npz``.
+
+    Raises:
+      ValueError: the folder does not exist, a file is missing or is no plain array, or
+        the data are invalid.
+    """
+    name, path = f"npy:{path}", pathlib.Path(path)
+    if not path.is_dir():
+        raise ValueError(
+            f"data must be an existing folder, got {name!r}. Check the path."
+        )
+    files = {key: path / f"{key}.npy" for key in (*KEYS, NAMES)}
+    files = {key: file for key, file in files.items() if file.is_file()}
+    total = sum(files[key].stat().st_size for key in IMAGES if key in files)
+    fits = residence.fits(total)
+    arrays = {}
+    for key, file in files.items():
+        how = "r" if key in IMAGES and not fits else None
+        try:
+            arrays[key] = np.load(file, mmap_mode=how, allow_pickle=False)
+        except Exception as error:  # crafted files raise more than NumPy documents
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"data must be readable npy files of plain arrays, got {str(file)!r} "
+                f"({reason}). Write it with np.save."
+            ) from error
+    return _dataset(arrays, files.values(), name=name)
+
+
+def _dataset(
+    arrays: dict[str, np.ndarray], files: Collection[Any], *, name: str, **how: Any
+) -> dataset_lib.Dataset:
     missing = [key for key in KEYS if key not in arrays]
     if missing:
         raise ValueError(
@@ -46,12 +119,11 @@ def read_npz(
             f"{', '.join(missing)}. Add the array."
         )
     class_names = _texts(name, arrays.pop(NAMES, np.array([], np.str_)))
-    notes = []
-    if others:
-        shown = ", ".join(repr(one) for one in sorted(others)[:9])
-        notes = [f"{name}: {len(others)} more arrays are not used, {shown}."]
+    identity = None
+    if any(source.is_lazy(arrays[key]) for key in IMAGES):
+        identity = facts.identity_of(sorted(map(os.path.abspath, files)))
     return validate.validate(
-        **arrays, name=name, flip=flip, class_names=class_names, notes=notes
+        **arrays, name=name, class_names=class_names, identity=identity, **how
     )
 
 

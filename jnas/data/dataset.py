@@ -1,13 +1,14 @@
-"""Dataset: images and labels in memory, in a training and a test split."""
+"""Dataset: images and labels, in a training and a test split."""
 
 import dataclasses
 import functools
-import hashlib
 from typing import Any
 
 import numpy as np
 
+from jnas.data import facts as facts_lib
 from jnas.data import moments as moments_lib
+from jnas.data import source
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,37 +25,59 @@ class Dataset:
       flip: whether a horizontal flip keeps the label; None if that is unknown.
       class_names: name of each class, by label; empty if they are unknown.
       notes: sentences about what was read, left out or changed, one a line.
+      identity: text that differs where the files of lazy images do, as ``on_disk``
+        sets it; None of images in memory, and of a data set that was changed.
     """
 
     name: str
-    x_train: np.ndarray
+    x_train: source.Source
     y_train: np.ndarray
-    x_test: np.ndarray
+    x_test: source.Source
     y_test: np.ndarray
     num_classes: int
     flip: bool | None = None
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    identity: str | None = dataclasses.field(default=None, init=False, repr=False)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Rows, columns and channels of one image."""
         return self.x_train.shape[1:]
 
-    @functools.cached_property
-    def digest(self) -> str:
-        """SHA-256 over the arrays' names, shapes, types and bytes, in hex."""
-        sha = hashlib.sha256()
-        for name in ("x_train", "y_train", "x_test", "y_test"):
-            array = np.ascontiguousarray(getattr(self, name))
-            sha.update(f"{name} {array.shape} {array.dtype.str}".encode())
-            sha.update(array.tobytes())
-        return sha.hexdigest()
+    def on_disk(self, identity: str) -> "Dataset":
+        """Returns the data set with facts that are kept between processes.
+
+        Args:
+          identity: text that differs where the facts may.
+        """
+        made = dataclasses.replace(self)
+        object.__setattr__(made, "identity", identity)
+        return made
 
     @functools.cached_property
+    def facts(self) -> facts_lib.Facts:
+        """What one pass over all images finds, kept where they are on disk."""
+
+        def gather():
+            arrays = self.x_train, self.y_train, self.x_test, self.y_test
+            return facts_lib.gather(*arrays, name=self.name)
+
+        if self.identity is None:
+            return gather()
+        digest, moments, *ends = facts_lib.kept(self.identity, gather)
+        moments = moments_lib.Moments(*map(tuple, moments))
+        return facts_lib.Facts(digest, moments, *ends)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the arrays' names, shapes, types and bytes, in hex."""
+        return self.facts.digest
+
+    @property
     def moments(self) -> moments_lib.Moments:
         """Mean, deviation and padding value of each channel of the training split."""
-        return moments_lib.moments(self.x_train)
+        return self.facts.moments
 
     @property
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -88,13 +111,14 @@ def class_text(label: int, names: tuple[str, ...]) -> str:
     return repr(names[label]) if label < len(names) else str(label)
 
 
-def all_equal(images: np.ndarray) -> bool:
+def all_equal(images: source.Source) -> bool:
     """Returns whether all images are the same, so that nothing can be learned.
 
     Args:
       images: [N, ...], at least one.
     """
-    return all((one == images[0]).all() for one in images[1:])
+    first = images[0]
+    return all((part == first).all() for part in source.parts(images))
 
 
 def shrink(dataset: Dataset, factor: int) -> Dataset:
@@ -116,15 +140,25 @@ def shrink(dataset: Dataset, factor: int) -> Dataset:
         )
     if factor == 1:
         return dataset
-    small = downscale(dataset.x_train, factor)
+    small = _smaller(dataset.x_train, factor)
     if all_equal(small):
         raise ValueError(
             f"shrink must leave training images that differ, got {factor}, which makes "
             f"all of {dataset.name} equal. Choose a smaller factor."
         )
-    return dataclasses.replace(
-        dataset, x_train=small, x_test=downscale(dataset.x_test, factor)
+    made = dataclasses.replace(
+        dataset, x_train=small, x_test=_smaller(dataset.x_test, factor)
     )
+    identity = dataset.identity
+    return made if identity is None else made.on_disk(f"{identity} shrink={factor}")
+
+
+def _smaller(images: source.Source, factor: int) -> source.Source:
+    if not source.is_lazy(images):
+        return downscale(images, factor)
+    _, rows, columns, channels = images.shape
+    shape = (rows // factor, columns // factor, channels)
+    return source.mapped(lambda some: downscale(some, factor), images, shape)
 
 
 def downscale(images: np.ndarray, factor: int) -> np.ndarray:

@@ -44,3 +44,69 @@ def names(path: str | os.PathLike) -> tuple[str, ...]:
     """
     with zipfile.ZipFile(path) as archive:
         return tuple(name.removesuffix(".npy") for name in archive.namelist())
+
+
+def num_bytes(path: str | os.PathLike, keys: Collection[str]) -> int:
+    """Returns the bytes of some arrays of an npz file, without reading them.
+
+    Args:
+      path: the file.
+      keys: names of arrays; absent ones count nothing.
+    """
+    with zipfile.ZipFile(path) as archive:
+        return sum(
+            entry.file_size
+            for entry in archive.infolist()
+            if entry.filename.removesuffix(".npy") in keys
+        )
+
+
+def mapped(path: str | os.PathLike, key: str) -> np.ndarray | None:
+    """Maps an array of an npz file into memory: it is read when it is needed.
+
+    Args:
+      path: an npz file that ``read`` can read.
+      key: name of the array.
+
+    Returns:
+      A read-only ``np.memmap``; None of an array that is compressed.
+
+    Raises:
+      ValueError: it is no plain array; the message is the reason alone.
+    """
+    with zipfile.ZipFile(path) as archive:
+        try:
+            entry = archive.getinfo(f"{key}.npy")
+        except KeyError:
+            raise ValueError(f"{key} is no array") from None
+    if entry.compress_type != zipfile.ZIP_STORED:
+        return None
+    with open(path, "rb") as file:
+        # the local header has 30 bytes, of which the last four are the lengths of the
+        # name and of the extra field that follow (APPNOTE.TXT of PKWARE, 4.3.7)
+        file.seek(entry.header_offset)
+        head = file.read(30)
+        name, extra = (int.from_bytes(head[i : i + 2], "little") for i in (26, 28))
+        file.seek(name + extra, os.SEEK_CUR)
+        return _mapped(path, file)
+
+
+def _mapped(path, file) -> np.ndarray:
+    """Maps the npy file that begins where an open file stands."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, columns_first, dtype = read(file)
+    except (ValueError, KeyError, OSError) as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from error
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    order = "F" if columns_first else "C"
+    place = file.tell()
+    try:
+        return np.memmap(path, dtype, "r", place, shape, order)
+    except (ValueError, OSError) as error:  # shorter than its header says
+        raise ValueError(" ".join(str(error).split())[:200]) from error

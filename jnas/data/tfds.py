@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jnas.data import dataset as dataset_lib
-from jnas.data import validate
+from jnas.data import facts, residence, source, validate
 
 # whether a mirrored image keeps its label: data sets whose papers say so or whose
 # classes are digits and letters
@@ -33,6 +33,7 @@ def read_tfds(name: str, *, data_dir: str | None = None) -> dataset_lib.Dataset:
     The data set must be on disk in array_record format. Nothing is downloaded, since
     preparing a data set needs TensorFlow. A split "validation" joins the training
     images, or is the test split if there is no other; further splits are left out.
+    Where the images do not fit in memory, each is decoded when it is needed.
 
     Args:
       name: the name in tfds, such as "cifar10", optionally with configuration and
@@ -78,7 +79,16 @@ def read_tfds(name: str, *, data_dir: str | None = None) -> dataset_lib.Dataset:
             f"data must have features image and label, got 'tfds:{name}' without "
             f"{', '.join(sorted(absent))}. Convert it to npz."
         )
-    train, test = (_joined(builder, parts, name) for parts in splits)
+    sizes = [builder.info.splits[part].num_examples for both in splits for part in both]
+    first = np.asarray(next(_examples(builder, splits[0][0], name))["image"])
+    identity = None
+    if not residence.fits(sum(sizes) * first.nbytes):
+        files = sorted(str(one) for one in pathlib.Path(builder.data_dir).iterdir())
+        identity = facts.identity_of(files)
+        how = name, first.shape, first.dtype, identity
+        train, test = (_lazy(builder, parts, *how) for parts in splits)
+    else:
+        train, test = (_joined(builder, parts, name) for parts in splits)
     label = builder.info.features["label"]
     return validate.validate(
         *train,
@@ -87,7 +97,41 @@ def read_tfds(name: str, *, data_dir: str | None = None) -> dataset_lib.Dataset:
         flip=FLIPS.get(name.split("/")[0]),
         class_names=getattr(label, "names", None) or (),
         notes=notes,
+        identity=identity,
     )
+
+
+def _lazy(
+    builder: Any,
+    parts: list[str],
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    identity: str,
+) -> tuple[source.Source, np.ndarray]:
+    """Returns images that are decoded when they are needed, and their labels."""
+    import tensorflow_datasets as tfds
+
+    def labels():
+        only = {"image": tfds.decode.SkipDecoding()}
+        return [
+            int(example["label"])
+            for part in parts
+            for example in _examples(builder, part, name, decoders=only)
+        ]
+
+    y = np.array(facts.kept(f"labels {' '.join(parts)} {identity}", labels), np.int64)
+    sources = [builder.as_data_source(part) for part in parts]
+    begins = np.cumsum([0, *map(len, sources)])
+
+    def read(row):
+        part = int(np.searchsorted(begins, row, side="right")) - 1
+        try:
+            return np.asarray(sources[part][row - int(begins[part])]["image"])
+        except Exception as error:  # nor for a damaged record
+            raise _damaged(name, error) from error
+
+    return source.decoded(read, (len(y), *shape), dtype), y
 
 
 def _splits(found: set[str], name: str) -> tuple[tuple, list[str]]:
@@ -141,9 +185,11 @@ def _arrays(builder: Any, part: str, name: str) -> tuple[np.ndarray, np.ndarray]
     return np.stack(images), np.array(labels, np.int64)
 
 
-def _examples(builder: Any, part: str, name: str) -> Iterator[Any]:
+def _examples(
+    builder: Any, part: str, name: str, *, decoders: Any = None
+) -> Iterator[Any]:
     try:
-        yield from builder.as_data_source(part)
+        yield from builder.as_data_source(part, decoders=decoders)
     except Exception as error:  # nor for a damaged record
         raise _damaged(name, error) from error
 

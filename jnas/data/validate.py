@@ -6,22 +6,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from jnas.data import dataset as dataset_lib
-from jnas.data import layouts
+from jnas.data import facts, layouts, source
 
 MAX_LABEL = 99_999
-MAX_VALUE = 1e38  # the difference of two values must be a finite float32
 
 
 def validate(
-    x_train: np.ndarray,
+    x_train: source.Source,
     y_train: np.ndarray,
-    x_test: np.ndarray,
+    x_test: source.Source,
     y_test: np.ndarray,
     *,
     name: str,
     flip: bool | None = None,
     class_names: Sequence[str] = (),
     notes: Sequence[str] = (),
+    identity: str | None = None,
 ) -> dataset_lib.Dataset:
     """Checks arrays and builds a data set of them.
 
@@ -34,6 +34,7 @@ def validate(
       flip: whether a horizontal flip keeps the label; None if that is unknown.
       class_names: name of each class, by label; empty if they are unknown.
       notes: sentences about what was read; one about ambiguous axes is added.
+      identity: text that differs where files that are read lazily do.
 
     Returns:
       The data set; [N, H, W] becomes [N, H, W, 1], labels become i32.
@@ -61,7 +62,7 @@ def validate(
             f"x_train of {name} must hold images that differ, got {len(train)} equal "
             "ones. Check how the file was written."
         )
-    return dataset_lib.Dataset(
+    made = dataset_lib.Dataset(
         name,
         train,
         y_train,
@@ -72,6 +73,11 @@ def validate(
         class_names=class_names,
         notes=notes,
     )
+    if identity is not None:
+        made = made.on_disk(identity)
+    if source.is_lazy(train) or source.is_lazy(test):
+        _ = made.facts  # reads all images once, and refuses values that are invalid
+    return made
 
 
 def _classes(
@@ -110,7 +116,7 @@ def _classes(
 
 def _images(name: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, str | None]:
     """Returns images [N, H, W, C], and a note about axes that could mean two things."""
-    x = np.asarray(x)
+    x = x if source.is_lazy(x) else np.asarray(x)
     if x.dtype not in (np.uint8, np.float32):
         what = (
             "Write x.astype(np.float32)." if x.dtype.kind in "biuf" else "Convert it."
@@ -121,14 +127,14 @@ def _images(name: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, str | 
             f"{name} must be [N, H, W, C] or [N, H, W], got shape {x.shape}. "
             f"{_reshaped(x.shape)}"
         )
-    if not x.size:
+    if not math.prod(x.shape):
         raise ValueError(
             f"{name} must hold at least one image and pixel, got shape {x.shape}. "
             "Add images."
         )
     note = layouts.check(name, x.shape, len(y) if np.ndim(y) == 1 else None)
-    if x.dtype == np.float32:
-        _check_values(name, x)
+    if x.dtype == np.float32 and not source.is_lazy(x):
+        facts.check_values(name, x)
     return x[..., None] if x.ndim == 3 else x, note
 
 
@@ -146,23 +152,6 @@ def _reshaped(shape: tuple[int, ...]) -> str:
                 "x[:, None, :, None] for series."
             )
     return "Write x[:, None, :, None] for series, or reshape it."
-
-
-def _check_values(name: str, x: np.ndarray) -> None:
-    finite = np.isfinite(x).reshape(len(x), -1).all(1)
-    if not finite.all():
-        bad = int(np.flatnonzero(~finite)[0])
-        values = x[bad][~np.isfinite(x[bad])]
-        raise ValueError(
-            f"{name} must be finite, got {values[0]} in image {bad}. Remove the image."
-        )
-    largest = np.abs(x).reshape(len(x), -1).max(1)
-    if largest.max() >= MAX_VALUE:
-        bad = int(largest.argmax())
-        raise ValueError(
-            f"{name} must be below {MAX_VALUE:g}, got {largest[bad]:g} in image {bad}. "
-            "Scale the images."
-        )
 
 
 def _labels(name: str, y: np.ndarray, num_images: int) -> np.ndarray:

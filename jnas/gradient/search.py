@@ -145,6 +145,7 @@ def gradient_search(
         num_seeds=num_seeds,
         over_seeds=over_seeds,
         at_epoch_end=_at_epoch_end(watch) if watch else None,
+        reads=watch.rows(num_examples[1]) if watch else None,
         ended=(lambda state: state.watched.stopped) if watch else None,
         between="watch",
         costs=_costs(pieces.frozen_epochs, num_epochs),

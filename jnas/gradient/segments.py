@@ -160,6 +160,7 @@ def _watch(method, supernet, pieces, setting, project=None) -> watch_lib.Watch |
         variant_inputs=pieces.variant_inputs,
         interval=method.watch_interval,
         hook=hook,
+        reads_all=project is not None,
         snapshots=method.adaptive_decay and not project,
     )
 

@@ -1,6 +1,6 @@
 """Runs that survive and explain themselves: workdir, checkpoints, metrics, progress."""
 
-from jnas.run.device_flags import define_processes
+from jnas.run.device_flags import define_processes, define_streaming
 from jnas.run.files import RunError
 from jnas.run.launch import (
     define_run_flags,
@@ -21,6 +21,7 @@ __all__ = [
     "Run",
     "RunError",
     "define_processes",
+    "define_streaming",
     "define_run_flags",
     "from_flags",
     "launch",

@@ -13,10 +13,11 @@ feature is a preference of the compiler, not an instruction.
 
 import os
 import pathlib
-import sys
 
 import jax
 from absl import logging
+
+from jnas import caches
 
 MAX_BYTES = 2 * 1024**3
 
@@ -48,18 +49,12 @@ def disable() -> None:
 
 
 def folder() -> pathlib.Path:
-    """Returns the cache folder: ``jnas/xla`` in XDG_CACHE_HOME or the system's cache.
-
-    The latter is ~/Library/Caches on macOS, LOCALAPPDATA on Windows, else ~/.cache.
+    """Returns the folder of compiled programs, ``xla`` in the user's cache folder.
 
     Raises:
       RuntimeError: the user has no home folder.
     """
-    asked = os.environ.get("XDG_CACHE_HOME", "")
-    if sys.platform == "win32":
-        asked = asked or os.environ.get("LOCALAPPDATA", "")
-    caches = "Library/Caches" if sys.platform == "darwin" else ".cache"
-    return pathlib.Path(asked or pathlib.Path.home() / caches) / "jnas" / "xla"
+    return caches.folder("xla")
 
 
 def prune(path: pathlib.Path, max_bytes: int) -> None:

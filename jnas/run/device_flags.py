@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import jax
 from absl import flags
 
+from jnas.data import residence
 from jnas.run import launch_help, team
 from jnas.training import placement
 
@@ -16,6 +17,7 @@ flags.disclaim_key_flags()  # what is defined here is the launcher's, also for -
 MAX_DEVICES = 1024
 # no atomics, and no measuring of which kernel is faster, which chance decides
 DETERMINISTIC = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
+STREAM_FLAGS = ("resident", "chunk_steps")
 PROCESS_FLAGS = ("coordinator", "num_processes", "process")
 _FORCED = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
 
@@ -72,6 +74,27 @@ def define_processes() -> None:
         launch_help.describe(name, "run")
 
 
+def define_streaming() -> None:
+    """Defines the flags of images that are read when needed, for launchers that can."""
+    flags.DEFINE_enum(
+        "resident",
+        residence.AUTO,
+        list(residence.CHOICES),
+        "Whether all images are held in memory and on each device: no reads them from "
+        "disk when they are needed, auto does so where they would take more than a "
+        "quarter of the memory. The results are the same bit for bit.",
+    )
+    flags.DEFINE_integer(
+        "chunk_steps",
+        None,
+        "Number of steps whose images are on a device at a time, where they are read "
+        "when needed. Without it as many as 64 MiB hold.",
+        lower_bound=1,
+    )
+    for name in STREAM_FLAGS:
+        launch_help.describe(name, "run")
+
+
 @contextlib.contextmanager
 def use() -> Iterator[None]:
     """Makes the devices of the flags those of all programs inside.
@@ -98,8 +121,17 @@ def use() -> Iterator[None]:
     if PROCESS_FLAGS[0] in flags.FLAGS:
         team.join(*(flags.FLAGS[name].value for name in PROCESS_FLAGS))
         team.expect()
-    with placement.over(_taken(wanted), norm_group=flags.FLAGS.norm_group):
+    with (
+        placement.over(_taken(wanted), norm_group=flags.FLAGS.norm_group),
+        _residence(),
+    ):
         yield
+
+
+def _residence() -> contextlib.AbstractContextManager:
+    if STREAM_FLAGS[0] not in flags.FLAGS:
+        return contextlib.nullcontext()
+    return residence.over(flags.FLAGS.resident, chunk_steps=flags.FLAGS.chunk_steps)
 
 
 def _check_forced(wanted: int) -> None:

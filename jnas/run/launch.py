@@ -37,6 +37,7 @@ _BESIDE_THE_RESULT = (  # flags that do not decide a result
     "num_devices",
     "deterministic",
     *device_flags.PROCESS_FLAGS,
+    *device_flags.STREAM_FLAGS,
     "workers",
     "worker_options",
 )

@@ -29,8 +29,9 @@ class EvaluateSettings:
         text="Run folder of retrain or quickstart, or folder of a model.", group="data"
     )
     data: str = option(
-        text="Data set: a registered name, npz:FILE, folder:FOLDER or tfds:NAME. "
-        "Pictures of a folder are resized as the model's own were.",
+        text="Data set: a registered name, npz:FILE, npy:FOLDER of arrays, "
+        "folder:FOLDER of pictures, or tfds:NAME. Pictures are resized as the model's "
+        "own were.",
         group="data",
     )
     split: str = option(

@@ -86,7 +86,7 @@ def search_cells(
     space = gradient.space_of(method, space)
     bounds = build_limits(run, space, settings, dataset)
     augment = augmentation.build(settings, dataset)
-    splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed)
+    splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed, streams=True)
     size = setup.network_size(method, dataset, stem=settings.stem)
     setting = gradient.Setting(
         size,

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 from jnas import data as data_lib
 from jnas import networks, pieces, registry, spaces, types
 from jnas import settings as settings_lib
+from jnas.data import source
 from jnas.discrete import limits as limits_lib
 from jnas.networks import stems
 from jnas.settings import option
+from jnas.training import feed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +24,8 @@ class DataSettings:
 
     data: str = option(
         "fashion",
-        "Data set: a registered name, npz:FILE, folder:FOLDER or tfds:NAME.",
+        "Data set: a registered name, npz:FILE, npy:FOLDER of arrays, folder:FOLDER of "
+        "pictures, or tfds:NAME.",
         group="data",
     )
     shrink: int = option(
@@ -202,28 +205,53 @@ def announce_stem(
 
 
 def two_splits(
-    dataset: data_lib.Dataset, valid_rate: float, *, seed: int
+    dataset: data_lib.Dataset, valid_rate: float, *, seed: int, streams: bool = False
 ) -> tuple[types.Batch, types.Batch]:
-    """Splits the training images in two, class by class, on the device.
+    """Splits the training images in two, class by class.
 
     Args:
       dataset: its test split is not touched.
       valid_rate: share of the training images in the second split.
       seed: of the split.
+      streams: whether images may be read when they are needed.
 
     Returns:
-      (training split, validation split), each (images, labels).
+      (training split, validation split), each (images, labels): arrays on the device,
+      or images to be read where they do not fit.
 
     Raises:
-      ValueError: a rate that leaves one of them without images.
+      ValueError: a rate that leaves one of them without images; images that do not fit
+        and may not be read when needed.
     """
     rows = data_lib.stratified(
         seed, dataset.y_train, valid_rate, names=dataset.class_names
     )
+    how = is_resident(dataset, streams=streams)
     train, valid = (
-        (jnp.asarray(dataset.x_train[i]), jnp.asarray(dataset.y_train[i])) for i in rows
+        feed.split(dataset.x_train, dataset.y_train, i, resident=how) for i in rows
     )
     return train, valid
+
+
+def is_resident(dataset: data_lib.Dataset, *, streams: bool) -> bool:
+    """Returns whether the images of a data set are on the devices.
+
+    Args:
+      dataset: of the run.
+      streams: whether they may be read when they are needed.
+
+    Raises:
+      ValueError: they do not fit, and may not be.
+    """
+    if streams:
+        return feed.fits(dataset.x_train, dataset.x_test)
+    needed = source.num_bytes(dataset.x_train) + source.num_bytes(dataset.x_test)
+    if needed > feed.device_bytes():
+        raise ValueError(
+            f"images must fit in the {feed.device_bytes() >> 20:,} MiB of a device for "
+            f"this command, got {needed >> 20:,} MiB. Use smaller ones (--shrink)."
+        )
+    return True
 
 
 def controller(

@@ -13,9 +13,9 @@ from jnas.data import batches
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
 from jnas.studies import augmentation, recipe_rows, recipes, setup
+from jnas.training import feed, scratch
 from jnas.training import program as program_lib
 from jnas.training import recipe as recipe_lib
-from jnas.training import scratch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,7 @@ def prepare(
             f"{settings.early_stopping} at valid_rate 0. Add --valid_rate=0.1."
         )
     augment = augmentation.build(settings, dataset, how=data_lib.for_training)
-    splits = splits_of(dataset, settings, seed=seed)
+    splits = splits_of(dataset, settings, seed=seed, streams=True)
     num_examples, recipe = len(splits[0][1]), recipes.recipe(settings)
     numbers = recipes.numbers(settings)
     rate = recipe_lib.rate(
@@ -174,7 +174,11 @@ def build_network(
 
 
 def splits_of(
-    dataset: data_lib.Dataset, settings: RetrainSettings, *, seed: int
+    dataset: data_lib.Dataset,
+    settings: RetrainSettings,
+    *,
+    seed: int,
+    streams: bool = False,
 ) -> tuple[types.Batch, ...]:
     """Returns the training split and, with a ``valid_rate``, the validation split.
 
@@ -182,7 +186,11 @@ def splits_of(
       dataset: its test split is not touched.
       settings: give the rate.
       seed: of the division.
+      streams: whether images may be read when they are needed.
     """
     if settings.valid_rate:
-        return setup.two_splits(dataset, settings.valid_rate, seed=seed)
-    return ((jnp.asarray(dataset.x_train), jnp.asarray(dataset.y_train)),)
+        return setup.two_splits(
+            dataset, settings.valid_rate, seed=seed, streams=streams
+        )
+    how = setup.is_resident(dataset, streams=streams)
+    return (feed.split(dataset.x_train, dataset.y_train, resident=how),)

@@ -18,7 +18,7 @@ from jnas.spaces import genotype_text
 from jnas.studies import augmentation, keys, setup, train_plan, trained
 from jnas.studies.train_plan import RetrainSettings as RetrainSettings
 from jnas.studies.train_plan import needed as needed
-from jnas.training import placement, scratch, top
+from jnas.training import feed, placement, scratch, top
 from jnas.training import program as program_lib
 
 TOP5_FROM = 10  # classes above which the top-5 accuracy is reported
@@ -229,8 +229,8 @@ def _test(key, plan, state, dataset, batch_size) -> dict[str, types.Array]:
     if dataset.num_classes > TOP5_FROM:
         measures["test_top5_accuracy"] = top.top_k
 
-    def test(kept, x, y):
-        right = scratch.map_outputs(
+    def right(kept, x, y):
+        return scratch.map_outputs(
             lambda out, row: {n: one(out, y[row]) for n, one in measures.items()},
             key,
             plan.network,
@@ -239,10 +239,22 @@ def _test(key, plan, state, dataset, batch_size) -> dict[str, types.Array]:
             augment=plan.augment,
             batch_size=batch_size,
         )
-        return {name: one.mean() for name, one in right.items()}
 
-    seeds = plan.program.num_seeds
-    function = test if seeds is None else functools.partial(placement.divided, test)
-    args = scratch.trained(state), dataset.x_test, dataset.y_test
-    tested = placement.jit(function, count=seeds)
-    return placement.local(tested(*placement.put(args, count=seeds)))
+    def test(kept, x, y):
+        return {name: one.mean() for name, one in right(kept, x, y).items()}
+
+    seeds, kept = plan.program.num_seeds, scratch.trained(state)
+
+    def compiled(function):
+        if seeds is not None:
+            function = functools.partial(placement.divided, function)
+        return placement.jit(function, count=seeds)
+
+    images, labels = dataset.x_test, dataset.y_test
+    if not feed.is_streamed(plan.splits):
+        args = placement.put((kept, images, labels), count=seeds)
+        return placement.local(compiled(test)(*args))
+    placed = placement.put(kept, count=seeds)
+    function = functools.partial(compiled(right), placed)
+    found = feed.in_pieces(function, images, labels, batch_size=batch_size, count=seeds)
+    return {name: jnp.asarray(one).mean(-1) for name, one in found.items()}

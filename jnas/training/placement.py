@@ -238,6 +238,44 @@ def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(value.shape, sharding, lambda at: value[at])
 
 
+def put_batches(
+    read: Callable[[np.ndarray], np.ndarray],
+    rows: np.ndarray,
+    shape: tuple[int, ...],
+    spec: PartitionSpec,
+    *,
+    count: int | None = None,
+) -> jax.Array:
+    """Places batches that are read for it: each process reads those of its devices.
+
+    Args:
+      read: rows of any shape -> what is in them, [*rows.shape, *shape].
+      rows: i[K, B], rows of K batches; i[S, K, B] of S seeds.
+      shape: of what is in one row.
+      spec: APART where each group of devices has its own seeds, else WHOLE.
+      count: as for ``mesh``.
+
+    Returns:
+      [K, B, *shape] or [S, K, B, *shape]; the devices that share a batch each have an
+      equal part of its B rows.
+    """
+    made = mesh(count)
+    if made is None:
+        return jnp.asarray(read(rows))
+    seeds = tuple(spec)[: rows.ndim - 2] or (None,) * (rows.ndim - 2)
+    sharing = tuple(name for name in (norm.AXIS, DATA) if name in made.axis_names)
+    sharding = NamedSharding(made, PartitionSpec(*seeds, None, sharing))
+    known: dict[str, np.ndarray] = {}
+
+    def part(where):
+        own = where[: rows.ndim]
+        if str(own) not in known:  # devices may have the same part
+            known[str(own)] = read(rows[own])
+        return known[str(own)]
+
+    return jax.make_array_from_callback((*rows.shape, *shape), sharding, part)
+
+
 def local(tree: Any) -> Any:
     """Returns arrays that this process can read alone; a call of all processes.
 

@@ -1,8 +1,9 @@
 """A run of equal steps as one compiled program, and the host loop that drives it.
 
-The whole data set is on each device. One compiled loop shuffles, gathers batches and
-steps; its bounds are arguments, so one executable runs any range of steps within an
-epoch (usually all of them), and the division into calls does not change a bit.
+One compiled loop shuffles, gathers batches and steps; its bounds are arguments, so one
+executable runs any range of steps within an epoch (usually all of them), and the
+division into calls does not change a bit. The whole data set is on each device, or a
+chunk of it: the batches of the next steps, which the host has read.
 """
 
 import bisect
@@ -12,10 +13,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jnas import types
 from jnas.data import batches
-from jnas.training import placement
+from jnas.training import feed, placement
 from jnas.training.devices import default_over_runs as default_over_runs
 from jnas.training.devices import in_turn as in_turn
 from jnas.training.devices import together as together
@@ -51,6 +53,33 @@ class Clock(NamedTuple):
     progress: types.Array
 
 
+class Stream(NamedTuple):
+    """A program's functions of images that are not all on the devices.
+
+    Attributes:
+      orders: (key of the State, epoch) -> the rows of an epoch's batches, i32[E, B] for
+        each split that batches are taken of; with seeds i32[S, E, B].
+      advance: (state, start, stop, begin, batches) -> as ``Program.advance``. batches
+        has (images [K, B, ...], labels [K, B]) of each split, of the K steps from
+        ``begin``; with seeds [S, K, B, ...].
+      measure: (state, epoch, splits) -> what ``at_epoch_end`` needs to know of some
+        images of the second split, with their axis as the last one; None where it reads
+        the images themselves.
+      at_epoch_end: (state, epoch, seen) -> as ``Program.at_epoch_end``; seen is what
+        ``measure`` gave of all images, or else the splits, of which only the second is
+        there.
+      rows: rows of the second split that ``at_epoch_end`` reads; None means all.
+      batch_size: number B of examples in a batch.
+    """
+
+    orders: Callable
+    advance: Callable
+    measure: Callable | None
+    at_epoch_end: Callable | None
+    rows: np.ndarray | None
+    batch_size: int
+
+
 class Program(NamedTuple):
     """A run as pure functions.
 
@@ -75,6 +104,8 @@ class Program(NamedTuple):
         () means one every ``steps_per_epoch``, which else is their mean.
       groups: number of equal things that devices are divided among, such as seeds;
         None means one.
+      stream: how the program takes images that are not all on the devices; None means
+        that it cannot.
     """
 
     init: Callable[[types.Key], State]
@@ -89,6 +120,7 @@ class Program(NamedTuple):
     costs: tuple[tuple[int, float], ...] = ()
     ends: tuple[int, ...] = ()
     groups: int | None = None
+    stream: Stream | None = None
 
     @property
     def place(self) -> jax.sharding.PartitionSpec:
@@ -117,6 +149,8 @@ def program(
     over_seeds: Callable | None = None,
     at_epoch_end: Callable | None = None,
     ended: Callable | None = None,
+    measure: Callable | None = None,
+    reads: np.ndarray | None = None,
     between: str = "evaluation",
     costs: tuple[tuple[int, float], ...] = (),
 ) -> Program:
@@ -141,6 +175,11 @@ def program(
       at_epoch_end: (key, Clock, state, splits) -> (state, metrics), called after each
         epoch with the whole splits, among them those beyond num_examples, of which no
         batch is taken; None disables it.
+      measure: (key, Clock, state, splits) -> arrays whose last axis is that of the
+        second split's images, each image by itself. ``at_epoch_end`` then gets these in
+        place of the splits.
+      reads: rows of the second split that ``at_epoch_end`` reads; it must give the same
+        for a split of these rows alone. None means all.
       ended: state -> bool[], evaluated after ``at_epoch_end``; None disables early
         stopping.
       between: name of what ``at_epoch_end`` does, for display.
@@ -153,35 +192,57 @@ def program(
     """
     _check_counts(num_epochs=num_epochs, num_seeds=num_seeds)
     run = _Epochs(
-        init, step, at_epoch_end, metrics, num_examples, batch_size, num_epochs
+        init,
+        step,
+        at_epoch_end,
+        measure,
+        metrics,
+        num_examples,
+        batch_size,
+        num_epochs,
     )
     if run.num_steps >= 2**31:
         raise ValueError(
             f"num_epochs must give fewer than 2**31 steps, got {num_epochs} of "
             f"{run.steps_per_epoch}. Lower it."
         )
-    start, advance, after_epoch = run.start, run.advance, run.between
+    form: _Epochs | _Seeds = run
     groups, place = None, placement.WHOLE
     if num_seeds is not None:
-        mapped = _over_seeds(run, num_seeds, over_seeds or placement.divided)
-        start, advance, after_epoch = mapped
+        form = _Seeds(run, num_seeds, over_seeds or placement.divided)
         if over_seeds is None:
             groups, place = num_seeds, placement.APART
     placement.check_batch(batch_size, groups)
+
     outs = {"count": groups, "out_specs": (place, placement.WHOLE)}
+
+    def compiled(function):
+        return placement.jit(function, donate_argnums=0, **outs)
+
+    stream = Stream(
+        jax.jit(form.orders),
+        compiled(form.advance_chunk),
+        placement.jit(form.measured, **outs | {"out_specs": place})
+        if measure
+        else None,
+        compiled(form.noted) if at_epoch_end else None,
+        reads,
+        batch_size,
+    )
     return Program(
-        once(start, count=groups, out_specs=place),
-        placement.jit(advance, donate_argnums=0, **outs),
+        once(form.start, count=groups, out_specs=place),
+        compiled(form.advance),
         run.num_steps,
         run.steps_per_epoch,
         metrics,
         num_seeds,
-        placement.jit(after_epoch, donate_argnums=0, **outs) if at_epoch_end else None,
+        compiled(form.between) if at_epoch_end else None,
         (lambda state: ended(state.inner)) if ended else None,
         between,
         tuple((epochs * run.steps_per_epoch, cost) for epochs, cost in costs),
         (),
         groups,
+        stream,
     )
 
 
@@ -206,6 +267,7 @@ class _Epochs(NamedTuple):
     init: Callable
     step: Callable
     at_epoch_end: Callable | None
+    measure: Callable | None
     metrics: tuple[str, ...]
     num_examples: tuple[int, ...]
     batch_size: int
@@ -234,36 +296,54 @@ class _Epochs(NamedTuple):
 
     def advance(self, state, first, stop, splits):
         """Runs the steps from first up to stop, which lie in one epoch."""
-        order_key, step_key, _ = jax.random.split(state.key, 3)
-        orders = self.orders(order_key, first // self.steps_per_epoch)
-        begins = first % self.steps_per_epoch == 0
-        sums = {n: jnp.where(begins, 0.0, s) for n, s in state.sums.items()}
-        carry = state.inner, sums, state.broken
-        body = self.body(step_key, orders, splits)
-        inner, sums, broken = jax.lax.fori_loop(first, stop, body, carry)
-        done = (stop - 1) % self.steps_per_epoch + 1
-        means = {n: s / done for n, s in sums.items()}
-        return State(state.key, inner, sums, broken), means
+        orders = self.orders(state.key, first // self.steps_per_epoch)
+
+        def pick(number):
+            place = number % self.steps_per_epoch
+            return tuple(
+                batches.take(x, y, order[place % size])
+                for (x, y), order, size in zip(
+                    splits[: len(orders)], orders, self.sizes, strict=True
+                )
+            )
+
+        return self.steps(state, first, stop, pick)
+
+    def advance_chunk(self, state, first, stop, begin, chunk):
+        """Runs the same steps on batches that were picked before, from step begin."""
+        return self.steps(
+            state,
+            first,
+            stop,
+            lambda number: jax.tree.map(lambda x: x[number - begin], chunk),
+        )
 
     def orders(self, key, epoch):
         """Returns the rows of every batch of an epoch, for each split."""
+        key, _, _ = jax.random.split(key, 3)
         return [
             batches.order(jax.random.fold_in(key, split), epoch, n, self.batch_size)
             for split, n in enumerate(self.num_examples)
         ]
 
-    def body(self, step_key, orders, splits):
+    def steps(self, state, first, stop, pick):
+        """Runs the steps from first up to stop on the batches that pick gives."""
+        begins = first % self.steps_per_epoch == 0
+        sums = {n: jnp.where(begins, 0.0, s) for n, s in state.sums.items()}
+        carry = state.inner, sums, state.broken
+        _, step_key, _ = jax.random.split(state.key, 3)
+        body = self.body(step_key, pick)
+        inner, sums, broken = jax.lax.fori_loop(first, stop, body, carry)
+        done = (stop - 1) % self.steps_per_epoch + 1
+        means = {n: s / done for n, s in sums.items()}
+        return State(state.key, inner, sums, broken), means
+
+    def body(self, step_key, pick):
         """Builds (step's number, carry) -> carry."""
 
         def body(number, carry):
             inner, sums, broken = carry
-            place = number % self.steps_per_epoch
-            picked = tuple(
-                placement.split(batches.take(x, y, order[place % size]))
-                for (x, y), order, size in zip(
-                    splits[: len(orders)], orders, self.sizes, strict=True
-                )
-            )
+            picked = tuple(placement.split(batch) for batch in pick(number))
             key = jax.random.fold_in(step_key, number)
             clock = Clock(number // self.steps_per_epoch, number / self.num_steps)
             inner, new = self.step(key, clock, inner, picked)
@@ -274,29 +354,71 @@ class _Epochs(NamedTuple):
 
         return body
 
+    def measured(self, state, epoch, splits):
+        """Calls measure after an epoch."""
+        return self.measure(*self.between_steps(state, epoch), splits)
+
     def between(self, state, epoch, splits):
-        """Calls at_epoch_end after an epoch."""
-        progress = (epoch + 1) / self.num_epochs
-        _, _, between_key = jax.random.split(state.key, 3)
-        key = jax.random.fold_in(between_key, epoch)
-        clock = Clock(epoch, progress)
-        inner, new = self.at_epoch_end(key, clock, state.inner, splits)
+        """Calls at_epoch_end after an epoch, and before it measure if there is one."""
+        seen = self.measured(state, epoch, splits) if self.measure else splits
+        return self.noted(state, epoch, seen)
+
+    def noted(self, state, epoch, seen):
+        """Calls at_epoch_end after an epoch, with splits or what measure gave."""
+        inner, new = self.at_epoch_end(*self.between_steps(state, epoch), seen)
         return state._replace(inner=inner), new
 
+    def between_steps(self, state, epoch):
+        """Returns the key, the clock and the state of what is done after an epoch."""
+        _, _, key = jax.random.split(state.key, 3)
+        clock = Clock(epoch, (epoch + 1) / self.num_epochs)
+        return jax.random.fold_in(key, epoch), clock, state.inner
 
-def _over_seeds(run: _Epochs, num_seeds: int, over_seeds: Callable) -> tuple:
-    """Maps start, advance and between of a run over states with a leading axis S."""
 
-    def start(key):
-        return jax.vmap(run.start)(jax.random.split(key, num_seeds))
+class _Seeds(NamedTuple):
+    """Several runs side by side: the same functions, with a leading axis S."""
 
-    def advance(state, first, stop, splits):
-        return over_seeds(run.advance, state, first, stop, splits)
+    run: _Epochs
+    num_seeds: int
+    over_seeds: Callable
 
-    def between(state, epoch, splits):
-        return over_seeds(run.between, state, epoch, splits)
+    def start(self, key):
+        """Returns the states before the first step."""
+        return jax.vmap(self.run.start)(jax.random.split(key, self.num_seeds))
 
-    return start, advance, between
+    def advance(self, state, first, stop, splits):
+        """Runs steps of every seed, each in its own order."""
+        return self.over_seeds(self.run.advance, state, first, stop, splits)
+
+    def advance_chunk(self, state, first, stop, begin, chunk):
+        """Runs steps of every seed on its own batches."""
+
+        def one(pair, first, stop, begin):
+            return self.run.advance_chunk(pair[0], first, stop, begin, pair[1])
+
+        return self.over_seeds(one, (state, chunk), first, stop, begin)
+
+    def orders(self, key, epoch):
+        """Returns the rows of every batch of an epoch, for each seed and split."""
+        return jax.vmap(self.run.orders, (0, None))(key, epoch)
+
+    def measured(self, state, epoch, splits):
+        """Calls measure for every seed."""
+        return self.over_seeds(self.run.measured, state, epoch, splits)
+
+    def between(self, state, epoch, splits):
+        """Calls at_epoch_end for every seed."""
+        return self.over_seeds(self.run.between, state, epoch, splits)
+
+    def noted(self, state, epoch, seen):
+        """Calls at_epoch_end for every seed, with splits or what measure gave it."""
+        if not self.run.measure:
+            return self.over_seeds(self.run.noted, state, epoch, seen)
+
+        def one(pair, epoch):
+            return self.run.noted(pair[0], epoch, pair[1])
+
+        return self.over_seeds(one, (state, seen), epoch)
 
 
 def once(function: Callable, **place: Any) -> Callable:
@@ -342,7 +464,8 @@ def check_batches(
     """
     if program.steps_per_epoch == len(splits[0][1]):
         state = jax.eval_shape(program.init, key)
-        jax.eval_shape(program.advance, state, jnp.int32(0), jnp.int32(1), splits)
+        steps = jnp.int32(0), jnp.int32(1)
+        jax.eval_shape(program.advance, state, *steps, feed.abstract(splits))
 
 
 def run(
@@ -360,7 +483,8 @@ def run(
     Args:
       program: the program to run.
       state: its state after ``first`` steps; donated.
-      splits: (images, labels) of each split, on the device.
+      splits: (images, labels) of each split: arrays, or sources of images, which are
+        then read when they are needed.
       first: number of steps that have already run.
       suggest_steps: () -> largest number of steps of the next call; None means a whole
         epoch.
@@ -373,26 +497,24 @@ def run(
       The last state, and the last call's metrics.
     """
     metrics: dict[str, types.Array] = {}
-    splits = placement.put(splits, count=program.groups)
     state = placement.put(state, program.place, count=program.groups)
     begins = begins or (lambda name: None)
-    while first < program.num_steps and not _ended(program, state):
-        epoch, epoch_end = program.epoch_at(first)
-        most = suggest_steps() if suggest_steps else program.steps_per_epoch
-        stop = min(epoch_end, first + max(1, most))
-        begins("steps")
-        state, metrics = program.advance(
-            state, jnp.int32(first), jnp.int32(stop), splits
-        )
-        jax.block_until_ready(metrics)
-        first = stop
-        if stop == epoch_end and program.at_epoch_end:
-            begins(program.between)
-            state, more = program.at_epoch_end(state, jnp.int32(epoch), splits)
-            jax.block_until_ready(more)
-            metrics = metrics | more
-        if observe:
-            observe(stop, state, metrics, stop == epoch_end)
+    with feed.of(program, splits) as fed:
+        while first < program.num_steps and not _ended(program, state):
+            epoch, epoch_end = program.epoch_at(first)
+            most = suggest_steps() if suggest_steps else program.steps_per_epoch
+            stop = min(epoch_end, first + max(1, most), fed.end(state, first))
+            begins("steps")
+            state, metrics = fed.advance(state, jnp.int32(first), jnp.int32(stop))
+            jax.block_until_ready(metrics)
+            first = stop
+            if stop == epoch_end and program.at_epoch_end:
+                begins(program.between)
+                state, more = fed.at_epoch_end(state, jnp.int32(epoch))
+                jax.block_until_ready(more)
+                metrics = metrics | more
+            if observe:
+                observe(stop, state, metrics, stop == epoch_end)
     return state, metrics
 
 

@@ -208,13 +208,21 @@ def training(
             validation=patience_lib.start(_current(state), patience=patience)
         )
 
-    def at_epoch_end(key, clock, state, splits):
-        now = _current(state)
-        accuracy = evaluate(
-            key, network, *now, *splits[1], augment=augment, batch_size=batch_size
-        )
+    def measure(key, clock, state, splits):
+        del clock
+        images, labels = splits[1]
+        how = {"augment": augment, "batch_size": batch_size}
+        return predict(key, network, *_current(state), images, **how) == labels
+
+    def at_epoch_end(key, clock, state, right):
+        del key
+        accuracy = right.mean()
         noted = patience_lib.noted(
-            state.validation, clock.epoch + 1, accuracy, now, patience=patience
+            state.validation,
+            clock.epoch + 1,
+            accuracy,
+            _current(state),
+            patience=patience,
         )
         return state._replace(validation=noted), {VALID: accuracy}
 
@@ -230,6 +238,7 @@ def training(
         num_epochs=num_epochs,
         num_seeds=num_seeds,
         at_epoch_end=at_epoch_end if validates else None,
+        measure=measure if validates else None,
         ended=None if patience is None else ended,
         between="validation",
     )

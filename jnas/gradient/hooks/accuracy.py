@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jnas import networks, types
 from jnas.data import augment as augment_lib
@@ -32,6 +33,24 @@ def fixed_batches(
     rows = batches.spread(len(labels), batch_size, num_batches)
     picked = placement.split((images[rows], labels[rows]), axis=1)
     return augment_lib.normalise(picked[0], augment), picked[1]
+
+
+def fixed_rows(
+    num_examples: int, batch_size: int, num_batches: int | None = None
+) -> np.ndarray:
+    """Returns the rows that ``fixed_batches`` picks.
+
+    Of a split of these rows alone, in this order, it picks the same batches.
+
+    Args:
+      num_examples: number N of images of the split.
+      batch_size: B.
+      num_batches: as for ``fixed_batches``.
+
+    Returns:
+      i64[K * B], increasing.
+    """
+    return batches.spread(num_examples, batch_size, num_batches).T.reshape(-1)
 
 
 def accuracy(

@@ -62,11 +62,13 @@ class Watch(NamedTuple):
       evaluate: (key, Clock, state, (images, labels)) -> Watched.
       hook: (key, Clock, state, (images, labels)) -> state. It reads and may change
         state.watched.
+      rows: number N of images of a split -> the rows of it that are evaluated.
     """
 
     begin: Callable[[Any], Watched]
     evaluate: Callable[..., Watched]
     hook: Callable[..., Any]
+    rows: Callable[[int], np.ndarray]
 
 
 def watch(
@@ -82,6 +84,7 @@ def watch(
     num_batches: int = 4,
     num_iterations: int = 10,
     hook: Callable | None = None,
+    reads_all: bool = False,
     snapshots: bool = False,
 ) -> Watch:
     """Builds the watch over a gradient search.
@@ -109,6 +112,7 @@ def watch(
       num_iterations: Lanczos iterations; 10 find the largest eigenvalue to a few
         percent.
       hook: called after each epoch, as Watch.hook; None disables it.
+      reads_all: whether the hook evaluates all images of the split.
       snapshots: whether Watched holds states too.
     """
     space = supernet.space
@@ -131,7 +135,12 @@ def watch(
         values = dict(zip(WATCHED, values, strict=True)) | _counts(space, cell)
         return _appended(state, clock, values, encoding)
 
-    return Watch(begin, _every(interval, evaluate), hook or _no_hook)
+    def rows(count):
+        if reads_all:
+            return np.arange(count)
+        return accuracy_lib.fixed_rows(count, batch_size, num_batches)
+
+    return Watch(begin, _every(interval, evaluate), hook or _no_hook, rows)
 
 
 def _eigenvalue(
