@@ -265,7 +265,7 @@ def test_unknown_names_are_guessed():
     with pytest.raises(KeyError, match="Did you mean 'fashion'"):
         data.load("fasion")
     with pytest.raises(
-        ValueError, match="must be a name, npz:PATH, folder:PATH or tfds:NAME"
+        ValueError, match="must be a name, npz:PATH, npy:PATH, folder:PATH or tfds:NAME"
     ):
         data.load("nzp:x")
 

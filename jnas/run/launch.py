@@ -5,6 +5,7 @@ import math
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -170,6 +171,11 @@ def _guard(main: Callable[[], Any]) -> Any:
         print(_line(error), file=sys.stderr)
         team.report_error(_line(error))
         return 1
+    except Exception as error:
+        if team.joined():  # leaving the others may end this process without a word
+            traceback.print_exc()
+            team.report_error(_line(error))
+        raise
     finally:
         team.leave()
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import jax
 
+from jnas.data import residence
 from jnas.run import files, signals, team, workdir
 from jnas.run import phase as phase_lib
 from jnas.training import placement
@@ -58,6 +59,7 @@ def open_run(folder: str | os.PathLike, **how: Any) -> "TeamRun":
 def _check_same(how: Mapping[str, Any]) -> None:
     """Refuses processes that would compute something else."""
     mine = {said: files.plain(how.get(name)) for name, said in _SHARED.items()} | {
+        "chunk_steps": residence.chosen().chunk_steps,
         "devices": [[one.process_index, one.id] for one in placement.chosen()],
         "plugins": [pathlib.Path(one).read_text() for one in how.get("plugins", ())],
     }

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from jnas import types
 from jnas.data import residence, source
@@ -30,15 +31,20 @@ CHUNK_BYTES = 64 << 20  # of images, on a device at a time
 def fits(*images: source.Source) -> bool:
     """Returns whether all images are held on each device, as ``residence`` says.
 
+    Several processes call it together, and hold them if all can.
+
     Args:
       *images: sources.
     """
-    return residence.fits(sum(map(source.num_bytes, images)), device_bytes())
+    here = residence.fits(sum(map(source.num_bytes, images)), device_bytes())
+    if jax.process_count() == 1:
+        return here
+    return bool(multihost_utils.process_allgather(np.bool_(here)).all())
 
 
 def device_bytes() -> int:
     """Returns the bytes of a device's memory; of a CPU device, those of the machine."""
-    stats = placement.chosen()[0].memory_stats()  # None of CPU devices
+    stats = jax.local_devices()[0].memory_stats()  # None of CPU devices
     return (stats or {}).get("bytes_limit") or residence.machine_bytes()
 
 
@@ -71,7 +77,7 @@ def is_streamed(splits: Iterable[types.Batch]) -> bool:
     Args:
       splits: (images, labels) of each split.
     """
-    return any(isinstance(images, source.Read) for images, _ in splits)
+    return any(isinstance(leaf, source.Read) for leaf in jax.tree.leaves(splits))
 
 
 def abstract(splits: tuple[types.Batch, ...]) -> tuple[types.Batch, ...]:
@@ -80,11 +86,7 @@ def abstract(splits: tuple[types.Batch, ...]) -> tuple[types.Batch, ...]:
     Args:
       splits: (images, labels) of each split.
     """
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
-        splits,
-        is_leaf=lambda x: isinstance(x, source.Read),
-    )
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), splits)
 
 
 @contextlib.contextmanager
