@@ -14,6 +14,7 @@ from jnas.models import folder, storage
 from jnas.studies import closing, evaluate, flags
 
 FLAGS = flags.define(evaluate.EvaluateSettings)
+run.define_streaming()
 
 
 def main():

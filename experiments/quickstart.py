@@ -41,6 +41,7 @@ FLAGS = flags.define(
     cutout=0,
     num_random=14,
 )
+run.define_streaming()
 
 
 def main():

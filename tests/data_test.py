@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jnas import data, registry
-from jnas.data import tfds, validate
+from jnas.data import residence, source, tfds, validate
 
 
 def arrays(**changes):
@@ -185,7 +185,7 @@ def test_npz_round_trip_and_refusals(tmp_path):
             data.load(f"npz:{path}")
 
 
-def test_tfds_reads_what_was_prepared_without_tensorflow(tmp_path):
+def test_tfds_reads_what_was_prepared_without_tensorflow(tmp_path, monkeypatch):
     """A real array_record data set on disk; and a quick word where there is none."""
     import tensorflow_datasets as prepared
 
@@ -229,6 +229,15 @@ def test_tfds_reads_what_was_prepared_without_tensorflow(tmp_path):
         "a search holds out a part of its own.",
         "tfds:small: left out the splits extra.",
     )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with residence.over("no"):  # twice: labels and facts are kept
+        for _ in range(2):
+            lazy = data.load(f"tfds:small?data_dir={tmp_path}")
+            assert lazy.facts == small.facts and isinstance(lazy.x_train, source.Read)
+            np.testing.assert_array_equal(
+                lazy.x_train[[13, 0, 8]], small.x_train[[13, 0, 8]]
+            )
+            np.testing.assert_array_equal(lazy.y_train, small.y_train)
     about = next(tmp_path.glob("small/**/dataset_info.json"))
     about.write_text(about.read_text().replace("array_record", "tfrecord"))
     with pytest.raises(ValueError, match="as array_record, got 'tfds:small' as tfr"):

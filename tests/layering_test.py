@@ -182,7 +182,7 @@ def test_no_file_warns_when_it_is_compiled():
 
 
 PUBLIC = """
-bilevel comparison controllers curvature data directions discrete drawing export
+bilevel caches comparison controllers curvature data directions discrete drawing export
 genotype gradient methods models networks objectives ops optimizers perturbations
 pieces program registry regularizers relaxations report retrain run search selections
 settings sharing spaces studies tables testing timing training types zoo

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jnas import data
-from jnas.data import augment
+from jnas.data import augment, source
 from jnas.data import moments as moments_lib
 
 EPS = float(np.finfo(np.float32).eps)
@@ -126,11 +126,16 @@ def test_integers_are_exact(x, copies):
 
 
 def test_chunks_are_the_whole():
-    """Sets of more images than are widened at a time, against NumPy in one go."""
+    """Sets of more values than are widened at a time, against NumPy in one go."""
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (2 * moments_lib.CHUNK + 7, 2, 3, 3), np.uint8)
+    x = rng.integers(0, 256, (2 * source.PART_VALUES // 48 + 7, 4, 4, 3), np.uint8)
     mean, std, _ = moments_lib.moments(x)
     flat = x.reshape(-1, 3) / 255
+    np.testing.assert_allclose(mean, flat.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(std, flat.std(0), rtol=1e-12)
+    floats = (x[: source.PART_VALUES // 40] / 7 - 3).astype(np.float32)
+    mean, std, _ = moments_lib.moments(floats)
+    flat = floats.reshape(-1, 3).astype(np.float64)
     np.testing.assert_allclose(mean, flat.mean(0), rtol=1e-12)
     np.testing.assert_allclose(std, flat.std(0), rtol=1e-12)
 

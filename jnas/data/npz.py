@@ -1,5 +1,6 @@
 """Reads npz files of unknown origin safely: plain arrays only."""
 
+import math
 import os
 import zipfile
 from collections.abc import Collection
@@ -88,11 +89,12 @@ def mapped(path: str | os.PathLike, key: str) -> np.ndarray | None:
         head = file.read(30)
         name, extra = (int.from_bytes(head[i : i + 2], "little") for i in (26, 28))
         file.seek(name + extra, os.SEEK_CUR)
-        return _mapped(path, file)
+        return _mapped(path, file, entry.file_size)
 
 
-def _mapped(path, file) -> np.ndarray:
-    """Maps the npy file that begins where an open file stands."""
+def _mapped(path, file, size) -> np.ndarray:
+    """Maps the npy file of some bytes that begins where an open file stands."""
+    begin = file.tell()
     try:
         version = np.lib.format.read_magic(file)
         read = {
@@ -104,9 +106,7 @@ def _mapped(path, file) -> np.ndarray:
         raise ValueError(" ".join(str(error).split())[:200]) from error
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
-    order = "F" if columns_first else "C"
     place = file.tell()
-    try:
-        return np.memmap(path, dtype, "r", place, shape, order)
-    except (ValueError, OSError) as error:  # shorter than its header says
-        raise ValueError(" ".join(str(error).split())[:200]) from error
+    if place - begin + math.prod(shape) * dtype.itemsize != size:
+        raise ValueError("it is cut off")
+    return np.memmap(path, dtype, "r", place, shape, "F" if columns_first else "C")

@@ -100,6 +100,11 @@ class Read:
         """Returns N."""
         return self.shape[0]
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Returns all images, where NumPy or JAX ask for an array."""
+        del copy
+        return self[:] if dtype is None else self[:].astype(dtype)
+
     def __getitem__(self, rows: slice | np.ndarray | int) -> np.ndarray:
         """Returns the images of some rows; of a single number, that image."""
         if isinstance(rows, int | np.integer):

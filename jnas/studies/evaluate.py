@@ -12,6 +12,8 @@ import numpy as np
 from jnas import data as data_lib
 from jnas import models, report
 from jnas import settings as settings_lib
+from jnas.data import source
+from jnas.models import model as model_lib
 from jnas.run import files, workdir
 from jnas.settings import option
 from jnas.studies import closing
@@ -69,13 +71,19 @@ def load_data(spec: str, model: models.Model) -> data_lib.Dataset:
         note = f"{found.name}: grey images are read as colours, as the model's are."
         found = dataclasses.replace(
             found,
-            x_train=np.repeat(found.x_train, 3, -1),
-            x_test=np.repeat(found.x_test, 3, -1),
+            x_train=_coloured(found.x_train),
+            x_test=_coloured(found.x_test),
             notes=(*found.notes, note),
         )
     for split in (found.x_train, found.x_test):
-        how.check(split)
+        for part in source.parts(split):
+            how.check(part)
     return found
+
+
+def _coloured(images: source.Source) -> source.Source:
+    shape = (*images.shape[1:3], 3)
+    return source.mapped(lambda some: np.repeat(some, 3, -1), images, shape)
 
 
 def match_classes(
@@ -150,7 +158,8 @@ def evaluate(
     test = settings.split == "test"
     images = dataset.x_test if test else dataset.x_train
     labels = order[dataset.y_test if test else dataset.y_train]
-    found = model.predict(images)
+    logits = np.concatenate([model.logits(part) for part in source.parts(images)])
+    found = model_lib.classified(logits, model.class_names)
     right = found.classes == labels
     worst = _worst(found, labels, model)
     result = {
