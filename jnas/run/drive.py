@@ -50,6 +50,12 @@ def drive(
     phase.must_keep(**norm_devices(program.groups))
     restored = phase.restore(jax.eval_shape(program.init, key))
     phase.runs_on(placement.layout(program.groups))
+    chunk = program_lib.chunk_steps(program, splits)
+    if chunk:
+        phase.say(
+            f"images are read when needed, in chunks of {chunk} steps of "
+            f"{program.steps_per_epoch} an epoch"
+        )
     first, state = restored or (0, program.init(key))
     if begin and not restored:
         state = begin(placement.local(state))

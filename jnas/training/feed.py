@@ -171,7 +171,7 @@ class Streamed:
         self._program, self._splits = program, splits
         self._chunks: Iterator[Chunk] | None = None
         self._chunk: Chunk | None = None
-        self._size = chunk_steps(program, splits)
+        self._size = chunk_steps(program, splits) or program.steps_per_epoch
 
     def close(self) -> None:
         """Ends the thread."""
@@ -255,13 +255,15 @@ class Streamed:
         )
 
 
-def chunk_steps(program: Any, splits: tuple[types.Batch, ...]) -> int:
-    """Returns the number of steps of a chunk.
+def chunk_steps(program: Any, splits: tuple[types.Batch, ...]) -> int | None:
+    """Returns the number of steps of a chunk; None where all images are on the devices.
 
     Args:
-      program: a ``program.Program`` with a ``stream``.
+      program: a ``program.Program``; with a ``stream``, where images are not.
       splits: (images, labels) of each split.
     """
+    if not is_streamed(splits):
+        return None
     wanted = residence.chosen().chunk_steps
     if wanted is None:
         one = sum(
