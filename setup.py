@@ -15,6 +15,7 @@ REQUIRES = [
     "absl-py>=2.3.1,<3",
     "numpy>=2.0",
     "tensorflow-datasets>=4.9.10,<5",
+    "grain>=0.2.18,<0.3",
     "importlib_resources",
     "pillow",
     "safetensors>=0.6,<1",
