@@ -22,12 +22,14 @@ from jnas.spaces import genotype_text
 from jnas.studies import (
     cells,
     flags,
+    members,
     recipe_rows,
     setup,
     train_scratch,
     trained,
     tune,
     tune_files,
+    tune_workers,
 )
 
 FLAGS = flags.define(
@@ -38,13 +40,14 @@ FLAGS = flags.define(
     recipe_rows.RowSettings,
 )
 run.define_processes()
+members.define_flags()
 
 
 def main():
     """Tunes, trains the winner, tests it and reports."""
     asked, data_settings, space_settings, settings, row = FLAGS.read()
     cell = cells.find(asked.genotype, space=space_settings.space, seed=FLAGS.seed)
-    dataset = setup.dataset(data_settings)
+    dataset, workers = setup.dataset(data_settings), members.from_flags()
     settings, said = recipe_rows.apply(
         settings,
         FLAGS.given() | {"epochs", *tune.names(settings)},
@@ -66,7 +69,9 @@ def main():
             print(tune_files.text(r.workdir, r.finished))
             return
         r.say_once(said)
-        found, tested = tune.tune_training(r, plan), {}
+        origin = members.origin(r, dataset, data_settings, space_settings)
+        with tune_workers.opened(r, workers, origin, settings, cell) as hands:
+            found, tested = tune.tune_training(r, plan, hands), {}
         if settings.test:
             best = tune.retrain_settings(settings, tune.winner(found)["settings"])
             tested = train_scratch.retrain_cell(

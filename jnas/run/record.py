@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from jnas.run import files
+from jnas.run import files, threads
 from jnas.training import placement
 
 NAME = "run.json"
@@ -163,6 +163,7 @@ class Record:
             **{k: v for k, v in files.plain(asked).items() if k != "default_flags"},
             "versions": versions(),
             "device": device(),
+            "cpu_threads": threads.count() if _on_cpu() else None,
             "num_processes": jax.process_count(),
             "mesh": {},
             "git_commit": git_commit(),
@@ -344,6 +345,10 @@ def device() -> str:
     """Names the devices that programs run on, as "8 x TPU v5e (tpu)"."""
     devices = placement.chosen()
     return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+
+
+def _on_cpu() -> bool:
+    return placement.chosen()[0].platform == "cpu"
 
 
 def git_commit() -> str | None:

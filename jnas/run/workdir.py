@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Self
 
-from jnas.run import checkpoint, files, lock
+from jnas.run import checkpoint, files, lock, threads
 from jnas.run import folder as folder_lib
 from jnas.run import metrics as metrics_lib
 from jnas.run import phase as phase_lib
@@ -150,6 +150,7 @@ class Run:
         latest = checkpoints.latest()
         # a changed run stays as it was until a phase has found that it can resume
         self._committed = not self._record.changes
+        before = self._record.content.get("cpu_threads")
         self._record.begin(asked, write=self._committed)
         self._books = phase_lib.Books(
             checkpoints=checkpoints,
@@ -172,6 +173,9 @@ class Run:
         )
         for change in self._record.changes:
             self.say(f"changed: {change}")
+        said = threads.changed(before) if latest else None
+        if said:
+            self.say(said)
         had = latest.note.get("metrics_lines", 0) if latest else 0
         has = self._books.metrics.num_lines
         if has < had:

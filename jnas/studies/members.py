@@ -158,7 +158,7 @@ def opened(
     if asked is None:
         yield None
         return
-    of = [record.versions(), files.plain(args)]
+    of = [record.versions(), files.plain(args), run.record.get("cpu_threads")]
     plugins = [one["sha256"] for one in run.record.get("plugins") or ()]
     journal = workers.Journal(run.workdir / workers.JOURNAL, [*of, plugins])
     if journal.known:

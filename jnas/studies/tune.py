@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,25 +10,28 @@ import numpy as np
 
 from jnas.run import drive as drive_lib
 from jnas.run import workdir
-from jnas.studies import keys, tune_optuna
+from jnas.studies import keys, members, tune_optuna, tune_workers
 from jnas.studies.tune_plan import Plan as Plan
 from jnas.studies.tune_plan import TuneSettings as TuneSettings
 from jnas.studies.tune_plan import names as names
 from jnas.studies.tune_plan import plan_rungs as plan_rungs
 from jnas.studies.tune_plan import prepare as prepare
 from jnas.studies.tune_plan import retrain_settings as retrain_settings
-from jnas.training import program as program_lib
 from jnas.training import promotion
 from jnas.training import rungs as rungs_lib
 from jnas.training import trials as trials_lib
 
 
-def tune_training(run: workdir.Run, plan: Plan) -> list[dict[str, Any]]:
+def tune_training(
+    run: workdir.Run, plan: Plan, hands: members.Hands | None = None
+) -> list[dict[str, Any]]:
     """Tunes the training of a genotype's network, as the phase ``tune``.
 
     Args:
       run: the open run; its seed is that of the draws and the trainings.
       plan: what is tuned.
+      hands: workers, started with ``tune_workers.build_trial``; None trains all trials
+        here.
 
     Returns:
       One entry a trial, in the order in which they were drawn: ``trial``, ``settings``,
@@ -43,10 +46,10 @@ def tune_training(run: workdir.Run, plan: Plan) -> list[dict[str, Any]]:
         run.say_once(line)
     key = jax.random.fold_in(jax.random.key(run.seed), keys.TUNE)
     if plan.settings.tuner.startswith("optuna"):
-        found = _in_batches(run, plan, key)
+        found = _in_batches(run, plan, key, hands)
     else:
-        program = trials_lib.program(plan.tuning)
-        found = _tuned(run, "tune", plan, program, key, plan.facts)
+        how = _here(plan.tuning) if hands is None else _apart(plan.tuning, hands)
+        found = _tuned(run, "tune", plan, how, key, plan.facts)
     if all(one["valid_accuracy"] is None for one in found):
         raise ValueError(
             f"tune must leave a trial that stays finite, got none of {len(found)}. "
@@ -55,15 +58,48 @@ def tune_training(run: workdir.Run, plan: Plan) -> list[dict[str, Any]]:
     return found
 
 
-def _tuned(
-    run, name, plan: Plan, program, key, facts, begin=None, first: int = 0
-) -> list[dict]:
-    """Runs a program of trials as a phase; returns them, numbered from ``first``."""
-    phase = run.phase(name, program.num_steps, free=drive_lib.FREE)
-    phase.must_keep(**facts)
-    if phase.result is None:
+class _How(NamedTuple):
+    """How trials are trained: (run, phase, plan, key, proposed) -> Trials, in steps."""
+
+    train: Callable
+    num_steps: int
+    free: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def _here(tuning: trials_lib.Tuning) -> _How:
+    """Trains all trials as one program, in this process."""
+    program = trials_lib.program(tuning)
+
+    def train(run, phase, plan, key, proposed):
+        begin = None if proposed is None else _begin(plan, proposed)
         state, _ = drive_lib.drive(phase, program, key, plan.splits, begin=begin)
-        found = _lines(jax.device_get(state.inner), plan, first)
+        return jax.device_get(state.inner)
+
+    return _How(train, program.num_steps, drive_lib.FREE, {})
+
+
+def _apart(tuning: trials_lib.Tuning, hands: members.Hands) -> _How:
+    """Hands the trials of each rung to workers."""
+
+    def train(run, phase, plan, key, proposed):
+        own = tuning
+        if proposed is not None:
+            own = tuning._replace(draw=lambda key: _numbers(plan, proposed))
+        return tune_workers.tuned(run, phase, plan, own, key, hands)
+
+    facts = {"trials": "by workers"}
+    return _How(train, len(tuning.rungs), tune_workers.FREE, facts)
+
+
+def _tuned(
+    run, name, plan: Plan, how: _How, key, facts, proposed=None, first: int = 0
+) -> list[dict]:
+    """Trains trials as a phase; returns them, numbered from ``first``."""
+    phase = run.phase(name, how.num_steps, free=how.free)
+    phase.must_keep(**facts, **how.facts)
+    if phase.result is None:
+        found = _lines(how.train(run, phase, plan, key, proposed), plan, first)
         lost = sum(one["valid_accuracy"] is None for one in found)
         if lost:
             phase.say(f"{lost} of {len(found)} trials diverged and ranked last")
@@ -102,10 +138,10 @@ def _short(name: str, value: Any) -> float | int:
     return round(float(value)) if name == "cutout" else float(str(np.float32(value)))
 
 
-def _in_batches(run, plan: Plan, key) -> list[dict]:
+def _in_batches(run, plan: Plan, key, hands) -> list[dict]:
     """Lets Optuna propose trials, a batch at a time; each batch is a phase."""
     found: list[dict[str, Any]] = []
-    programs: dict[int, program_lib.Program] = {}
+    ways: dict[int, _How] = {}
     settings = plan.settings
     while len(found) < settings.trials:
         number = len(found) // settings.ask
@@ -113,18 +149,18 @@ def _in_batches(run, plan: Plan, key) -> list[dict]:
         ask = functools.partial(tune_optuna.propose, found, plan.ranges, count)
         how = {"tuner": settings.tuner, "seed": (run.seed, number)}
         proposed = run.led(functools.partial(ask, **how))
-        if count not in programs:
+        if count not in ways:
             rungs = rungs_lib.single(count, max_epochs=settings.epochs)
             tuning = plan.tuning._replace(rungs=rungs)
-            programs[count] = trials_lib.program(tuning)
+            ways[count] = _here(tuning) if hands is None else _apart(tuning, hands)
         new = _tuned(
             run,
             f"tune_{number}",
             plan,
-            programs[count],
+            ways[count],
             jax.random.fold_in(key, number),
             plan.facts | {"proposed": proposed},
-            _begin(plan, proposed),
+            proposed,
             len(found),
         )
         found += new
@@ -133,12 +169,16 @@ def _in_batches(run, plan: Plan, key) -> list[dict]:
     return found
 
 
-def _begin(plan: Plan, proposed: Sequence[Mapping[str, float]]) -> Callable:
-    """Returns state -> the state with the proposed numbers."""
-    numbers = {
+def _numbers(plan: Plan, proposed: Sequence[Mapping[str, float]]) -> dict:
+    return {
         one.name: jnp.array([p[one.name] for p in proposed], jnp.float32)
         for one in plan.ranges
     }
+
+
+def _begin(plan: Plan, proposed: Sequence[Mapping[str, float]]) -> Callable:
+    """Returns state -> the state with the proposed numbers."""
+    numbers = _numbers(plan, proposed)
 
     def begin(state):
         return state._replace(inner=state.inner._replace(numbers=numbers))

@@ -86,6 +86,63 @@ def program(tuning: Tuning) -> program_lib.Program:
     )
 
 
+def untrained(tuning: Tuning, key: types.Key) -> tuple[Trials, types.Key, types.Key]:
+    """Draws the trials of a tuning, without weights.
+
+    Args:
+      tuning: what they are of.
+      key: consumed.
+
+    Returns:
+      (trials, whose ``train`` is (), key of the weights, key of the run).
+    """
+    init_key, run_key = jax.random.split(key)
+    draw_key, net_key = jax.random.split(init_key)
+    count = rungs.num_trials(tuning.rungs)
+    none = jnp.full(count, -1, jnp.int32)
+    zero = jnp.zeros(count, jnp.int32)
+    trials = Trials(
+        jnp.arange(count), tuning.draw(draw_key), (), jnp.zeros(count), none, zero,
+        jnp.zeros(count, bool), none, jnp.int32(0),
+    )  # fmt: skip
+    return trials, net_key, run_key
+
+
+def noted(
+    tuning: Tuning,
+    key: types.Key,
+    trials: Trials,
+    accuracy: types.Array,
+    number: types.Array,
+) -> tuple[Trials, dict[str, types.Array]]:
+    """Notes the accuracies that a rung's trials have reached, and promotes.
+
+    Args:
+      tuning: what the trials are of.
+      key: of the promotion.
+      trials: after the rung's last step.
+      accuracy: f32[T]; of other trials than the rung's the last one.
+      number: i32[], of the rung.
+
+    Returns:
+      (trials, metrics of the rung).
+    """
+    rung = rungs.Rung(*jnp.array(tuning.rungs, jnp.int32)[number])
+    trials, metrics = _noted(trials, accuracy, rung, number)
+    return tuning.promote(key, trials, number, rung.first, rung.num_trials), metrics
+
+
+def keys_between(key: types.Key, number: types.Array) -> tuple[types.Key, types.Key]:
+    """Returns the keys of a rung's evaluation and of its promotion.
+
+    Args:
+      key: of the run.
+      number: i32[], of the rung.
+    """
+    _, _, between_key = jax.random.split(key, 3)
+    return tuple(jax.random.split(jax.random.fold_in(between_key, number)))
+
+
 class _Run:
     """The steps of a tuning as pure functions."""
 
@@ -108,19 +165,11 @@ class _Run:
                 "trials or epochs."
             )
 
-    def start(self, key, numbers=None):
+    def start(self, key):
         """Returns the state before the first step."""
-        init_key, run_key = jax.random.split(key)
-        draw_key, net_key = jax.random.split(init_key)
-        numbers = self.tuning.draw(draw_key) if numbers is None else numbers
-        count = rungs.num_trials(self.tuning.rungs)
-        train = jax.vmap(lambda own: self.tuning.trainer(own).init(net_key))(numbers)
-        none = jnp.full(count, -1, jnp.int32)
-        zero = jnp.zeros(count, jnp.int32)
-        inner = Trials(
-            jnp.arange(count), numbers, train, jnp.zeros(count), none, zero,
-            jnp.zeros(count, bool), none, jnp.int32(0),
-        )  # fmt: skip
+        inner, net_key, run_key = untrained(self.tuning, key)
+        train = jax.vmap(lambda own: self.tuning.trainer(own).init(net_key))
+        inner = inner._replace(train=train(inner.numbers))
         sums = {name: jnp.zeros(()) for name in METRICS}
         return program_lib.State(run_key, inner, sums, jnp.int32(0))
 
@@ -224,10 +273,7 @@ class _Run:
     def between(self, state, epoch, splits):
         """Evaluates the trials of a rung, then promotes."""
         rung, _ = self.rung(epoch)
-        _, _, between_key = jax.random.split(state.key, 3)
-        measure_key, promote_key = jax.random.split(
-            jax.random.fold_in(between_key, epoch)
-        )
+        measure_key, promote_key = keys_between(state.key, epoch)
         inner = state.inner
 
         def chunk(number, accuracy):
@@ -242,10 +288,7 @@ class _Run:
 
         count = (rung.num_trials + self.width - 1) // self.width
         accuracy = jax.lax.fori_loop(0, count, chunk, inner.accuracy)
-        inner, metrics = _noted(inner, accuracy, rung, epoch)
-        inner = self.tuning.promote(
-            promote_key, inner, epoch, rung.first, rung.num_trials
-        )
+        inner, metrics = noted(self.tuning, promote_key, inner, accuracy, epoch)
         return state._replace(inner=inner), metrics
 
 
