@@ -5,6 +5,10 @@ import pathlib
 import signal
 import time
 
+import jax
+
+from jnas.run import threads
+
 
 def build(folder, deadly=(), slow=0.0):
     """Builds task -> (task squared, process), which dies at some tasks.
@@ -17,6 +21,8 @@ def build(folder, deadly=(), slow=0.0):
     folder = pathlib.Path(folder)
 
     def compute(task):
+        if task == "threads":
+            return threads.count(), jax.devices() and os.environ[threads.VARIABLE]
         if task == "refused":
             raise ValueError("task must be a number, got refused. Give another.")
         seen = len(list(folder.glob(f"{task}_*")))

@@ -12,7 +12,7 @@ import time
 import made_workers
 import pytest
 
-from jnas.run import files, pools
+from jnas.run import files, pools, threads
 
 
 def asked(kind, count=2):
@@ -107,6 +107,26 @@ def test_closing_ends_what_is_computed(tmp_path):
         _, pid = pool.submit(1).result(120)
         assert alive(pid)
     gone(pid)
+
+
+def test_workers_have_the_threads_of_the_run(tmp_path, kind, monkeypatch):
+    """However few cores they get: the bits of long sums depend on the threads."""
+    monkeypatch.setenv(threads.VARIABLE, "5")
+    build = functools.partial(made_workers.build, str(tmp_path))
+    how = {"folder": tmp_path, "say": lambda line: None}
+    with pools.opened(asked(kind, 1), build, **how) as pool:
+        assert pool.submit("threads").result(120) == (5, "5")
+
+
+def test_a_resumed_run_says_that_it_has_other_threads(monkeypatch):
+    """And how to have as many as before; nothing where that is unknown."""
+    monkeypatch.setenv(threads.VARIABLE, "3")
+    assert threads.count() == 3 and threads.changed(3) is threads.changed(None) is None
+    assert "16 threads computed this run before and 3 do now" in threads.changed(16)
+    assert "NPROC=16" in threads.changed(16)
+    for wrong in ("", "many", "0"):
+        monkeypatch.setenv(threads.VARIABLE, wrong)
+        assert threads.count() == len(os.sched_getaffinity(0))
 
 
 DRIVER = """

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+from concurrent import futures
 
 import forks
 import jax
@@ -13,10 +14,18 @@ import toy_tuning
 from absl import flags
 
 from jnas import report, run
+from jnas.discrete.objectives import workers
 from jnas.report import charts, trials
 from jnas.spaces import genotype_text
-from jnas.studies import settings_file, train_scratch, tune, tune_files, tune_optuna
-from jnas.training import optimizers, rungs
+from jnas.studies import (
+    settings_file,
+    train_scratch,
+    tune,
+    tune_files,
+    tune_optuna,
+    tune_workers,
+)
+from jnas.training import lineages, optimizers, rungs
 
 CELL = "|nor_conv_1x1~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|"
 SMALL = (
@@ -37,7 +46,7 @@ def plan(plan_rungs, *, tuner="halving", rates=None, **how):
     )  # fmt: skip
 
 
-def tuned(folder, made, *, dies_in=None):
+def tuned(folder, made, *, dies_in=None, hands=None):
     """Runs a tuning in a workdir; returns its trials."""
     with run.open_run(folder, seed=4, checkpoint_steps=3) as r:
         if dies_in is not None:
@@ -49,7 +58,83 @@ def tuned(folder, made, *, dies_in=None):
                 return begin(name, *args, **kwargs)
 
             r.phase = phase
-        return tune.tune_training(r, made)
+        return tune.tune_training(r, made, hands)
+
+
+class Pool:
+    """A pool of one worker, this process; it dies before a number of trials."""
+
+    num_workers = 1
+
+    def __init__(self, made, folder, *, dies_at=None):
+        """Builds what scores a trial, with weights in a folder."""
+        kept = tune_workers.Weights(folder / "weights", "toy")
+        names = [one.name for one in made.ranges]
+        self._score = lineages.scorer(
+            made.tuning, names, made.splits, load=kept.read, keep=kept.write
+        )
+        self.num, self._dies_at = 0, dies_at
+
+    def submit(self, task):
+        """Scores a trial at once."""
+        found = futures.Future()
+        if self.num == self._dies_at:
+            found.set_exception(OSError("killed"))
+            return found
+        self.num += 1
+        key = jax.random.wrap_key_data(np.asarray(task.key))
+        found.set_result(self._score(key, task.encoding))
+        return found
+
+
+PLANS = {
+    "halving": rungs.halving(6, min_epochs=1, max_epochs=4, eta=2),
+    "hyperband": rungs.hyperband(6, min_epochs=1, max_epochs=4, eta=2),
+    "optuna:tpe": rungs.single(5, max_epochs=2),
+}
+
+
+@pytest.mark.parametrize("tuner", PLANS)
+def test_workers_train_the_trials_of_one_process(tmp_path, tuner):
+    """The same trials; after a kill the journal spares those that were scored."""
+    made = plan(PLANS[tuner], tuner=tuner, ask=3)
+    whole = tuned(tmp_path / "whole", made)
+
+    def hands(**how):
+        folder = tmp_path / "part"
+        folder.mkdir(exist_ok=True)
+        pool = Pool(made, folder, **how)
+        return pool, workers.Journal(folder / workers.JOURNAL)
+
+    pool, journal = hands(dies_at=4)
+    with pytest.raises(OSError, match="killed"):
+        tuned(tmp_path / "part", made, hands=(pool, journal))
+    pool, journal = hands()
+    before = len(journal.known)
+    assert tuned(tmp_path / "part", made, hands=(pool, journal)) == whole
+    total = sum(one.num_trials for one in PLANS[tuner])
+    assert before == 4 and pool.num == total - before
+
+
+def test_weights_that_cannot_be_read_are_trained_again(tmp_path):
+    """Cut off, of another shape, or absent: the score is the same."""
+    made = plan(PLANS["halving"])
+    names, key = [one.name for one in made.ranges], jax.random.key(0)
+    kept = tune_workers.Weights(tmp_path / "weights", "toy")
+    score = lineages.scorer(
+        made.tuning, names, made.splits, load=kept.read, keep=kept.write
+    )
+    encoding = lineages.encoded(np.full((2, len(names)), 0.1, np.float32), 1)
+    wanted = score(key, encoding)
+    files = sorted((tmp_path / "weights").iterdir())
+    assert len(files) == 2
+    for spoil in (b"", files[0].read_bytes()[:-40]):
+        for file in files:
+            file.write_bytes(spoil)
+        np.testing.assert_array_equal(score(key, encoding), wanted)
+    for file in files:
+        np.savez(file, *[np.zeros(7)] * 40)
+    np.testing.assert_array_equal(score(key, encoding), wanted)
 
 
 def test_a_tuning_says_its_cost_and_lists_its_trials(tmp_path, capfd):

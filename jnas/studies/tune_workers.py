@@ -119,7 +119,7 @@ class Weights:
           state: of its program.
         """
         path = self.path(encoding)
-        leaves = jax.tree.leaves(jax.tree.map(_data, state))
+        leaves = jax.tree.leaves(_raw(state))
         try:
             self._folder.mkdir(exist_ok=True)
             beside = path.with_name(f".{path.stem}.{os.getpid()}.npz")
@@ -135,28 +135,33 @@ class Weights:
           encoding: of the lineage.
           like: the state's shapes and types.
         """
-        shapes, tree = jax.tree.flatten(like)
+        shapes, tree = jax.tree.flatten(jax.eval_shape(_raw, like))
+        keys = jax.tree.map(_is_key, like)
         try:
             with np.load(self.path(encoding), allow_pickle=False) as archive:
                 leaves = [archive[f"arr_{i}"] for i in range(len(shapes))]
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
             return None
-        return jax.tree.unflatten(
-            tree, [_leaf(*one) for one in zip(leaves, shapes, strict=True)]
-        )
+        found = [(one.shape, one.dtype) for one in leaves]
+        if found != [(one.shape, one.dtype) for one in shapes]:
+            return None
+        return jax.tree.map(_leaf, jax.tree.unflatten(tree, leaves), keys)
 
 
 def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _data(leaf: types.Array) -> types.Array:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+def _raw(tree: Any) -> Any:
+    """Returns a tree with the data of its PRNG keys."""
+    return jax.tree.map(
+        lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree
+    )
 
 
-def _leaf(value: np.ndarray, like: Any) -> types.Array:
+def _leaf(value: np.ndarray, is_key: bool) -> types.Array:
     array = jnp.asarray(value)
-    return jax.random.wrap_key_data(array) if _is_key(like) else array
+    return jax.random.wrap_key_data(array) if is_key else array
 
 
 def tuned(

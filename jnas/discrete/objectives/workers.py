@@ -144,12 +144,19 @@ def collect(pool: Pool, journal: Journal, tasks: Sequence[Task]) -> np.ndarray:
     """
     missing = {t.name: t for t in tasks if t.name not in journal.known}
     waiting = {pool.submit(task): task for task in missing.values()}
+    added = set()
+
+    def add(one):
+        journal.add(waiting[one], np.asarray(one.result(), np.float32))
+        added.add(one)
+
     try:
         for one in futures.as_completed(waiting):
-            journal.add(waiting[one], np.asarray(one.result(), np.float32))
-    finally:
-        for one in waiting:
-            one.cancel()
+            add(one)
+    finally:  # of an error too, what others have scored is kept
+        for one in waiting.keys() - added:
+            if not one.cancel() and one.done() and one.exception() is None:
+                add(one)
     return np.stack([journal.known[task.name] for task in tasks])
 
 
