@@ -17,6 +17,7 @@ from jnas.data.policy import POLICIES as POLICIES
 from jnas.data.policy import describe as describe
 from jnas.data.policy import for_search as for_search
 from jnas.data.policy import for_training as for_training
+from jnas.data.source import Read as Read
 from jnas.data.split import stratified as stratified
 from jnas.data.tfds import read_tfds as read_tfds
 

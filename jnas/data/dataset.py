@@ -17,7 +17,8 @@ class Dataset:
 
     Attributes:
       name: the name by which the data set was loaded.
-      x_train: uint8 or f32 [N, H, W, C].
+      x_train: uint8 or f32 [N, H, W, C]: an array, or a source that reads images when
+        they are needed (``data.Read``).
       y_train: i32[N], from 0.
       x_test: images of the test split, evaluated once, at the end.
       y_test: labels of the test split.
