@@ -20,6 +20,11 @@ TRAIN = [
     "--batch_size=24", "--epochs=6", "--noauxiliary", "--cutout=0",
     "--drop_path_rate=0",
 ]  # fmt: skip
+MINI = """
+from jnas import registry
+from jnas.endurance import kinds
+registry.SPACES.register(kinds.mini)
+"""
 NO_FIRST_EDGE = {
     "cell": {
         "edges": [
@@ -261,9 +266,11 @@ def test_14_a_printed_genotype(tmp_path):
 @pytest.mark.slow
 def test_15_two_objectives_on_images(tmp_path):
     """NSGA-II on accuracy from scratch and parameters; it died at its first round."""
+    (tmp_path / "mini.py").write_text(MINI)
     done = launch(
         "search_discrete", "--workdir=r", "--data=digits", "--shrink=2", "--features=2",
         "--layers=1", "--epochs=1", "--objective=scratch", "--controller=nsga2",
+        "--plugins=mini.py", "--space=mini",
         "--signal=valid_accuracy,parameters", "--num_evaluations=8",
         "--options=controller.population_size=4", cwd=tmp_path,
     )  # fmt: skip
