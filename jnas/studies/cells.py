@@ -128,7 +128,8 @@ def _random_within(space, count, seed, limits) -> list[genotypes.Genotype]:
     """Draws different cells that keep limits, in rounds of many encodings."""
     draw = controllers.random_search(space.sizes, num_proposals=_DRAWN)
     weights_of = jax.jit(jax.vmap(space.weights))
-    found: dict[bytes, genotypes.Genotype] = {}
+    found: list[genotypes.Genotype] = []
+    seen = set()
     for number in range(_ROUNDS):
         if len(found) >= count:
             break
@@ -136,9 +137,12 @@ def _random_within(space, count, seed, limits) -> list[genotypes.Genotype]:
         key = jax.random.fold_in(key, keys.CELLS)
         drawn = np.asarray(draw.ask(key, draw.init(key)))
         for one in drawn[networks.all_fit(np.asarray(weights_of(drawn)), limits)]:
-            if len(found) < count and not spaces.is_empty(space, one):
-                found.setdefault(one.tobytes(), space.genotype(one))
-    return list(found.values())
+            if one.tobytes() in seen:
+                continue
+            seen.add(one.tobytes())
+            if not spaces.is_empty(space, one):
+                found.append(space.genotype(one))
+    return found[:count]
 
 
 def found(
