@@ -15,7 +15,14 @@ the cell that was found.
 
 from jnas import run
 from jnas.settings import to_json
-from jnas.studies import closing, flags, members, search_discrete, setup
+from jnas.studies import (
+    closing,
+    discrete_workers,
+    flags,
+    members,
+    search_discrete,
+    setup,
+)
 
 FLAGS = flags.define(
     setup.DataSettings,
@@ -33,7 +40,7 @@ def main():
     space = setup.space(space_settings)
     table, dataset = search_discrete.check(settings), None
     workers = members.from_flags()
-    search_discrete.check_workers(settings, workers)
+    discrete_workers.check(settings, workers)
     if table is None:
         dataset = setup.dataset(data_settings)
         search_discrete.check_limits(space, settings, dataset)
@@ -42,7 +49,7 @@ def main():
             print(closing.finished(r))
             return
         origin = members.origin(r, dataset, data_settings, space_settings)
-        build, values = search_discrete.scores, to_json(settings)
+        build, values = discrete_workers.build_member, to_json(settings)
         with members.opened(r, workers, build, origin, values) as hands:
             found = search_discrete.search_cells(
                 r, space, settings, dataset=dataset, table=table, hands=hands

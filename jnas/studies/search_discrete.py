@@ -1,22 +1,18 @@
 """A discrete search as a phase of a run, after training shared weights if asked."""
 
-import dataclasses
 import json
 import shlex
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import pieces, registry, spaces
 from jnas import settings as settings_lib
+from jnas import spaces
 from jnas.discrete import tables
-from jnas.discrete.objectives import workers
 from jnas.discrete.tables import choice
-from jnas.run import pools, workdir
-from jnas.settings import option
+from jnas.run import workdir
 from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
 from jnas.studies import (
@@ -32,115 +28,12 @@ from jnas.studies import (
     train_scratch,
 )
 from jnas.studies import kept as kept_lib
+from jnas.studies.discrete_plan import DiscreteSettings as DiscreteSettings
+from jnas.studies.discrete_plan import check as check
+from jnas.studies.discrete_plan import check_limits as check_limits
 from jnas.training import placement
 
 EVALUATIONS, FRONT = "evaluations.jsonl", "front.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class DiscreteSettings(limits.LimitSettings, augmentation.AugmentSettings):
-    """How cells are proposed and scored. The fields carry their own help text."""
-
-    controller: pieces.Piece = option(
-        "regularized_evolution",
-        "Controller that proposes cells.",
-        group="search",
-        pieces=registry.CONTROLLERS,
-    )
-    objective: pieces.Piece = option(
-        scoring.SUPERNET,
-        "Score of a cell: supernet (accuracy with shared weights), scratch (accuracy "
-        "after training from scratch), table:NAME or table:FILE, a cost (parameters, "
-        "macs, latency_ms), or a registered objective; several on images are separated "
-        "by commas, and each adds its columns.",
-        group="search",
-        pieces=registry.OBJECTIVES,
-    )
-    num_proposals: int | None = option(
-        None, "Cells proposed in one round; without it the controller's own number."
-    )
-    num_evaluations: int = option(
-        200, "Number of evaluated cells, in whole rounds.", least=1
-    )
-    features: int = setup.features_option(16)
-    layers: int = setup.layers_option(5)
-    stem: str = setup.stem_option()
-    batch_size: int = option(64, "Images in a batch.", group="schedule")
-    epochs: int = option(
-        50,
-        "Epochs of the shared weights, or of each network trained from scratch.",
-        group="schedule",
-        least=1,
-    )
-    valid_rate: float = option(
-        0.5, "Share of the training images that scores cells.", group="data"
-    )
-    learning_rate: float = option(
-        0.025,
-        "Learning rate of the weights at the start of the cosine schedule.",
-        group="schedule",
-        least=0,
-    )
-    trainer: pieces.Piece = option(
-        "random_search",
-        "Controller that draws the cells by which shared weights are trained: "
-        "random_search is SPOS, reinforce is ENAS.",
-        group="search",
-        pieces=registry.CONTROLLERS,
-    )
-    signal: tuple[str, ...] = option(
-        (),
-        "Metrics that are searched on, comma-separated; the first chooses the best "
-        "cell, and controllers of several objectives (nsga2) see all. Of a table its "
-        "metrics, without it valid_12 or else the first; on images those of the "
-        "objective, without it all of them, and parameters, macs and latency_ms. "
-        "minimize:NAME and maximize:NAME override a metric's direction.",
-    )
-    report: tuple[str, ...] = setup.report_option()
-    __post_init__ = settings_lib.check
-
-
-def check(settings: DiscreteSettings) -> tables.Table | None:
-    """Looks up everything that a search names; loads the table, if it names one.
-
-    Args:
-      settings: of the search.
-
-    Raises:
-      KeyError, ValueError: a name that does not exist; the nearest is guessed.
-    """
-    pieces.resolve(registry.CONTROLLERS, settings.controller)
-    pieces.resolve(registry.CONTROLLERS, settings.trainer)
-    if not isinstance(settings.objective, str):
-        return None
-    if settings.objective.startswith("table:"):
-        table = choice.load_table(settings.objective)
-        signal = settings.signal or (choice.default_signal(table),)
-        choice.check_metrics(table, signal, settings.report)
-        kept_lib.check_table(table, settings)
-        return table
-    scoring.check(settings.objective)
-    return None
-
-
-def check_limits(
-    space: spaces.CellSpace, settings: DiscreteSettings, dataset: data_lib.Dataset
-) -> None:
-    """Refuses limits that no useful cell keeps in a search on images.
-
-    Args:
-      space: of the cells.
-      settings: of the search.
-      dataset: the images.
-
-    Raises:
-      ValueError: a limit below the cheapest cell that computes something, or limits
-        that no cell keeps together.
-    """
-    numbers = limits.cost_numbers(
-        settings, settings_lib.changed(settings), space, dataset.image_shape
-    )
-    limits.check(space, settings, numbers, dataset, stem=settings.stem)
 
 
 class Found(NamedTuple):
@@ -177,7 +70,8 @@ def search_cells(
       settings: of the search.
       dataset: needed by every objective but a table.
       table: the benchmark.
-      hands: workers, started with ``scores``; None scores all cells here.
+      hands: workers, started with ``discrete_workers.build_member``; None scores all
+        cells here.
 
     Raises:
       ValueError: a table of another space, a signal that the objective does not have,
@@ -243,56 +137,6 @@ def search_cells(
         phase.end(_figures(found, search, unfit, kept) | _seconds(phase))
     genotype = genotype_text.from_json(phase.result["genotype"])
     return Found(genotype, phase.result)
-
-
-def scores(origin: members.Origin, values: dict[str, Any]) -> Callable:
-    """Builds what a worker computes: a task's scores by the objective of single cells.
-
-    Args:
-      origin: of data and space.
-      values: JSON of the search's settings.
-
-    Returns:
-      workers.Task -> scores f32[M].
-    """
-    dataset, space = origin.open()
-    settings = settings_lib.from_json(DiscreteSettings, values)
-    (part,) = _of_cells(settings)
-    objective = scoring.build(
-        part,
-        space,
-        settings,
-        setup.network_size(settings, dataset, stem=settings.stem),
-        setup.two_splits(dataset, settings.valid_rate, seed=origin.seed),
-        augmentation.build(settings, dataset),
-    )
-    return workers.compiled(workers.member_of(objective))
-
-
-def check_workers(settings: DiscreteSettings, asked: pools.Asked | None) -> None:
-    """Refuses workers of an objective that has no members.
-
-    Args:
-      settings: of the search.
-      asked: the workers; None is allowed for all.
-
-    Raises:
-      ValueError: the objective is a table, shared weights, or a cost alone.
-    """
-    named = _of_cells(settings)
-    if asked and (len(named) != 1 or scoring.SUPERNET in named):
-        raise ValueError(
-            "workers must have one objective of single cells, such as scratch or one "
-            f"of your own, got {settings.objective}. Leave --workers out."
-        )
-
-
-def _of_cells(settings: DiscreteSettings) -> list[Any]:
-    """Returns the parts of an objective on images that are no costs."""
-    objective = settings.objective
-    if isinstance(objective, str) and objective.startswith("table:"):
-        return []
-    return [one for one in scoring.parts(objective) if one not in scoring.COSTS]
 
 
 def close(
