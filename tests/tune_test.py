@@ -16,9 +16,12 @@ from absl import flags
 from jnas import report, run
 from jnas.discrete.objectives import workers
 from jnas.report import charts, trials
+from jnas.settings import to_json
 from jnas.spaces import genotype_text
 from jnas.studies import (
+    members,
     settings_file,
+    setup,
     train_scratch,
     tune,
     tune_files,
@@ -114,6 +117,34 @@ def test_workers_train_the_trials_of_one_process(tmp_path, tuner):
     assert tuned(tmp_path / "part", made, hands=(pool, journal)) == whole
     total = sum(one.num_trials for one in PLANS[tuner])
     assert before == 4 and pool.num == total - before
+
+
+def test_a_worker_builds_its_trials_from_names_and_numbers(tmp_path):
+    """Data, cells and settings by their JSON: the accuracies of one process."""
+    genotype = genotype_text.parse(CELL)
+    settings = tune.TuneSettings(
+        features=2, layers=1, batch_size=128, epochs=2, trials=3, min_epochs=1, eta=2,
+        auxiliary=False,
+    )  # fmt: skip
+    source = setup.DataSettings(data="digits", shrink=2)
+    dataset = setup.dataset(source)
+    made = tune.prepare(genotype, dataset, settings, seed=4)
+    whole = tuned(tmp_path / "whole", made)
+    origin = members.Origin(
+        to_json(source), to_json(setup.SpaceSettings()), dataset.digest, (), 4
+    )
+    build = tune_workers.build_trial(
+        origin, to_json(settings), genotype_text.to_json(genotype), str(tmp_path / "w")
+    )
+    pool = Pool(made, tmp_path)
+    pool._score = lambda key, encoding: build(
+        workers.Task(np.asarray(jax.random.key_data(key)), encoding)
+    )
+    hands = pool, workers.Journal(None)
+    assert tuned(tmp_path / "part", made, hands=hands) == whole
+    assert len(list((tmp_path / "w").iterdir())) == 3  # after the first rung alone
+    with pytest.raises(run.RunError, match="data must be the same for all workers"):
+        origin._replace(digest="other").open()
 
 
 def test_weights_that_cannot_be_read_are_trained_again(tmp_path):
