@@ -31,6 +31,7 @@ from jnas.studies import auto, closing, flags, setup
 
 FLAGS = flags.define(setup.DataSettings, auto.AutoSettings)
 _BEGAN = time.monotonic()
+run.define_streaming()
 
 
 def main():

@@ -297,6 +297,28 @@ def test_a_training_and_its_test_stream(few):
     equal(*found)
 
 
+@pytest.mark.optimised
+@pytest.mark.parametrize("mixup", [0.0, 0.2])
+def test_batches_from_a_chunk_are_rounded_alike(few, mixup):
+    """XLA must not fuse where a batch comes from into what is done with it."""
+    cell = SPACE.genotype(np.zeros(len(SPACE.sizes), np.int32))
+    prog = scratch.training(
+        networks.derived(cell, SIZE),
+        optimizer=optimizers.momentum_sgd(lambda step: 0.05),
+        augment=data.Augment((0.3,), (0.35,)),
+        num_examples=103,
+        batch_size=16,
+        num_epochs=3,
+        mixup=mixup,
+    )
+    found = []
+    for one in few:
+        resident = isinstance(one.x_train, np.ndarray)
+        splits = (feed.split(one.x_train, one.y_train, resident=resident),)
+        found.append(last(prog, splits, chunk=4))
+    equal(*found)
+
+
 MESHES = """
 import json, sys
 sys.path.insert(0, {tests!r})

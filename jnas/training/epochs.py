@@ -118,27 +118,33 @@ class Epochs(NamedTuple):
         """Runs the steps from first up to stop on the batches that pick gives."""
         begins = first % self.steps_per_epoch == 0
         sums = {n: jnp.where(begins, 0.0, s) for n, s in state.sums.items()}
-        carry = state.inner, sums, state.broken
+
+        def picked(number):
+            return tuple(placement.split(batch) for batch in pick(number))
+
+        # A batch is picked one step before it is used, and carried there: XLA fuses
+        # nothing across, so that where it comes from decides no rounding.
+        carry = (state.inner, sums, state.broken), picked(first)
         _, step_key, _ = jax.random.split(state.key, 3)
-        body = self.body(step_key, pick)
-        inner, sums, broken = jax.lax.fori_loop(first, stop, body, carry)
+        body = self.body(step_key, picked)
+        (inner, sums, broken), _ = jax.lax.fori_loop(first, stop, body, carry)
         done = (stop - 1) % self.steps_per_epoch + 1
         means = {n: s / done for n, s in sums.items()}
         return State(state.key, inner, sums, broken), means
 
-    def body(self, step_key, pick):
-        """Builds (step's number, carry) -> carry."""
+    def body(self, step_key, picked):
+        """Builds (step's number, (carry, its batches)) -> the same of the next step."""
 
         def body(number, carry):
-            inner, sums, broken = carry
-            picked = tuple(placement.split(batch) for batch in pick(number))
+            (inner, sums, broken), batch = carry
             key = jax.random.fold_in(step_key, number)
             clock = Clock(number // self.steps_per_epoch, number / self.num_steps)
-            inner, new = self.step(key, clock, inner, picked)
+            inner, new = self.step(key, clock, inner, batch)
             values = jnp.stack([new[name] for name in self.metrics])
             healthy = jnp.isfinite(values).all()
             broken = jnp.where(healthy | (broken > 0), broken, number + 1)
-            return inner, {n: sums[n] + new[n] for n in self.metrics}, broken
+            sums = {n: sums[n] + new[n] for n in self.metrics}
+            return (inner, sums, broken), picked(number + 1)
 
         return body
 
