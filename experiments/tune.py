@@ -8,7 +8,7 @@ All trials are one compiled program: halving trains 64 trials for 1 epoch, the b
 for 3, the best 7 for 9 and the best 2 for 27. hyperband starts brackets of fewer trials
 later; random trains every trial to the end; pbt copies the best and varies them;
 optuna:tpe proposes --ask trials at a time. --workers=processes:8 (or ray:8, slurm:8)
-trains the trials of a rung apart, with the same result.
+trains the trials of a rung apart, with the result of --side_by_side=1.
 
 Prints the best trials; tune.jsonl holds all of them, best.json the best settings, which
 retrain.py --settings reads. The test split is used once, at the end, for the winner

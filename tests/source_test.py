@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jnas import caches, data
-from jnas.data import facts, npz, residence, source
+from jnas.data import facts, npz, residence, source, validate
 
 RNG = np.random.default_rng(0)
 
@@ -93,10 +93,13 @@ def test_arrays_on_disk_are_the_arrays(tmp_path, write, axes, dtype):
 
 def test_columns_first_is_mapped_too(tmp_path):
     """NumPy writes such arrays as they lie in memory."""
-    own = arrays()
-    own["x_train"] = np.asfortranarray(own["x_train"])
+    own = arrays(np.float32)
+    own["x_train"] = np.asfortranarray(own["x_train"] / 7)
+    own["x_train"] = np.asfortranarray(own["x_train"].astype(np.float32))
     np.savez(tmp_path / "set.npz", **own)
-    same(*both(f"npz:{tmp_path / 'set.npz'}"))
+    held, lazy = both(f"npz:{tmp_path / 'set.npz'}")
+    same(held, lazy)
+    same(data.shrink(held, 2), data.shrink(lazy, 2))  # means follow no order in memory
 
 
 def test_pictures_are_decoded_when_needed(tmp_path):
@@ -148,7 +151,9 @@ def test_facts_are_read_once_and_again_after_a_change(tmp_path, cache, monkeypat
     with residence.over("no"):
         first = data.load(spec)
         assert data.load(spec).facts == first.facts and len(passes) == 1
-        os.utime(tmp_path / "set.npz", ns=(1, 1))
+        time = os.stat(tmp_path / "set.npz").st_mtime_ns
+        (tmp_path / "set.npz").write_bytes((tmp_path / "set.npz").read_bytes())
+        os.utime(tmp_path / "set.npz", ns=(time, time))  # ctime tells nevertheless
         assert data.load(spec).facts == first.facts and len(passes) == 2
         for kept in cache.iterdir():
             kept.write_text("{")
@@ -189,12 +194,54 @@ def test_parallel_reads_keep_their_order_and_their_errors():
         source.decoded(lambda row: np.zeros((3, 2, 1)), (4, 2, 2, 1))[:2]
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        np.zeros((3, 4, 6, 3), np.float32),
+        np.zeros((3, 6, 4, 3), np.uint8),
+        np.zeros((2, 4, 6, 3), np.uint8),
+    ],
+)
+def test_what_a_function_reads_is_checked(found):
+    """Another type, other axes, another number of images."""
+    images = data.Read(lambda rows: found, (9, 4, 6, 3))
+    with pytest.raises(
+        ValueError, match=r"must be read as uint8 of shape \(3, 4, 6, 3"
+    ):
+        images[:3]
+
+
+def test_rows_are_those_of_an_array():
+    """Numbers from the end, and a mask; others are refused."""
+    held = RNG.integers(0, 256, (9, 4, 4, 1), np.uint8)
+    images = data.Read(lambda rows: held[rows], held.shape)
+    mask = np.arange(9) % 2 == 0
+    for rows in (-1, np.array([-1, 3]), mask, slice(-3, None), np.array([], int)):
+        np.testing.assert_array_equal(images[rows], held[rows])
+    for wrong in (np.array([9]), np.array([0.5]), mask[:3], np.array([[1]])):
+        with pytest.raises(IndexError, match="rows must be"):
+            images[wrong]
+
+
+def test_a_users_source_of_three_axes_is_grey():
+    """As an array of three axes is; and its facts are those of the array."""
+    own = arrays(axes=3)
+    lazy = {k: data.Read(v.__getitem__, v.shape) for k, v in own.items() if k[0] == "x"}
+    same(
+        validate.validate(**own, name="mine"),
+        validate.validate(**own | lazy, name="mine"),
+    )
+
+
 def test_auto_holds_what_takes_a_quarter_of_a_memory():
     """Of a device, or of this machine."""
     assert residence.fits(25, 100) and not residence.fits(26, 100)
     assert residence.fits(residence.machine_bytes() // 4)
     with residence.over("yes"):
         assert residence.fits(1 << 60)
+    with pytest.raises(ValueError, match="resident must be one of auto, yes, no"):
+        with residence.over("Yes"):
+            pass
     with pytest.raises(ValueError, match="chunk_steps must be at least 1, got 0"):
         with residence.over("no", chunk_steps=0):
             pass

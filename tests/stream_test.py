@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -16,8 +17,8 @@ import pytest
 from jnas import data, gradient, networks, registry, spaces
 from jnas.data import residence, source
 from jnas.run import drive
-from jnas.studies import setup, train_scratch
-from jnas.training import feed, optimizers, program, scratch
+from jnas.studies import search_gradient, setup, train_scratch
+from jnas.training import chunks, feed, optimizers, program, scratch
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 255, (103, 4, 4, 1), np.uint8)
@@ -75,7 +76,7 @@ def read(rows):
 
 def splits_of(*, resident):
     """Both splits, on the device or to be read."""
-    images = IMAGES if resident else source.Read(read, IMAGES.shape)
+    images = IMAGES if resident else source.Read(lambda rows: read(rows), IMAGES.shape)
     return tuple(feed.split(images, LABELS, rows, resident=resident) for rows in SPLITS)
 
 
@@ -88,11 +89,11 @@ def bits(tree):
     ]
 
 
-def last(prog, splits, *, chunk=None, **how):
+def last(prog, splits, *, chunk=None, place=lambda tree: tree, **how):
     """The last state's arrays and metrics."""
     with residence.over("no", chunk_steps=chunk):
         state, metrics = program.run(prog, prog.init(jax.random.key(1)), splits, **how)
-    return bits((state, {name: metrics[name] for name in sorted(metrics)}))
+    return bits(place((state, {name: metrics[name] for name in sorted(metrics)})))
 
 
 def equal(found, wanted):
@@ -124,7 +125,7 @@ def test_a_run_resumes_at_any_step_with_other_chunks():
     class Killed(Exception):
         """Ends a run."""
 
-    for stop, chunks in ((2, (5, 4)), (12, (1, 7)), (29, (12, 3))):
+    for stop, sizes in ((2, (5, 4)), (12, (1, 7)), (29, (12, 3))):
 
         def observe(at, state, metrics, ended, stop=stop):
             if at == stop:
@@ -132,7 +133,7 @@ def test_a_run_resumes_at_any_step_with_other_chunks():
 
         with (
             pytest.raises(Killed) as killed,
-            residence.over("no", chunk_steps=chunks[0]),
+            residence.over("no", chunk_steps=sizes[0]),
         ):
             program.run(
                 prog,
@@ -143,7 +144,7 @@ def test_a_run_resumes_at_any_step_with_other_chunks():
             )
         (state,) = killed.value.args
         state = state._replace(key=prog.init(jax.random.key(1)).key)
-        with residence.over("no", chunk_steps=chunks[1]):
+        with residence.over("no", chunk_steps=sizes[1]):
             state, metrics = program.run(
                 prog, state, splits_of(resident=False), first=stop
             )
@@ -168,6 +169,48 @@ def test_only_a_few_chunks_are_read_ahead():
 
     last(made(), splits, chunk=2, observe=observe)
     assert max(most) <= 2 and sum(asked) == 3 * 12 * 5 * 2
+
+
+def test_each_row_is_read_once_an_epoch():
+    """Chunks have about one size, and what fills up the last is not read."""
+    asked = []
+
+    def counted(rows):
+        asked.extend(rows)
+        return IMAGES[rows]
+
+    images = source.Read(counted, IMAGES.shape)
+    split = feed.split(images, LABELS, SPLITS[0], resident=False)
+
+    def step(key, clock, weights, pair):
+        return weights, {"loss": loss(weights, *pair[0])}
+
+    prog = program.program(
+        init, step, metrics=("loss",), num_examples=(60,), batch_size=5, num_epochs=1
+    )
+    for chunk, size in ((11, 6), (5, 4), (7, 6), (1, 1)):
+        asked.clear()
+        with residence.over("no", chunk_steps=chunk):
+            assert feed.chunk_steps(prog, (split,)) == size
+        last(prog, (split,), chunk=chunk)
+        assert sorted(asked) == sorted(SPLITS[0])
+
+
+def test_a_source_may_reuse_its_memory_and_its_file():
+    """Calls come one at a time, and what they return is copied."""
+    buffer, busy = np.empty_like(IMAGES), []
+
+    def reused(rows):
+        assert not busy
+        busy.append(1)
+        buffer[: len(rows)] = IMAGES[rows]
+        busy.clear()
+        return buffer[: len(rows)]
+
+    wanted = last(measured(), splits_of(resident=True))
+    images = source.Read(reused, IMAGES.shape)
+    splits = tuple(feed.split(images, LABELS, r, resident=False) for r in SPLITS)
+    equal(last(measured(), splits, chunk=3), wanted)
 
 
 def test_an_error_of_reading_ends_the_run_and_the_thread():
@@ -207,7 +250,7 @@ def test_pieces_are_the_whole():
     """Of any size; the repeated last image is left out."""
     want = IMAGES.sum((1, 2, 3)) + LABELS
     for size in (1, 16, 103, 500):
-        found = feed.in_pieces(
+        found = chunks.in_chunks(
             lambda x, y: {"sum": x.sum((1, 2, 3), np.int32) + y},
             source.Read(read, IMAGES.shape),
             LABELS,
@@ -231,6 +274,20 @@ def test_images_that_do_not_fit_are_refused_where_they_must(monkeypatch):
         setup.two_splits(few, 0.5, seed=0)
     splits = setup.two_splits(few, 0.5, seed=0, streams=True)
     assert feed.is_streamed(splits)  # a quarter of it is less than 1,696 bytes
+
+
+def test_finalists_are_refused_before_the_search(monkeypatch):
+    """Their images do not stream; the line says what to leave out."""
+    few = data.Dataset("few", IMAGES, LABELS, IMAGES[:3], LABELS[:3], 3)
+    monkeypatch.setattr(feed, "device_bytes", lambda: 1 << 10)
+    search = search_gradient.SearchSettings(registry.METHODS["darts"](), finalists=2)
+    with pytest.raises(ValueError, match="for the finalists .* Add --finalists=0"):
+        search_gradient._check_images(few, search)
+    search = search_gradient.SearchSettings(registry.METHODS["darts_pt"]())
+    with pytest.raises(ValueError, match="for a method with a projection"):
+        search_gradient._check_images(few, search)
+    search = search_gradient.SearchSettings(registry.METHODS["darts"]())
+    search_gradient._check_images(few, search)
 
 
 @pytest.fixture
@@ -361,3 +418,62 @@ def test_streams_on_meshes():
     assert found["(2, 'global')"][0] == {"seeds": 2, "data": 2}
     assert found["(3, 'global')"][0] == {"seeds": 1, "data": 4}
     assert found["(None, 'device')"][0] == {"seeds": 1, "norm": 4, "data": 1}
+
+
+PROCESSES = """
+import json, sys
+sys.path.insert(0, {tests!r})
+import jax
+jax.distributed.initialize("127.0.0.1:" + sys.argv[1], 2, int(sys.argv[2]))
+import stream_test as t
+from jnas.training import placement
+
+read = []
+
+def counted(rows):
+    read.append(len(rows))
+    return t.IMAGES[rows]
+
+t.read = counted
+found = []
+for seeds in (None, 2):
+    build = lambda: t.made(num_seeds=seeds, batch_size=4)
+    resident = t.last(build(), t.splits_of(resident=True), place=placement.local)
+    read.clear()
+    streamed = t.last(
+        build(), t.splits_of(resident=False), chunk=4, place=placement.local
+    )
+    same = all((a == b).all() for a, b in zip(resident, streamed, strict=True))
+    found.append([placement.layout(seeds), same, sum(read)])
+print(json.dumps(found), flush=True)
+jax.distributed.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_streams_over_processes():
+    """Each process reads the images of its own devices alone: half of them."""
+    code = PROCESSES.format(tests=os.path.dirname(__file__))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    flags = "--xla_force_host_platform_device_count=2"
+    environment = os.environ | {
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {flags}",
+        "JAX_PLATFORMS": "cpu",
+    }
+    line = [sys.executable, "-W", "ignore", "-c", code, port]
+    both = [
+        subprocess.Popen(
+            [*line, number], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        for number in "01"
+    ]
+    said = [one.communicate()[0] for one in both]
+    assert [one.returncode for one in both] == [0, 0]
+    for text in said:
+        one, two = json.loads(text.splitlines()[-1])
+        assert one[0] == {"seeds": 1, "data": 4} and two[0] == {"seeds": 2, "data": 2}
+        assert one[1] and two[1]
+        # three epochs of 15 batches of four, of two splits, by half of the devices
+        assert one[2] == 3 * 15 * 4 * 2 / 2 and two[2] <= 3 * 15 * 4 * 2

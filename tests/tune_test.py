@@ -16,6 +16,7 @@ from absl import flags
 from jnas import report, run
 from jnas.discrete.objectives import workers
 from jnas.report import charts, trials
+from jnas.run import pools
 from jnas.settings import to_json
 from jnas.spaces import genotype_text
 from jnas.studies import (
@@ -134,7 +135,11 @@ def test_a_worker_builds_its_trials_from_names_and_numbers(tmp_path):
         to_json(source), to_json(setup.SpaceSettings()), dataset.digest, (), 4
     )
     build = tune_workers.build_trial(
-        origin, to_json(settings), genotype_text.to_json(genotype), str(tmp_path / "w")
+        origin,
+        to_json(settings),
+        genotype_text.to_json(genotype),
+        str(tmp_path / "w"),
+        [],
     )
     pool = Pool(made, tmp_path)
     pool._score = lambda key, encoding: build(
@@ -145,6 +150,16 @@ def test_a_worker_builds_its_trials_from_names_and_numbers(tmp_path):
     assert len(list((tmp_path / "w").iterdir())) == 3  # after the first rung alone
     with pytest.raises(run.RunError, match="data must be the same for all workers"):
         origin._replace(digest="other").open()
+
+
+def test_trials_side_by_side_are_refused_by_workers(tmp_path):
+    """Each trains one, whose last bits differ."""
+    settings = tune.TuneSettings(side_by_side=4)
+    with run.open_run(tmp_path, settings={}, seed=1, data_digest="") as one:
+        with pytest.raises(ValueError, match="side_by_side must be 1 with workers"):
+            tune_workers.opened(
+                one, pools.Asked("processes", 2, {}), None, settings, None
+            )
 
 
 def test_weights_that_cannot_be_read_are_trained_again(tmp_path):

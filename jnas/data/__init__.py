@@ -108,4 +108,5 @@ def _checked(d: Dataset) -> Dataset:
         flip=d.flip,
         class_names=d.class_names,
         notes=d.notes,
+        identity=d.identity,
     )

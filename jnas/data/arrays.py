@@ -42,7 +42,7 @@ def read_npz(
         raise ValueError(
             f"data must be an existing file, got {name!r}. Check the path."
         )
-    notes = []
+    notes, identity = [], _identity([path])
     try:
         small = npz.read(path, (*LABELS, NAMES))
         others = set(npz.names(path)) - {*KEYS, NAMES}
@@ -61,7 +61,7 @@ def read_npz(
     if others:
         shown = ", ".join(repr(one) for one in sorted(others)[:9])
         notes.append(f"{name}: {len(others)} more arrays are not used, {shown}.")
-    return _dataset(small | images, [path], name=name, flip=flip, notes=notes)
+    return _dataset(small | images, identity, name=name, flip=flip, notes=notes)
 
 
 def _images(path) -> dict[str, np.ndarray]:
@@ -94,23 +94,30 @@ def read_npy(path: str | os.PathLike) -> dataset_lib.Dataset:
     files = {key: path / f"{key}.npy" for key in (*KEYS, NAMES)}
     files = {key: file for key, file in files.items() if file.is_file()}
     total = sum(files[key].stat().st_size for key in IMAGES if key in files)
-    fits = residence.fits(total)
+    fits, identity = residence.fits(total), _identity(files.values())
     arrays = {}
     for key, file in files.items():
         how = "r" if key in IMAGES and not fits else None
         try:
             arrays[key] = np.load(file, mmap_mode=how, allow_pickle=False)
+            if not isinstance(arrays[key], np.ndarray):
+                raise ValueError("it holds several arrays")
         except Exception as error:  # crafted files raise more than NumPy documents
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
                 f"data must be readable npy files of plain arrays, got {str(file)!r} "
                 f"({reason}). Write it with np.save."
             ) from error
-    return _dataset(arrays, files.values(), name=name)
+    return _dataset(arrays, identity, name=name)
+
+
+def _identity(files: Collection[Any]) -> str:
+    """Returns what the files are now, before they are opened."""
+    return facts.identity_of(sorted(map(os.path.abspath, files)))
 
 
 def _dataset(
-    arrays: dict[str, np.ndarray], files: Collection[Any], *, name: str, **how: Any
+    arrays: dict[str, np.ndarray], identity: str, *, name: str, **how: Any
 ) -> dataset_lib.Dataset:
     missing = [key for key in KEYS if key not in arrays]
     if missing:
@@ -119,11 +126,13 @@ def _dataset(
             f"{', '.join(missing)}. Add the array."
         )
     class_names = _texts(name, arrays.pop(NAMES, np.array([], np.str_)))
-    identity = None
-    if any(source.is_lazy(arrays[key]) for key in IMAGES):
-        identity = facts.identity_of(sorted(map(os.path.abspath, files)))
+    lazy = any(source.is_lazy(arrays[key]) for key in IMAGES)
     return validate.validate(
-        **arrays, name=name, class_names=class_names, identity=identity, **how
+        **arrays,
+        name=name,
+        class_names=class_names,
+        identity=identity if lazy else None,
+        **how,
     )
 
 

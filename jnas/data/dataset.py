@@ -172,6 +172,7 @@ def downscale(images: np.ndarray, factor: int) -> np.ndarray:
     Returns:
       [N, H / factor, W / factor, C] of the same type.
     """
+    images = np.ascontiguousarray(images)  # a mean follows the order in memory
     count, rows, columns, channels = images.shape
     shape = (count, rows // factor, factor, columns // factor, factor, channels)
     means = images.reshape(shape).mean((2, 4))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -122,7 +123,7 @@ def kept(identity: str, compute: Callable[[], Any]) -> Any:
     try:
         path = caches.folder("data") / f"{name}.json"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside = path.with_name(f".{name}.{os.getpid()}")
+        beside = path.with_name(f".{name}.{uuid.uuid4().hex}")
         beside.write_text(json.dumps({"identity": identity, "values": values}))
         beside.replace(path)
     except (OSError, RuntimeError) as error:
@@ -134,11 +135,13 @@ def identity_of(paths: list[str], *more: Any) -> str:
     """Returns a text that changes when one of some files does.
 
     Args:
-      paths: of the files; each counts with its size and its time of change.
-      *more: options that they are read with.
+      paths: of the files; each counts with its size, its number on the disk, and the
+        times of its last changes, of which one cannot be set back.
+      *more: options and versions that they are read with.
     """
     sha = hashlib.sha256()
     for path in paths:
         stat = os.stat(path)
-        sha.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        about = stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
+        sha.update(os.fsencode(path) + f" {about}\n".encode())
     return f"1 {sha.hexdigest()} {' '.join(map(str, more))}"

@@ -7,6 +7,11 @@ from collections.abc import Collection
 
 import numpy as np
 
+_HEADERS = {  # version of npy -> reader of its header
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
 
 def read(
     path: str | os.PathLike, keys: Collection[str] | None = None
@@ -70,10 +75,11 @@ def mapped(path: str | os.PathLike, key: str) -> np.ndarray | None:
       key: name of the array.
 
     Returns:
-      A read-only ``np.memmap``; None of an array that is compressed.
+      A read-only ``np.memmap``; None of an array that cannot be mapped, as one that is
+      compressed.
 
     Raises:
-      ValueError: it is no plain array; the message is the reason alone.
+      ValueError: it is no plain array, or cut off; the message is the reason alone.
     """
     with zipfile.ZipFile(path) as archive:
         try:
@@ -92,21 +98,19 @@ def mapped(path: str | os.PathLike, key: str) -> np.ndarray | None:
         return _mapped(path, file, entry.file_size)
 
 
-def _mapped(path, file, size) -> np.ndarray:
+def _mapped(path, file, size) -> np.ndarray | None:
     """Maps the npy file of some bytes that begins where an open file stands."""
     begin = file.tell()
     try:
         version = np.lib.format.read_magic(file)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, columns_first, dtype = read(file)
-    except (ValueError, KeyError, OSError) as error:
+        if version not in _HEADERS:
+            return None
+        shape, columns_first, dtype = _HEADERS[version](file)
+    except (ValueError, OSError) as error:
         raise ValueError(" ".join(str(error).split())[:200]) from error
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
     place = file.tell()
-    if place - begin + math.prod(shape) * dtype.itemsize != size:
+    if place - begin + math.prod(shape) * dtype.itemsize > size:
         raise ValueError("it is cut off")
     return np.memmap(path, dtype, "r", place, shape, "F" if columns_first else "C")

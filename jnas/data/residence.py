@@ -6,11 +6,16 @@ What is computed does not depend on it.
 import contextlib
 import contextvars
 import os
+import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 AUTO, YES, NO = "auto", "yes", "no"
 CHOICES = (AUTO, YES, NO)
+_LIMITS = (  # of a container's memory, of both versions of cgroups
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
 SHARE = 1 / 4  # of a memory, that images may take by themselves
 
 
@@ -43,8 +48,12 @@ def over(resident: str = AUTO, *, chunk_steps: int | None = None) -> Iterator[No
       chunk_steps: at least 1.
 
     Raises:
-      ValueError: a number of steps below 1.
+      ValueError: a choice that does not exist, or a number of steps below 1.
     """
+    if resident not in CHOICES:
+        raise ValueError(
+            f"resident must be one of {', '.join(CHOICES)}, got {resident!r}. Use one."
+        )
     if chunk_steps is not None and chunk_steps < 1:
         raise ValueError(
             f"chunk_steps must be at least 1, got {chunk_steps}. Raise it."
@@ -75,8 +84,14 @@ def fits(num_bytes: int, memory: int | None = None) -> bool:
 
 
 def machine_bytes() -> int:
-    """Returns the bytes of this machine's memory."""
+    """Returns the bytes of memory that this process may use, of a container too."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not on Windows
-        return 8 << 30
+        found = 8 << 30
+    for file in _LIMITS:
+        try:
+            found = min(found, int(pathlib.Path(file).read_text()))
+        except (OSError, ValueError):  # no file, or "max"
+            continue
+    return found

@@ -5,6 +5,7 @@ is one, in memory or mapped from a file. What it gives depends on the rows alone
 """
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -69,7 +70,7 @@ def parts(images: Source) -> Iterator[np.ndarray]:
 
 
 class Read:
-    """A source whose rows are read by a function.
+    """A source whose rows are read by a function, one call at a time.
 
     Attributes:
       shape: N, H, W, C.
@@ -90,6 +91,7 @@ class Read:
           dtype: of the images.
         """
         self.shape, self.dtype, self._read = tuple(shape), np.dtype(dtype), read
+        self._lock = threading.Lock()
 
     @property
     def ndim(self) -> int:
@@ -106,12 +108,45 @@ class Read:
         return self[:] if dtype is None else self[:].astype(dtype)
 
     def __getitem__(self, rows: slice | np.ndarray | int) -> np.ndarray:
-        """Returns the images of some rows; of a single number, that image."""
+        """Returns the images of some rows; of a single number, that image.
+
+        Raises:
+          IndexError: rows of another kind, or that do not exist.
+          ValueError: the function has returned images of another shape or type.
+        """
         if isinstance(rows, int | np.integer):
             return self[np.array([rows])][0]
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(len(self)))
-        return self._read(np.asarray(rows))
+        rows = self._checked(rows)
+        with self._lock:
+            images = np.asarray(self._read(rows))
+        wanted = (len(rows), *self.shape[1:])
+        if images.shape != wanted or images.dtype != self.dtype:
+            raise ValueError(
+                f"images must be read as {self.dtype} of shape {wanted}, got "
+                f"{images.dtype} of shape {images.shape}. Correct the function, or the "
+                "shape and dtype of data.Read."
+            )
+        return images
+
+    def _checked(self, rows) -> np.ndarray:
+        rows = np.asarray(rows)
+        if rows.dtype == bool and rows.shape == (len(self),):
+            rows = np.flatnonzero(rows)
+        if rows.ndim != 1 or not (rows.dtype.kind in "iu" or rows.size == 0):
+            raise IndexError(
+                f"rows must be a slice or integers [R], got {rows.dtype} of shape "
+                f"{rows.shape}. Index the images that are read."
+            )
+        rows = rows.astype(np.int64)
+        rows = np.where(rows < 0, rows + len(self), rows)
+        if ((rows < 0) | (rows >= len(self))).any():
+            raise IndexError(
+                f"rows must be below {len(self)}, the number of images, got "
+                f"{rows.max()}. Lower it."
+            )
+        return rows
 
 
 def selected(images: Source, rows: np.ndarray) -> Source:

@@ -80,11 +80,16 @@ def read_tfds(name: str, *, data_dir: str | None = None) -> dataset_lib.Dataset:
             f"{', '.join(sorted(absent))}. Convert it to npz."
         )
     sizes = [builder.info.splits[part].num_examples for both in splits for part in both]
+    if not all(sizes):
+        raise ValueError(
+            f"data must have an example in each split, got 'tfds:{name}' with an empty "
+            "one. Prepare it again."
+        )
     first = np.asarray(next(_examples(builder, splits[0][0], name))["image"])
     identity = None
     if not residence.fits(sum(sizes) * first.nbytes):
         files = sorted(str(one) for one in pathlib.Path(builder.data_dir).iterdir())
-        identity = facts.identity_of(files)
+        identity = facts.identity_of(files, tfds.__version__)
         how = name, first.shape, first.dtype, identity
         train, test = (_lazy(builder, parts, *how) for parts in splits)
     else:

@@ -135,7 +135,14 @@ def _images(name: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, str | 
     note = layouts.check(name, x.shape, len(y) if np.ndim(y) == 1 else None)
     if x.dtype == np.float32 and not source.is_lazy(x):
         facts.check_values(name, x)
-    return x[..., None] if x.ndim == 3 else x, note
+    return (_with_channel(x) if x.ndim == 3 else x), note
+
+
+def _with_channel(x: source.Source) -> source.Source:
+    """Returns grey images with an axis of one channel."""
+    if isinstance(x, source.Read):
+        return source.mapped(lambda some: some[..., None], x, (*x.shape[1:], 1))
+    return x[..., None]
 
 
 def _reshaped(shape: tuple[int, ...]) -> str:

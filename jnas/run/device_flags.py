@@ -87,8 +87,8 @@ def define_streaming() -> None:
     flags.DEFINE_integer(
         "chunk_steps",
         None,
-        "Number of steps whose images are on a device at a time, where they are read "
-        "when needed. Without it as many as 64 MiB hold.",
+        "Number of steps of a chunk, where images are read when needed; a device holds "
+        "two chunks. Without it as many steps as 64 MiB of images hold.",
         lower_bound=1,
     )
     for name in STREAM_FLAGS:

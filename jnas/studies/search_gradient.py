@@ -83,6 +83,7 @@ def search_cells(
     """
     run.led(lambda: trained_supernet.check(keep))
     method = settings.method
+    _check_images(dataset, settings)
     space = gradient.space_of(method, space)
     bounds = build_limits(run, space, settings, dataset)
     augment = augmentation.build(settings, dataset)
@@ -129,6 +130,16 @@ def search_cells(
         return found
     training = training or _training(found.genotype, settings, dataset)
     return _final(run, found, space, dataset, settings, training, bounds, prefix)
+
+
+def _check_images(dataset, settings) -> None:
+    """Refuses, before the search, images that one of its later phases cannot stream."""
+    if settings.finalists:
+        how = "the finalists of a search", "Add --finalists=0, or use smaller ones."
+        setup.is_resident(dataset, streams=False, who=how[0], todo=how[1])
+    if settings.method.projection_epochs:
+        how = "a method with a projection", "Use another --method, or smaller ones."
+        setup.is_resident(dataset, streams=False, who=how[0], todo=how[1])
 
 
 def _training(genotype, settings, dataset) -> train_scratch.RetrainSettings:

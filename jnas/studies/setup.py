@@ -233,12 +233,20 @@ def two_splits(
     return train, valid
 
 
-def is_resident(dataset: data_lib.Dataset, *, streams: bool) -> bool:
+def is_resident(
+    dataset: data_lib.Dataset,
+    *,
+    streams: bool,
+    who: str = "this command",
+    todo: str = "Use smaller ones (--shrink).",
+) -> bool:
     """Returns whether the images of a data set are on the devices.
 
     Args:
       dataset: of the run.
       streams: whether they may be read when they are needed.
+      who: name in the error of what needs them.
+      todo: advice in the error.
 
     Raises:
       ValueError: they do not fit, and may not be.
@@ -249,7 +257,7 @@ def is_resident(dataset: data_lib.Dataset, *, streams: bool) -> bool:
     if needed > feed.device_bytes():
         raise ValueError(
             f"images must fit in the {feed.device_bytes() >> 20:,} MiB of a device for "
-            f"this command, got {needed >> 20:,} MiB. Use smaller ones (--shrink)."
+            f"{who}, got {needed >> 20:,} MiB. {todo}"
         )
     return True
 

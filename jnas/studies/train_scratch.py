@@ -18,7 +18,7 @@ from jnas.spaces import genotype_text
 from jnas.studies import augmentation, keys, setup, train_plan, trained
 from jnas.studies.train_plan import RetrainSettings as RetrainSettings
 from jnas.studies.train_plan import needed as needed
-from jnas.training import feed, placement, scratch, top
+from jnas.training import chunks, feed, placement, scratch, top
 from jnas.training import program as program_lib
 
 TOP5_FROM = 10  # classes above which the top-5 accuracy is reported
@@ -252,9 +252,11 @@ def _test(key, plan, state, dataset, batch_size) -> dict[str, types.Array]:
 
     images, labels = dataset.x_test, dataset.y_test
     if not feed.is_streamed(plan.splits):
-        args = placement.put((kept, images, labels), count=seeds)
+        args = placement.put((kept, np.asarray(images), labels), count=seeds)
         return placement.local(compiled(test)(*args))
     placed = placement.put(kept, count=seeds)
     function = functools.partial(compiled(right), placed)
-    found = feed.in_pieces(function, images, labels, batch_size=batch_size, count=seeds)
+    found = chunks.in_chunks(
+        function, images, labels, batch_size=batch_size, count=seeds
+    )
     return {name: jnp.asarray(one).mean(-1) for name, one in found.items()}

@@ -3,9 +3,9 @@
 import contextlib
 import hashlib
 import json
-import os
 import pathlib
 import shutil
+import uuid
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -45,14 +45,28 @@ def opened(
       origin: of the data.
       settings: of the tuning.
       genotype: the cells.
+
+    Raises:
+      ValueError: trials side by side.
     """
+    if asked is not None and (settings.side_by_side or 1) > 1:
+        raise ValueError(
+            "side_by_side must be 1 with workers, each of which trains one trial at a "
+            f"time, got {settings.side_by_side}. Leave it out."
+        )
     folder = str((run.workdir / FOLDER).absolute())
     values, cells = settings_lib.to_json(settings), genotype_text.to_json(genotype)
-    return members.opened(run, asked, build_trial, origin, values, cells, folder)
+    plugins = [one["sha256"] for one in run.record.get("plugins") or ()]
+    of = origin, values, cells, folder, plugins
+    return members.opened(run, asked, build_trial, *of)
 
 
 def build_trial(
-    origin: members.Origin, values: dict[str, Any], genotype: str, folder: str
+    origin: members.Origin,
+    values: dict[str, Any],
+    genotype: str,
+    folder: str,
+    plugins: list[str],
 ) -> Callable:
     """Builds what a worker computes: the accuracy of a trial after a rung.
 
@@ -62,6 +76,7 @@ def build_trial(
       genotype: JSON text of the cells.
       folder: where weights are kept between two rungs; where they are missing they are
         trained again, with the same bits.
+      plugins: digests of the plug-ins' texts.
 
     Returns:
       workers.Task, whose encoding is a lineage's -> f32[2], accuracy and whether it
@@ -71,7 +86,8 @@ def build_trial(
     settings = settings_lib.from_json(plan_lib.TuneSettings, values)
     cell = genotype_text.from_json(genotype)
     plan = plan_lib.prepare(cell, dataset, settings, seed=origin.seed)
-    kept = Weights(pathlib.Path(folder), [files.plain(origin), values, genotype])
+    of = [files.plain(origin), values, genotype, plugins]
+    kept = Weights(pathlib.Path(folder), of)
     last = max(one.stop for one in plan.tuning.rungs)
 
     def keep(encoding, state):
@@ -122,7 +138,7 @@ class Weights:
         leaves = jax.tree.leaves(_raw(state))
         try:
             self._folder.mkdir(exist_ok=True)
-            beside = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+            beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.npz")
             np.savez(beside, *jax.device_get(leaves))
             beside.replace(path)
         except OSError:

@@ -8,12 +8,9 @@ loader's state, and no result depends on the size of the chunks:
     devices            steps 0 | steps 1 | steps 2 ...
 """
 
-import collections
-import concurrent.futures
 import contextlib
-import contextvars
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -23,9 +20,7 @@ from jax.experimental import multihost_utils
 
 from jnas import types
 from jnas.data import residence, source
-from jnas.training import placement
-
-CHUNK_BYTES = 64 << 20  # of images, on a device at a time
+from jnas.training import chunks, placement
 
 
 def fits(*images: source.Source) -> bool:
@@ -171,7 +166,7 @@ class Streamed:
         self._program, self._splits = program, splits
         self._chunks: Iterator[Chunk] | None = None
         self._chunk: Chunk | None = None
-        self._size = chunk_steps(program, splits) or program.steps_per_epoch
+        self._size = chunk_steps(program, splits)
 
     def close(self) -> None:
         """Ends the thread."""
@@ -200,9 +195,10 @@ class Streamed:
         images, labels = self._splits[1]
         if stream.measure is None:
             rows = np.arange(len(labels)) if stream.rows is None else stream.rows
-            seen = placement.put((images[rows], labels[rows]), count=count)
+            read = chunks.gathered(images, rows), labels[rows]
+            seen = placement.put(read, count=count)
             return stream.at_epoch_end(state, epoch, (None, seen))
-        seen = in_pieces(
+        seen = chunks.in_chunks(
             lambda x, y: stream.measure(state, epoch, (None, (x, y))),
             images,
             labels,
@@ -239,15 +235,14 @@ class Streamed:
             )
             return Chunk(begin, stop, batches)
 
-        return ahead(read, spans())
+        return chunks.ahead(read, spans())
 
     def _batches(self, images, labels, rows) -> types.Batch:
         """Returns the images and labels of rows i32[K, B] or [S, K, B], placed."""
         place, count = self._program.place, self._program.groups
 
         def read(rows):
-            found = np.asarray(images[rows.reshape(-1)])
-            return found.reshape(*rows.shape, *images.shape[1:])
+            return chunks.gathered(images, rows)
 
         return (
             placement.put_batches(read, rows, images.shape[1:], place, count=count),
@@ -268,73 +263,10 @@ def chunk_steps(program: Any, splits: tuple[types.Batch, ...]) -> int | None:
     if wanted is None:
         one = sum(
             math.prod(images.shape[1:]) * np.dtype(images.dtype).itemsize
-            for images, _ in splits
+            for images, _ in splits[: program.stream.num_splits]
         )
         step = one * program.stream.batch_size * (program.num_seeds or 1)
-        wanted = max(1, CHUNK_BYTES // step)
-    return min(wanted, program.steps_per_epoch)
-
-
-def ahead(make: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """Yields what a function makes of some items; a thread makes the next meanwhile.
-
-    Args:
-      make: item -> what is yielded.
-      items: in order.
-
-    Raises:
-      Exception: what the function raises, in place of its result.
-    """
-    context = contextvars.copy_context()  # of devices, which threads do not inherit
-    pool = concurrent.futures.ThreadPoolExecutor(1)
-    waiting: collections.deque = collections.deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(context.run, make, item))
-            if len(waiting) > 1:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def in_pieces(
-    function: Callable[[types.Array, types.Array], Any],
-    images: source.Source,
-    labels: np.ndarray,
-    *,
-    batch_size: int,
-    count: int | None = None,
-) -> Any:
-    """Applies a compiled function to all images, piece by piece, in order.
-
-    Pieces have one size, whole batches: the last image is repeated for it, and left out
-    of the result.
-
-    Args:
-      function: (images [R, ...], labels i32[R]), placed -> arrays [..., R].
-      images: N images.
-      labels: i32[N].
-      batch_size: R is a multiple of it, or N where it is larger.
-      count: of equal things that devices are divided among, as for ``placement.mesh``.
-
-    Returns:
-      The arrays of all pieces [..., N], in the host's memory.
-    """
-    total = len(labels)
-    one = max(1, source.num_bytes(images) // total)
-    batch_size = min(batch_size, total)
-    batches = max(1, CHUNK_BYTES // (one * batch_size))
-    size = batch_size * min(batches, -(-total // batch_size))
-
-    def read(begin):
-        rows = np.minimum(np.arange(begin, begin + size), total - 1)
-        piece = np.asarray(images[rows]), labels[rows]
-        return min(size, total - begin), placement.put(piece, count=count)
-
-    found = []
-    for number, piece in ahead(read, range(0, total, size)):
-        made = placement.local(function(*piece))
-        found.append(jax.tree.map(lambda x, n=number: np.asarray(x)[..., :n], made))
-    return jax.tree.map(lambda *some: np.concatenate(some, -1), *found)
+        wanted = max(1, chunks.BYTES // step)
+    # an epoch's chunks are of about one size, as the last is filled up to the others'
+    epoch = program.steps_per_epoch
+    return -(-epoch // -(-epoch // min(wanted, epoch)))

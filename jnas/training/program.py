@@ -43,6 +43,7 @@ class Stream(NamedTuple):
         ``measure`` gave of all images, or else the splits, of which only the second is
         there.
       rows: rows of the second split that ``at_epoch_end`` reads; None means all.
+      num_splits: number of splits that batches are taken of.
       batch_size: number B of examples in a batch.
     """
 
@@ -51,6 +52,7 @@ class Stream(NamedTuple):
     measure: Callable | None
     at_epoch_end: Callable | None
     rows: np.ndarray | None
+    num_splits: int
     batch_size: int
 
 
@@ -201,6 +203,7 @@ def program(
         else None,
         compiled(form.noted) if at_epoch_end else None,
         reads,
+        len(num_examples),
         batch_size,
     )
     return Program(
