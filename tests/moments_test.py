@@ -130,12 +130,12 @@ def test_chunks_are_the_whole():
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (2 * source.PART_VALUES // 48 + 7, 4, 4, 3), np.uint8)
     mean, std, _ = moments_lib.moments(x)
-    flat = x.reshape(-1, 3) / 255
+    flat = x.reshape(-1, 3).astype(np.longdouble) / 255  # float64 is off by 4e-12
     np.testing.assert_allclose(mean, flat.mean(0), rtol=1e-12)
     np.testing.assert_allclose(std, flat.std(0), rtol=1e-12)
     floats = (x[: source.PART_VALUES // 40] / 7 - 3).astype(np.float32)
     mean, std, _ = moments_lib.moments(floats)
-    flat = floats.reshape(-1, 3).astype(np.float64)
+    flat = floats.reshape(-1, 3).astype(np.longdouble)
     np.testing.assert_allclose(mean, flat.mean(0), rtol=1e-12)
     np.testing.assert_allclose(std, flat.std(0), rtol=1e-12)
 

@@ -44,9 +44,10 @@ def read_npz(
         )
     notes, identity = [], _identity([path])
     try:
+        npz.read(path, ())  # refuses what is no npz
+        images = _images(path)
         small = npz.read(path, (*LABELS, NAMES))
         others = set(npz.names(path)) - {*KEYS, NAMES}
-        images = _images(path)
     except ValueError as error:
         raise ValueError(
             f"data must be a readable npz of plain arrays, got {name!r} ({error}). "
