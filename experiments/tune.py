@@ -58,6 +58,7 @@ def main():
     )
     if cell.num_inputs == 1:  # their network has no place for a head
         settings = dataclasses.replace(settings, auxiliary=False)
+    tune_workers.check(settings, workers)
     plan = tune.prepare(cell, dataset, settings, seed=FLAGS.seed)
     text = {"cell": genotype_text.short_form(cell)}
     with FLAGS.open_run(dataset, settings, content=text) as r:

@@ -152,14 +152,13 @@ def test_a_worker_builds_its_trials_from_names_and_numbers(tmp_path):
         origin._replace(digest="other").open()
 
 
-def test_trials_side_by_side_are_refused_by_workers(tmp_path):
+def test_trials_side_by_side_are_refused_by_workers():
     """Each trains one, whose last bits differ."""
-    settings = tune.TuneSettings(side_by_side=4)
-    with run.open_run(tmp_path, settings={}, seed=1, data_digest="") as one:
-        with pytest.raises(ValueError, match="side_by_side must be 1 with workers"):
-            tune_workers.opened(
-                one, pools.Asked("processes", 2, {}), None, settings, None
-            )
+    settings, asked = tune.TuneSettings(side_by_side=4), pools.Asked("processes", 2, {})
+    with pytest.raises(ValueError, match="side_by_side must be 1 with workers"):
+        tune_workers.check(settings, asked)
+    tune_workers.check(settings, None)
+    tune_workers.check(tune.TuneSettings(side_by_side=1), asked)
 
 
 def test_weights_that_cannot_be_read_are_trained_again(tmp_path):

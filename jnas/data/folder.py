@@ -1,5 +1,6 @@
 """Data sets as folders of images, one sub-folder per class."""
 
+import importlib.metadata
 import math
 import os
 import pathlib
@@ -7,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import PIL
 
 from jnas.data import dataset as dataset_lib
 from jnas.data import facts, picture, residence, source, split, validate
@@ -133,7 +133,8 @@ def _reading(
         images = [np.stack(pixels[:count]), np.stack(pixels[count:])]
         return _Reading(images, kinds["notes"], None)
     names = [os.path.abspath(file) for file in files]
-    identity = facts.identity_of(names, size, background, PIL.__version__)
+    version = importlib.metadata.version("pillow")
+    identity = facts.identity_of(names, size, background, version)
     kinds = facts.kept(
         f"kinds {identity}",
         lambda: _kinds(source.in_parallel(read, every), files, size, background),

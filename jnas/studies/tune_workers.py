@@ -30,6 +30,23 @@ FOLDER = "trials"  # of the run: weights between two rungs
 FREE = (*drive_lib.FREE, "lineage")  # NaN where a trial did not train
 
 
+def check(settings: plan_lib.TuneSettings, asked: pools.Asked | None) -> None:
+    """Refuses workers of trials that are trained side by side.
+
+    Args:
+      settings: of the tuning.
+      asked: the workers; None is allowed for all.
+
+    Raises:
+      ValueError: more than one at a time.
+    """
+    if asked is not None and (settings.side_by_side or 1) > 1:
+        raise ValueError(
+            "side_by_side must be 1 with workers, each of which trains one trial at a "
+            f"time, got {settings.side_by_side}. Leave it out."
+        )
+
+
 def opened(
     run: workdir.Run,
     asked: pools.Asked | None,
@@ -45,15 +62,7 @@ def opened(
       origin: of the data.
       settings: of the tuning.
       genotype: the cells.
-
-    Raises:
-      ValueError: trials side by side.
     """
-    if asked is not None and (settings.side_by_side or 1) > 1:
-        raise ValueError(
-            "side_by_side must be 1 with workers, each of which trains one trial at a "
-            f"time, got {settings.side_by_side}. Leave it out."
-        )
     folder = str((run.workdir / FOLDER).absolute())
     values, cells = settings_lib.to_json(settings), genotype_text.to_json(genotype)
     plugins = [one["sha256"] for one in run.record.get("plugins") or ()]
