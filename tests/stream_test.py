@@ -246,6 +246,29 @@ def test_what_comes_after_an_epoch_gets_the_rows_it_reads():
     equal(last(build(), splits_of(resident=False), chunk=12), wanted)
 
 
+def test_what_comes_after_an_epoch_of_one_split_reads_no_image():
+    """It gets no split that streams but the second."""
+
+    def at_epoch_end(key, clock, weights, splits):
+        assert len(splits) == 1
+        return weights / 2, {}
+
+    def one(key, clock, weights, pair):
+        return step(key, clock, weights, (pair[0], pair[0]))
+
+    prog = program.program(
+        init,
+        one,
+        metrics=("loss", "valid"),
+        num_examples=(60,),
+        batch_size=5,
+        num_epochs=2,
+        at_epoch_end=at_epoch_end,
+    )
+    wanted = last(prog, splits_of(resident=True)[:1])
+    equal(last(prog, splits_of(resident=False)[:1], chunk=5), wanted)
+
+
 def test_pieces_are_the_whole():
     """Of any size; the repeated last image is left out."""
     want = IMAGES.sum((1, 2, 3)) + LABELS

@@ -192,6 +192,8 @@ class Streamed:
     def at_epoch_end(self, state, epoch) -> tuple:
         """Runs what comes after an epoch, on images that are read for it."""
         stream, count = self._program.stream, self._program.groups
+        if len(self._splits) == 1:
+            return stream.at_epoch_end(state, epoch, (None,))
         images, labels = self._splits[1]
         if stream.measure is None:
             rows = np.arange(len(labels)) if stream.rows is None else stream.rows

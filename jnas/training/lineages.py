@@ -160,11 +160,11 @@ def scorer(
     program = trials.program(alone)
     splits = placement.put(splits, count=program.groups)
     begins = 0, *program.ends
+    like = jax.eval_shape(program.init, jax.random.key(0))
 
     def trained(key, encoding) -> program_lib.State:
         """Returns the state after the encoding's last rung."""
         number, lineage = int(encoding[0]), decoded(encoding)
-        like = jax.eval_shape(program.init, key)
         state = load(encoding, like)
         if state is not None:
             return state
