@@ -76,7 +76,8 @@ def main():
         )
     image_shape = FLAGS.image_size, FLAGS.image_size, FLAGS.channels
     size = size_of(cell, image_shape)
-    network = networks.derived(cell, size, auxiliary=cell.num_inputs == 2)
+    auxiliary = getattr(cell, "num_inputs", 1) == 2
+    network = networks.derived(cell, size, auxiliary=auxiliary)
     counts = networks.measure(network, image_shape, norms=True)
     print(
         f"network: {size.features} features, {size.num_layers} layers, "

@@ -129,7 +129,13 @@ REGULARIZERS = Registry("regularizer")  # name -> types.Regularizer
 HYPERGRADIENTS = Registry("hypergradient")  # name -> types.Hypergradient
 OPTIMIZERS = Registry("optimizer")  # name -> (learning_rate, **numbers) -> Optax's
 CONTROLLERS = Registry("controller")  # name -> (sizes, **settings) -> Controller
-SPACES = Registry("space")  # name -> () -> CellSpace
+SPACES = Registry("space")  # name -> () -> spaces.Space
+SUPERNETS = Registry("supernet")  # name -> (space, size, **options) -> Supernet
+DERIVED = Registry("derived network")  # supernet -> (genotype, size, ...) -> Network
+# name of a supernet -> (space, size, **options) -> (weights -> Network)
+SWITCHED = Registry("switched network")
+# name of a supernet -> (space, size, image_shape) -> networks.costs.spots' list
+SPOTS = Registry("list of candidates")
 DATASETS = Registry("data set")  # name -> () -> data.Dataset
 SELECTIONS = Registry("selection")  # name -> types.Selection
 OBJECTIVES = Registry("objective")  # name -> (objectives.Task) -> types.Objective

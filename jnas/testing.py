@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import data, ops, pieces, registry, spaces, types
+from jnas import data, networks, ops, pieces, registry, spaces, types
 from jnas.networks import baselines, functional, rows
+from jnas.spaces import genotype_text
+from jnas.spaces import rows as space_rows
 from jnas.training import program
 
 
@@ -367,8 +369,10 @@ def _kind(leaf) -> tuple:
 def check_space(name: str) -> None:
     """Checks a space: every encoding comes back from its genotype, every row counts.
 
-    The outputs of its smallest supernet must have a gradient with respect to each row
-    of the weights f32[C, E, O], except rows of ``none`` alone.
+    Weights must be one-hot rows, or rows of zeros, of as many options as ``choices``
+    names, the same under jit and vmap, and lead back to their encoding; genotypes must
+    survive their file. The outputs of its smallest supernet must have a gradient with
+    respect to each row of the weights, except rows of ``none`` alone.
 
     Args:
       name: its key in ``registry.SPACES``.
@@ -378,33 +382,109 @@ def check_space(name: str) -> None:
     """
     space = registry.SPACES[name]()
     _holds(len(space.sizes) == len(space.gene_names), name, "name every gene")
+    _check_weights(name, space)
     for seed in range(8):
         drawn = spaces.encoding.sample(jax.random.key(seed), space.sizes)
-        back = space.encode(space.genotype(drawn))
+        genotype = space.genotype(drawn)
+        back = space.encode(genotype)
         _holds(bool((np.asarray(drawn) == back).all()), name, "encode its genotypes")
-        weights = space.weights(drawn)
-        _holds(weights.shape == tuple(space.shape), name, "give weights f32[C, E, O]")
-        found = space.discretize(weights)
-        _holds(bool((found == drawn).all()), name, "discretize one-hot weights")
+        read = genotype_text.from_json(genotype_text.to_json(genotype))
+        _holds(read == genotype, name, "read its genotypes from their files")
+        found = space.strongest(space.weights(drawn))
+        _holds(bool((found == drawn).all()), name, "find one-hot weights the strongest")
     _check_rows(name, space)
 
 
-def _check_rows(name: str, space: spaces.CellSpace) -> None:
+def _check_weights(name: str, space: spaces.Space) -> None:
+    """Checks the form of one-hot weights, and their options' names."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    drawn = jnp.stack([spaces.encoding.sample(key, space.sizes) for key in keys])
+    many = jax.jit(jax.vmap(space.weights))(drawn)
+    for i, encoding in enumerate(drawn):
+        own = jax.tree.map(lambda leaf, i=i: leaf[i], many)
+        chex.assert_trees_all_equal(own, space.weights(encoding))
+        for leaf in jax.tree.leaves(own):
+            one_hot = np.isin(leaf, (0, 1)).all() and (leaf.sum(-1) <= 1).all()
+            _holds(bool(one_hot), name, "give one-hot rows, or rows of zeros")
+    try:
+        named = space_rows.rows(space)
+    except (ValueError, IndexError, TypeError) as error:
+        raise AssertionError(f"{name} must have choices like weights: {error}") from (
+            error
+        )
+    counts = [
+        leaf.shape[-1]
+        for leaf in jax.tree.leaves(space_rows.shapes(space))
+        for _ in np.ndindex(leaf.shape[:-1])
+    ]
+    own = [len(row.options) for row in named]
+    _holds(own == counts, name, f"name each option of a row, got {own} for {counts}")
+
+
+def _check_rows(name: str, space: spaces.Space) -> None:
     """Checks that the supernet's outputs have a gradient at each row of the weights."""
     try:
         gradients = rows.row_gradients(space)
-        grads = np.asarray(program.once(gradients)(jax.random.key(0)))
+        grads = jax.tree.map(np.asarray, program.once(gradients)(jax.random.key(0)))
     except ValueError as error:
         raise AssertionError(str(error)) from error
-    _holds(bool(np.isfinite(grads).all()), name, "have finite gradients")
-    idle = (grads == 0).all(-1) & ~space.where(spaces.NONE).all(-1)
-    names = [f"{space.cells[c]}/{_edge(space, e)}" for c, e in np.argwhere(idle)]
+    _holds(_finite(grads), name, "have finite gradients")
+    table = space_rows.flat(space, grads)
+    is_none = space_rows.flat(space, space_rows.where(space, spaces.NONE))
+    idle = (table == 0).all(-1) & ~is_none.all(-1)
+    named = zip(space_rows.rows(space), idle, strict=True)
+    names = [f"{row.group}/{row.name}" for row, is_idle in named if is_idle]
     rule = "have a gradient at every row of its weights, got none at "
     _holds(not names, name, rule + ", ".join(names))
 
 
-def _edge(space: spaces.CellSpace, edge: int) -> str:
-    return "{}-{}".format(*space.edges[edge])
+def check_supernet(name: str, space: str, *, tolerance: float = 1e-4) -> None:
+    """Checks a supernet: outputs, jit, vmap over weights, and its derived networks.
+
+    Every row of its weights must have a gradient (``check_space``). Where derived
+    networks are registered under its name and take a norm by batch statistics, or none,
+    the switched network at one-hot weights must have their outputs' shape, finite.
+
+    Args:
+      name: its key in ``registry.SUPERNETS``.
+      space: key in ``registry.SPACES`` of a space that names it.
+      tolerance: largest difference between jit, vmap and eager, relative to outputs.
+
+    Raises:
+      AssertionError: it breaks the contract.
+    """
+    made = registry.SPACES[space]()
+    _holds(made.supernet == name, space, f"name the supernet {name}")
+    size = rows.smallest(made)
+    net, x = networks.supernet(made, size), rows.images(jax.random.key(1))
+    params = program.once(net.init)(jax.random.key(0))
+    weights = rows.random_weights(jax.random.key(2), made)
+
+    def run(params, weights):
+        return net.apply(params, x, weights, key=jax.random.key(3))
+
+    outputs = jax.jit(run)(params, weights)
+    _holds(outputs.shape == (len(x), size.num_classes), name, "give [B, num_classes]")
+    _holds(_finite(outputs), name, "give finite outputs")
+    close = {"rtol": tolerance, "atol": tolerance}
+    chex.assert_trees_all_close(outputs, run(params, weights), **close)
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[..., ::-1]]), weights)
+    many = jax.jit(jax.vmap(run, (None, 0)))(params, both)
+    chex.assert_trees_all_close(many[0], outputs, **close)
+    _check_rows(space, made)
+    encoding = spaces.encoding.sample(jax.random.key(4), made.sizes)
+    one_hot = made.weights(encoding)
+    network = networks.switched(made, size)(one_hot)
+    derived = networks.derived(made.genotype(encoding), size)
+    for built in (network, derived):
+        params, stats = program.once(built.init)(jax.random.key(0))
+        (found, _), _ = jax.jit(
+            lambda p, s, built=built: built.apply(
+                p, s, x, train=True, key=jax.random.key(3)
+            )
+        )(params, stats)
+        _holds(found.shape == outputs.shape, name, "derive networks of its outputs")
+        _holds(_finite(found), name, "derive networks of finite outputs")
 
 
 def check_dataset(name: str) -> None:

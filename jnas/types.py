@@ -1,7 +1,11 @@
 """The glossary: one name for each type that the modules of jnas exchange.
 
-Shape letters: C cells, E edges, O operations, G genes, P proposals, N population,
+Shape letters: C cells, E edges, O options of a row, G genes, P proposals, N population,
 M metrics, S seeds, B batch, H and W image rows and columns, F features.
+
+An architecture is a set of rows, one a decision. Logits and weights are pytrees whose
+leaves f32[..., O] end in an axis of options; the other axes are equal decisions. A
+space of cells has one leaf f32[C, E, O], an array by itself.
 
 Scores: higher is better. Losses: lower is better. ``progress`` runs from 0 to 1 over
 a search.
@@ -15,8 +19,9 @@ import jax
 Array = jax.Array
 Key = jax.Array  # made by jax.random.key; a function that takes one consumes it
 
-Logits = Array  # f32[C, E, O]: the architecture parameters, updated by gradients
-Weights = Array  # f32[C, E, O]: mixing weights; one-hot rows are one architecture
+Logits = Any  # leaves f32[..., O]: the architecture parameters, updated by gradients
+Weights = Any  # leaves f32[..., O]: mixing weights; one-hot rows are one architecture
+Mask = Any  # leaves bool[..., O]: False for removed options
 Encoding = Array  # i32[G]: gene g in [0, sizes[g]), every value valid
 Scores = Array  # f32[P, M]: higher is better
 Params = Any  # a pytree of arrays
@@ -48,10 +53,10 @@ class Operation(Protocol):
 
 
 class Relaxation(Protocol):
-    """Turns logits into mixing weights of the same shape."""
+    """Turns the logits of one leaf into mixing weights of the same shape."""
 
-    def __call__(self, key: Key, logits: Logits, progress: Array) -> Weights:
-        """Returns weights f32[C, E, O]."""
+    def __call__(self, key: Key, logits: Array, progress: Array) -> Array:
+        """Returns weights f32[..., O]; a row is the last axis."""
 
 
 class Perturbation(Protocol):
@@ -64,7 +69,7 @@ class Perturbation(Protocol):
         progress: Array,
         loss: Callable[[Weights], Array],
     ) -> Weights:
-        """Returns weights f32[C, E, O]; ``loss`` maps such weights to f32[]."""
+        """Returns weights of the space; ``loss`` maps such weights to f32[]."""
 
 
 class Loss(Protocol):
@@ -95,14 +100,14 @@ class Regularizer(Protocol):
     def __call__(
         self, logits: Logits, weights: Weights, progress: Array, space: Any
     ) -> Array:
-        """Returns f32[]; the space names the edges and candidates of the weights."""
+        """Returns f32[]; the space names the rows and options of the weights."""
 
 
 class Selection(Protocol):
-    """Derives a cell at the end of a gradient search."""
+    """Derives an architecture at the end of a gradient search."""
 
     def __call__(self, space: Any, weights: Weights) -> Encoding:
-        """Maps final weights f32[C, E, O] in a space to an encoding i32[G]."""
+        """Maps final weights in a space to an encoding i32[G]."""
 
 
 class Objective(Protocol):

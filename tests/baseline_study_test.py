@@ -132,7 +132,7 @@ def test_the_largest_cell(name):
     space = getattr(spaces.zoo, name)()
     size = networks.Size(4, 1 if space.num_inputs == 1 else 3, 10, 1)
     shape = (8, 8, 1)
-    costs = networks.edge_costs(space, size, shape)["parameters"]
+    costs = networks.option_costs(space, size, shape)["parameters"]
     best = space.encode(baselines.largest(space, size, shape))
 
     def count(encoding):

@@ -63,7 +63,7 @@ def test_no_cell_within_the_limits(tmp_path):
     """Limits that only empty cells keep are refused before anything is trained."""
     size = networks.Size(2, 1, 10, 1)
     none_or_conv = SPACE.with_operations(["none", "nor_conv_1x1"])
-    costs = networks.edge_costs(none_or_conv, size, (4, 4, 1))["parameters"]
+    costs = networks.option_costs(none_or_conv, size, (4, 4, 1))["parameters"]
     limit = networks.limit("parameters", costs.base, costs)
     weights = np.full((1, *none_or_conv.shape), 0.5)
     with run.open_run(tmp_path, settings={}, seed=1, data_digest="few") as one:

@@ -223,7 +223,7 @@ def test_costs_of_edges_add_up(name, layers):
     found = networks.measure(
         networks.derived(space.genotype(encoding), size), (37, 65, 3)
     )
-    costs = networks.edge_costs(space, size, (37, 65, 3))
+    costs = networks.option_costs(space, size, (37, 65, 3))
     for key, cost in costs.items():
         assert round(float(cost.of(space.weights(encoding)))) == found[key]
 

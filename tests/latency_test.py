@@ -32,13 +32,13 @@ def test_a_table_s_sums_are_those_of_the_network(counted):
     """Milliseconds that are multiply-accumulates: the same base and edges."""
     table = networks.measure_latencies(SPACE, SIZE, IMAGE)
     found = table.costs(SPACE, SIZE, IMAGE)
-    wanted = networks.edge_costs(SPACE, SIZE, IMAGE)["macs"]
-    np.testing.assert_array_equal(found.edges, wanted.edges)
+    wanted = networks.option_costs(SPACE, SIZE, IMAGE)["macs"]
+    np.testing.assert_array_equal(found.options, wanted.options)
     assert found.base == wanted.base + 2  # an empty loop's time is taken off elsewhere
     cell = spaces.encoding.sample(jax.random.key(0), SPACE.sizes)
     whole = networks.derived(SPACE.genotype(cell), SIZE)
     weights = np.asarray(SPACE.weights(cell), np.float64)
-    got = found.base + (weights * found.edges).sum()
+    got = found.base + (weights * found.options).sum()
     assert got == 2 + networks.measure(whole, IMAGE)["macs"]
 
 
@@ -109,7 +109,7 @@ def test_the_file_gives_the_same_table_back(counted, tmp_path):
     with run.open_run(tmp_path) as r:
         again = limits.costs(r, SPACE, SIZE, IMAGE, ("latency_ms",))["latency_ms"]
         assert len(counted) == number
-        np.testing.assert_array_equal(first.edges, again.edges)
+        np.testing.assert_array_equal(first.options, again.options)
         assert first.base == again.base
         other = networks.Size(6, 3, 10, 1)  # another network is measured again
         limits.costs(r, SPACE, other, IMAGE, ("latency_ms",))
@@ -147,5 +147,5 @@ def test_measured_latencies_are_finite_and_of_every_candidate():
     """Whatever they are: none is negative, and the base is a part of the network."""
     table = networks.measure_latencies(SPACE, SIZE, IMAGE, num_repeats=1)
     found = table.costs(SPACE, SIZE, IMAGE)
-    assert np.isfinite(found.edges).all() and (found.edges >= 0).all()
+    assert np.isfinite(found.options).all() and (found.options >= 0).all()
     assert found.base >= 0 and set(table.spots.values()) != {0.0}

@@ -50,7 +50,7 @@ class LikeliestTest(absltest.TestCase):
         self.assertLen(found, 30)
         for one, (_, encoding) in zip(found, wanted, strict=False):
             np.testing.assert_array_equal(one, encoding)
-        costs = networks.edge_costs(space, networks.Size(4, 1, 10), (8, 8, 3))
+        costs = networks.option_costs(space, networks.Size(4, 1, 10), (8, 8, 3))
         low, high = limits.extent(costs["parameters"])
         bound = limits.limit("parameters", (2 * low + high) / 3, costs["parameters"])
         cheap = [one for _, one in wanted if limits.fits(space, one, [bound])]

@@ -54,7 +54,7 @@ def known(space, features=4):
     """The costs of a space's candidates."""
     shape = DIGITS.image_shape
     size = networks.Size(features, 1, 10, 1, image_size=shape[:2])
-    return networks.edge_costs(space, size, DIGITS.image_shape)
+    return networks.option_costs(space, size, DIGITS.image_shape)
 
 
 def limit(space, name, bound):
@@ -120,7 +120,7 @@ def test_the_cheapest_cell_that_computes_something_by_enumeration():
     assert networks.cheapest(MINI, costs) == every[useful].min()
     # one skip costs as much as none
     only = MINI.with_operations(["none", "nor_conv_1x1"])
-    least = networks.edge_costs(only, networks.Size(4, 1, 10, 1), DIGITS.image_shape)
+    least = networks.option_costs(only, networks.Size(4, 1, 10, 1), DIGITS.image_shape)
     assert networks.cheapest(only, least["macs"]) > networks.extent(least["macs"])[0]
 
 

@@ -71,7 +71,7 @@ def test_expected_cost_is_the_mean_over_all_cells(space):
         weights = np.asarray(jax.nn.softmax(logits, -1), np.float64)
         chance = probabilities(space, weights, cells)
         np.testing.assert_allclose(chance.sum(), 1, rtol=1e-9)
-        cost = costs.base + (cells * costs.edges).sum((1, 2, 3))
+        cost = costs.base + (cells * costs.options).sum((1, 2, 3))
         got = costs.expected(jnp.asarray(weights, jnp.float32))
         np.testing.assert_allclose(got, (chance * cost).sum(), rtol=1e-5)
         kept = networks.derived_chances(space, jnp.asarray(weights, jnp.float32))
@@ -125,7 +125,7 @@ def test_the_expected_cost_of_a_zero_row_is_finite():
 def test_extent_is_that_of_all_cells():
     """The cheapest and the dearest, by enumeration."""
     costs = made_costs(TINY)
-    every_cost = costs.base + (every(TINY)[1] * costs.edges).sum((1, 2, 3))
+    every_cost = costs.base + (every(TINY)[1] * costs.options).sum((1, 2, 3))
     assert networks.extent(costs) == (every_cost.min(), every_cost.max())
 
 
@@ -142,7 +142,7 @@ def test_the_best_cell_within_limits_by_enumeration(several):
         score = (cells * np.log(weights)).sum((1, 2, 3))
         kept, limits = np.ones(len(rows), bool), []
         for costs in (first, second) if several else (first,):
-            cost = costs.base + (cells * costs.edges).sum((1, 2, 3))
+            cost = costs.base + (cells * costs.options).sum((1, 2, 3))
             bound = np.quantile(cost, share)
             kept &= cost <= bound
             limits.append(networks.limit("parameters", bound, costs))
@@ -186,7 +186,7 @@ def test_a_bound_below_the_cheapest_cell_is_refused_with_its_cost():
         networks.limit("parameters", least - 1, costs)
     with pytest.raises(ValueError, match="got nan"):
         networks.limit("parameters", float("nan"), costs)
-    against = networks.Costs(0.0, (costs.edges.max() - costs.edges), TINY)
+    against = networks.Costs(0.0, (costs.options.max() - costs.options), TINY)
     pair = (
         networks.limit("parameters", least, costs),
         networks.limit("macs", networks.extent(against)[0], against),
@@ -209,7 +209,7 @@ def blank_supernet(space):
     def apply(params, images, weights, *, key=None, variant_inputs=None):
         return jnp.zeros((len(images), 2)) + params["bias"]
 
-    return networks.Supernet(lambda key: {"bias": jnp.zeros(2)}, apply, (), space)
+    return networks.Supernet(lambda key: {"bias": jnp.zeros(2)}, apply, space)
 
 
 def blank_search(space, limits, *, num_epochs=40, frozen=0, num_seeds=None):
@@ -251,7 +251,7 @@ def steps(program, state, splits, first, stop):
 def start(program, space, costs):
     """A first state whose derived cell is the dearest."""
     state = program.init(jax.random.key(0))
-    logits = 0.1 * jnp.asarray(costs.edges / costs.edges.max(), jnp.float32)
+    logits = 0.1 * jnp.asarray(costs.options / costs.options.max(), jnp.float32)
     return state._replace(inner=state.inner._replace(logits=logits))
 
 
@@ -300,7 +300,7 @@ def test_the_multiplier_s_step_by_hand():
     """m <- max(0, m + rate (cost - bound) / span), for two limits."""
     costs = made_costs(TINY)
     least, most = networks.extent(costs)
-    weights = TINY.weights(TINY.strongest(jnp.asarray(costs.edges)))  # the dearest
+    weights = TINY.weights(TINY.strongest(jnp.asarray(costs.options)))  # the dearest
     span = most - least
     pair = (
         networks.limit("parameters", least, costs),
@@ -346,14 +346,14 @@ def test_a_derived_cell_that_exceeds_a_limit_is_replaced():
     same, changed = gradient_limits.fitted(loose, TINY, cell, weights, weights)
     assert same is cell and not changed
     one_hot = np.asarray(TINY.weights(cell))  # as after DARTS-PT: one candidate an edge
-    cost = costs.base + (one_hot * costs.edges).sum()
+    cost = costs.base + (one_hot * costs.options).sum()
     tight = [networks.limit("parameters", max(least, cost - 1), costs)]
     got, changed = gradient_limits.fitted(tight, TINY, cell, one_hot, weights)
     assert changed and networks.fits(TINY, got, tight)
     # by enumeration: as many kept candidates as can be, then the removed ones' weights
     rows, cells = every(TINY)
     score = (cells * np.log(one_hot + 1e-6 * weights)).sum((1, 2, 3))
-    kept = costs.base + (cells * costs.edges).sum((1, 2, 3)) <= tight[0].bound
+    kept = costs.base + (cells * costs.options).sum((1, 2, 3)) <= tight[0].bound
     np.testing.assert_array_equal(got, rows[kept][score[kept].argmax()])
 
 
@@ -405,7 +405,7 @@ def test_a_gradient_search_under_a_limit(tmp_path):
     """The tightest bound of the network that is trained next: found, said, resumed."""
     dataset, space = data.load("digits"), NB201
     size = networks.Size(8, 1, dataset.num_classes, 1)
-    known = networks.edge_costs(space, size, dataset.image_shape)["parameters"]
+    known = networks.option_costs(space, size, dataset.image_shape)["parameters"]
     least, _ = networks.extent(known)
     settings = dataclasses.replace(
         DIGITS, max_parameters=least, cost_features=8, cost_layers=1
@@ -656,7 +656,7 @@ def test_costs_are_objectives_by_name_several_side_by_side(tmp_path):
 def test_costs_and_limits_are_those_of_the_network_that_is_trained(tmp_path):
     """A search of the largest cell below a bound of another size."""
     size = networks.Size(8, 2, 10, 1)
-    costs = networks.edge_costs(NB201, size, (8, 8, 1))["parameters"]
+    costs = networks.option_costs(NB201, size, (8, 8, 1))["parameters"]
     least, most = networks.extent(costs)
     bound = (least + most) // 2
     found, result = on_images(

@@ -193,7 +193,7 @@ def test_seeds_are_searches_of_their_own():
     assert masks.shape == (2, *ONE_NODE.shape)
     for mask, before in zip(masks, states[0].inner.logits, strict=True):
         np.testing.assert_array_equal(
-            mask, segments.strongest_candidates(jax.nn.softmax(before, -1), 2)
+            mask, segments.strongest_candidates(jax.nn.softmax(before, -1), 2 / 3)
         )
     assert not np.array_equal(logits[0], logits[1])
 

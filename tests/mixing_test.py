@@ -180,7 +180,7 @@ def stand_in():
     def init(key):
         return jax.random.normal(key, (*TINY.shape, 4, 3))
 
-    return networks.Supernet(init, apply, (), TINY)
+    return networks.Supernet(init, apply, TINY)
 
 
 def by_hand(params, weights, images, labels):

@@ -39,7 +39,7 @@ def stand_in(space):
         return x.reshape(len(x), -1) @ jnp.tanh(hidden)
 
     return networks.Supernet(
-        lambda key: jax.random.normal(key, (*space.shape, 4, 3)), apply, (), space
+        lambda key: jax.random.normal(key, (*space.shape, 4, 3)), apply, space
     )
 
 

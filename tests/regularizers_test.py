@@ -166,7 +166,7 @@ def test_the_loss_gives_the_space_to_those_that_take_it(penalty, expected):
     """In the validation loss of a network whose cross-entropy is log 2."""
     space = spaces.zoo.tiny()
     supernet = networks.Supernet(
-        None, lambda params, x, weights, **more: jnp.zeros((len(x), 2)), (), space
+        None, lambda params, x, weights, **more: jnp.zeros((len(x), 2)), space
     )
     _, valid_loss = losses.build_losses(
         supernet, relaxations.softmax, regularizers=[penalty]

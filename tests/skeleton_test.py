@@ -30,7 +30,7 @@ def builders(space):
         "derived": lambda size: networks.derived(genotype, size),
         "switched": lambda size: networks.switched(space, size),
         "one_shot": lambda size: networks.one_shot(space, size),
-        "costs": lambda size: networks.edge_costs(space, size, (8, 8, 3)),
+        "costs": lambda size: networks.option_costs(space, size, (8, 8, 3)),
     }
 
 

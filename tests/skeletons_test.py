@@ -77,7 +77,7 @@ def test_parameters_by_hand(image, stages):
     network = networks.derived(COMPACT.genotype(CELL), size)
     found = networks.measure(network, (*image, 1))["parameters"]
     assert found == by_hand(4, 1, 3, stages)
-    costs = networks.edge_costs(COMPACT, size, (*image, 1))
+    costs = networks.option_costs(COMPACT, size, (*image, 1))
     weights = COMPACT.weights(jnp.array(CELL))
     assert float(costs["parameters"].of(weights)) == found
 

@@ -235,7 +235,7 @@ def reached(space, genotype):
 def test_edge_costs_are_those_of_the_derived_network(space, shape):
     """Parameters of every cell; MACs where nothing stands idle; at an odd size."""
     image, sample = (9, 7, 3), cells(space, 4, seed=4)
-    costs = networks.edge_costs(space, shape, image)
+    costs = networks.option_costs(space, shape, image)
     weights = jax.vmap(space.weights)(jnp.asarray(sample))
     found = {n: jax.jit(jax.vmap(c.of))(weights) for n, c in costs.items()}
     wholly = 0
@@ -257,7 +257,7 @@ def test_edge_costs_are_those_of_the_derived_network(space, shape):
 def test_an_edge_that_nothing_reaches_is_counted():
     """A 3x3 convolution of F features in each stage, by hand."""
     shape = networks.Size(4, 2, 10)
-    costs = networks.edge_costs(NASBENCH201, shape, (8, 8, 3))
+    costs = networks.option_costs(NASBENCH201, shape, (8, 8, 3))
     encoding = [0, 0, 3, 1, 0, 0]  # node 1 is empty, and a convolution reads it
     weights = NASBENCH201.weights(np.array(encoding))
     network = networks.derived(NASBENCH201.genotype(encoding), shape)
@@ -269,7 +269,7 @@ def test_an_edge_that_nothing_reaches_is_counted():
 
 def test_edge_costs_of_a_published_cell():
     """NAS-Bench-201's own counts of its cell of 3x3 convolutions alone."""
-    costs = networks.edge_costs(NASBENCH201, networks.Size(16, 5, 10), (32, 32, 3))
+    costs = networks.option_costs(NASBENCH201, networks.Size(16, 5, 10), (32, 32, 3))
     weights = NASBENCH201.weights(np.full(6, 3))
     assert int(costs["parameters"].of(weights)) == 1_531_546
     assert round(float(costs["macs"].of(weights)) / 1e6, 2) == 220.12

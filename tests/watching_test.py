@@ -66,7 +66,7 @@ def one_line():
         return x.reshape(len(x), -1) @ jnp.tanh(hidden)
 
     return networks.Supernet(
-        lambda key: jax.random.normal(key, (*TINY.shape, 16, 3)), apply, (), TINY
+        lambda key: jax.random.normal(key, (*TINY.shape, 16, 3)), apply, TINY
     )
 
 
@@ -182,7 +182,7 @@ def test_an_evaluation_has_no_dropout_and_a_cell_no_auxiliary_skip():
         return jnp.tile(rows, (len(x), 1))
 
     watch = watch_lib.watch(
-        networks.Supernet(None, apply, (), TINY),
+        networks.Supernet(None, apply, TINY),
         mixing.build_weights_of(TINY, relaxations.softmax),
         spaces.CellSpace.strongest,
         rise=rise.Rise(),
@@ -218,7 +218,7 @@ def forced(space=TINY):
         along = params.sum() * x.mean((1, 2, 3))  # no weight in it
         return jnp.stack([z + 0 * along, 0 * along], -1)
 
-    return networks.Supernet(lambda key: jax.random.normal(key, (3,)), apply, (), space)
+    return networks.Supernet(lambda key: jax.random.normal(key, (3,)), apply, space)
 
 
 def bare(key, logits, progress):

@@ -17,6 +17,7 @@ import numpy as np
 from jnas import data as data_lib
 from jnas import gradient, networks, registry, run, spaces
 from jnas.spaces import genotype as genotypes
+from jnas.spaces import rows as rows_lib
 from jnas.studies import (
     augmentation,
     baseline_verdict,
@@ -176,7 +177,9 @@ def _drawn(place, recipe) -> Callable:
         count = max(1, recipe.finalists)
         drawn = cells.random_connected(place.space, count, seed=seed)
         encodings = [place.space.encode(one) for one in drawn]
-        return encodings[0], np.stack([place.space.weights(e) for e in encodings])
+        return encodings[0], rows_lib.stacked(
+            [place.space.weights(e) for e in encodings]
+        )
 
     return draw
 

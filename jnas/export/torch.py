@@ -203,6 +203,11 @@ def check(genotype: genotypes.Genotype) -> None:
         reference's operations.
     """
     found = ""
+    if not isinstance(genotype, genotypes.Genotype):
+        raise ValueError(
+            "genotype must be one of DARTS' PyTorch network, got choices of space "
+            f"{genotype.space}. Export another format."
+        )
     if genotype.num_inputs != 2 or len(genotype.cells) != 2:
         found = f"{len(genotype.cells)} cells of {genotype.num_inputs} inputs"
     for name, cell in genotype.cells:

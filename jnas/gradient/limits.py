@@ -13,6 +13,7 @@ derived cell is too dear, and falls once it fits.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -28,7 +29,7 @@ class _Arch(NamedTuple):
     """What the weights are computed from."""
 
     logits: types.Params
-    mask: types.Array | None
+    mask: types.Mask | None
 
 
 def metrics(limits: Sequence[networks.Limit]) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ def penalty(
 
     Args:
       limits: L of them.
-      weights_of: state -> f32[C, E, O].
+      weights_of: state -> weights.
     """
 
     def of(arch, mask, multipliers):
@@ -70,7 +71,7 @@ def ascend(
     Args:
       limits: L of them.
       multipliers: f32[L], at least 0.
-      weights: f32[C, E, O], one-hot, of the derived cell.
+      weights: one-hot, of the derived cell.
       rate: f32[], of this step.
 
     Returns:
@@ -88,10 +89,10 @@ def ascend(
 
 def fitted(
     limits: Sequence[networks.Limit],
-    space: spaces.CellSpace,
+    space: spaces.Space,
     encoding: np.ndarray,
-    weights: np.ndarray,
-    unmasked: np.ndarray,
+    weights: types.Weights,
+    unmasked: types.Weights,
     *,
     max_skips: int | None = None,
 ) -> tuple[np.ndarray, bool]:
@@ -101,7 +102,7 @@ def fitted(
       limits: that the cell must keep.
       space: of the cell.
       encoding: i32[G], the derived cell.
-      weights: f[C, E, O], that it is derived from.
+      weights: that it is derived from, as NumPy arrays.
       unmasked: likewise, removed candidates included; they are chosen only where the
         others leave no cell that fits.
       max_skips: largest number of skip connections in the first kind of cell; None for
@@ -115,7 +116,11 @@ def fitted(
     """
     if limits_lib.fits(space, encoding, limits):
         return encoding, False
-    scores = np.asarray(weights, np.float64) + _HIDDEN * np.asarray(unmasked)
+    scores = jax.tree.map(
+        lambda own, hidden: np.asarray(own, np.float64) + _HIDDEN * np.asarray(hidden),
+        weights,
+        unmasked,
+    )
     found = limits_lib.best_within(space, scores, limits, max_skips=max_skips)
     if found is None:
         raise ValueError(limits_lib.unmet(limits, max_skips))

@@ -18,7 +18,7 @@ class Batch(NamedTuple):
       images: f32[B, H, W, F], augmented.
       labels: i32[B].
       progress: f32[], 0 to 1 over the search.
-      mask: bool[C, E, O], False for removed candidates; None keeps all.
+      mask: bool arrays like the logits, False for removed options; None keeps all.
       variant_inputs: what the edge variant needs.
       multipliers: f32[L] of the limits; None without limits.
     """
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     images: types.Array
     labels: types.Array
     progress: types.Array
-    mask: types.Array | None = None
+    mask: types.Mask | None = None
     variant_inputs: networks.VariantInputs = networks.VariantInputs()
     multipliers: types.Array | None = None
 
@@ -80,7 +80,9 @@ def build_losses(
                 return cross_entropy(op_key, fixed[0], moved, fixed[2], batch)[0]
 
             moved = perturbation(perturb_key, fixed[1], batch.progress, loss)
-            weights = weights + jax.lax.stop_gradient(moved - weights)
+            weights = jax.tree.map(
+                lambda w, m: w + jax.lax.stop_gradient(m - w), weights, moved
+            )
         return cross_entropy(op_key, params, weights, edges, batch)
 
     def valid_loss(key, params, arch, batch):

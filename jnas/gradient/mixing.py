@@ -1,8 +1,9 @@
-"""Turns a search's outer variables into the weights that mix the candidates.
+"""Turns a search's outer variables into the weights that mix the options.
 
-The outer variables of a gradient search are the logits f32[C, E, O], or ArchParams
-where a method also has edge weights. The mask removes a candidate by setting its logit
-to -inf before the relaxation; an edge whose candidates are all removed has weight 0.
+The outer variables of a gradient search are the logits, a pytree like the weights, or
+ArchParams where a method also has edge weights. The mask, likewise, removes an option
+by setting its logit to -inf before the relaxation; a row whose options are all removed
+has weight 0. Relaxations are mapped over the leaves.
 """
 
 from collections.abc import Callable
@@ -16,53 +17,62 @@ from jnas import spaces, types
 
 
 def split(arch: types.Params) -> tuple[types.Logits, types.Array | None]:
-    """Splits outer variables into operation logits f32[C, E, O] and edge logits.
+    """Splits outer variables into the logits of options and those of edges.
 
     Args:
       arch: outer variables of a search.
 
     Returns:
-      (operation logits, edge logits f32[C, E] or None).
+      (logits, edge logits f32[C, E] or None).
     """
     if isinstance(arch, types.ArchParams):
         return arch.operations, arch.edges
     return arch, None
 
 
-def masked(logits: types.Logits, mask: types.Array | None) -> types.Logits:
-    """Sets the logits of removed candidates to -inf.
+def masked(logits: types.Logits, mask: types.Mask | None) -> types.Logits:
+    """Sets the logits of removed options to -inf.
 
     Args:
-      logits: f32[C, E, O].
-      mask: bool[C, E, O], False for removed candidates; None keeps all.
+      logits: of a space.
+      mask: bool arrays like the logits, False for removed options; None keeps all.
 
     Returns:
-      f32[C, E, O], -inf where a candidate is removed. An edge whose candidates are all
-      removed keeps its logits, so that the relaxation stays finite.
+      Arrays like the logits, -inf where an option is removed. A row whose options are
+      all removed keeps its logits, so that the relaxation stays finite.
     """
     if mask is None:
         return logits
-    return jnp.where(mask | ~mask.any(-1, keepdims=True), logits, -jnp.inf)
+
+    def of_leaf(logits, mask):
+        return jnp.where(mask | ~mask.any(-1, keepdims=True), logits, -jnp.inf)
+
+    return jax.tree.map(of_leaf, logits, mask)
 
 
 def relax(
     relaxation: types.Relaxation,
     key: types.Key,
     logits: types.Logits,
-    mask: types.Array | None,
+    mask: types.Mask | None,
     progress: types.Array,
 ) -> types.Weights:
-    """Relaxes logits into weights that are exactly 0 for removed candidates.
+    """Relaxes logits into weights that are exactly 0 for removed options.
 
     Args:
-      relaxation: logits to weights.
-      key: consumed.
-      logits: f32[C, E, O].
-      mask: bool[C, E, O]; None keeps all.
+      relaxation: logits f32[..., O] to weights; mapped over the leaves.
+      key: consumed; a single leaf gets it as it is.
+      logits: of a space.
+      mask: like the logits; None keeps all.
       progress: f32[].
     """
-    weights = relaxation(key, masked(logits, mask), progress)
-    return weights if mask is None else weights * mask
+    leaves, treedef = jax.tree.flatten(masked(logits, mask))
+    keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
+    relaxed = [
+        relaxation(own, leaf, progress) for own, leaf in zip(keys, leaves, strict=True)
+    ]
+    weights = jax.tree.unflatten(treedef, relaxed)
+    return weights if mask is None else jax.tree.map(jnp.multiply, weights, mask)
 
 
 def edge_weights(space: spaces.CellSpace, edges: types.Array) -> types.Array:
@@ -83,23 +93,23 @@ def edge_weights(space: spaces.CellSpace, edges: types.Array) -> types.Array:
 
 
 def eval_weights(
-    space: spaces.CellSpace,
+    space: spaces.Space,
     relaxation: types.Relaxation,
     arch: types.Params,
-    mask: types.Array | None = None,
+    mask: types.Mask | None = None,
 ) -> types.Weights:
-    """Computes the weights that a cell is derived from.
+    """Computes the weights that an architecture is derived from.
 
     They are relaxation(logits) at progress 1, times the mask, times the edge weights.
 
     Args:
-      space: the space of cells.
+      space: that is searched; one of cells where the method has edge weights.
       relaxation: a relaxation that draws nothing at random.
       arch: outer variables.
-      mask: bool[C, E, O]; None keeps all.
+      mask: bool arrays like the logits; None keeps all.
 
     Returns:
-      f32[C, E, O].
+      The weights of the space.
     """
     logits, edges = split(arch)
     weights = relax(relaxation, jax.random.key(0), logits, mask, jnp.float32(1))
@@ -109,16 +119,16 @@ def eval_weights(
 
 
 def build_weights_of(
-    space: spaces.CellSpace, relaxation: types.Relaxation
+    space: spaces.Space, relaxation: types.Relaxation
 ) -> Callable[[Any], types.Weights]:
     """Builds ``eval_weights`` as a function of a search's state.
 
     Args:
-      space: the space of cells.
+      space: that is searched.
       relaxation: a relaxation that draws nothing at random.
 
     Returns:
-      state -> f32[C, E, O], for any state with ``logits`` and ``mask``.
+      state -> weights, for any state with ``logits`` and ``mask``.
     """
 
     def weights(state):

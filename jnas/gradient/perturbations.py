@@ -1,12 +1,12 @@
 """Perturbations: mixing weights disturbed in the training loss of the parameters.
 
-Each is ``(key, weights f32[C, E, O], progress f32[], loss) -> weights f32[C, E, O]``;
-a row is one edge. Parameters trained at disturbed weights give a loss that is smooth in
-the architecture. A disturbance is at most epsilon. The weights are then projected: they
-are clamped to [0, 1] and each row is divided by its sum, which can move them by more
-than epsilon. A weight of exactly 0 stays 0, so a removed candidate stays removed, and a
-row of zeros stays a row of zeros. Other rows sum to 1 afterwards, whatever their sum
-was before.
+Each is ``(key, weights, progress f32[], loss) -> weights``, arrays or pytrees of arrays
+f32[..., O] whose rows are the last axis. Parameters trained at disturbed weights give a
+loss that is smooth in the architecture. A disturbance is at most epsilon. The weights
+are then projected: they are clamped to [0, 1] and each row is divided by its sum, which
+can move them by more than epsilon. A weight of exactly 0 stays 0, so a removed option
+stays removed, and a row of zeros stays a row of zeros. Other rows sum to 1 afterwards,
+whatever their sum was before.
 
 Source: Chen and Hsieh 2020, arXiv:2002.05283, algorithm 1.
 """
@@ -35,20 +35,20 @@ def uniform(
 
     Args:
       key: consumed by the noise.
-      weights: f32[C, E, O].
+      weights: of the space.
       progress: f32[], 0 to 1.
       loss: not used; the noise does not depend on it.
       start: epsilon at progress 0.
       end: epsilon at progress 1.
 
     Returns:
-      f32[C, E, O], rows that sum to 1.
+      Arrays like the weights, rows that sum to 1.
 
     Source: arXiv:2002.05283, section 3.
     """
     del loss
     epsilon = start + (end - start) * progress
-    return _project(weights + _noise(key, weights, epsilon), weights != 0)
+    return jax.tree.map(_project, _noisy(key, weights, epsilon), _nonzero(weights))
 
 
 @registry.PERTURBATIONS.register
@@ -73,7 +73,7 @@ def adversarial(
 
     Args:
       key: consumed by the random start.
-      weights: f32[C, E, O].
+      weights: of the space.
       progress: f32[], 0 to 1; epsilon grows linearly with it.
       loss: weights -> f32[], differentiable.
       start: epsilon at progress 0.
@@ -81,7 +81,7 @@ def adversarial(
       num_steps: gradient steps, at least 1.
 
     Returns:
-      f32[C, E, O]; its loss is at least that of weights.
+      Arrays like the weights; their loss is at least that of weights.
 
     Raises:
       ValueError: num_steps below 1.
@@ -94,24 +94,38 @@ def adversarial(
             f"num_steps must be at least 1, got {num_steps}. Use uniform for none."
         )
     epsilon = start + (end - start) * progress
-    inside = weights != 0
-    slope = jax.grad(loss)
+    inside, slope = _nonzero(weights), jax.grad(loss)
 
     def climb(_, found):
-        found += 2 * epsilon / num_steps * jnp.sign(slope(found))
-        return _project(jnp.clip(found, weights - epsilon, weights + epsilon), inside)
+        def of_leaf(found, slope, weights, inside):
+            found += 2 * epsilon / num_steps * jnp.sign(slope)
+            near = jnp.clip(found, weights - epsilon, weights + epsilon)
+            return _project(near, inside)
 
-    found = _project(weights + _noise(key, weights, epsilon), inside)
+        return jax.tree.map(of_leaf, found, slope(found), weights, inside)
+
+    found = jax.tree.map(_project, _noisy(key, weights, epsilon), inside)
     found = jax.lax.fori_loop(0, num_steps, climb, found)
-    before, after = jax.lax.map(loss, jnp.stack([weights, found]))
-    return jax.lax.stop_gradient(jnp.where(after > before, found, weights))
+    both = jax.tree.map(lambda *two: jnp.stack(two), weights, found)
+    before, after = jax.lax.map(loss, both)
+    chosen = jax.tree.map(lambda f, w: jnp.where(after > before, f, w), found, weights)
+    return jax.lax.stop_gradient(chosen)
 
 
-def _noise(key, weights, epsilon):
-    """Draws U(-epsilon, epsilon) for each weight."""
-    return epsilon * jax.random.uniform(
-        key, weights.shape, weights.dtype, minval=-1, maxval=1
-    )
+def _nonzero(weights):
+    return jax.tree.map(lambda own: own != 0, weights)
+
+
+def _noisy(key, weights, epsilon):
+    """Adds U(-epsilon, epsilon) to each weight; a single leaf by the key as it is."""
+    leaves, treedef = jax.tree.flatten(weights)
+    keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
+    noisy = [
+        leaf
+        + epsilon * jax.random.uniform(own, leaf.shape, leaf.dtype, minval=-1, maxval=1)
+        for own, leaf in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, noisy)
 
 
 def _project(moved, inside):

@@ -1,9 +1,10 @@
 """Regularizers: penalties on the architecture that are added to its loss.
 
-Each is ``(logits f32[C, E, O], weights f32[C, E, O], progress f32[], space) -> f32[]``,
-where weights are the relaxation of the logits, and the space names the edges and the
-candidates. One that does not take the space works too. A candidate whose logit is -inf
-is removed: it counts neither in a sum nor in the number that a mean divides by.
+Each is ``(logits, weights, progress f32[], space) -> f32[]``, where logits and weights
+are arrays or pytrees of arrays f32[..., O], the weights the relaxation of the logits,
+and the space names the rows and options. One that does not take the space works too. An
+option whose logit is -inf is removed: it counts neither in a sum nor in the number that
+a mean divides by.
 """
 
 import jax
@@ -32,19 +33,19 @@ def zero_one(
     logits: types.Logits,
     weights: types.Weights,
     progress: types.Array,
-    space: spaces.CellSpace | None = None,
+    space: spaces.Space | None = None,
     *,
     strength: float = 10.0,
 ):
     """Rewards weights that are far from a half: -strength mean((weights - 1/2)^2).
 
     It is meant for ``relaxations.sigmoid``, whose weights are independent of each
-    other. The mean is over all cells, edges and candidates. The gradient is 0 at a
+    other. The mean is over all options of all rows. The gradient is 0 at a
     half, so the penalty acts only after the loss has moved a weight.
 
     Args:
-      logits: f32[C, E, O]; -inf marks the removed candidates.
-      weights: f32[C, E, O], in [0, 1].
+      logits: of the space; -inf marks the removed options.
+      weights: of the space, in [0, 1].
       progress: not used.
       space: not used.
       strength: factor of the penalty.
@@ -55,7 +56,8 @@ def zero_one(
     Source: Chu, Zhou, Zhang and Li 2020, arXiv:1911.12126, section 4.
     """
     del progress, space
-    return -strength * jnp.mean((weights - 0.5) ** 2, where=_inside(logits))
+    far = jax.tree.map(lambda own: (own - 0.5) ** 2, weights)
+    return -strength * _mean(far, logits)
 
 
 @registry.REGULARIZERS.register
@@ -63,7 +65,7 @@ def zero_one_l1(
     logits: types.Logits,
     weights: types.Weights,
     progress: types.Array,
-    space: spaces.CellSpace | None = None,
+    space: spaces.Space | None = None,
     *,
     strength: float = 10.0,
 ):
@@ -73,8 +75,8 @@ def zero_one_l1(
     is defined as 0.
 
     Args:
-      logits: f32[C, E, O]; -inf marks the removed candidates.
-      weights: f32[C, E, O], in [0, 1].
+      logits: of the space; -inf marks the removed options.
+      weights: of the space, in [0, 1].
       progress: not used.
       space: not used.
       strength: factor of the penalty.
@@ -85,10 +87,13 @@ def zero_one_l1(
     Source: arXiv:1911.12126, section 4, the variant with the absolute value.
     """
     del progress, space
-    gap = weights - 0.5
-    # not jnp.abs, whose gradient at 0 is 1 in JAX: logits that start at 0 would grow
-    size = gap * jax.lax.stop_gradient(jnp.sign(gap))
-    return -strength * jnp.mean(size, where=_inside(logits))
+
+    def far(weights):
+        gap = weights - 0.5
+        # not jnp.abs, whose gradient at 0 is 1: logits that start at 0 would grow
+        return gap * jax.lax.stop_gradient(jnp.sign(gap))
+
+    return -strength * _mean(jax.tree.map(far, weights), logits)
 
 
 @registry.REGULARIZERS.register
@@ -96,18 +101,18 @@ def dirichlet_kl(
     logits: types.Logits,
     weights: types.Weights,
     progress: types.Array,
-    space: spaces.CellSpace | None = None,
+    space: spaces.Space | None = None,
     *,
     strength: float = 1e-3,
 ):
     """Keeps ``relaxations.dirichlet`` near uniform: strength sum KL(Dir(c) || Dir(1)).
 
-    c = elu(logits) + 1, and the sum is over cells and edges. With s = sum c over the K
-    candidates that are not removed, and psi the digamma function, an edge adds
+    c = elu(logits) + 1, and the sum is over rows. With s = sum c over the K options
+    that are not removed, and psi the digamma function, a row adds
     log Gamma(s) - log Gamma(K) + sum [(c - 1)(psi(c) - psi(s)) - log Gamma(c)].
 
     Args:
-      logits: f32[C, E, O].
+      logits: of the space.
       weights: not used; the penalty is on the distribution, not on a sample of it.
       progress: not used.
       space: not used.
@@ -119,6 +124,12 @@ def dirichlet_kl(
     Source: Chen, Wang, Cheng, Tang and Hsieh 2021, arXiv:2006.10355, section 2.
     """
     del weights, progress, space
+    first, *others = map(_kl, jax.tree.leaves(logits))
+    return strength * sum(others, first)
+
+
+def _kl(logits):
+    """Returns f32[], the sum over rows of KL(Dir(c) || Dir(1))."""
     inside = _inside(logits)
     c = jnp.where(inside, relaxations.concentration(logits), 1)  # 1 adds 0 to the sum
     s = jnp.sum(c, -1, keepdims=True, where=inside)
@@ -126,9 +137,22 @@ def dirichlet_kl(
     terms = (c - 1) * (digamma(c) - digamma(s)) - gammaln(c)
     num_inside = inside.sum(-1).astype(c.dtype)
     edges = gammaln(s[..., 0]) - gammaln(num_inside) + terms.sum(-1)
-    return strength * edges.sum()
+    return edges.sum()
+
+
+def _mean(values, logits):
+    """Returns the mean over all options that are not removed, of all leaves."""
+    inside = [_inside(leaf) for leaf in jax.tree.leaves(logits)]
+    means = [
+        jnp.mean(leaf, where=own)
+        for leaf, own in zip(jax.tree.leaves(values), inside, strict=True)
+    ]
+    if len(means) == 1:
+        return means[0]
+    counts = jnp.stack([own.sum() for own in inside])
+    return (jnp.stack(means) * counts).sum() / counts.sum()
 
 
 def _inside(logits):
-    """Returns bool[C, E, O]: False for removed candidates."""
+    """Returns bool[..., O]: False for removed options."""
     return ~jnp.isneginf(logits)

@@ -1,8 +1,9 @@
 """Relaxations: how logits become the weights that mix the candidates.
 
-Each is ``(key, logits f32[C, E, O], progress f32[]) -> weights f32[C, E, O]``; a row is
-one edge. A schedule, such as a temperature's, is a function of ``progress``, which runs
-from 0 to 1 over the search.
+Each is ``(key, logits f32[..., O], progress f32[]) -> weights``, of the same shape; a
+row, the last axis, is one decision. A search maps it over the leaves of its logits. A
+schedule, such as a temperature's, is a function of ``progress``, which runs from 0 to 1
+over the search.
 
 A logit of -inf marks a removed candidate: its weight and its gradient are exactly 0 and
 nothing is NaN, as long as each edge has at least one finite logit.
@@ -20,11 +21,11 @@ def softmax(key: types.Key, logits: types.Logits, progress: types.Array):
 
     Args:
       key: not used.
-      logits: f32[C, E, O].
+      logits: f32[..., O].
       progress: not used.
 
     Returns:
-      f32[C, E, O], rows that sum to 1.
+      f32[..., O], rows that sum to 1.
 
     Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, equation 2.
     """
@@ -48,13 +49,13 @@ def gumbel_softmax(
 
     Args:
       key: consumed by the sample.
-      logits: f32[C, E, O].
+      logits: f32[..., O].
       progress: f32[], 0 to 1.
       start: temperature at progress 0.
       end: temperature at progress 1.
 
     Returns:
-      f32[C, E, O], rows that sum to 1.
+      f32[..., O], rows that sum to 1.
 
     Source: Xie et al. 2019, arXiv:1812.09926, equation 4. Differs: the paper gives the
     temperature at both ends, not the schedule between them.
@@ -81,13 +82,13 @@ def straight_through(
 
     Args:
       key: consumed by the sample.
-      logits: f32[C, E, O].
+      logits: f32[..., O].
       progress: f32[], 0 to 1.
       start: temperature at progress 0.
       end: temperature at progress 1.
 
     Returns:
-      f32[C, E, O], one-hot rows.
+      f32[..., O], one-hot rows.
 
     Source: Dong and Yang 2019, arXiv:1910.04465, section 3.2. Differs: the code samples
     again where a sample is not finite; jax.random.gumbel is always finite.
@@ -106,11 +107,11 @@ def sigmoid(key: types.Key, logits: types.Logits, progress: types.Array):
 
     Args:
       key: not used.
-      logits: f32[C, E, O].
+      logits: f32[..., O].
       progress: not used.
 
     Returns:
-      f32[C, E, O] in [0, 1]; rows need not sum to 1.
+      f32[..., O] in [0, 1]; rows need not sum to 1.
 
     Source: Chu, Zhou, Zhang and Li 2020, arXiv:1911.12126, section 4.
     """
@@ -130,11 +131,11 @@ def dirichlet(key: types.Key, logits: types.Logits, progress: types.Array):
 
     Args:
       key: consumed by the sample.
-      logits: f32[C, E, O].
+      logits: f32[..., O].
       progress: not used.
 
     Returns:
-      f32[C, E, O], rows that sum to 1.
+      f32[..., O], rows that sum to 1.
 
     Source: Chen, Wang, Cheng, Tang and Hsieh 2021, arXiv:2006.10355, section 2.
     Differs: small c is sampled from Gamma(c + 1), for finite gradients (see below).

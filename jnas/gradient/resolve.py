@@ -9,11 +9,21 @@ from jnas import networks, registry, spaces, types
 from jnas import pieces as pieces_lib
 from jnas.gradient import methods, mixing, search, selections
 from jnas.gradient import regularizers as regularizers_lib
+from jnas.spaces import rows as rows_lib
 from jnas.training import optimizers
 from jnas.training import program as program_lib
 
+_OF_EDGES = (  # fields of a method that need cells
+    "edge_weights",
+    "partial",
+    "auxiliary_skip",
+    "projection_epochs",
+    "max_skips",
+    "widens",
+)
 
-def space_of(method: methods.Method, space: spaces.CellSpace) -> spaces.CellSpace:
+
+def space_of(method: methods.Method, space: spaces.Space) -> spaces.Space:
     """Returns the space that a method searches.
 
     It is the user's space, without ``none`` where the method's drop_none is on and
@@ -23,11 +33,11 @@ def space_of(method: methods.Method, space: spaces.CellSpace) -> spaces.CellSpac
       method: the method.
       space: the user's space.
     """
-    drops = method.drop_none and space.num_kept is not None
-    return space.without_none() if drops else space
+    chooses = getattr(space, "num_kept", None) is not None
+    return space.without_none() if method.drop_none and chooses else space
 
 
-def check(method: methods.Method, space: spaces.CellSpace) -> None:
+def check(method: methods.Method, space: spaces.Space) -> None:
     """Checks that a method's pieces and a space's operations exist and fit together.
 
     Args:
@@ -39,8 +49,11 @@ def check(method: methods.Method, space: spaces.CellSpace) -> None:
       ValueError: pieces that cannot be combined.
     """
     resolve(method, space, steps_per_epoch=1, epochs=1)
-    for name in space.operations:
+    _ = registry.SUPERNETS[space.supernet]  # raises
+    for name in getattr(space, "operations", ()):
         registry.OPERATIONS[name]
+    if not rows_lib.has_edges(space):
+        _check_edges(method, space)
     if method.early_stopping and method.adaptive_decay:
         raise ValueError(
             "early_stopping must be off where adaptive_decay is on, got both. "
@@ -53,9 +66,25 @@ def check(method: methods.Method, space: spaces.CellSpace) -> None:
         )
 
 
+def _check_edges(method, space) -> None:
+    """Refuses pieces that need the edges of cells in a space that has none."""
+    plain = methods.Method()
+    named = {name: getattr(method, name) for name in _OF_EDGES}
+    named["skip_dropout"] = max(stage.skip_dropout for stage in method.stages)
+    named["partial"] = max(named["partial"], *(s.partial for s in method.stages))
+    off = {"skip_dropout": 0.0} | {name: getattr(plain, name) for name in _OF_EDGES}
+    for name, value in named.items():
+        if value != off[name]:
+            raise ValueError(
+                f"{name} must be {off[name]!r} for space {space.name}, whose rows are "
+                f"no edges of cells, got {value!r}. Use another --method, or "
+                f"leave --{name} out."
+            )
+
+
 def resolve(
     method: methods.Method,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     *,
     steps_per_epoch: int,
     epochs: int,
@@ -167,7 +196,7 @@ def variant_inputs(
 
 
 def derive(
-    pieces: search.Pieces, space: spaces.CellSpace, state: program_lib.State
+    pieces: search.Pieces, space: spaces.Space, state: program_lib.State
 ) -> tuple[types.Encoding, types.Weights]:
     """Derives the cells from the last state of a search.
 
@@ -177,7 +206,7 @@ def derive(
       state: the last state of the last segment; of one seed.
 
     Returns:
-      (encoding i32[G], weights f32[C, E, O] that it is derived from). A search that
+      (encoding i32[G], weights that it is derived from). A search that
       stopped early returns the encoding that it rolled back to.
     """
     inner = state.inner

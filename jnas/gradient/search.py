@@ -14,8 +14,9 @@ from jnas.data import batches
 from jnas.gradient import bilevel as bilevel_lib
 from jnas.gradient import limits as limits_lib
 from jnas.gradient import losses as losses_lib
-from jnas.gradient import mixing, relaxations
+from jnas.gradient import mixing, relaxations, selections
 from jnas.gradient.hooks import watch as watch_lib
+from jnas.spaces import rows as rows_lib
 from jnas.training import program as program_lib
 
 METRICS = ("train_loss", "train_accuracy", "valid_accuracy", "valid_loss", "entropy")
@@ -32,7 +33,7 @@ class Pieces:
       hypergradient: rule for the gradient of the architecture.
       regularizers: penalties on the architecture, added to the validation loss.
       perturbation: disturbs the weights in the training loss; None disables it.
-      weights_of: state -> the weights f32[C, E, O] that a cell is derived from: a
+      weights_of: state -> the weights that an architecture is derived from: a
         relaxation without draws, masks and edge weights applied. None is softmax.
       selection: derives a cell from these weights.
       edge_weights: whether the edges that enter a node have weights too.
@@ -49,7 +50,7 @@ class Pieces:
     regularizers: tuple[types.Regularizer, ...] = ()
     perturbation: types.Perturbation | None = None
     weights_of: Callable[[Any], types.Weights] | None = None
-    selection: types.Selection = spaces.CellSpace.strongest
+    selection: types.Selection = selections.strongest
     edge_weights: bool = False
     logits_scale: float = 1e-3
     frozen_epochs: int = 0
@@ -58,7 +59,7 @@ class Pieces:
     )
     limits: tuple[networks.Limit, ...] = ()
 
-    def weights_in(self, space: spaces.CellSpace) -> Callable[[Any], types.Weights]:
+    def weights_in(self, space: spaces.Space) -> Callable[[Any], types.Weights]:
         """Returns ``weights_of``, or that of softmax in a space."""
         if self.weights_of is not None:
             return self.weights_of
@@ -70,10 +71,10 @@ class GradientState(NamedTuple):
 
     Attributes:
       params: parameters of the supernet.
-      logits: f32[C, E, O], or ArchParams where edges have weights.
+      logits: of the space, or ArchParams where edges have weights.
       params_opt: optimizer state of params.
       logits_opt: optimizer state of logits.
-      mask: bool[C, E, O], False for removed candidates; None keeps all.
+      mask: bool arrays like the logits, False for removed options; None keeps all.
       watched: results of the evaluations at ends of epochs; None without a watch.
       multipliers: f32[L] of the limits; None without limits.
     """
@@ -82,7 +83,7 @@ class GradientState(NamedTuple):
     logits: types.Params
     params_opt: Any
     logits_opt: Any
-    mask: types.Array | None
+    mask: types.Mask | None
     watched: watch_lib.Watched | None
     multipliers: types.Array | None = None
 
@@ -188,7 +189,7 @@ def _init(supernet, pieces, optimizer, masks, watch) -> Callable:
         params_key, logits_key = jax.random.split(key)
         arch = first_arch(logits_key, supernet.space, pieces)
         inner = optimizer.init(supernet.init(params_key), arch)
-        mask = jnp.ones(supernet.space.shape, bool) if masks else None
+        mask = rows_lib.full(supernet.space, True, bool) if masks else None
         multipliers = jnp.zeros(len(pieces.limits)) if pieces.limits else None
         state = GradientState(*inner, mask, None, multipliers)
         return state._replace(watched=watch.begin(state)) if watch else state
@@ -260,19 +261,19 @@ def _at_epoch_end(watch) -> Callable:
     return at_epoch_end
 
 
-def first_arch(key: types.Key, space: spaces.CellSpace, pieces: Pieces) -> types.Params:
+def first_arch(key: types.Key, space: spaces.Space, pieces: Pieces) -> types.Params:
     """Draws the architecture that a search starts from.
 
     Args:
       key: consumed.
-      space: the space of cells.
+      space: that is searched; one of cells where the method has edge weights.
       pieces: the functions of the method.
 
     Returns:
-      Logits logits_scale * N(0, 1) f32[C, E, O], or ArchParams of such logits.
+      Logits logits_scale * N(0, 1) of the space, or ArchParams of such logits.
     """
     if not pieces.edge_weights:
-        return pieces.logits_scale * jax.random.normal(key, space.shape)
+        return _drawn(key, rows_lib.shapes(space), pieces.logits_scale)
     logits_key, edges_key = jax.random.split(key)
     return types.ArchParams(
         pieces.logits_scale * jax.random.normal(logits_key, space.shape),
@@ -280,14 +281,30 @@ def first_arch(key: types.Key, space: spaces.CellSpace, pieces: Pieces) -> types
     )
 
 
+def _drawn(key, shapes, scale) -> types.Logits:
+    """Draws logits scale * N(0, 1); a single leaf by the key as it is."""
+    leaves, treedef = jax.tree.flatten(shapes)
+    keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
+    drawn = [
+        scale * jax.random.normal(own, leaf.shape)
+        for own, leaf in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, drawn)
+
+
 def _entropy(weights_of, state) -> types.Array:
-    """Computes the mean entropy of the operations over edges that are not removed.
+    """Computes the mean entropy of the options over rows that are not removed.
 
     Edge weights are left out, and rows are divided by their sums.
     """
-    operations, _ = mixing.split(state.logits)
-    weights = weights_of(state._replace(logits=operations))
-    total = weights.sum(-1, keepdims=True)
-    return relaxations.entropy(weights / jnp.where(total > 0, total, 1)) * (
-        total.size / jnp.maximum((total > 0).sum(), 1)
-    )
+    logits, _ = mixing.split(state.logits)
+    leaves = jax.tree.leaves(weights_of(state._replace(logits=logits)))
+    totals = [leaf.sum(-1, keepdims=True) for leaf in leaves]
+    count = sum(total.size for total in totals)
+    present = sum((total > 0).sum() for total in totals)
+    means = [
+        relaxations.entropy(leaf / jnp.where(total > 0, total, 1))
+        * (total.size / count)
+        for leaf, total in zip(leaves, totals, strict=True)
+    ]
+    return sum(means) * (count / jnp.maximum(present, 1))

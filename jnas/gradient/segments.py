@@ -71,7 +71,7 @@ class Setting(NamedTuple):
 
 
 def build_segments(
-    method: methods.Method, space: spaces.CellSpace, setting: Setting
+    method: methods.Method, space: spaces.Space, setting: Setting
 ) -> list[Segment]:
     """Builds the programs of a method.
 
@@ -181,17 +181,17 @@ def _program(method, supernet, pieces, setting, epochs, masks, watch):
 
 
 def _stage_carry(method, stage, space, pieces) -> Callable:
-    """Builds what a stage keeps of the one before: its strongest candidates.
+    """Builds what a stage keeps of the one before: its strongest options.
 
     The limits' multipliers continue. A method that widens also keeps the parameters,
     made wider, and the logits.
     """
-    count = max(1, round(space.shape[-1] * stage.candidates_rate))
+    rate = stage.candidates_rate
 
     def carry(before, fresh):
         # copies, as a program donates its first state
         old, new = jax.tree.map(jnp.copy, before.inner), fresh.inner
-        mask = strongest_candidates(pieces.weights_of(old), count)
+        mask = strongest_candidates(pieces.weights_of(old), rate)
         if method.widens:
             widen = functools.partial(networks.widen, jax.random.fold_in(fresh.key, 1))
             new = new._replace(
@@ -206,18 +206,24 @@ def _stage_carry(method, stage, space, pieces) -> Callable:
     return carry
 
 
-def strongest_candidates(weights: types.Weights, count: int) -> types.Array:
-    """Marks the candidates with the largest weights on each edge.
+def strongest_candidates(weights: types.Weights, rate: float) -> types.Mask:
+    """Marks the options with the largest weights of each row.
 
     Args:
-      weights: f32[C, E, O].
-      count: how many are kept; of equal weights, those of lower index.
+      weights: of a space.
+      rate: share of a row's options that are kept, at least one; of equal weights,
+        those of lower index.
 
     Returns:
-      bool[C, E, O].
+      bool arrays like the weights.
     """
-    order = jnp.argsort(-weights, axis=-1, stable=True)
-    return jnp.argsort(order, axis=-1) < count
+
+    def of_leaf(weights):
+        count = max(1, round(weights.shape[-1] * rate))
+        order = jnp.argsort(-weights, axis=-1, stable=True)
+        return jnp.argsort(order, axis=-1) < count
+
+    return jax.tree.map(of_leaf, weights)
 
 
 def _projection(method, space, setting, before) -> Segment:

@@ -1,6 +1,6 @@
-"""Selections: how a cell is derived from the final weights of a gradient search.
+"""Selections: how an architecture is derived from the weights of a gradient search.
 
-Each is ``(space, weights f32[C, E, O]) -> encoding i32[G]`` and may be jitted. The
+Each is ``(space, weights) -> encoding i32[G]`` and may be jitted. The
 weights are the eval weights: the method's relaxation without draws, masks applied,
 times the edge weights where a method has them.
 """
@@ -9,15 +9,18 @@ import jax
 import jax.numpy as jnp
 
 from jnas import registry, spaces, types
+from jnas.spaces import rows as rows_lib
 
 
 @registry.SELECTIONS.register
-def strongest(space: spaces.CellSpace, weights: types.Weights) -> types.Encoding:
-    """Keeps each node's inputs of largest weight, each with its largest operation.
+def strongest(space: spaces.Space, weights: types.Weights) -> types.Encoding:
+    """Keeps the option of largest weight of each row.
+
+    In cells whose nodes choose their inputs, it keeps the inputs of largest weight.
 
     Args:
-      space: the space of cells; where nodes choose inputs, ``none`` is never derived.
-      weights: f32[C, E, O].
+      space: of the weights; where nodes choose inputs, ``none`` is never derived.
+      weights: of the space.
 
     Returns:
       i32[G].
@@ -29,16 +32,16 @@ def strongest(space: spaces.CellSpace, weights: types.Weights) -> types.Encoding
 
 @registry.SELECTIONS.register
 def above_threshold(
-    space: spaces.CellSpace, weights: types.Weights, *, threshold: float = 0.85
+    space: spaces.Space, weights: types.Weights, *, threshold: float = 0.85
 ) -> types.Encoding:
     """Keeps an edge's operation only if its weight is above a threshold.
 
-    It is meant for weights that do not compete, such as sigmoids. Where edges have the
-    candidate ``none``, its weight is replaced by the threshold.
+    It is meant for weights that do not compete, such as sigmoids. Where rows have the
+    option ``none``, its weight is replaced by the threshold.
 
     Args:
-      space: the space of cells.
-      weights: f32[C, E, O].
+      space: of the weights.
+      weights: of the space.
       threshold: smallest weight that is kept.
 
     Returns:
@@ -48,8 +51,12 @@ def above_threshold(
     nodes that choose a fixed number of inputs keep that many, whatever their weights;
     the original drops inputs below the threshold, and nodes without input.
     """
-    is_none = space.where(spaces.NONE)
-    return space.strongest(jnp.where(is_none, threshold, weights))
+    replaced = jax.tree.map(
+        lambda is_none, own: jnp.where(is_none, threshold, own),
+        rows_lib.where(space, spaces.NONE),
+        weights,
+    )
+    return space.strongest(replaced)
 
 
 def limit_skips(

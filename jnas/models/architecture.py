@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from jnas import networks, registry
 from jnas.models import names as names_lib
 from jnas.networks import baselines
-from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
 
 DTYPES = ("float32", "bfloat16")
@@ -40,7 +39,7 @@ class Architecture(NamedTuple):
 
 
 def of_genotype(
-    genotype: genotypes.Genotype, size: networks.Size, *, dtype: str = "float32"
+    genotype: genotype_text.AnyGenotype, size: networks.Size, *, dtype: str = "float32"
 ) -> Architecture:
     """Describes the network of one genotype, as ``networks.derived`` builds it.
 
@@ -57,7 +56,7 @@ def of_genotype(
             f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}. Choose one."
         )
     description = {
-        "kind": "cells",
+        "kind": "choices" if isinstance(genotype, genotype_text.Choices) else "cells",
         "genotype": json.loads(genotype_text.to_json(genotype)),
         "size": dataclasses.asdict(size),
         "dtype": dtype,
@@ -81,6 +80,20 @@ def cells(fields: Mapping[str, Any]) -> Architecture:
     check_keys("architecture", fields, ("genotype", "size", "dtype"))
     genotype = genotype_text.from_json(json.dumps(fields["genotype"]))
     return of_genotype(genotype, read_size(fields["size"]), dtype=fields["dtype"])
+
+
+@registry.ARCHITECTURES.register
+def choices(fields: Mapping[str, Any]) -> Architecture:
+    """Builds the network of a chain, or of a space of one's own, from a description.
+
+    Args:
+      fields: ``genotype``, whose space is registered, ``size`` and ``dtype``.
+
+    Raises:
+      ValueError: a field is missing, unknown or breaks its rule.
+      KeyError: an operation that is not registered.
+    """
+    return cells(fields)
 
 
 def of_baseline(baseline: networks.Baseline) -> Architecture:

@@ -25,6 +25,7 @@ import numpy as np
 from jnas import networks, types
 from jnas.networks import skeletons
 from jnas.spaces import genotype as genotypes
+from jnas.spaces import genotype_choices
 
 Names = Callable[[types.Params], list[np.ndarray]]
 
@@ -52,17 +53,21 @@ class _Block(NamedTuple):
     edges: Callable | None
 
 
-def of_network(genotype: genotypes.Genotype, size: networks.Size) -> Names:
+def of_network(
+    genotype: genotypes.Genotype | genotype_choices.Choices, size: networks.Size
+) -> Names:
     """Returns the names of the arrays of a genotype's network.
 
     Args:
-      genotype: its cells.
+      genotype: its cells; the arrays of other networks are named by their paths.
       size: its size.
 
     Returns:
       (params or stats, as arrays or shapes) -> for each leaf, in JAX's order, an array
       of names whose axes are the leaf's stacked axes.
     """
+    if isinstance(genotype, genotype_choices.Choices):
+        return of_paths
     cells = [cell for _, cell in genotype.cells]
     plan = skeletons.plan(
         genotype.skeleton,
@@ -86,6 +91,8 @@ def of_supernet(supernet: networks.Supernet) -> Names:
     Args:
       supernet: as ``networks.supernet`` builds it.
     """
+    if not supernet.layers:
+        return of_paths
     blocks, first = {}, 0
     for name, count, mixture in supernet.layers:
         edges = None if mixture is None else _stacked_edges(mixture)
@@ -101,7 +108,13 @@ def of_paths(tree: types.Params) -> list[np.ndarray]:
       tree: params or stats, as arrays or shapes.
     """
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
-    return [np.array(_joined([], [one.key for one in path], {})) for path in paths]
+    return [np.array(_joined([], [_key(one) for one in path], {})) for path in paths]
+
+
+def _key(entry: Any) -> Any:
+    """Returns the key, attribute or number of one step of a path."""
+    names = ("key", "name", "idx")
+    return next(getattr(entry, name) for name in names if hasattr(entry, name))
 
 
 def flatten(tree: types.Params, names: Names) -> dict[str, np.ndarray]:

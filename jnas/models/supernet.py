@@ -12,6 +12,7 @@ import numpy as np
 from jnas import networks, spaces, types
 from jnas.models import model as model_lib
 from jnas.models import preprocessing as preprocessing_lib
+from jnas.spaces import rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,15 +20,15 @@ class Description:
     """What a supernet is built from.
 
     Attributes:
-      space: its cells.
+      space: that it computes.
       size: its size.
       variant: its edge variant, whose auxiliary skip and dropout are off, as they are
         when a search has ended.
-      normalise_pools: whether a norm follows each pool.
+      normalise_pools: whether a norm follows each pool; of cells only.
       dtype: of the activations, one of ``architecture.DTYPES``.
     """
 
-    space: spaces.CellSpace
+    space: spaces.Space
     size: networks.Size
     variant: networks.EdgeVariant = networks.EdgeVariant()
     normalise_pools: bool = True
@@ -35,12 +36,15 @@ class Description:
 
     def build(self) -> networks.Supernet:
         """Builds the supernet."""
+        own = {}
+        if rows.has_edges(self.space):
+            own = {"normalise_pools": self.normalise_pools}
         return networks.supernet(
             self.space,
             self.size,
-            normalise_pools=self.normalise_pools,
             dtype=jnp.dtype(self.dtype),
             variant=self.variant,
+            **own,
         )
 
 
@@ -54,9 +58,9 @@ class TrainedSupernet:
     Attributes:
       description: what it is built from.
       params: its parameters.
-      logits: f32[C, E, O] of the operations at the end of the search.
+      logits: of the options at the end of the search; leaves f32[..., O].
       edge_logits: f32[C, E] of the edges; None where the method has none.
-      weights: f32[C, E, O] mixing weights at the end, from which the cell was derived.
+      weights: mixing weights at the end, from which the cell was derived.
       preprocessing: what turns raw images into its input.
       class_names: name of each class; empty if they are unknown.
       figures: results of the search; JSON values.
@@ -65,16 +69,16 @@ class TrainedSupernet:
 
     description: Description
     params: types.Params
-    logits: np.ndarray
+    logits: types.Logits
     edge_logits: np.ndarray | None
-    weights: np.ndarray
+    weights: types.Weights
     preprocessing: preprocessing_lib.Preprocessing
     class_names: tuple[str, ...] = ()
     figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
-    def space(self) -> spaces.CellSpace:
+    def space(self) -> spaces.Space:
         """The space of its cells."""
         return self.description.space
 
@@ -83,7 +87,7 @@ class TrainedSupernet:
 
         Args:
           images: as for ``Model.logits``, at least two.
-          weights: f32[C, E, O] mixing weights; None means those of the search's end.
+          weights: mixing weights; None means those of the search's end.
 
         Returns:
           f32[N, K].
@@ -97,11 +101,15 @@ class TrainedSupernet:
                 "images must be at least two, whose statistics normalise the supernet, "
                 f"got {len(pixels)}. Give more at a time."
             )
-        weights = np.asarray(self.weights if weights is None else weights, np.float32)
-        if weights.shape != self.space.shape:
+        weights = jax.tree.map(
+            lambda leaf: np.asarray(leaf, np.float32),
+            self.weights if weights is None else weights,
+        )
+        wanted, got = _shapes(rows.shapes(self.space)), _shapes(weights)
+        if got != wanted:
             raise ValueError(
-                f"weights must have the space's shape {self.space.shape}, got "
-                f"{weights.shape}. Use supernet.space.weights(encoding)."
+                f"weights must have the space's shape {wanted}, got {got}. Use "
+                "supernet.space.weights(encoding)."
             )
         return np.asarray(self._compiled(self.params, pixels, weights))
 
@@ -151,7 +159,11 @@ class TrainedSupernet:
         return jax.jit(apply)
 
 
-def _encoding(encoding: Any, space: spaces.CellSpace) -> np.ndarray:
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.shape, tree)
+
+
+def _encoding(encoding: Any, space: spaces.Space) -> np.ndarray:
     genes, sizes = np.asarray(encoding), np.array(space.sizes)
     if genes.shape != sizes.shape or genes.dtype.kind not in "iu":
         raise ValueError(

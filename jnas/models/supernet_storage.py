@@ -8,12 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jnas import networks, spaces
+from jnas import networks, registry, spaces
 from jnas.models import architecture as architecture_lib
 from jnas.models import folder as folder_lib
 from jnas.models import names as names_lib
 from jnas.models import reading, storage
 from jnas.models import supernet as supernet_lib
+from jnas.spaces import rows
 
 NAME, FOLDER = "supernet.json", "supernet"
 FORMAT, VERSION = "jnas.supernet", 1
@@ -48,13 +49,13 @@ def save(folder: str | os.PathLike, supernet: supernet_lib.TrainedSupernet) -> N
     about = supernet.description
     names = names_lib.of_supernet(about.build())
     arrays = names_lib.flatten(supernet.params, names)
-    arrays |= {WEIGHTS: supernet.weights, LOGITS: supernet.logits}
+    arrays |= _by_leaf(WEIGHTS, supernet.weights) | _by_leaf(LOGITS, supernet.logits)
     if supernet.edge_logits is not None:
         arrays[EDGES] = supernet.edge_logits
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "space": dataclasses.asdict(about.space),
+        "space": _described(about.space),
         "size": dataclasses.asdict(about.size),
         "variant": dataclasses.asdict(about.variant),
         "normalise_pools": about.normalise_pools,
@@ -97,23 +98,53 @@ def load(path: str | os.PathLike) -> supernet_lib.TrainedSupernet:
     return supernet_lib.TrainedSupernet(
         about,
         names_lib.unflatten(arrays, like, names),
-        arrays[LOGITS],
+        _from_leaves(LOGITS, arrays, about.space),
         arrays.get(EDGES),
-        arrays[WEIGHTS],
+        _from_leaves(WEIGHTS, arrays, about.space),
         **described,
     )
 
 
-def _logits(space: spaces.CellSpace) -> dict[str, jax.ShapeDtypeStruct]:
-    whole = jax.ShapeDtypeStruct(space.shape, np.float32)
-    edges = jax.ShapeDtypeStruct(space.shape[:2], np.float32)
-    return {WEIGHTS: whole, LOGITS: whole, EDGES: edges}
+def _logits(space: spaces.Space) -> dict[str, jax.ShapeDtypeStruct]:
+    like = rows.shapes(space)
+    found = _by_leaf(WEIGHTS, like) | _by_leaf(LOGITS, like)
+    if rows.has_edges(space):
+        found[EDGES] = jax.ShapeDtypeStruct(like.shape[:2], np.float32)
+    return found
+
+
+def _by_leaf(name: str, tree: Any) -> dict[str, Any]:
+    """Returns the leaves by name; a single array has the name itself."""
+    if not isinstance(tree, Mapping):
+        return {name: tree}
+    return {f"{name}.{leaf}": value for leaf, value in tree.items()}
+
+
+def _from_leaves(name: str, arrays: Mapping[str, Any], space: spaces.Space) -> Any:
+    like = rows.shapes(space)
+    if not isinstance(like, Mapping):
+        return arrays[name]
+    return {leaf: arrays[f"{name}.{leaf}"] for leaf in like}
+
+
+def _described(space: spaces.Space) -> dict[str, Any]:
+    """Describes cells by their fields, other spaces by their registered name."""
+    if rows.has_edges(space):
+        return dataclasses.asdict(space)
+    return {"registered": space.name}
+
+
+def _read_space(fields: Mapping[str, Any]) -> spaces.Space:
+    if isinstance(fields, Mapping) and "registered" in fields:
+        architecture_lib.check_keys("space", fields, ["registered"])
+        return registry.SPACES[str(fields["registered"])]()
+    keys = [field.name for field in dataclasses.fields(spaces.CellSpace)]
+    architecture_lib.check_keys("space", fields, keys)
+    return spaces.CellSpace(**{k: _tuples(v) for k, v in fields.items()})
 
 
 def _read_description(content: Mapping[str, Any]) -> supernet_lib.Description:
-    fields = content["space"]
-    keys = [field.name for field in dataclasses.fields(spaces.CellSpace)]
-    architecture_lib.check_keys("space", fields, keys)
+    space = _read_space(content["space"])
     variant = content["variant"]
     keys = [field.name for field in dataclasses.fields(networks.EdgeVariant)]
     architecture_lib.check_keys("variant", variant, keys)
@@ -133,7 +164,7 @@ def _read_description(content: Mapping[str, Any]) -> supernet_lib.Description:
             f"{content['dtype']!r:.80}. Restore the file."
         )
     return supernet_lib.Description(
-        spaces.CellSpace(**{k: _tuples(v) for k, v in fields.items()}),
+        space,
         architecture_lib.read_size(content["size"]),
         networks.EdgeVariant(**variant),
         content["normalise_pools"],

@@ -1,9 +1,12 @@
-"""Networks of cells as pure functions of their parameters."""
+"""Networks as pure functions of their parameters: of cells, of chains, hand-made."""
 
+from jnas.networks import cell_network as cell_network
+from jnas.networks import chain_network as chain_network
+from jnas.networks import spots as spots
 from jnas.networks.baselines import Baseline as Baseline
 from jnas.networks.costs import Costs as Costs
 from jnas.networks.costs import derived_chances as derived_chances
-from jnas.networks.costs import edge_costs as edge_costs
+from jnas.networks.costs import option_costs as option_costs
 from jnas.networks.count import count_elementwise as count_elementwise
 from jnas.networks.count import count_macs as count_macs
 from jnas.networks.count import count_params as count_params

@@ -6,6 +6,7 @@ over edges, cells or seeds is then ``jax.vmap`` of ``init``.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -109,44 +110,65 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Functional:
 
 
 def operation(
-    name: str, features: int, stride: int, *, norm: Callable, normalise: bool = False
+    name: str,
+    features: int,
+    stride: int,
+    *,
+    norm: Callable,
+    normalise: bool = False,
+    in_features: int | None = None,
 ) -> Functional:
     """Builds a registered operation as pure functions.
 
     Args:
       name: its key in ``registry.OPERATIONS``.
-      features: F of its input and output.
+      features: F of its output, and of its input unless ``in_features`` is given.
       stride: 1 or 2, in pixels.
       norm: the network's normalisation, ``norm(features, rngs=rngs)``.
       normalise: whether a norm follows an operation that asks for one inside a
         mixture (the pools of DARTS).
+      in_features: F of its input in a chain; None in a cell, whose operations keep F.
 
     Raises:
       KeyError: no such operation.
-      ValueError: its output has another shape than its contract says.
+      ValueError: its output has another shape than its contract says, or it cannot
+        change the features.
     """
     make = registry.OPERATIONS[name]
-    return _operation(name, make, features, stride, norm, normalise)
+    chained = "in_features" in inspect.signature(make).parameters
+    if not chained and in_features not in (None, features):
+        raise ValueError(
+            f"operation {name!r} must take in_features where a chain changes its "
+            f"features, got a position from {in_features} to {features}. Use it where "
+            "features stay, or another operation."
+        )
+    own = in_features if chained else None
+    return _operation(name, make, features, stride, norm, normalise, own)
 
 
-@functools.lru_cache(maxsize=256)
-def _operation(name, make, features, stride, norm, normalise) -> Functional:
+@functools.lru_cache(maxsize=1024)
+def _operation(name, make, features, stride, norm, normalise, before) -> Functional:
     """Builds one kind of candidate once, so that it is traced once per shape."""
+    chained = {} if before is None else {"in_features": before}
 
     def build(rngs):
-        op = make(features, stride, norm=norm, rngs=rngs)
+        op = make(features, stride, norm=norm, rngs=rngs, **chained)
         if normalise and getattr(op, "normalise_in_mixture", False):
             return nnx.Sequential(op, norm(features, rngs=rngs))
         return op
 
     op = functional(build)
     images = getattr(norm, "recorded", 0) or 2  # a recording norm knows its batch
-    check_shape(name, op, (images, 8, 8, features), stride)
+    check_shape(name, op, (images, 8, 8, before or features), stride, features)
     return op
 
 
 def check_shape(
-    name: str, op: Functional, shape: tuple[int, int, int, int], stride: int
+    name: str,
+    op: Functional,
+    shape: tuple[int, int, int, int],
+    stride: int,
+    out_features: int | None = None,
 ) -> None:
     """Checks the shape of an operation's output, without computing it.
 
@@ -155,11 +177,13 @@ def check_shape(
       op: the operation.
       shape: B, H, W, F of its input.
       stride: 1 or 2, in pixels.
+      out_features: F of its output; that of its input when None.
 
     Raises:
       ValueError: the shape is not [B, ceil(H / stride), ceil(W / stride), F].
     """
     b, rows, columns, features = shape
+    features = features if out_features is None else out_features
     wanted = b, -(-rows // stride), -(-columns // stride), features
     key = jax.random.key(0)
     params, stats = jax.eval_shape(op.init, key)

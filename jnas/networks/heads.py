@@ -43,7 +43,7 @@ def classifier(
     def build(rngs):
         before = [norm(in_features, rngs=rngs), ops.activation(norm)] if norm else []
         linear = Linear(in_features, num_classes, rngs=rngs)
-        return ops.stack(*before, _global_average, linear)
+        return ops.stack(*before, global_average, linear)
 
     return functional.functional(build)
 
@@ -106,7 +106,8 @@ def depthwise_classifier(
     return functional.functional(build)
 
 
-def _global_average(x: types.Array) -> types.Array:
+def global_average(x: types.Array) -> types.Array:
+    """Maps f[B, H, W, F] to the means over pixels f32[B, F], in float32 at least."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
 
 

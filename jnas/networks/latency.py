@@ -16,8 +16,9 @@ import numpy as np
 
 from jnas import ops, spaces
 from jnas.networks import costs as costs_lib
-from jnas.networks import functional, network
+from jnas.networks import network
 from jnas.networks import skeleton as skeleton_lib
+from jnas.spaces import rows as rows_lib
 
 FORMAT, VERSION = "jnas.latency", 1
 _SECONDS = 0.01  # of a timed loop, at least
@@ -40,7 +41,7 @@ class Latencies(NamedTuple):
 
     def costs(
         self,
-        space: spaces.CellSpace,
+        space: spaces.Space,
         size: skeleton_lib.Size,
         image_shape: tuple[int, int, int],
     ) -> costs_lib.Costs:
@@ -54,15 +55,15 @@ class Latencies(NamedTuple):
         Raises:
           ValueError: the table was measured for other candidates or shapes.
         """
-        edges = np.zeros(space.shape)
+        table = np.zeros((len(rows_lib.rows(space)), costs_lib.width(space)))
         for place, spot in costs_lib.spots(space, size, image_shape):
             if spot not in self.spots:
                 raise ValueError(
                     f"latencies must hold every candidate of the network, got none of "
                     f"{spot}. Measure them again, in a new --workdir."
                 )
-            edges[place] += self.spots[spot]
-        return costs_lib.Costs(self.base, edges, space)
+            table[place] += self.spots[spot]
+        return costs_lib.Costs(self.base, rows_lib.unflat(space, table), space)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the content of latency.json."""
@@ -107,7 +108,8 @@ def from_json(content: Any) -> Latencies:
 
 
 def _spot(row: dict[str, Any]) -> costs_lib.Spot:
-    name, *numbers = (row[field] for field in costs_lib.Spot._fields)
+    known = costs_lib.Spot._field_defaults  # a file of earlier releases has none
+    name, *numbers = (row.get(n, known.get(n)) for n in costs_lib.Spot._fields)
     if not isinstance(name, str) or any(type(n) is not int for n in numbers):
         raise ValueError(f"the candidate {row}")
     return costs_lib.Spot(name, *numbers)
@@ -120,7 +122,7 @@ def _milliseconds(value: Any) -> float:
 
 
 def measure_latencies(
-    space: spaces.CellSpace,
+    space: spaces.Space,
     size: skeleton_lib.Size,
     image_shape: tuple[int, int, int],
     *,
@@ -146,24 +148,28 @@ def measure_latencies(
     empty: dict[tuple, float] = {}
     found: dict[costs_lib.Spot, float] = {}
     for spot in wanted:
-        shape = (1, spot.rows, spot.columns, spot.features)
+        shape = spot.image
         if shape not in empty:
             empty[shape] = _time(lambda x: x, shape, num_repeats, clock)
         took = _time(_candidate(spot), shape, num_repeats, clock)
         found[spot] = max(took - empty[shape], 0.0)
     table = Latencies(device_name(), 0.0, found)
     costs = table.costs(space, size, image_shape)
-    usable = ~space.where(spaces.NONE)
-    scores = np.where(usable, -costs.edges, -1e30)
-    cheapest = space.strongest(jnp.asarray(scores, jnp.float32))
-    one_hot = np.asarray(space.weights(cheapest), np.float64)
+    scores = jax.tree.map(
+        lambda none, cost: jnp.asarray(np.where(none, -1e30, -cost), jnp.float32),
+        rows_lib.where(space, spaces.NONE),
+        costs.options,
+    )
+    cheapest = space.strongest(scores)
+    one_hot = jax.tree.map(np.asarray, space.weights(cheapest))
+    of_options = float((rows_lib.flat(space, one_hot) * costs.table()).sum())
     whole = network_latency(
         network.derived(space.genotype(cheapest), size),
         image_shape,
         num_repeats=num_repeats,
         clock=clock,
     )
-    return table._replace(base=max(whole - float((one_hot * costs.edges).sum()), 0.0))
+    return table._replace(base=max(whole - of_options, 0.0))
 
 
 def network_latency(
@@ -192,9 +198,7 @@ def network_latency(
 
 def _candidate(spot: costs_lib.Spot) -> Callable:
     """Builds image -> output of one candidate, with parameters of its own."""
-    op = functional.operation(
-        spot.operation, spot.features, spot.stride, norm=ops.TRAINING
-    )
+    op = spot.build(ops.TRAINING)
     params, stats = jax.jit(op.init)(jax.random.key(0))
     key = jax.random.key(0)
     return lambda x: op.apply(params, stats, x, train=False, key=key)[0]

@@ -1,20 +1,22 @@
-"""The most probable cells of mixing weights, in order."""
+"""The most probable architectures of mixing weights, in order."""
 
 import heapq
 from collections.abc import Iterator, Sequence
 
+import jax
 import numpy as np
 
 from jnas import spaces
 from jnas.networks import costs as costs_lib
 from jnas.networks import limits as limits_lib
+from jnas.spaces import rows as rows_lib
 from jnas.spaces.canonical import canonical, is_empty
 
 _LEAST = 1e-30
 
 
 def likeliest(
-    space: spaces.CellSpace,
+    space: spaces.Space,
     weights: np.ndarray,
     count: int,
     limits: Sequence[limits_lib.Limit] = (),
@@ -50,7 +52,7 @@ def likeliest(
     return found
 
 
-def cheapest(space: spaces.CellSpace, costs: costs_lib.Costs) -> float | None:
+def cheapest(space: spaces.Space, costs: costs_lib.Costs) -> float | None:
     """Returns the cost of the cheapest cell whose output depends on its input.
 
     Args:
@@ -60,11 +62,12 @@ def cheapest(space: spaces.CellSpace, costs: costs_lib.Costs) -> float | None:
     Returns:
       The cost; None where no such cell was found.
     """
-    unit = max(float(np.abs(costs.edges).max()), _LEAST)
-    found = likeliest(space, np.exp(-costs.edges / unit), 1)
+    unit = max(float(np.abs(costs.table()).max()), _LEAST)
+    scores = jax.tree.map(lambda cost: np.exp(-cost / unit), costs.options)
+    found = likeliest(space, scores, 1)
     if not found:
         return None
-    weights = np.asarray(space.weights(found[0]))[None]
+    weights = limits_lib.one_of(space.weights(found[0]))
     return float(limits_lib.costs_of(costs, weights)[0])
 
 
@@ -75,18 +78,17 @@ def _descending(space, weights) -> Iterator[np.ndarray]:
     holds the tuples of ranks that come next: each tuple is reached once, from the one
     in which its last rank above 0 is lower by one.
     """
-    c, e, o = space.shape
-    logs = np.log(np.maximum(np.asarray(weights, np.float64), _LEAST))
+    logs, tables = limits_lib.logs_of(space, weights), rows_lib.tables(space)
     steps = []
-    for choice in range(len(space.lookups.inputs)):
-        one = limits_lib.options(space, choice, logs, np.zeros((0, c * e, o)))
+    for choice in range(len(tables.inputs)):
+        one = limits_lib.options(tables, choice, logs, np.zeros((0, *logs.shape)))
         steps.append(one.take(np.argsort(-one.scores, kind="stable")))
     first = (0,) * len(steps)
     heap = [(-sum(step.scores[0] for step in steps), first)]
     while heap:
         cost, ranks = heapq.heappop(heap)
         chosen = [step.genes[rank] for step, rank in zip(steps, ranks, strict=True)]
-        yield limits_lib.encoding_of(space, chosen)
+        yield limits_lib.encoding_of(tables, chosen)
         last = max((i for i, rank in enumerate(ranks) if rank), default=0)
         for i in range(last, len(steps)):
             rank, scores = ranks[i] + 1, steps[i].scores

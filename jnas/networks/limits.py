@@ -9,11 +9,14 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jnas import spaces, types
 from jnas.networks import costs as costs_lib
+from jnas.spaces import lookups
+from jnas.spaces import rows as rows_lib
 
 MOST = 1_000  # states of the dynamic program with several limits
 _LEAST = 1e-30
@@ -73,7 +76,7 @@ def limit(
 
 
 def check_all(
-    space: spaces.CellSpace, limits: Sequence[Limit], *, max_skips: int | None = None
+    space: spaces.Space, limits: Sequence[Limit], *, max_skips: int | None = None
 ) -> None:
     """Refuses limits that no cell keeps all at once.
 
@@ -85,7 +88,7 @@ def check_all(
     Raises:
       ValueError: no cell was found.
     """
-    ones = np.ones(space.shape)
+    ones = jax.tree.map(np.asarray, rows_lib.full(space, 1.0))
     if limits and best_within(space, ones, limits, max_skips=max_skips) is None:
         raise ValueError(unmet(limits, max_skips))
 
@@ -132,14 +135,17 @@ def extent(costs: costs_lib.Costs) -> tuple[float, float]:
     ends = []
     for sign in (-1, 1):
         # costs are no weights: strongest only compares them
-        scores = sign * jnp.asarray(costs.edges, jnp.float32)
-        one_hot = np.asarray(costs.space.weights(costs.space.strongest(scores)))
-        ends.append(costs.base + float((one_hot * costs.edges).sum()))
+        scores = jax.tree.map(
+            lambda cost, sign=sign: sign * jnp.asarray(cost, jnp.float32), costs.options
+        )
+        one_hot = costs.space.weights(costs.space.strongest(scores))
+        table = rows_lib.flat(costs.space, jax.tree.map(np.asarray, one_hot))
+        ends.append(costs.base + float((table * costs.table()).sum()))
     return ends[0], ends[1]
 
 
 def fits(
-    space: spaces.CellSpace, encoding: types.Encoding, limits: Sequence[Limit]
+    space: spaces.Space, encoding: types.Encoding, limits: Sequence[Limit]
 ) -> bool:
     """Returns whether a cell keeps all limits, computed in float64 on the host.
 
@@ -148,34 +154,49 @@ def fits(
       encoding: i32[G].
       limits: of its costs.
     """
-    return bool(all_fit(np.asarray(space.weights(encoding))[None], limits)[0])
+    return bool(all_fit(one_of(space.weights(encoding)), limits)[0])
+
+
+def one_of(weights: types.Weights) -> types.Weights:
+    """Returns weights as NumPy arrays with a leading axis of one architecture.
+
+    Args:
+      weights: of one architecture.
+    """
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[None], weights)
 
 
 def costs_of(costs: costs_lib.Costs, weights: np.ndarray) -> np.ndarray:
     """Returns f64[N], the costs of cells, on the host.
 
     Args:
-      costs: of a space's candidates.
-      weights: f[N, C, E, O], one-hot rows.
+      costs: of a space's options.
+      weights: one-hot rows, with a leading axis of N architectures.
     """
-    return costs.base + (np.asarray(weights, np.float64) * costs.edges).sum((1, 2, 3))
+
+    def of_leaf(weights, costs):
+        products = np.asarray(weights, np.float64) * costs
+        return products.sum(tuple(range(1, products.ndim)))
+
+    first, *others = jax.tree.leaves(jax.tree.map(of_leaf, weights, costs.options))
+    return costs.base + sum(others, first)
 
 
 def all_fit(weights: np.ndarray, limits: Sequence[Limit]) -> np.ndarray:
     """Returns bool[N]: whether cells keep all limits, computed in float64 on the host.
 
     Args:
-      weights: f[N, C, E, O], one-hot rows.
+      weights: one-hot rows, with a leading axis of N architectures.
       limits: of their costs.
     """
-    kept = np.ones(len(weights), bool)
+    kept = np.ones(len(jax.tree.leaves(weights)[0]), bool)
     for one in limits:
         kept &= costs_of(one.costs, weights) <= one.bound * (1 + 1e-12)
     return kept
 
 
 def dearest_within(
-    space: spaces.CellSpace, costs: costs_lib.Costs, limits: Sequence[Limit]
+    space: spaces.Space, costs: costs_lib.Costs, limits: Sequence[Limit]
 ) -> np.ndarray | None:
     """Finds the cell of the largest cost that keeps all limits.
 
@@ -189,12 +210,13 @@ def dearest_within(
     Returns:
       i32[G]; None where no cell was found.
     """
-    unit = max(float(np.abs(costs.edges).max()), _LEAST)
-    return best_within(space, np.exp(costs.edges / unit), limits)
+    unit = max(float(np.abs(costs.table()).max()), _LEAST)
+    scores = jax.tree.map(lambda cost: np.exp(cost / unit), costs.options)
+    return best_within(space, scores, limits)
 
 
 def best_within(
-    space: spaces.CellSpace,
+    space: spaces.Space,
     weights: np.ndarray,
     limits: Sequence[Limit],
     *,
@@ -218,8 +240,8 @@ def best_within(
       i32[G]; None where no cell was found.
     """
     rows, rooms = _flat(space, limits, max_skips)
-    logs = np.log(np.maximum(np.asarray(weights, np.float64), _LEAST))
-    steps = [options(space, t, logs, rows) for t in range(len(space.lookups.inputs))]
+    logs, tables = logs_of(space, weights), rows_lib.tables(space)
+    steps = [options(tables, t, logs, rows) for t in range(len(tables.inputs))]
     # the least that all later nodes add, in each cost by itself
     rest = np.cumsum([step.costs.min(0) for step in steps][::-1], 0)[::-1]
     rest = np.concatenate([rest[1:], np.zeros((1, len(rooms)))])
@@ -231,7 +253,18 @@ def best_within(
         if not len(state.scores):
             return None
     best = state.genes[state.scores.argmax()]
-    return encoding_of(space, [steps[t].genes[i] for t, i in enumerate(best)])
+    return encoding_of(tables, [steps[t].genes[i] for t, i in enumerate(best)])
+
+
+def logs_of(space: spaces.Space, weights: types.Weights) -> np.ndarray:
+    """Returns f64[R, O], the logarithms of weights; below 1e-30 that of 1e-30.
+
+    Args:
+      space: of the weights.
+      weights: not negative.
+    """
+    host = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), weights)
+    return np.log(np.maximum(rows_lib.flat(space, host), _LEAST))
 
 
 class Options(NamedTuple):
@@ -247,33 +280,32 @@ class Options(NamedTuple):
 
 
 def _flat(space, limits, max_skips) -> tuple[np.ndarray, np.ndarray]:
-    """Returns costs f64[L, C * E, O], and the room f64[L] that edges may take."""
-    rows = [np.asarray(one.costs.edges, np.float64) for one in limits]
+    """Returns costs f64[L, R, O], and the room f64[L] that rows may take."""
+    rows = [one.costs.table() for one in limits]
     rooms = [one.bound - one.costs.base for one in limits]
     if max_skips is not None:
-        skips = space.where(spaces.SKIP) * 1.0
-        skips[1:] = 0
+        skips = rows_lib.flat(space, space.where(spaces.SKIP)) * 1.0
+        skips[len(space.edges) :] = 0  # those of the first kind of cell count
         rows, rooms = [*rows, skips], [*rooms, max_skips]
-    c, e, o = space.shape
-    return np.array(rows).reshape(-1, c * e, o), np.array(rooms, np.float64)
+    table = rows_lib.tables(space).values.shape[0], costs_lib.width(space)
+    return np.array(rows).reshape(-1, *table), np.array(rooms, np.float64)
 
 
 def options(
-    space: spaces.CellSpace, choice: int, logs: np.ndarray, rows: np.ndarray
+    tables: lookups.Tables, choice: int, logs: np.ndarray, rows: np.ndarray
 ) -> Options:
-    """Lists the options of one choice: the kept edges, and an operation of each.
+    """Lists the options of one choice: the kept rows, and an option of each.
 
     Args:
-      space: of the cells.
-      choice: number of a node's choice, from 0.
-      logs: f64[C, E, O], logarithms of weights.
-      rows: f64[L, C * E, O], costs.
+      tables: of the space.
+      choice: its number, from 0.
+      logs: f64[R, O], logarithms of weights.
+      rows: f64[L, R, O], costs.
 
     Returns:
-      Its genes are (number of the subset, value of each kept edge's operation).
+      Its genes are (number of the subset, value of each kept row's option).
     """
-    tables, (c, e, o) = space.lookups, space.shape
-    logs, found = logs.reshape(c * e, o), []
+    found = []
     for number, subset in enumerate(tables.subsets[choice]):
         if subset[0] < 0:  # padding
             continue
@@ -281,6 +313,8 @@ def options(
             range(tables.values.shape[1]), repeat=len(subset)
         ):
             ops = tables.values[subset, values]
+            if (ops < 0).any():  # of a row with fewer options
+                continue
             score, cost = logs[subset, ops].sum(), rows[:, subset, ops].sum(-1)
             found.append((score, cost, (number, *values)))
     scores, costs, genes = zip(*found, strict=True)
@@ -333,14 +367,13 @@ def _thinned(front: Options, rooms: np.ndarray) -> Options:
     return front.take(rows)
 
 
-def encoding_of(space: spaces.CellSpace, genes: Sequence) -> np.ndarray:
+def encoding_of(tables: lookups.Tables, genes: Sequence) -> np.ndarray:
     """Returns i32[G] of an option of each choice.
 
     Args:
-      space: of the cells.
-      genes: (number of the subset, values of the operations) of each choice.
+      tables: of the space.
+      genes: (number of the subset, values of the rows' options) of each choice.
     """
-    tables = space.lookups
     found = np.zeros(len(tables.sizes) + 1, np.int32)
     for choice, (subset, *values) in enumerate(genes):
         found[tables.inputs[choice]] = subset  # -1, where there is one subset, is cut

@@ -1,22 +1,34 @@
-"""The networks: a stem, layers of cells, heads; as supernet or of one genotype.
+"""Networks as pure functions, and how a space's are found: by the name of its supernet.
 
-``networks/skeletons.py`` defines the order of the layers, ``networks/stage.py`` which
-cells run as one program.
+A space names its supernet, ``space.supernet``: a key in ``registry.SUPERNETS``. Under
+the same key ``registry.DERIVED`` may hold the network of one genotype, and
+``registry.SWITCHED`` the network of any one architecture, chosen at run time. Without
+them both are the supernet itself at one-hot weights.
 """
 
+import functools
+import inspect
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jnas import ops, spaces, types
-from jnas.networks import cell, heads, mixture, skeletons
-from jnas.networks import layers as layers_lib
-from jnas.networks import skeleton as skeleton_lib
-from jnas.networks import switched as switched_lib
+from jnas import ops, registry, spaces, types
+from jnas.networks import mixture
 from jnas.networks.skeleton import Size as Size
-from jnas.spaces import genotype as genotype_lib
+from jnas.spaces import genotype_choices
+from jnas.spaces import rows as rows_lib
+
+# what an option may be where a builder lacks it: nothing but time is lost by the last
+_OFF = (
+    None,
+    False,
+    jnp.float32,
+    jnp.dtype("float32"),
+    mixture.PLAIN,
+    mixture.EdgeVariant(skip_zeros=True),
+)
 
 
 class Supernet(NamedTuple):
@@ -24,18 +36,19 @@ class Supernet(NamedTuple):
 
     Attributes:
       init: key -> params.
-      apply: (params, x f32[B, H, W, channels], weights f32[C, E, O], *, key=None,
-        variant_inputs=NOTHING) -> outputs f32[B, num_classes]. It normalises by the
-        batch alone, in training and in evaluation. key is needed only by random
-        candidates and dropout, variant_inputs by the edge variants that take any.
-      layers: (name, count, mixture) of each stage, for inheriting.
-      space: of its cells.
+      apply: (params, x f32[B, H, W, channels], weights, *, key=None,
+        variant_inputs=NOTHING) -> outputs f32[B, num_classes]; weights are those of the
+        space. It normalises by the batch alone, in training and in evaluation. key is
+        needed only by random candidates and dropout, variant_inputs by the edge
+        variants that take any; a function may have neither.
+      space: that it computes.
+      layers: (name, count, mixture) of each stage of cells, for inheriting.
     """
 
     init: Callable
     apply: Callable
-    layers: tuple
-    space: spaces.CellSpace
+    space: spaces.Space
+    layers: tuple = ()
 
 
 class Network(NamedTuple):
@@ -53,219 +66,103 @@ class Network(NamedTuple):
     apply: Callable
 
 
-def supernet(
-    space: spaces.CellSpace,
-    size: Size,
-    *,
-    norm: ops.Norm = ops.SEARCH,
-    normalise_pools: bool | None = None,
-    remat: bool = False,
-    dtype: jnp.dtype | None = None,
-    variant: mixture.EdgeVariant = mixture.PLAIN,
-) -> Supernet:
-    """Builds the network that computes every candidate of every edge.
+def supernet(space: spaces.Space, size: Size, **options: Any) -> Supernet:
+    """Builds the network that computes every option of every row.
 
     Args:
-      space: its cells.
+      space: it names the network, in ``registry.SUPERNETS``.
       size: its size.
-      norm: inside the cells; without statistics.
-      normalise_pools: whether a norm follows each pool; None follows the papers: True
-        for cells of two inputs (DARTS), False for cells of one (NAS-Bench-201).
-      remat: whether each cell is computed again for the gradient, so that only the
-        cells' outputs are kept.
-      dtype: of the activations; None keeps that of the images. Parameters, statistics
-        and outputs keep theirs.
-      variant: how the candidates of an edge are combined.
+      **options: of the network's builder; those of cells are ``norm``,
+        ``normalise_pools``, ``remat``, ``dtype`` and ``variant``.
 
     Returns:
       The supernet, a pure function of its parameters.
 
     Raises:
-      ValueError: a candidate keeps statistics or gives the wrong shape; an odd number
-        of features, or one that ``variant.partial`` does not divide; a kind of cell
-        that no layer is of.
+      KeyError: a supernet that is not registered; the nearest is guessed.
+      ValueError: sizes that do not fit, or an option that the builder does not have.
     """
-    normalise = _default(normalise_pools, space.num_inputs)
-
-    def build(place):
-        return cell.supernet_cell(
-            space, place, norm=norm, normalise=normalise, variant=variant
-        )
-
-    width = len(space.concat)
-    skeleton = skeletons.of(space.skeleton, space.num_inputs)
-    groups = layers_lib.groups(
-        skeleton.plan(space.cells, width, size),
-        skeleton_lib.stage_of,
-        build,
-        skeleton.reduction,
-        ops.STEM,
-        width,
-        remat,
-    )
-    core = _core(skeleton, groups, space.num_inputs, size, norm, ops.STEM, dtype=dtype)
-
-    def init(key):
-        return core.init(key)[0]
-
-    # nothing in a supernet keeps statistics: a structure without leaves
-    _, stats = jax.eval_shape(core.init, jax.random.key(0))
-
-    def apply(params, x, weights, *, key=None, variant_inputs=mixture.NOTHING):
-        context = cell.Context(weights=weights, variant_inputs=variant_inputs)
-        return core.apply(params, stats, x, context, key)[0][0]
-
-    layers = tuple((g.name, g.count, g.mixture) for g in groups)
-    return Supernet(init, apply, layers, space)
+    found = _call(registry.SUPERNETS, space.supernet, (space, size), options)
+    names = "key", "variant_inputs"
+    return found._replace(apply=_taking(found.apply, names))
 
 
-def derived(
-    genotype: genotype_lib.Genotype,
-    size: Size,
-    *,
-    auxiliary: bool = False,
-    norm: ops.Norm = ops.TRAINING,
-    stem_norm: ops.Norm = ops.TRAINING,
-    normalise_pools: bool = False,
-    remat: bool = False,
-    dtype: jnp.dtype | None = None,
-) -> Network:
+def derived(genotype: Any, size: Size, **options: Any) -> Network:
     """Builds the network of one genotype, with its own operations only.
 
+    Without a builder of its own it is the supernet at one-hot weights: its parameters
+    are those of all options.
+
     Args:
-      genotype: its cells; the second, where there is one, makes the reductions.
+      genotype: cells, or choices whose space is registered.
       size: its size.
-      auxiliary: whether the auxiliary head is trained with it; two-input cells only.
-      norm: inside the cells and heads.
-      stem_norm: of the stem and of the reductions between stages.
-      normalise_pools: whether a norm follows each pool, as inside a DARTS supernet.
-      remat: whether each cell is computed again for the gradient.
-      dtype: of the activations; None keeps that of the images. Parameters, statistics
-        and outputs keep theirs.
+      **options: of the network's builder; those of cells are ``auxiliary``, ``norm``,
+        ``stem_norm``, ``normalise_pools``, ``remat`` and ``dtype``.
 
     Raises:
-      GenotypeError: the space is not registered and the inputs are not certain.
-      ValueError: an auxiliary head for cells of one input; a kind of cell that no
-        layer is of.
+      GenotypeError: choices of a space that is not registered, or cells whose inputs
+        are not certain.
+      ValueError: sizes that do not fit, or an option that the builder does not have.
     """
-    cells, num_inputs = [c for _, c in genotype.cells], genotype.num_inputs
-    states = genotype_lib.States(num_inputs, genotype.num_nodes)
-
-    def build(place):
-        return cell.derived_cell(
-            cells[place.cell], states, place, norm=norm, normalise=normalise_pools
-        )
-
-    # every cell of a network has the width of its own concat
-    widths = [len(c.concat) for c in cells]
-    names = [name for name, _ in genotype.cells]
-    skeleton = skeletons.of(genotype.skeleton, num_inputs)
-    groups = layers_lib.groups(
-        skeleton.plan(names, widths, size),
-        None,
-        build,
-        skeleton.reduction,
-        stem_norm,
-        widths,
-        remat,
-    )
-    if auxiliary and num_inputs == 1:
-        raise ValueError(
-            "auxiliary must be False for cells of one input, got True. "
-            "NAS-Bench-201's network has no auxiliary head."
-        )
-    head = _auxiliary(groups, size, norm) if auxiliary else None
-    core = _core(
-        skeleton, groups, num_inputs, size, norm, stem_norm, head=head, dtype=dtype
-    )
-
-    def apply(params, stats, x, *, train, key=None, drop_path_rate=None):
-        context = cell.Context(drop_path_rate=drop_path_rate, train=train)
-        return core.apply(params, stats, x, context, key)
-
-    return Network(core.init, apply)
+    name = "cells"
+    if isinstance(genotype, genotype_choices.Choices):
+        space = genotype_choices.space_of(genotype)
+        name = space.supernet
+        if name not in registry.DERIVED:
+            _refuse(name, options, ())
+            encoding = space.encode(genotype)
+            return _fixed(supernet(space, size), space.weights(encoding))
+    return _call(registry.DERIVED, name, (genotype, size), options)
 
 
 def switched(
-    space: spaces.CellSpace,
-    size: Size,
-    *,
-    norm: ops.Norm = ops.TRAINING,
-    stem_norm: ops.Norm = ops.TRAINING,
-    normalise_pools: bool = False,
+    space: spaces.Space, size: Size, **options: Any
 ) -> Callable[[types.Weights], Network]:
-    """Builds the network of any one cell of a space, chosen at run time.
+    """Builds the network of any one architecture of a space, chosen at run time.
 
     ``switched(space, size)(weights)`` computes what ``derived`` computes for the
-    genotype of these one-hot weights, but its parameters are those of every candidate,
-    of which the chosen ones alone have a gradient. Weights may be traced.
+    genotype of these one-hot weights, but its parameters are those of every option, of
+    which the chosen ones alone have a gradient. Weights may be traced.
 
     Args:
-      space: its cells.
-      size: its size.
-      norm: inside the cells and heads.
-      stem_norm: of the stem and of the reductions between stages.
-      normalise_pools: whether a norm follows each pool, as inside a DARTS supernet.
+      space: of the architectures.
+      size: of the network.
+      **options: of the network's builder; those of cells are ``norm``, ``stem_norm``
+        and ``normalise_pools``.
 
     Returns:
-      weights f32[C, E, O] -> Network; one init serves all weights.
+      weights -> Network; one init serves all weights.
     """
-
-    def build(place):
-        return switched_lib.switched_cell(
-            space, place, norm=norm, normalise=normalise_pools
-        )
-
-    width = len(space.concat)
-    skeleton = skeletons.of(space.skeleton, space.num_inputs)
-    plan = skeleton.plan(space.cells, width, size)
-    groups = layers_lib.groups(
-        plan, None, build, skeleton.reduction, stem_norm, width, False
-    )
-    core = _core(skeleton, groups, space.num_inputs, size, norm, stem_norm)
-
-    def network(weights):
-        weights = spaces.prune(space, weights)
-
-        def apply(params, stats, x, *, train, key=None, drop_path_rate=None):
-            context = cell.Context(weights, drop_path_rate, train)
-            return core.apply(params, stats, x, context, key)
-
-        return Network(core.init, apply)
-
-    return network
+    name = space.supernet
+    if name not in registry.SWITCHED:
+        _refuse(name, options, ("norm", "stem_norm", "normalise_pools"))
+        return functools.partial(_fixed, supernet(space, size))
+    return _call(registry.SWITCHED, name, (space, size), options)
 
 
 def one_shot(
-    space: spaces.CellSpace,
-    size: Size,
-    *,
-    norm: ops.Norm = ops.SEARCH,
-    normalise_pools: bool | None = None,
+    space: spaces.Space, size: Size, *, norm: ops.Norm = ops.SEARCH, **options: Any
 ) -> Supernet:
-    """Builds the supernet whose weights are one-hot: it computes the chosen candidates.
+    """Builds the supernet whose weights are one-hot: it computes the chosen options.
 
-    The same function as ``supernet`` at one-hot weights, with parameters by edge and
-    candidate instead of stacked; several times faster where cells are computed one
+    The same function as ``supernet`` at one-hot weights, with parameters by row and
+    option instead of stacked; several times faster where architectures are computed one
     after another.
 
     Args:
-      space: its cells.
-      size: its size.
-      norm: inside the cells; without statistics.
-      normalise_pools: as in ``supernet``.
+      space: of the architectures.
+      size: of the network.
+      norm: of the candidates; without statistics.
+      **options: of the network's builder, as for ``switched``.
 
     Returns:
       The supernet; its ``layers`` are empty, and nothing inherits from it.
     """
-    network = switched(
-        space,
-        size,
-        norm=norm,
-        stem_norm=ops.STEM,
-        normalise_pools=_default(normalise_pools, space.num_inputs),
-    )
-    empty = jnp.zeros(space.shape)
+    if space.supernet not in registry.SWITCHED:
+        return supernet(space, size)
+    own = {"normalise_pools": None} | options if rows_lib.has_edges(space) else options
+    network = switched(space, size, norm=norm, stem_norm=ops.STEM, **own)
+    empty = rows_lib.full(space, 0)
     _, stats = jax.eval_shape(network(empty).init, jax.random.key(0))
 
     def apply(params, x, weights, *, key=None, variant_inputs=mixture.NOTHING):
@@ -273,25 +170,57 @@ def one_shot(
         outputs, _ = network(weights).apply(params, stats, x, train=True, key=key)
         return outputs[0]
 
-    return Supernet(lambda key: network(empty).init(key)[0], apply, (), space)
+    return Supernet(lambda key: network(empty).init(key)[0], apply, space)
 
 
-def _default(given: bool | None, num_inputs: int) -> bool:
-    return num_inputs == 2 if given is None else given
+def takes(registered: Callable, option: str) -> bool:
+    """Returns whether a builder has an option.
+
+    Args:
+      registered: of ``registry.SUPERNETS``, ``DERIVED`` or ``SWITCHED``.
+      option: its name.
+    """
+    parameters = inspect.signature(registered).parameters.values()
+    return any(p.name == option or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _core(
-    skeleton, groups, num_inputs, size, norm, stem_norm, *, head=None, dtype=None
-):
-    """Puts a stem, groups of layers and a classifier together."""
-    classifier = skeleton.classifier(groups[-1].out_features, size, norm)
-    stem = layers_lib.stem(num_inputs, size, stem_norm)
-    return layers_lib.chain(stem, groups, classifier, head, dtype)
+def _fixed(net: Supernet, weights: types.Weights) -> Network:
+    """Builds the network of a supernet at fixed weights; it keeps no statistics."""
+
+    def apply(params, stats, x, *, train, key=None, drop_path_rate=None):
+        del train, drop_path_rate  # it has neither statistics nor drop path
+        return (net.apply(params, x, weights, key=key), None), stats
+
+    return Network(lambda key: (net.init(key), {}), apply)
 
 
-def _auxiliary(groups, size, norm) -> tuple:
-    """Builds (number of the layer that it reads, auxiliary head)."""
-    at = 2 * size.num_layers // 3
-    features = next(g.out_features for g in groups if g.last == at)
-    imagenet = skeleton_lib.stem_of(2, size).imagenet_head
-    return at, heads.auxiliary(features, size.num_classes, norm, imagenet=imagenet)
+def _call(builders: registry.Registry, name: str, given: tuple, options: dict) -> Any:
+    """Calls a builder with the options that it has; the others must be off."""
+    build = builders[name]
+    own = {option: v for option, v in options.items() if takes(build, option)}
+    _refuse(name, options, tuple(own))
+    return build(*given, **own)
+
+
+def _refuse(name: str, options: dict, known: tuple[str, ...]) -> None:
+    for option, value in options.items():
+        if option not in known and not any(
+            value is off or value == off for off in _OFF
+        ):
+            raise ValueError(
+                f"{option} must be left out for the network {name!r}, whose builder "
+                f"has no such option, got {value!r:.80}. Leave it out."
+            )
+
+
+def _taking(apply: Callable, names: tuple[str, ...]) -> Callable:
+    """Returns apply with these keyword arguments, passing on those that it has."""
+    own = [name for name in names if takes(apply, name)]
+    if len(own) == len(names):
+        return apply
+
+    def taking(params, x, weights, **given):
+        chosen = {name: given[name] for name in own if name in given}
+        return apply(params, x, weights, **chosen)
+
+    return taking

@@ -9,42 +9,78 @@ import numpy as np
 
 from jnas import spaces, types
 from jnas.networks import network, skeleton
+from jnas.spaces import rows as rows_lib
 
 _IMAGES = 2, 8, 8, 3  # two reductions leave 2x2 pixels: norms of eight values
 
 
-def row_gradients(space: spaces.CellSpace) -> Callable[[types.Key], types.Array]:
+def smallest(space: spaces.Space) -> skeleton.Size:
+    """Returns the size of the smallest network that holds every row of a space.
+
+    Args:
+      space: any space.
+    """
+    least, features = 1, getattr(space, "stem_features", 2)
+    if rows_lib.has_edges(space):
+        least = skeleton.least_layers(space.num_inputs, space.cells)
+    return skeleton.Size(features, least, 2, image_size=_IMAGES[1:3])
+
+
+def row_gradients(space: spaces.Space) -> Callable[[types.Key], types.Weights]:
     """Builds the gradient of a random sum of the outputs, of the smallest supernet.
 
     A row whose gradient is zero is one that no search by gradient can learn: nothing
     depends on it. Parameters are drawn, for some initial values are zero.
 
     Args:
-      space: the space of cells.
+      space: any space.
 
     Returns:
-      key -> f32[C, E, O], to be compiled.
+      key -> gradients like the weights, to be compiled.
 
     Raises:
       ValueError: the space has no supernet.
     """
-    least = skeleton.least_layers(space.num_inputs, space.cells)
-    size = skeleton.Size(2, least, 2, image_size=_IMAGES[1:3])
-    net = network.supernet(space, size)
+    net = network.supernet(space, smallest(space))
 
     def gradients(key):
         param_key, image_key, apply_key, weight_key, sum_key = jax.random.split(key, 5)
         params = _drawn(param_key, net.init)
-        images = jax.random.normal(image_key, _IMAGES)
-        weights = jax.nn.softmax(jax.random.normal(weight_key, space.shape))
+        x = images(image_key)
+        weights = random_weights(weight_key, space)
         shares = jax.random.normal(sum_key, (_IMAGES[0], 2))
 
         def value(weights):
-            return (net.apply(params, images, weights, key=apply_key) * shares).sum()
+            return (net.apply(params, x, weights, key=apply_key) * shares).sum()
 
         return jax.grad(value)(weights)
 
     return gradients
+
+
+def images(key: types.Key) -> types.Array:
+    """Draws the images f32[2, 8, 8, 3] that small supernets are checked on.
+
+    Args:
+      key: consumed.
+    """
+    return jax.random.normal(key, _IMAGES)
+
+
+def random_weights(key: types.Key, space: spaces.Space) -> types.Weights:
+    """Draws softmax(N(0, 1)) for each row; a single leaf by the key as it is.
+
+    Args:
+      key: consumed.
+      space: any space.
+    """
+    leaves, treedef = jax.tree.flatten(rows_lib.shapes(space))
+    keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
+    drawn = [
+        jax.nn.softmax(jax.random.normal(own, leaf.shape))
+        for own, leaf in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, drawn)
 
 
 def _drawn(key: types.Key, init: Callable) -> types.Params:

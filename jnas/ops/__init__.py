@@ -9,6 +9,7 @@ from jnas.ops.conv import stack as stack
 from jnas.ops.drop_path import drop_path as drop_path
 from jnas.ops.drop_path import dropout as dropout
 from jnas.ops.inverted import InvertedResidual as InvertedResidual
+from jnas.ops.inverted import divisible as divisible
 from jnas.ops.inverted import inverted_branch as inverted_branch
 from jnas.ops.kernels.dense import dense_conv as dense_conv
 from jnas.ops.kernels.pointwise import pointwise_conv as pointwise_conv

@@ -84,29 +84,36 @@ class DepthwiseConv(nnx.Module):
         *,
         stride: stride_lib.Stride = 1,
         dilation: int = 1,
+        use_bias: bool = False,
         rngs: nnx.Rngs,
     ):
-        """Makes the kernel f32[k, k, features].
+        """Makes the kernel f32[k, k, features] and, if asked, bias f32[features].
 
         Args:
           features: F of input and output.
           kernel: k.
           stride: step in pixels, one number or a pair for rows and columns.
           dilation: step between the taps of one window, in pixels.
+          use_bias: whether a bias is added.
           rngs: source of the initial values.
         """
         # fan_in of one feature's window is k * k
         flat = TORCH_UNIFORM(rngs.params(), (kernel * kernel, features))
         self.kernel = nnx.Param(flat.reshape(kernel, kernel, features))
+        if use_bias:
+            self.bias = nnx.Param(torch_bias(rngs, kernel * kernel, features))
+        else:
+            self.bias = None
         self.stride = stride
         self.dilation = dilation
 
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f32[B, H, W, F] to f32[B, ceil(H / s), ceil(W / s), F]."""
         kernel = self.kernel[...].astype(x.dtype)
-        return windows.depthwise_conv(
+        out = windows.depthwise_conv(
             x, kernel, stride=self.stride, dilation=self.dilation
         )
+        return out if self.bias is None else out + self.bias[...].astype(x.dtype)
 
 
 def stack(*layers: Callable) -> nnx.Module:

@@ -54,11 +54,18 @@ def none(features, stride, *, norm, rngs):
 
 
 @registry.OPERATIONS.register
-def skip_connect(features, stride, *, norm, rngs):
-    """Builds the identity; at stride 2, FactorizedReduce."""
-    if stride == 1:
+def skip_connect(features, stride, *, norm, rngs, in_features=None):
+    """Builds the identity; at stride 2, FactorizedReduce.
+
+    In a chain, which gives the input's features, it is a 1x1 convolution and a norm
+    where it changes the shape (released code of arXiv:2103.11922).
+    """
+    if stride == 1 and in_features in (None, features):
         return Identity()
-    return conv.FactorizedReduce(features, features, norm=norm, rngs=rngs)
+    if in_features is None:
+        return conv.FactorizedReduce(features, features, norm=norm, rngs=rngs)
+    change = conv.Conv(in_features, features, stride=stride, rngs=rngs)
+    return conv.stack(change, norm(features, rngs=rngs))
 
 
 @registry.OPERATIONS.register

@@ -5,10 +5,12 @@ each with its own parameters, on the same inputs, summed to the same outputs. An
 with ``none``, one that no input reaches, or one that reaches no output is removed;
 ``skip_connect`` is replaced by its source. One operation whose result two nodes use
 differs from two operations. Isomorphic cells are equivalent in training, up to the
-names of their parameters and the order of sums.
+names of their parameters and the order of sums. In a space that is not one of cells
+each encoding is isomorphic to itself alone.
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ import numpy as np
 from jnas import types
 from jnas.spaces import cell as cells
 from jnas.spaces import encoding as encodings
-from jnas.spaces import lookups
+from jnas.spaces import lookups, rows
 
 Form = tuple  # for each cell: its operations, and the terms of each output
 
@@ -52,7 +54,7 @@ def prune(space: cells.CellSpace, weights: types.Weights) -> types.Weights:
     return jnp.where(jnp.stack(live, 1)[..., None], weights, 0)
 
 
-def is_empty(space: cells.CellSpace, encoding: types.Encoding) -> bool:
+def is_empty(space: rows.Space, encoding: types.Encoding) -> bool:
     """Returns whether a cell has no path from an input to its output; on the host.
 
     Its network gives the same outputs for every image.
@@ -61,11 +63,13 @@ def is_empty(space: cells.CellSpace, encoding: types.Encoding) -> bool:
       space: the space of the encoding.
       encoding: i32[G].
     """
+    if not rows.has_edges(space):
+        return False
     pruned = np.asarray(prune(space, space.weights(encoding)))
     return bool((pruned.sum((1, 2)) == 0).any())
 
 
-def canonical(space: cells.CellSpace, encoding: types.Encoding) -> Form:
+def canonical(space: rows.Space, encoding: types.Encoding) -> Form:
     """Returns a form that is equal exactly for isomorphic encodings; on the host.
 
     The value of a state is a multiset of terms: the cell's inputs (-1, -2) and the
@@ -93,10 +97,12 @@ def canonical(space: cells.CellSpace, encoding: types.Encoding) -> Form:
       True
     """
     genotype = space.genotype(encoding)
+    if not rows.has_edges(space):
+        return genotype.choices
     return tuple(_cell_form(space, c) for _, c in genotype.cells)
 
 
-def representatives(space: cells.CellSpace) -> np.ndarray:
+def representatives(space: rows.Space) -> np.ndarray:
     """Returns for each encoding the index of its first isomorphic one; on the host.
 
     Args:
@@ -109,7 +115,7 @@ def representatives(space: cells.CellSpace) -> np.ndarray:
     Raises:
       ValueError: the space has more than a million encodings.
     """
-    count = space.num_architectures
+    count = math.prod(space.sizes)
     if count > 1_000_000:
         raise ValueError(
             f"space must have at most 1000000 encodings to be listed, got {count}. "

@@ -51,6 +51,8 @@ class CellSpace:
       (((0, 1), (0, 2), (1, 2)), ('cell/0-1', 'cell/0-2', 'cell/1-2'), (2, 2, 2))
     """
 
+    supernet = "cells"  # key in registry.SUPERNETS
+
     name: str
     cells: tuple[str, ...]
     num_inputs: int
@@ -109,6 +111,17 @@ class CellSpace:
     def shape(self) -> tuple[int, int, int]:
         """(C, E, O), the shape of logits and weights."""
         return len(self.cells), len(self.edges), len(self._lists[0][0])
+
+    @property
+    def choices(self) -> tuple[tuple[tuple[str, ...], ...], ...]:
+        """[C][E] tuples of names: like the weights without their last axis."""
+        return self._lists
+
+    @property
+    def row_names(self) -> tuple[tuple[str, ...], ...]:
+        """[C][E] names of the edges: ``normal/0->2``."""
+        edges = [f"{source}->{to}" for source, to in self.edges]
+        return tuple(tuple(f"{name}/{edge}" for edge in edges) for name in self.cells)
 
     @property
     def operations(self) -> tuple[str, ...]:

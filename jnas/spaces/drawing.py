@@ -8,8 +8,8 @@ the same two states.
 import dataclasses
 import html
 
+from jnas.spaces import drawing_choices, genotype_choices, lookups
 from jnas.spaces import genotype as genotypes
-from jnas.spaces import lookups
 
 _ROW = 30  # height of an edge's row
 _BOX = 34  # width of a state
@@ -58,11 +58,12 @@ class _State:
         return self.x + self.width
 
 
-def draw(genotype: genotypes.Genotype) -> str:
-    """Returns an SVG picture of all cells, one below the other.
+def draw(genotype: genotypes.Genotype | genotype_choices.Choices) -> str:
+    """Returns an SVG picture of all cells, one below the other, or of all choices.
 
     States are boxes from left to right; an edge is labelled with its operation and has
     the colour of its source; grey lines lead to the cell's output; ``none`` is dashed.
+    Choices are a table: a row each, with its name and option.
     The picture follows the viewer's light or dark setting.
 
     Args:
@@ -74,6 +75,8 @@ def draw(genotype: genotypes.Genotype) -> str:
     Raises:
       GenotypeError: its space is not registered and its inputs are not certain.
     """
+    if isinstance(genotype, genotype_choices.Choices):
+        return drawing_choices.draw(genotype, _page)
     label = max(
         [len(name) for _, cell in genotype.cells for _, _, name in cell.edges] + [4]
     )
@@ -86,12 +89,17 @@ def draw(genotype: genotypes.Genotype) -> str:
         body, right, bottom = _cell(cell, states, top + _HEADING, label_width)
         parts += body
         width, top = max(width, right + _MARGIN), bottom + _MARGIN
-    title = html.escape(f"Genotype of space {genotype.space}")
-    size = f"{width:.0f} {top:.0f}"
+    return _page(genotype.space, parts, width, top)
+
+
+def _page(space: str, parts: list[str], width: float, height: float) -> str:
+    """Returns the SVG file of some elements."""
+    title = html.escape(f"Genotype of space {space}")
+    size = f"{width:.0f} {height:.0f}"
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" '
-            f'width="{width:.0f}" height="{top:.0f}" role="img">',
+            f'width="{width:.0f}" height="{height:.0f}" role="img">',
             f"<title>{title}</title>",
             f"<style>{_STYLE}</style>",
             '<rect class="jnas-page" width="100%" height="100%"/>',
@@ -101,7 +109,9 @@ def draw(genotype: genotypes.Genotype) -> str:
     )
 
 
-def to_png(genotype: genotypes.Genotype, *, scale: float = 1.0) -> bytes:
+def to_png(
+    genotype: genotypes.Genotype | genotype_choices.Choices, *, scale: float = 1.0
+) -> bytes:
     """Returns ``draw``'s picture as the bytes of a PNG file, in light colours.
 
     Args:

@@ -1,7 +1,8 @@
 """The JSON form of a genotype, read strictly.
 
-An optional key ``skeleton`` names the network that the cells are put into where it is
-not that of the papers, so that a file tells it without its space.
+Version 1 holds cells. An optional key ``skeleton`` names the network that they are put
+into where it is not that of the papers, so that a file tells it without its space.
+Version 2 holds the choices of a space that is not one of cells.
 """
 
 import json
@@ -13,17 +14,22 @@ from jnas import registry
 from jnas.spaces import genotype as rules
 from jnas.spaces import genotype_strings as strings
 from jnas.spaces.genotype import Cell, Genotype
+from jnas.spaces.genotype_choices import Choices, space_of
 
 SKELETON = "skeleton"
 FORMAT = "jnas.genotype"
-VERSION = 1
+VERSION, CHOICES = 1, 2  # of cells, of choices
 MAX_DEPTH = 8  # a genotype file nests 5 deep
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 
-def to_json(genotype: Genotype) -> str:
-    """Returns the text of a ``genotype.json``, one edge per line."""
+def to_json(genotype: Genotype | Choices) -> str:
+    """Returns the text of a ``genotype.json``, one edge or choice per line."""
+    if isinstance(genotype, Choices):
+        head = {"format": FORMAT, "version": CHOICES, "space": genotype.space}
+        lines = [f"\n  {json.dumps(n)}: {json.dumps(o)}" for n, o in genotype.choices]
+        return json.dumps(head)[:-1] + ',\n "choices": {' + ",".join(lines) + "\n }}\n"
     cells = [
         f'  {json.dumps(name)}: {{\n   "edges": [{_lines(cell.edges)}],\n'
         f'   "concat": {json.dumps(cell.concat)}}}'
@@ -35,10 +41,13 @@ def to_json(genotype: Genotype) -> str:
     return json.dumps(head)[:-1] + ',\n "cells": {\n' + ",\n".join(cells) + "\n }}\n"
 
 
-def from_json(text: str, *, operations: Collection[str] | None = None) -> Genotype:
+def from_json(
+    text: str, *, operations: Collection[str] | None = None
+) -> Genotype | Choices:
     """Parses the text of a ``genotype.json``, strictly.
 
-    Nothing is guessed, repaired or ignored: an unknown key is an error too.
+    Nothing is guessed, repaired or ignored: an unknown key is an error too. Choices are
+    checked against their space where it is registered.
 
     Args:
       text: the file's text.
@@ -56,14 +65,12 @@ def from_json(text: str, *, operations: Collection[str] | None = None) -> Genoty
       True
     """
     document = _parse(text)
+    if isinstance(document, dict) and "choices" in document:
+        return _read_choices(document)
     keys = ("format", "version", "space", "cells")
     keys += (SKELETON,) if isinstance(document, dict) and SKELETON in document else ()
     _check_keys("genotype", document, keys)
-    ok = document["format"] == FORMAT
-    rules.check(ok, "format", f"be {FORMAT!r}", document["format"])
-    ok = type(document["version"]) is int and document["version"] == VERSION
-    todo = "Read it with the jnas that wrote it."
-    rules.check(ok, "version", f"be {VERSION}", document["version"], todo)
+    _check_head(document, VERSION)
     ok = isinstance(document["cells"], dict)
     rules.check(ok, "cells", "be an object", document["cells"])
     cells = []
@@ -74,6 +81,26 @@ def from_json(text: str, *, operations: Collection[str] | None = None) -> Genoty
     genotype = Genotype(document["space"], tuple(cells), file_skeleton=skeleton)
     strings.check_operations(genotype, operations)
     return genotype
+
+
+def _read_choices(document: Mapping[str, Any]) -> Choices:
+    """Reads version 2."""
+    _check_keys("genotype", document, ("format", "version", "space", "choices"))
+    _check_head(document, CHOICES)
+    choices = document["choices"]
+    rules.check(isinstance(choices, dict), "choices", "be an object", choices)
+    genotype = Choices(document["space"], tuple(choices.items()))
+    if genotype.space in list(registry.SPACES):
+        space_of(genotype)  # raises
+    return genotype
+
+
+def _check_head(document: Mapping[str, Any], version: int) -> None:
+    ok = document["format"] == FORMAT
+    rules.check(ok, "format", f"be {FORMAT!r}", document["format"])
+    ok = type(document["version"]) is int and document["version"] == version
+    todo = "Read it with the jnas that wrote it."
+    rules.check(ok, "version", f"be {version}", document["version"], todo)
 
 
 def _skeleton(name: Any) -> str:

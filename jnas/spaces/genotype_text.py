@@ -14,6 +14,7 @@ from jnas.spaces.genotype import MAX_STATES as MAX_STATES
 from jnas.spaces.genotype import Cell as Cell
 from jnas.spaces.genotype import Genotype as Genotype
 from jnas.spaces.genotype import GenotypeError as GenotypeError
+from jnas.spaces.genotype_choices import Choices as Choices
 from jnas.spaces.genotype_json import FORMAT as FORMAT
 from jnas.spaces.genotype_json import MAX_DEPTH as MAX_DEPTH
 from jnas.spaces.genotype_json import VERSION as VERSION
@@ -26,13 +27,14 @@ from jnas.spaces.genotype_strings import to_darts as to_darts
 from jnas.spaces.genotype_strings import to_nasbench201 as to_nasbench201
 from jnas.spaces.lookups import NONE
 
+AnyGenotype = Genotype | Choices
 FORMS = (
     "a genotype.json, a NAS-Bench-201 string (|op~0|+...) or what DARTS prints, "
     "Genotype(normal=[...], ...)"
 )
 
 
-def short_form(genotype: Genotype) -> str:
+def short_form(genotype: AnyGenotype) -> str:
     """Returns the shortest one line from which ``parse`` reads the same genotype.
 
     NAS-Bench-201's string, with ``none`` on edges that the cell lacks; the string that
@@ -46,6 +48,8 @@ def short_form(genotype: Genotype) -> str:
       >>> short_form(Genotype("nasbench201", (("cell", cell),)))
       '|none~0|+|none~0|none~1|+|a~0|none~1|none~2|'
     """
+    if isinstance(genotype, Choices):
+        return _one_line(genotype)
     names = {name for _, cell in genotype.cells for _, _, name in cell.edges}
     known = names | {NONE}
     try:
@@ -58,12 +62,16 @@ def short_form(genotype: Genotype) -> str:
             return text
     except GenotypeError:
         pass  # neither string can hold it
+    return _one_line(genotype)
+
+
+def _one_line(genotype: AnyGenotype) -> str:
     return json.dumps(json.loads(to_json(genotype)), separators=(",", ":"))
 
 
 def parse(
     text: str, *, space: str = "darts", operations: Collection[str] | None = None
-) -> Genotype:
+) -> AnyGenotype:
     """Reads a genotype in any form: JSON, NAS-Bench-201's or the one DARTS prints.
 
     Args:
@@ -94,7 +102,7 @@ def load(
     name: str = "",
     space: str = "darts",
     operations: Collection[str] | None = None,
-) -> Genotype:
+) -> AnyGenotype:
     """Reads a genotype from a file, whatever its suffix.
 
     A Python file or a log may hold other text beside what DARTS prints. Nothing in it
@@ -166,7 +174,7 @@ def _read(path: str | os.PathLike) -> str:
         raise rules.error("genotype", "be UTF-8 text", str(path), todo) from None
 
 
-def save(path: str | os.PathLike, genotype: Genotype) -> None:
+def save(path: str | os.PathLike, genotype: AnyGenotype) -> None:
     """Writes a ``genotype.json`` atomically: readers see the old or the new file."""
     path = pathlib.Path(path)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import types
-from jnas.spaces import cell as cells
+from jnas.spaces import rows as rows_lib
 
 
-def gene_logits(space: cells.CellSpace, logits: types.Logits) -> types.Array:
+def gene_logits(space: rows_lib.Space, logits: types.Logits) -> types.Array:
     """Converts logits over edges and operations to log-probabilities of genes.
 
     Where every edge is kept, a gene selects the operation of its edge: log_softmax of
@@ -21,14 +21,17 @@ def gene_logits(space: cells.CellSpace, logits: types.Logits) -> types.Array:
 
     Args:
       space: the space of the logits.
-      logits: f32[C, E, O].
+      logits: of the space.
 
     Returns:
       f32[G, V], V the largest number of values of a gene; -inf where a gene has fewer.
     """
-    tables, (c, e, o) = space.lookups, space.shape
-    rows = jax.nn.log_softmax(jnp.asarray(logits).reshape(c * e, o), -1)
+    tables = rows_lib.tables(space)
+    flat = rows_lib.flat(space, jax.tree.map(jnp.asarray, logits), -jnp.inf)
+    rows = jax.nn.log_softmax(flat, -1)
     values = jnp.take_along_axis(rows, jnp.asarray(tables.values), axis=1)
+    if (tables.values < 0).any():  # rows of fewer options than others
+        values = jnp.where(tables.values >= 0, values, -jnp.inf)
     policy = jax.nn.log_softmax(values, -1)
     real = tables.subsets[:, :, 0] >= 0  # [T, subsets]
     strength = values.max(-1)[tables.subsets].sum(-1)

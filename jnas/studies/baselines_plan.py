@@ -77,9 +77,9 @@ def largest(
     Returns:
       The cell; None where it computes nothing within the limits.
     """
-    costs = networks.edge_costs(space, size, image_shape)["parameters"]
+    costs = networks.option_costs(space, size, image_shape)["parameters"]
     if not limits:
-        return space.genotype(space.strongest(costs.edges))
+        return space.genotype(space.strongest(costs.options))
     found = networks.dearest_within(space, costs, limits)
     if found is None or spaces.is_empty(space, found):
         return None

@@ -14,8 +14,8 @@ from jnas import networks, registry, spaces
 from jnas.discrete import controllers
 from jnas.run import metrics
 from jnas.settings import option
-from jnas.spaces import drawing, genotype_text, published
-from jnas.spaces import genotype as genotypes
+from jnas.spaces import drawing, genotype_choices, genotype_text, published
+from jnas.spaces.genotype_text import AnyGenotype
 from jnas.studies import keys
 
 _APART = 1_000_003  # between the seeds of rounds of draws
@@ -34,7 +34,7 @@ class GenotypeSettings:
     )
 
 
-def find(text: str, *, space: str, seed: int) -> genotypes.Genotype:
+def find(text: str, *, space: str, seed: int) -> AnyGenotype:
     """Finds the genotype that a user names.
 
     Args:
@@ -58,15 +58,18 @@ def find(text: str, *, space: str, seed: int) -> genotypes.Genotype:
             f"{', '.join(published.names())}, got {text!r}. "
             f"{registry.nearest(text, published.names())}"
         )
-    _ = genotype.num_inputs  # raises where the space has to be registered
+    if isinstance(genotype, genotype_text.Choices):
+        genotype_choices.space_of(genotype)  # raises
+    else:
+        _ = genotype.num_inputs  # raises where the space has to be registered
     return genotype
 
 
-def _named(text: str) -> genotypes.Genotype | None:
+def _named(text: str) -> AnyGenotype | None:
     return published.genotype(text) if text in published.names() else None
 
 
-def _written(text: str, space: str) -> genotypes.Genotype | None:
+def _written(text: str, space: str) -> AnyGenotype | None:
     """Reads a file, one genotype of a file, or the genotype itself."""
     path, _, name = text.rpartition(":")
     if os.path.isfile(text):
@@ -78,7 +81,7 @@ def _written(text: str, space: str) -> genotypes.Genotype | None:
     return None
 
 
-def random_cells(space, count: int, *, seed: int) -> list[genotypes.Genotype]:
+def random_cells(space, count: int, *, seed: int) -> list[AnyGenotype]:
     """Draws genotypes uniformly, a function of the seed.
 
     Args:
@@ -92,12 +95,12 @@ def random_cells(space, count: int, *, seed: int) -> list[genotypes.Genotype]:
 
 
 def random_connected(
-    space: spaces.CellSpace,
+    space: spaces.Space,
     count: int,
     *,
     seed: int,
     limits: Sequence[networks.Limit] = (),
-) -> list[genotypes.Genotype]:
+) -> list[AnyGenotype]:
     """Draws genotypes uniformly among those that compute something.
 
     A cell without a path from its input to its output gives the same outputs for every
@@ -115,7 +118,7 @@ def random_connected(
         return []
     if limits:
         return _random_within(space, count, seed, limits)
-    found: list[genotypes.Genotype] = []
+    found: list[AnyGenotype] = []
     for number in range(10):
         drawn = random_cells(space, 2 * count, seed=seed + _APART * number)
         found += [one for one in drawn if not spaces.is_empty(space, space.encode(one))]
@@ -124,11 +127,11 @@ def random_connected(
     return found[:count]
 
 
-def _random_within(space, count, seed, limits) -> list[genotypes.Genotype]:
+def _random_within(space, count, seed, limits) -> list[AnyGenotype]:
     """Draws different cells that keep limits, in rounds of many encodings."""
     draw = controllers.random_search(space.sizes, num_proposals=_DRAWN)
     weights_of = jax.jit(jax.vmap(space.weights))
-    found: list[genotypes.Genotype] = []
+    found: list[AnyGenotype] = []
     seen = set()
     for number in range(_ROUNDS):
         if len(found) >= count:
@@ -136,7 +139,7 @@ def _random_within(space, count, seed, limits) -> list[genotypes.Genotype]:
         key = jax.random.key(seed + _APART * number)
         key = jax.random.fold_in(key, keys.CELLS)
         drawn = np.asarray(draw.ask(key, draw.init(key)))
-        for one in drawn[networks.all_fit(np.asarray(weights_of(drawn)), limits)]:
+        for one in drawn[networks.all_fit(_host(weights_of(drawn)), limits)]:
             if one.tobytes() in seen:
                 continue
             seen.add(one.tobytes())
@@ -145,8 +148,36 @@ def _random_within(space, count, seed, limits) -> list[genotypes.Genotype]:
     return found[:count]
 
 
+def _host(weights: Any) -> Any:
+    return jax.tree.map(np.asarray, weights)
+
+
+def operations(genotype: AnyGenotype) -> dict[str, list[str]]:
+    """Returns the operations of each cell, or the options of each group of choices.
+
+    Args:
+      genotype: cells, or choices.
+    """
+    if isinstance(genotype, genotype_text.Choices):
+        found: dict[str, list[str]] = {}
+        for row, option in genotype.choices:
+            group = row.rpartition("/")[0] or genotype.space
+            found.setdefault(group, []).append(option)
+        return found
+    return {name: [op for _, _, op in cell.edges] for name, cell in genotype.cells}
+
+
+def num_skips(genotype: AnyGenotype) -> int:
+    """Returns the number of skip connections.
+
+    Args:
+      genotype: cells, or choices.
+    """
+    return sum(own.count(spaces.SKIP) for own in operations(genotype).values())
+
+
 def found(
-    genotype: genotypes.Genotype,
+    genotype: AnyGenotype,
     score: float,
     *,
     shown: str = "",
@@ -159,14 +190,11 @@ def found(
       genotype: the cell.
       score: its score, higher is better.
       shown: text of the score; without it the number.
-      weights: mixing weights, from ``named_weights``.
+      weights: mixing weights, from ``rows.named``.
       seed: index of the search it comes from, of several side by side.
     """
-    skips = sum(
-        op == spaces.SKIP for _, cell in genotype.cells for _, _, op in cell.edges
-    )
     return metrics.Found(
-        f"skips {skips} ({short(genotype)})",
+        f"skips {num_skips(genotype)} ({short(genotype)})",
         genotype_text.to_json(genotype),
         functools.partial(drawing.to_png, genotype),
         weights,
@@ -176,37 +204,15 @@ def found(
     )
 
 
-def named_weights(space: spaces.CellSpace, weights: np.ndarray) -> dict[str, Any]:
-    """Returns mixing weights by name: cell -> "0->2" -> operation -> weight.
+def short(genotype: AnyGenotype) -> str:
+    """Returns the operations of each cell or group, counted, most frequent first.
 
     Args:
-      space: of the cells.
-      weights: f[C, E, O].
+      genotype: cells, or choices.
     """
-    return {
-        name: {
-            f"{source}->{to}": dict(
-                zip(
-                    space.candidates_of(c, e),
-                    (round(float(w), 5) for w in weights[c, e]),
-                    strict=True,
-                )
-            )
-            for e, (source, to) in enumerate(space.edges)
-        }
-        for c, name in enumerate(space.cells)
-    }
-
-
-def short(genotype: genotypes.Genotype) -> str:
-    """Returns the operations of each cell, counted, the most frequent first.
-
-    Args:
-      genotype: the cells.
-    """
-    cells = []
-    for name, cell in genotype.cells:
-        counts = collections.Counter(op for _, _, op in cell.edges)
+    groups = []
+    for name, own in operations(genotype).items():
+        counts = collections.Counter(own)
         listed = ", ".join(f"{n} {op}" for op, n in counts.most_common())
-        cells.append(f"{name}: {listed}")
-    return "; ".join(cells)
+        groups.append(f"{name}: {listed}")
+    return "; ".join(groups)

@@ -90,7 +90,7 @@ def _limits(run: workdir.Run, plan: Plan) -> tuple[networks.Limit, ...]:
 def _agrees(plan: Plan, one: networks.Limit) -> bool:
     """Returns whether a table holds the costs of the network that is limited."""
     rows = np.arange(min(plan.table.num_rows, SAMPLE))
-    weights = np.asarray(jax.vmap(plan.space.weights)(plan.table.cells(rows)))
+    weights = jax.vmap(plan.space.weights)(plan.table.cells(rows))
     held = plan.table.column(one.name)[rows]
     costs = networks.costs_of(one.costs, weights)
     return np.allclose(costs, held, rtol=1e-5, equal_nan=True)

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import networks, spaces
+from jnas import networks, spaces, types
 from jnas import settings as settings_lib
 from jnas.run import workdir
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
-from jnas.spaces import genotype_text
+from jnas.spaces import genotype_text, rows
 from jnas.studies import halve_cells, recipe_rows, setup, train_scratch
 from jnas.training import rungs
 
@@ -91,9 +91,9 @@ def training(
 
 def choose(
     run: workdir.Run,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     dataset: data_lib.Dataset,
-    weights: np.ndarray,
+    weights: types.Weights,
     count: int,
     settings: train_scratch.RetrainSettings,
     *,
@@ -106,7 +106,7 @@ def choose(
       run: the open run.
       space: of the cells.
       dataset: its training images are split in two; the test split is not touched.
-      weights: f[S, C, E, O] of S searches, whose likeliest cells take turns.
+      weights: leaves f[S, ..., O] of S searches, whose likeliest cells take turns.
       count: number of finalists.
       settings: of the trainings.
       limits: that each finalist keeps.
@@ -150,7 +150,7 @@ def choose(
 
 def _take_turns(space, weights, count, limits) -> list[tuple[int, np.ndarray]]:
     """Lists (search, encoding): the likeliest of each search, then the second, ..."""
-    each = [networks.likeliest(space, one, count, limits) for one in weights]
+    each = [networks.likeliest(space, w, count, limits) for w in rows.apart(weights)]
     found, seen = [], set()
     for rank in range(count):
         for seed, cells in enumerate(each):

@@ -12,7 +12,7 @@ from jnas.gradient import limits as limits_of_cells
 from jnas.gradient import methods
 from jnas.run import drive as drive_lib
 from jnas.run import phase as phase_lib
-from jnas.spaces import genotype_text
+from jnas.spaces import genotype_text, rows
 from jnas.studies import cells, verdict
 
 SKIPS = gradient.COUNT + spaces.SKIP
@@ -36,7 +36,7 @@ def left(
 
 
 def _derive(segment, space) -> Callable:
-    """Builds state -> (encodings i32[S, G], weights and unmasked f32[S, C, E, O])."""
+    """Builds state -> (encodings i32[S, G], weights and unmasked of S searches)."""
     pieces = segment.pieces
 
     @jax.jit
@@ -49,7 +49,7 @@ def _derive(segment, space) -> Callable:
             return jax.vmap(one)(state)
         return jax.tree.map(lambda a: a[None], one(state))
 
-    return lambda state: tuple(map(np.asarray, derive(state)))
+    return lambda state: jax.tree.map(np.asarray, derive(state))
 
 
 def drive(
@@ -57,7 +57,7 @@ def drive(
     segment: gradient.Segment,
     key: jax.Array,
     splits: Sequence,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     method: methods.Method,
     *,
     before: Callable[[], Any] | None = None,
@@ -106,7 +106,9 @@ def _cells(segment, space, method, derived, best) -> dict[str, Any]:
             limits_of_cells.fitted(
                 segment.pieces.limits, space, *one, max_skips=method.max_skips
             )
-            for one in zip(encodings, weights, unmasked, strict=True)
+            for one in zip(
+                encodings, *map(rows.apart, (weights, unmasked)), strict=True
+            )
         ]
         encodings = np.stack([encoding for encoding, _ in kept])
         replaced = {"replaced": [changed for _, changed in kept]}
@@ -138,7 +140,7 @@ def _found_so_far(space, derive, num_seeds) -> Callable:
         return cells.found(
             space.genotype(encodings[winner]),
             float(jnp.max(metrics["valid_accuracy"])),
-            weights=cells.named_weights(space, weights[winner]),
+            weights=rows.named(space, rows.apart(weights)[winner]),
             seed=None if num_seeds is None else winner,
         )
 
@@ -154,20 +156,21 @@ def _warnings(space, derive, segment, labels) -> Callable:
     program = segment.program
     frozen = segment.pieces.frozen_epochs * program.steps_per_epoch
     first = np.zeros(len(space.sizes), np.int32)
-    edges = sum(len(cell.edges) for _, cell in space.genotype(first).cells)
+    edges = sum(map(len, cells.operations(space.genotype(first)).values()))
     left = {"skips", "still"}
 
     def warn(step, state, values):
         skips = values.get(SKIPS, 0)
         if skips > edges / 2 and "skips" in left:
             left.remove("skips")
+            more = ", or --max_skips" if rows.has_edges(space) else ""
             return (
                 f"warning: {float(skips):.3g} of {edges} operations are skip_connect; "
-                "the search may be collapsing (try another --method, or --max_skips)"
+                f"the search may be collapsing (try another --method{more})"
             )
         if 2 * step >= program.num_steps + frozen and "still" in left:
             left.remove("still")
-            found = [verdict.still(one) for one in derive(state)[1]]
+            found = [verdict.still(one) for one in rows.apart(derive(state)[1])]
             found.append(verdict.guessing(values["valid_accuracy"], labels))
             said = list(filter(None, found))
             return f"warning: {said[0]}" if said else None

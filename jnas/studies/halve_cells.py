@@ -19,6 +19,7 @@ from jnas import networks, spaces, types
 from jnas.data import batches
 from jnas.run import drive as drive_lib
 from jnas.run import workdir
+from jnas.spaces import rows
 from jnas.studies import augmentation, keys, recipes, setup, train_scratch
 from jnas.training import promotion, scratch
 from jnas.training import recipe as recipe_lib
@@ -39,7 +40,7 @@ class Contest(NamedTuple):
         the device.
     """
 
-    space: spaces.CellSpace
+    space: spaces.Space
     encodings: np.ndarray
     rungs: tuple[rungs_lib.Rung, ...]
     splits: tuple[types.Batch, types.Batch]
@@ -110,12 +111,9 @@ def ranked(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def _tuning(contest, dataset, settings) -> trials_lib.Tuning:
     """Builds what the program of a contest is made of."""
     size = setup.network_size(settings, dataset, stem=settings.stem)
-    supernet = networks.supernet(
-        contest.space,
-        size,
-        normalise_pools=False,
-        variant=networks.EdgeVariant(skip_zeros=True),
-    )
+    own = {"normalise_pools": False} if rows.has_edges(contest.space) else {}
+    variant = networks.EdgeVariant(skip_zeros=True)
+    supernet = networks.supernet(contest.space, size, variant=variant, **own)
 
     def build(weights):
         return _of_weights(supernet, weights)

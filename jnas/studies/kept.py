@@ -133,7 +133,7 @@ def rows_within(
     """
     weights_of = jax.jit(jax.vmap(space.weights))
     found = [
-        networks.all_fit(np.asarray(weights_of(table.cells(rows))), made)
+        networks.all_fit(jax.tree.map(np.asarray, weights_of(table.cells(rows))), made)
         for rows in np.split(
             np.arange(table.num_rows), range(_ROWS, table.num_rows, _ROWS)
         )

@@ -121,7 +121,7 @@ def cost_numbers(
         recipe.
       image_shape: rows, columns and channels of one image.
     """
-    row = recipe_rows.RECIPES[recipe_rows.suitable(space, image_shape)]()
+    row = recipe_rows.row_of(space, image_shape)
     numbers = {}
     for name in ("features", "layers"):
         default = row.get(name, getattr(train_scratch.RetrainSettings, name))
@@ -175,7 +175,7 @@ def costs(
       image_shape: rows, columns and channels of one image.
       names: some of ``COSTS``.
     """
-    found = networks.edge_costs(space, size, image_shape)
+    found = networks.option_costs(space, size, image_shape)
     if LATENCY_MS in names:
         content = run.led(lambda: _latencies(run, space, size, image_shape).to_json())
         table = latency_lib.from_json(content)
@@ -325,7 +325,7 @@ def check(
     if not set(bounds(settings)) - {LATENCY_MS}:
         return ()
     size = cost_size(numbers, dataset, stem=stem)
-    known = networks.edge_costs(space, size, dataset.image_shape)
+    known = networks.option_costs(space, size, dataset.image_shape)
     return _kept_by_some(space, settings, known, max_skips)
 
 
@@ -359,7 +359,7 @@ def figures(
     """
     if not limits:
         return {}
-    weights = np.asarray(space.weights(encoding))[None]
+    weights = limits_lib.one_of(space.weights(encoding))
     found = {}
     for one in limits:
         least, most = limits_lib.extent(one.costs)

@@ -277,7 +277,7 @@ def _table(run, space, settings, dataset, state, place) -> tables.Table:
 def _parameters(space, settings, dataset) -> np.ndarray:
     """Counts f32[N] parameters of each cell's derived network."""
     size = setup.network_size(settings, dataset, stem=settings.stem)
-    costs = networks.edge_costs(space, size, dataset.image_shape)["parameters"]
+    costs = networks.option_costs(space, size, dataset.image_shape)["parameters"]
     rows = np.indices(space.sizes, np.int32).reshape(len(space.sizes), -1).T
     count = jax.jit(jax.vmap(lambda encoding: costs.of(space.weights(encoding))))
     return np.asarray(count(jnp.asarray(rows)))

@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jnas import spaces
+from jnas import types
 from jnas.discrete import comparison, controllers, objectives
 from jnas.discrete.tables import choice
-from jnas.studies import compared, keys, search_gradient
+from jnas.spaces import rows
+from jnas.studies import cells, compared, keys, search_gradient
 from jnas.studies.methods_plan import Plan
 
 SAMPLE = 1000  # cells that a method's ranking is judged on
@@ -54,18 +55,14 @@ def judge(
     from scipy import stats  # late: it costs as much as importing JAX
 
     scores = np.append(plan.truth, np.nan)[np.asarray(plan.table.row(found.encodings))]
-    masks = np.asarray(jax.vmap(plan.space.weights)(sample)) > 0
-    ranks = [_ranks(weights, masks) for weights in found.weights]
+    one_hot = jax.tree.map(np.asarray, jax.vmap(plan.space.weights)(sample))
+    ranks = [_ranks(weights, one_hot) for weights in rows.apart(found.weights)]
     some = len(truth) > 1 and np.ptp(truth) > 0
     taus = [
         stats.kendalltau(one, truth).statistic if some and np.ptp(one) > 0 else np.nan
         for one in ranks
     ]
-    skips = [
-        sum(op == spaces.SKIP for _, c in plan.space.genotype(e).cells
-            for _, _, op in c.edges)
-        for e in found.encodings
-    ]  # fmt: skip
+    skips = [cells.num_skips(plan.space.genotype(e)) for e in found.encodings]
     return _judged(plan, scores) | {
         "tau": compared.spread(np.array(taus)),
         "skip_connects": compared.spread(np.array(skips, np.float64)),
@@ -91,11 +88,16 @@ def _judged(plan: Plan, scores: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _ranks(weights: np.ndarray, masks: np.ndarray) -> np.ndarray:
+def _ranks(weights: types.Weights, one_hot: types.Weights) -> np.ndarray:
     """f64[N]: the logarithm of the product of a cell's weights."""
-    with np.errstate(divide="ignore"):
-        logs = np.maximum(np.log(weights), -1e6)
-    return (logs[None] * masks).sum((1, 2, 3))
+
+    def of_leaf(weights, one_hot):
+        with np.errstate(divide="ignore"):
+            logs = np.maximum(np.log(weights), -1e6)
+        chosen = logs[None] * (one_hot > 0)
+        return chosen.sum(tuple(range(1, chosen.ndim)))
+
+    return sum(jax.tree.leaves(jax.tree.map(of_leaf, weights, one_hot)))
 
 
 def percentile(truth: np.ndarray, values: np.ndarray) -> np.ndarray:

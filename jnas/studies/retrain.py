@@ -142,7 +142,7 @@ def space_of(
     space = chosen or registry.SPACES[cell.space]()
     try:
         space.encode(cell)
-        fits = space.skeleton == cell.skeleton
+        fits = getattr(space, "skeleton", "") == getattr(cell, "skeleton", "")
     except ValueError:
         fits = False
     if not fits:

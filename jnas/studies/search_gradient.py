@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import gradient, spaces
+from jnas import gradient, spaces, types
 from jnas.run import workdir
-from jnas.spaces import genotype as genotypes
-from jnas.spaces import genotype_text
+from jnas.spaces import genotype_text, rows
 from jnas.studies import (
     augmentation,
     closing,
@@ -42,22 +41,22 @@ class Found(NamedTuple):
       genotype: the found cell; over seeds, that of the best validation accuracy.
       genotypes: the found cell of each seed.
       encodings: i32[S, G], one for each seed.
-      weights: f64[S, C, E, O], from which the cells were derived.
+      weights: from which the cells were derived; leaves f64[S, ..., O].
       result: figures of the last phase, with ``seconds`` of all phases, ``seeds`` (the
         figures of each) and the verdict.
     """
 
-    genotype: genotypes.Genotype
-    genotypes: tuple[genotypes.Genotype, ...]
+    genotype: genotype_text.AnyGenotype
+    genotypes: tuple[genotype_text.AnyGenotype, ...]
     encodings: np.ndarray
-    weights: np.ndarray
+    weights: types.Weights
     result: dict[str, Any]
 
 
 def search_cells(
     run: workdir.Run,
     dataset: data_lib.Dataset,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     settings: SearchSettings,
     *,
     prefix: str = "",
@@ -189,11 +188,11 @@ def _found(result, seconds, labels, bounds, space) -> Found:
     """Judges the result of the last phase; labels are those of the validation split."""
     result = result | {"seconds": round(seconds, 2)}
     encodings = np.array(result.pop("encodings"), np.int32)
-    weights = np.array(result.pop("weights"))
+    weights = _arrays(result.pop("weights"))
     accuracies = [one["valid_accuracy"] for one in result["seeds"]]
     best = result["seeds"][_best_of(result)]
     judged = verdict.of_gradient(
-        weights, accuracies, labels, one_hot=best.get("one_hot_accuracy")
+        rows.apart(weights), accuracies, labels, one_hot=best.get("one_hot_accuracy")
     )
     replaced = result.pop("replaced", [])
     if any(replaced):
@@ -206,6 +205,13 @@ def _found(result, seconds, labels, bounds, space) -> Found:
         weights,
         result | judged.figures(),
     )
+
+
+def _arrays(value: Any) -> Any:
+    """Turns JSON's lists of weights into arrays, leaf by leaf."""
+    if isinstance(value, dict):
+        return {name: _arrays(one) for name, one in value.items()}
+    return np.array(value)
 
 
 def close(

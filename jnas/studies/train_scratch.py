@@ -87,6 +87,8 @@ def retrain_cell(
 
 def _unknown(genotype: genotypes.Genotype) -> list[str]:
     """Says which skeleton a genotype has whose space nobody registered."""
+    if isinstance(genotype, genotype_text.Choices):
+        return []
     known = genotype.states or genotypes.registered_cells(genotype.space)
     if known or genotype.file_skeleton:
         return []

@@ -4,7 +4,6 @@ import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jnas import data as data_lib
@@ -35,7 +34,7 @@ def save(
     folder: pathlib.Path,
     run: workdir.Run,
     dataset: data_lib.Dataset,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     segment: gradient.Segment,
     state: Any,
     result: dict[str, Any],
@@ -68,12 +67,16 @@ def save(
     logits, edges = mixing.split(arch)
     supernet = models.TrainedSupernet(
         models.Description(
-            space, segment.size, segment.variant, space.num_inputs == 2, dtype
+            space,
+            segment.size,
+            segment.variant,
+            getattr(space, "num_inputs", 1) == 2,
+            dtype,
         ),
         jax.device_get(params),
-        np.asarray(logits, jnp.float32),
-        None if edges is None else np.asarray(edges, jnp.float32),
-        np.asarray(result["weights"][seed], np.float32),
+        _float32(logits),
+        None if edges is None else np.asarray(edges, np.float32),
+        _float32(_of_seed(result["weights"], seed)),
         trained.preprocessing(run, dataset),
         dataset.class_names,
         files.plain(dict(result["seeds"][seed])),
@@ -81,3 +84,14 @@ def save(
     )
     with files.writing(folder):
         models.save_supernet(folder, supernet)
+
+
+def _float32(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), tree)
+
+
+def _of_seed(weights: Any, seed: int) -> Any:
+    """Returns the weights of one seed of a phase's result, as arrays."""
+    if isinstance(weights, dict):
+        return {name: _of_seed(one, seed) for name, one in weights.items()}
+    return np.asarray(weights[seed], np.float32)

@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import directions
+from jnas import directions, types
 from jnas.discrete.controllers import fronts
 from jnas.gradient import methods
 
@@ -32,32 +33,32 @@ class Verdict(NamedTuple):
         return {"verdict": self.text, "warnings": list(self.warnings)}
 
 
-def largest_move(weights: np.ndarray) -> float:
+def largest_move(weights: types.Weights) -> float:
     """Returns how far the weights are from equal ones.
 
-    Every search begins with (nearly) equal weights on an edge, so this is how far they
-    have moved. Candidates of weight 0 are removed ones and do not count.
+    Every search begins with (nearly) equal weights in a row, so this is how far they
+    have moved. Options of weight 0 are removed ones and do not count.
 
     Args:
-      weights: f[..., O], of one search.
+      weights: leaves f[..., O], of one search.
 
     Returns:
-      The largest |weight / mean of its row - 1|; NaN where no row has two candidates.
+      The largest |weight / mean of its row - 1|; NaN where no row has two options.
     """
-    rows = np.asarray(weights, np.float64).reshape(-1, np.shape(weights)[-1])
     moved = [
         np.abs(row[row > 0] / row[row > 0].mean() - 1).max()
-        for row in rows
+        for leaf in jax.tree.leaves(weights)
+        for row in np.asarray(leaf, np.float64).reshape(-1, np.shape(leaf)[-1])
         if (row > 0).sum() > 1
     ]
     return max(moved, default=math.nan)
 
 
-def still(weights: np.ndarray) -> str | None:
+def still(weights: types.Weights) -> str | None:
     """Returns a warning where the weights of a search hardly moved.
 
     Args:
-      weights: f[..., O], of one search.
+      weights: leaves f[..., O], of one search.
     """
     moved = largest_move(weights)
     if not moved < STILL:
@@ -87,7 +88,7 @@ def guessing(accuracy: float, labels: np.ndarray) -> str | None:
 
 
 def of_gradient(
-    weights: np.ndarray,
+    weights: Sequence[types.Weights],
     accuracies: Sequence[float],
     labels: np.ndarray,
     *,
@@ -96,7 +97,7 @@ def of_gradient(
     """Returns the verdict on searches by gradient.
 
     Args:
-      weights: f[S, C, E, O], from which the cells were derived.
+      weights: of each search, from which its cell was derived.
       accuracies: validation accuracy of each search.
       labels: of the validation split.
       one_hot: accuracy of the best search's cell with the supernet's parameters; None

@@ -32,7 +32,7 @@ def cost(
     Raises:
       ValueError: another kind.
     """
-    known = networks.edge_costs(space, size, image_shape)
+    known = networks.option_costs(space, size, image_shape)
     if kind not in known:
         raise ValueError(
             f"kind must be one of {', '.join(known)}, got {kind!r}. "

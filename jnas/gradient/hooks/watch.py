@@ -21,6 +21,7 @@ from jnas.data import augment as augment_lib
 from jnas.gradient import curvature
 from jnas.gradient.hooks import accuracy as accuracy_lib
 from jnas.gradient.hooks import rise as rise_lib
+from jnas.spaces import rows as rows_lib
 
 WATCHED = (
     "eigenvalue",
@@ -169,14 +170,16 @@ def _accuracies(key, apply, batches, weights, cell, inputs) -> tuple:
 
 
 def _counts(space, cell) -> dict[str, types.Array]:
-    """Counts each operation in a cell's one-hot weights."""
-    where = np.stack([space.where(name) for name in space.operations]) * 1.0
-    counts = jnp.einsum("nceo,ceo->n", where, cell)
+    """Counts each option in one-hot weights."""
+    options = rows_lib.options(space)
+    where = [rows_lib.flat(space, rows_lib.where(space, name)) for name in options]
+    table = rows_lib.flat(space, cell)
+    counts = jnp.einsum("nro,ro->n", np.stack(where) * 1.0, table)
     return dict(zip(_count_names(space), counts, strict=True))
 
 
-def _count_names(space: spaces.CellSpace) -> tuple[str, ...]:
-    return tuple(COUNT + name for name in space.operations)
+def _count_names(space: spaces.Space) -> tuple[str, ...]:
+    return tuple(COUNT + name for name in rows_lib.options(space))
 
 
 def _no_results(space, length, snapshot) -> Watched:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import networks, spaces
+from jnas import networks, spaces, types
 from jnas.networks import limits as limits_lib
 from jnas.spaces import genotype as genotypes
+from jnas.spaces import rows
 from jnas.studies import cells, limits
 from jnas.studies.auto import rules
 
@@ -75,15 +76,15 @@ def likely_macs(
     return float(np.quantile(limits_lib.costs_of(known, _drawn(space)), 0.9))
 
 
-def _drawn(space) -> np.ndarray:
+def _drawn(space) -> types.Weights:
     """Draws cells; returns their one-hot weights."""
     drawn = cells.random_connected(space, _DRAWN, seed=0)
-    return np.stack([np.asarray(space.weights(space.encode(c))) for c in drawn])
+    return rows.stacked([space.weights(space.encode(one)) for one in drawn])
 
 
 def _costs(rule, features, space, dataset) -> dict[str, networks.Costs]:
     size = _size(rule, features, dataset)
-    return networks.edge_costs(space, size, dataset.image_shape)
+    return networks.option_costs(space, size, dataset.image_shape)
 
 
 def _size(rule, features, dataset) -> networks.Size:
