@@ -76,7 +76,7 @@ def main():
         )
     image_shape = FLAGS.image_size, FLAGS.image_size, FLAGS.channels
     size = size_of(cell, image_shape)
-    auxiliary = getattr(cell, "num_inputs", 1) == 2
+    auxiliary = networks.has_auxiliary(cell)
     network = networks.derived(cell, size, auxiliary=auxiliary)
     counts = networks.measure(network, image_shape, norms=True)
     print(

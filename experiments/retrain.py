@@ -22,7 +22,7 @@ cell. Their models are in models/. --baseline trains a hand-made network alone.
 
 import dataclasses
 
-from jnas import run
+from jnas import networks, run
 from jnas.spaces import genotype_text
 from jnas.studies import (
     baselines,
@@ -70,7 +70,7 @@ def main():
         settings, said = recipe_rows.apply(
             settings, FLAGS.given(), cell, dataset.image_shape, recipe=row.recipe
         )
-    if cell.num_inputs == 1:  # their network has no place for a head
+    if not networks.has_auxiliary(cell):
         settings = dataclasses.replace(settings, auxiliary=False)
     own = setup.space(space_settings) if "space" in FLAGS.given() else None
     space = retrain.space_of(cell, compared, own)

@@ -18,7 +18,7 @@ out.
 
 import dataclasses
 
-from jnas import run
+from jnas import networks, run
 from jnas.spaces import genotype_text
 from jnas.studies import (
     cells,
@@ -56,7 +56,7 @@ def main():
         dataset.image_shape,
         recipe=row.recipe,
     )
-    if cell.num_inputs == 1:  # their network has no place for a head
+    if not networks.has_auxiliary(cell):
         settings = dataclasses.replace(settings, auxiliary=False)
     tune_workers.check(settings, workers)
     plan = tune.prepare(cell, dataset, settings, seed=FLAGS.seed)

@@ -11,7 +11,16 @@ from flax import nnx
 from jnas import gradient, networks, ops, registry, spaces, testing
 
 
-@pytest.mark.parametrize("name", list(registry.OPERATIONS))
+# of each family of inverted residuals some; the others differ in their numbers alone
+FEW = {"mbconv_3x3_e1", "mbconv_3x3_e3", "mbconv_5x5_e6_se", "ir_k3_e1_g2", "mb6_k5"}
+
+
+def inverted(name):
+    """Whether an operation is an inverted residual that FEW stands for."""
+    return name.startswith(("mbconv", "ir_k", "mb3", "mb6")) and name not in FEW
+
+
+@pytest.mark.parametrize("name", [n for n in registry.OPERATIONS if not inverted(n)])
 def test_operations(name):
     """Every operation keeps its contract."""
     testing.check_operation(name)
@@ -53,8 +62,25 @@ def test_controllers(name):
     testing.check_controller(name)
 
 
-@pytest.mark.parametrize("name", list(registry.SPACES))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in registry.OPERATIONS if inverted(n)])
+def test_the_other_inverted_residuals(name):
+    """Every operation keeps its contract."""
+    testing.check_operation(name)
+
+
+LARGE = ("fbnet", "fbnet_a", "proxyless")  # a minute of compiling
+
+
+@pytest.mark.parametrize("name", [n for n in registry.SPACES if n not in LARGE])
 def test_spaces(name):
+    """Every space keeps its contract."""
+    testing.check_space(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fbnet", "proxyless"])
+def test_large_spaces(name):
     """Every space keeps its contract."""
     testing.check_space(name)
 

@@ -12,7 +12,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 NASBENCH201 = genotype_text.from_nasbench201(
     "|none~0|+|none~0|a~1|+|a~0|a~1|b~2|", operations=("none", "a", "b")
 )
-PICTURES = {name: published.genotype(name) for name in published.names()} | {
+PICTURES = {name: published.genotype(name) for name in published.cells()} | {
     "201": NASBENCH201
 }
 

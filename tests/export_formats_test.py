@@ -253,12 +253,12 @@ NASBENCH = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*published.names(), *NASBENCH])
+@pytest.mark.parametrize("name", [*published.cells(), *NASBENCH])
 def test_published_networks(name, tmp_path):
     """ONNX, LiteRT and torch's names give the logits of jnas, to 1e-5."""
     for package in ("onnxruntime", "litert_converter", "ai_edge_litert"):
         pytest.importorskip(package)
-    known = name in published.names()
+    known = name in published.cells()
     genotype = published.genotype(name) if known else nasbench(name)
     model = made(genotype, networks.Size(2, 3 if known else 2, 10))
     raw = np.random.default_rng(5).integers(0, 256, (2, 8, 8, 3)).astype(np.float32)

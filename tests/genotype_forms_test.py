@@ -47,7 +47,7 @@ def test_short_form_of_missing_edges(left_out, order):
     assert len(again.cell("cell").edges) == 6
 
 
-@pytest.mark.parametrize("name", published.names())
+@pytest.mark.parametrize("name", published.cells())
 def test_short_form_of_published_cells(name):
     """Those of other spaces keep the name of theirs, in JSON."""
     genotype = published.genotype(name)

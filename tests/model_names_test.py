@@ -160,8 +160,8 @@ def test_a_supernet_and_its_cell_agree_on_names():
 @pytest.mark.slow
 def test_all_published_cells():
     """Twelve genotypes, two with stacked cells, and two NAS-Bench-201 networks."""
-    assert len(published.names()) == 12
-    for number, name in enumerate(published.names()):
+    assert len(published.cells()) == 12
+    for number, name in enumerate(published.cells()):
         layers = 10 if number < 2 else 4  # equal cells follow each other in 10 alone
         check_genotype(published.genotype(name), networks.Size(4, layers, 10, 3))
     for text in OTHERS:

@@ -9,7 +9,7 @@ from jnas.spaces import genotype_text, published
 FIVE_NODES = ("NASNet", "AmoebaNet", "ENASNet")
 
 
-@pytest.mark.parametrize("name", published.names())
+@pytest.mark.parametrize("name", published.cells())
 def test_published_cells_survive_the_encoding(name):
     """A DARTS cell comes back from its encoding; one of five nodes is refused."""
     genotype = published.genotype(name)
@@ -29,7 +29,7 @@ def test_published_cells_survive_the_encoding(name):
         assert again.canonical() == genotype.canonical()
 
 
-@pytest.mark.parametrize("name", published.names())
+@pytest.mark.parametrize("name", published.cells())
 def test_published_cells_have_the_darts_string(name):
     """All have two inputs a node, so the string of the DARTS repository holds them."""
     genotype = published.genotype(name)
@@ -56,9 +56,9 @@ def test_darts_v2_is_the_papers():
 
 def test_published_figures():
     """The five counts that are known, and a source for each."""
-    assert len(published.names()) == 12
+    assert len(published.cells()) == 12
     counts = {
-        name: published.published(name).get("parameters") for name in published.names()
+        name: published.published(name).get("parameters") for name in published.cells()
     }
     assert {name: count for name, count in counts.items() if count} == {
         "DARTS_V1": 3_169_414,
@@ -73,7 +73,7 @@ def test_published_figures():
         "auxiliary": 476_426,
         "macs": 528_359_040,
     }
-    assert all("@" in published.published(name)["source"] for name in published.names())
+    assert all("@" in published.published(name)["source"] for name in published.cells())
 
 
 def test_published_does_not_hand_out_its_own_table():

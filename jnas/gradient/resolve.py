@@ -1,5 +1,6 @@
 """Looks up the registered functions that a method names."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -68,17 +69,16 @@ def check(method: methods.Method, space: spaces.Space) -> None:
 
 def _check_edges(method, space) -> None:
     """Refuses pieces that need the edges of cells in a space that has none."""
-    plain = methods.Method()
-    named = {name: getattr(method, name) for name in _OF_EDGES}
-    named["skip_dropout"] = max(stage.skip_dropout for stage in method.stages)
-    named["partial"] = max(named["partial"], *(s.partial for s in method.stages))
-    off = {"skip_dropout": 0.0} | {name: getattr(plain, name) for name in _OF_EDGES}
-    for name, value in named.items():
-        if value != off[name]:
+    defaults = {field.name: field.default for field in dataclasses.fields(method)}
+    found = [(name, getattr(method, name), defaults[name]) for name in _OF_EDGES]
+    for stage in method.stages:
+        found += [("partial", stage.partial, 1)]
+        found += [("skip_dropout", stage.skip_dropout, 0.0)]
+    for name, value, off in found:
+        if value != off:
             raise ValueError(
-                f"{name} must be {off[name]!r} for space {space.name}, whose rows are "
-                f"no edges of cells, got {value!r}. Use another --method, or "
-                f"leave --{name} out."
+                f"{name} must be {off} for space {space.name}, whose rows are no edges "
+                f"of cells, got {value}. Use another --method, or leave {name} out."
             )
 
 

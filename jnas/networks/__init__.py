@@ -32,6 +32,7 @@ from jnas.networks.network import Network as Network
 from jnas.networks.network import Size as Size
 from jnas.networks.network import Supernet as Supernet
 from jnas.networks.network import derived as derived
+from jnas.networks.network import has_auxiliary as has_auxiliary
 from jnas.networks.network import one_shot as one_shot
 from jnas.networks.network import supernet as supernet
 from jnas.networks.network import switched as switched

@@ -83,7 +83,7 @@ def supernet(
             step = jax.checkpoint(step) if remat else step
             rows = chain.row_of(space, weights, run.positions)
             keys = _keys(key, run.positions)
-            x = _repeat(step, x, (params[run.name], rows, keys))[0]
+            x, _ = _repeat(step, x, (params[run.name],), (rows, keys))
         return head.apply(params[HEAD], {}, x)[0]
 
     return Supernet(init, apply, space)
@@ -189,8 +189,8 @@ def switched(
                 step = _chosen(built[run.block], rate, train)
                 rows = chain.row_of(space, weights, run.positions).argmax(-1)
                 keys = _keys(key, run.positions)
-                args = params[run.name], stats[run.name], rows, keys
-                x, new[run.name] = _repeat(step, x, args)
+                own = params[run.name], stats[run.name]
+                x, new[run.name] = _repeat(step, x, own, (rows, keys))
             return (end(HEAD, x), None), new
 
         return Network(init, apply)
@@ -221,19 +221,18 @@ def _keys(key, positions) -> types.Array | None:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.array(positions))
 
 
-def _repeat(step, x, args) -> tuple:
-    """Applies (x, args of one position) -> (x, info) along the positions of a run.
+def _repeat(step, x, own, each) -> tuple:
+    """Applies (x, (*own, *each) of one position) -> (x, info) along a run.
 
-    The parameters of a single position are not stacked: nor is its info.
+    Args:
+      step: of one position.
+      x: input of the first.
+      own: trees that are stacked only where the run has several positions, as is info.
+      each: arrays with a leading axis of positions, or None.
     """
-    params, *others = args
-    count = len(jax.tree.leaves(others)[0])
-    if count == 1:
-        if len(others) == 3:
-            stats, *rest = others
-            return step(x, (params, stats, *jax.tree.map(lambda a: a[0], rest)))
-        return step(x, (params, *jax.tree.map(lambda a: a[0], others)))
-    return lax.scan(step, x, args)
+    if len(each[0]) > 1:
+        return lax.scan(step, x, (*own, *each))
+    return step(x, (*own, *jax.tree.map(lambda a: a[0], each)))
 
 
 def _position(modules, mixed) -> Callable:

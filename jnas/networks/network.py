@@ -173,6 +173,18 @@ def one_shot(
     return Supernet(lambda key: network(empty).init(key)[0], apply, space)
 
 
+def has_auxiliary(genotype: Any) -> bool:
+    """Returns whether a genotype's network has a place for an auxiliary head.
+
+    Args:
+      genotype: cells, of which those of two inputs have one, or choices.
+    """
+    if not isinstance(genotype, genotype_choices.Choices):
+        return genotype.num_inputs == 2
+    name = genotype_choices.space_of(genotype).supernet
+    return name in registry.DERIVED and takes(registry.DERIVED[name], "auxiliary")
+
+
 def takes(registered: Callable, option: str) -> bool:
     """Returns whether a builder has an option.
 

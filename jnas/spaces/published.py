@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from jnas import registry
-from jnas.spaces import genotype as genotypes
 from jnas.spaces import genotype_text
 
 
@@ -20,7 +19,12 @@ def names() -> tuple[str, ...]:
     return tuple(_genotypes())
 
 
-def genotype(name: str) -> genotypes.Genotype:
+def cells() -> tuple[str, ...]:
+    """Returns the names of the published genotypes that are cells."""
+    return tuple(n for n, one in _genotypes().items() if "cells" in one["genotype"])
+
+
+def genotype(name: str) -> genotype_text.AnyGenotype:
     """Returns a published genotype, its edges in the order of its source.
 
     Args:
@@ -43,7 +47,8 @@ def published(name: str) -> dict[str, Any]:
       ``source``, repository@commit:path; and, where known, for the CIFAR-10 network of
       36 features and 20 layers: ``parameters`` without the auxiliary head,
       ``auxiliary``, the parameters of that head, and ``macs``, the multiply-adds of
-      convolutions and linear layers.
+      convolutions and linear layers. Of chains ``imagenet_parameters`` and
+      ``imagenet_macs`` as published, rounded, for 1,000 classes and 224x224 pixels.
 
     Raises:
       KeyError: there is no published genotype of that name.

@@ -198,7 +198,7 @@ def stacked(each: Sequence[types.Weights]) -> types.Weights:
 
 
 def named(space: Space, weights: types.Weights) -> dict[str, Any]:
-    """Returns weights by name: group -> row -> option -> weight.
+    """Returns weights by name: group -> row -> option -> weight, in the genes' order.
 
     Args:
       space: any space.
@@ -206,7 +206,11 @@ def named(space: Space, weights: types.Weights) -> dict[str, Any]:
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     host = jax.tree.map(np.asarray, weights)
-    for row, values in zip(rows(space), flat(space, host), strict=True):
+    own_rows, table = rows(space), flat(space, host)
+    order = range(len(own_rows))
+    if not has_edges(space):
+        order = np.argsort(tables(space).operations[:, 0])
+    for row, values in ((own_rows[i], table[i]) for i in order):
         pairs = zip(row.options, values.tolist(), strict=False)
         own = {option: round(float(value), 5) for option, value in pairs}
         found.setdefault(row.group, {})[row.name] = own

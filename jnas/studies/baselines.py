@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jnas import data as data_lib
-from jnas import models
+from jnas import models, networks
 from jnas.run import workdir
 from jnas.studies import baseline_verdict, train_scratch, trained
 from jnas.studies.baselines_plan import FOUND as FOUND
@@ -79,7 +79,7 @@ def train(
 
 
 def _of_cell(cell, training):
-    if cell.num_inputs == 1:  # their network has no place for a head
+    if not networks.has_auxiliary(cell):
         return dataclasses.replace(training, auxiliary=False)
     return training
 

@@ -140,7 +140,6 @@ def macro() -> dict[str, Any]:
         "batch_size": 256,
         "epochs": 50,
         "learning_rate": 0.1,
-        "final_learning_rate": 0.0,
         "weight_decay": 5e-4,
         "clip_norm": 0.0,
         "drop_path_rate": 0.0,

@@ -73,7 +73,7 @@ def needed(dataset: data_lib.Dataset, genotype: genotypes.Genotype) -> dict[str,
     if count < row.get("batch_size", RetrainSettings.batch_size):
         flags["batch_size"] = max(2, count // 2)
     rows, columns, _ = dataset.image_shape
-    if min(rows, columns) <= 4 and getattr(genotype, "num_inputs", 1) == 2:
+    if min(rows, columns) <= 4 and networks.has_auxiliary(genotype):
         flags["auxiliary"] = False
     return flags
 
