@@ -58,7 +58,7 @@ DEAD = {
     "a node that leads nowhere": (
         space("wrong", ("cell",), 2, 2, TWO, None, (2,)),
         "wrong must have a gradient at every row of its weights, got none at "
-        "cell/0-3, cell/1-3, cell/2-3.",
+        "cell/0->3, cell/1->3, cell/2->3.",
     ),
 }
 
@@ -87,7 +87,7 @@ def test_dead_rows_are_named(name, register):
 def test_rows_behind_an_operation_without_a_gradient(register):
     """The rows into node 2 are seen through its edge alone, which passes nothing on."""
     register(space("wrong", ("cell",), 2, 2, ("blind", "none"), None, (3,)))
-    with pytest.raises(AssertionError, match=r"got none at cell/0-2, cell/1-2\.$"):
+    with pytest.raises(AssertionError, match=r"got none at cell/0->2, cell/1->2\.$"):
         testing.check_space("wrong")
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import directions, spaces
-from jnas.spaces import genotype_text, published
+from jnas.spaces import genotype_text, published, rows
 from jnas.studies import cells, evaluations
 
 
@@ -22,7 +22,7 @@ def test_weights_have_the_names_of_their_edges_and_operations():
     """Each edge its own candidates, as RobustDARTS' S1 has them."""
     space = spaces.zoo.nasbench201()
     weights = np.arange(30, dtype=np.float32).reshape(1, 6, 5) / 30
-    named = cells.named_weights(space, weights)
+    named = rows.named(space, weights)
     assert list(named) == ["cell"]
     assert list(named["cell"]) == ["0->1", "0->2", "1->2", "0->3", "1->3", "2->3"]
     assert named["cell"]["1->2"] == dict(
