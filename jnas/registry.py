@@ -53,9 +53,15 @@ class Registry(Mapping[str, Any]):
       ['circle']
     """
 
-    def __init__(self, kind: str):
-        """Makes an empty registry; ``kind`` names its entries in error messages."""
+    def __init__(self, kind: str, others: "Registry | None" = None):
+        """Makes an empty registry.
+
+        Args:
+          kind: names its entries in error messages.
+          others: registry whose entries belong to it too.
+        """
         self.kind = kind
+        self._others = others
         self._entries: dict[str, Any] = {}
 
     def register(self, thing: Any = None, *, name: str | None = None) -> Any:
@@ -74,7 +80,7 @@ class Registry(Mapping[str, Any]):
         if thing is None:
             return lambda thing: self.register(thing, name=name)
         key = name or thing.__name__
-        if key in self._entries and not _same_source(self._entries[key], thing):
+        if key in self and not _same_source(self[key], thing):
             raise ValueError(
                 f"{self.kind} must have a new name, got {key!r}, which is taken. "
                 "Rename yours."
@@ -84,20 +90,29 @@ class Registry(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         """Returns the entry of that name; raises KeyError with a suggestion."""
-        if name not in self._entries:
+        known = self._known()
+        if name not in known:
             raise UnknownName(
-                f"{self.kind} must be one of {', '.join(self._entries) or '(none)'}, "
-                f"got {name!r}. {nearest(name, self._entries)}".rstrip()
+                f"{self.kind} must be one of {', '.join(known) or '(none)'}, "
+                f"got {name!r}. {nearest(name, known)}".rstrip()
             )
-        return self._entries[name]
+        return known[name]
 
     def __iter__(self) -> Iterator[str]:
         """Iterates over the names, in the order of registration."""
-        return iter(self._entries)
+        return iter(self._known())
 
     def __len__(self) -> int:
         """Returns the number of entries."""
-        return len(self._entries)
+        return len(self._known())
+
+    def _known(self) -> dict[str, Any]:
+        """Returns all entries, those of the other registry first."""
+        return (
+            self._entries
+            if self._others is None
+            else self._others._known() | (self._entries)
+        )
 
 
 class UnknownName(KeyError):
@@ -127,7 +142,11 @@ RELAXATIONS = Registry("relaxation")  # name -> types.Relaxation
 PERTURBATIONS = Registry("perturbation")  # name -> types.Perturbation
 REGULARIZERS = Registry("regularizer")  # name -> types.Regularizer
 HYPERGRADIENTS = Registry("hypergradient")  # name -> types.Hypergradient
+ALTERNATIONS = Registry("alternation")  # name -> types.Alternation
+HOOKS = Registry("hook")  # name -> (hooks.hook.Search, **numbers) -> Hook or None
 OPTIMIZERS = Registry("optimizer")  # name -> (learning_rate, **numbers) -> Optax's
+# those of OPTIMIZERS, and those that need logits: the rows of a simplex
+LOGITS_OPTIMIZERS = Registry("optimizer of logits", OPTIMIZERS)
 CONTROLLERS = Registry("controller")  # name -> (sizes, **settings) -> Controller
 SPACES = Registry("space")  # name -> () -> spaces.Space
 SUPERNETS = Registry("supernet")  # name -> (space, size, **options) -> Supernet
@@ -143,6 +162,7 @@ TABLES = Registry("table")  # name -> () -> tables.Table
 METHODS = Registry("method")  # name -> () -> Method
 SKELETONS = Registry("skeleton")  # name -> (num_inputs) -> skeletons.Skeleton
 STEMS = Registry("stem")  # name -> (num_inputs, features, channels) -> stems.Stem
+OBSERVERS = Registry("observer")  # name -> (workdir) -> (line of metrics.jsonl) -> ...
 BASELINES = Registry("baseline")  # name -> networks.baselines.Baseline
 # name of a JAX primitive -> (graph, inputs, outputs, params) -> its ONNX nodes' value;
 # see export/onnx/walk.py

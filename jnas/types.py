@@ -103,6 +103,13 @@ class Regularizer(Protocol):
         """Returns f32[]; the space names the rows and options of the weights."""
 
 
+class Alternation(Protocol):
+    """Decides which steps of a gradient search move the logits."""
+
+    def __call__(self, clock: Any) -> Array:
+        """Maps a Clock (epoch, progress, step) to bool[]."""
+
+
 class Selection(Protocol):
     """Derives an architecture at the end of a gradient search."""
 

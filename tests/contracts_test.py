@@ -10,7 +10,6 @@ from flax import nnx
 
 from jnas import gradient, networks, ops, registry, spaces, testing
 
-
 # of each family of inverted residuals some; the others differ in their numbers alone
 FEW = {"mbconv_3x3_e1", "mbconv_3x3_e3", "mbconv_5x5_e6_se", "ir_k3_e1_g2", "mb6_k5"}
 

@@ -242,14 +242,15 @@ def watch_and_projection():
         with placement.over(jax.devices()[:count]):
             before, after = watched(None)
             state = run(before.program, first(before.program))
-            seen = jax.device_get(state.inner.watched)
+            seen = jax.device_get(state.inner.hooks[0])
             fresh = wide(after.program.init(jax.random.key(8)))
             carried = wide(after.carry(state, fresh))
             # of the types that an epoch returns, or the second compiles once more
             values = jax.tree.map(
-                lambda a, b: np.asarray(a, b.dtype), carried.inner.watched, seen
+                lambda a, b: np.asarray(a, b.dtype), carried.inner.hooks[0], seen
             )
-            inner = carried.inner._replace(watched=values)
+            kept = (values, *carried.inner.hooks[1:])
+            inner = carried.inner._replace(hooks=kept)
             state = run(after.program, carried._replace(inner=inner))
             found[count] = seen.values, on_host(state.inner.mask), state.inner.params
     return {

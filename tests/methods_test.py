@@ -45,7 +45,7 @@ def short(name, **changes):
     rate = {"logits_learning_rate": 0.1, "watch_interval": 0}
     method = registry.METHODS[name]()
     tuning = {"projection_epochs": min(1, method.projection_epochs)}
-    if method.early_stopping or method.adaptive_decay:
+    if set(method.hooks) & {"stop_early", "adaptive_decay"}:
         rate["watch_interval"] = 1
     return dataclasses.replace(method, **small | rate | tuning | changes)
 
@@ -210,12 +210,12 @@ def test_seeds_are_searches_of_their_own():
         (dict(frozen_rate=2), ValueError, "frozen_rate must be at most 1, got 2"),
         (dict(max_skips=-1), ValueError, "max_skips must be at least 0, got -1"),
         (
-            dict(early_stopping=True, adaptive_decay=True),
+            dict(hooks=("stop_early", "adaptive_decay")),
             ValueError,
-            "early_stopping must be off where adaptive_decay is on",
+            "hooks must hold one of watch, stop_early, adaptive_decay at most",
         ),
         (
-            dict(early_stopping=True, watch_interval=0),
+            dict(hooks=("stop_early",), watch_interval=0),
             ValueError,
             "watch_interval must be at least 1",
         ),

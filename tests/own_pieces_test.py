@@ -90,6 +90,7 @@ def test_every_piece_has_its_flag():
     done = launch("--help")
     for name in ("relaxation", "hypergradient", "perturbation", "regularizers",
                  "selection", "eval_relaxation", "max_skips", "partial", "edge_weights",
-                 "auxiliary_skip", "projection_epochs", "early_stopping",
+                 "auxiliary_skip", "projection_epochs", "hooks", "alternation",
+                 "optimizer", "logits_optimizer", "observers",
                  "watch_interval", "logits_learning_rate"):  # fmt: skip
         assert f"--{name}" in done.out or f"--[no]{name}" in done.out, name

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jnas import data, gradient, networks, spaces
-from jnas.gradient import mixing, relaxations
+from jnas.gradient import hooks, mixing, relaxations
+from jnas.gradient.hooks import hook as hook_lib
 from jnas.gradient.hooks import projection
 from jnas.training import devices, program
 
@@ -73,20 +74,30 @@ def begun(space, seed=0, mask=None):
     mask = np.ones(space.shape, bool) if mask is None else mask
     params = jnp.asarray(normal(seed, (*space.shape, 4, 3)))
     logits = jnp.asarray(normal(seed + 1, space.shape))
-    return gradient.GradientState(params, logits, (), (), jnp.asarray(mask), None)
+    return gradient.GradientState(params, logits, (), (), jnp.asarray(mask))
 
 
 def hook_of(space, net=None, interval=1, **settings):
-    """Builds the compiled hook."""
-    built = projection.project(
+    """Builds the compiled hook: (key, clock, state, split) -> state."""
+    inputs = settings.pop("variant_inputs", lambda clock: networks.VariantInputs())
+    search = hooks.Search(
         net or stand_in(space),
         mixing.build_weights_of(space, relaxations.softmax),
-        augment=PLAIN,
-        batch_size=8,
-        interval=interval,
-        **settings,
+        spaces.CellSpace.strongest,
+        PLAIN,
+        8,
+        1,
+        variant_inputs=inputs,
     )
-    return jax.jit(built)
+    built = projection.build(search, interval, **settings)
+
+    @jax.jit
+    def call(key, clock, state, split):
+        full = state._replace(hooks=hook_lib.begin((built,), state))
+        end = hook_lib.at_epoch_end((built._replace(stream=1),))
+        return end(key, clock, full, (None, split))[0]._replace(hooks=())
+
+    return call
 
 
 def call(hook, state, epoch, split=None, seed=0):

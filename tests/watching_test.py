@@ -4,6 +4,7 @@ Eigenvalues are forced by a supernet whose Hessian is known, and the rule of Rob
 is written again as its authors have it, with lists.
 """
 
+import dataclasses
 import functools
 
 import hypothesis
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 from jnas import data, gradient, networks, spaces, types
 from jnas.data import batches
-from jnas.gradient import methods, mixing, relaxations, resolve
+from jnas.gradient import hooks, methods, mixing, relaxations, resolve
+from jnas.gradient.hooks import hook as hook_lib
 from jnas.gradient.hooks import rise
 from jnas.gradient.hooks import watch as watch_lib
 from jnas.training import optimizers, program
@@ -36,7 +38,24 @@ def normal(seed, shape):
 
 def state_of(params, arch, mask=None, params_opt=()):
     """A state of a search before its first evaluation."""
-    return gradient.GradientState(params, arch, params_opt, (), mask, None)
+    return gradient.GradientState(params, arch, params_opt, (), mask)
+
+
+def search_of(net, weights_of, batch_size, **more):
+    """What a hook is built from."""
+    strongest = spaces.CellSpace.strongest
+    return hooks.Search(net, weights_of, strongest, PLAIN, batch_size, 1, **more)
+
+
+def begun(state, hook):
+    """The state of a search before its first epoch."""
+    return state._replace(hooks=hook_lib.begin((hook,), state))
+
+
+def end(hook):
+    """Builds (key, clock, state, split) -> state, after an epoch."""
+    call = hook_lib.at_epoch_end((hook,))
+    return lambda key, clock, state, split: call(key, clock, state, (None, split))[0]
 
 
 def clock_of(epoch):
@@ -96,20 +115,13 @@ def test_an_evaluation_finds_the_hessian_the_accuracies_and_the_cell(kind):
         arch = types.ArchParams(arch, normal(2, space.shape[:2]))
         mask = jnp.ones(space.shape, bool).at[..., 1].set(False).at[0, 3].set(False)
     params = program.once(net.init)(jax.random.key(0))
-    watch = watch_lib.watch(
-        net,
-        mixing.build_weights_of(space, relaxations.softmax),
-        spaces.CellSpace.strongest,
-        rise=rise.Rise(),
-        augment=PLAIN,
-        batch_size=8,
-        num_iterations=space.lookups.choices.size * 5,
-    )
-    state = state_of(params, arch, mask)
-    state = state._replace(watched=watch.begin(state))
-    assert all(np.isnan(v) for v in state.watched.values.values())
-    evaluate = jax.jit(watch.evaluate)
-    found = evaluate(jax.random.key(0), clock_of(3), state, split)
+    weights_of = mixing.build_weights_of(space, relaxations.softmax)
+    count = space.lookups.choices.size * 5
+    hook = watch_lib.watch(search_of(net, weights_of, 8), num_iterations=count)
+    state = begun(state_of(params, arch, mask), hook)
+    assert all(np.isnan(v) for v in state.hooks[0].values.values())
+    evaluate = jax.jit(end(hook))
+    found = evaluate(jax.random.key(0), clock_of(3), state, split).hooks[0]
     images, labels, size = picked(split, 8, 4)
     run = jax.jit(net.apply)
 
@@ -138,7 +150,9 @@ def test_an_evaluation_finds_the_hessian_the_accuracies_and_the_cell(kind):
     np.testing.assert_allclose(values["supernet_accuracy"], before, rtol=1e-6)
     np.testing.assert_allclose(values["one_hot_accuracy"], after, rtol=1e-6)
     np.testing.assert_allclose(values["discretization_gap"], before - after, atol=1e-6)
-    edges = [e for _, c in space.genotype(found.encodings[-1]).cells for e in c.edges]
+    edges = [
+        e for _, c in space.genotype(found.carry.encodings[-1]).cells for e in c.edges
+    ]
     for name in space.operations:
         count = sum(operation == name for *_, operation in edges)
         assert values[watch_lib.COUNT + name] == count
@@ -147,7 +161,7 @@ def test_an_evaluation_finds_the_hessian_the_accuracies_and_the_cell(kind):
         *(gradient.COUNT + name for name in space.operations),
     }
     # the same images each time, whatever the key; Lanczos begins elsewhere
-    again = evaluate(jax.random.key(9), clock_of(4), state, split).values
+    again = evaluate(jax.random.key(9), clock_of(4), state, split).hooks[0].values
     for name, value in values.items():
         np.testing.assert_allclose(again[name], value, rtol=1e-3, atol=1e-6)
 
@@ -181,22 +195,20 @@ def test_an_evaluation_has_no_dropout_and_a_cell_no_auxiliary_skip():
         )
         return jnp.tile(rows, (len(x), 1))
 
-    watch = watch_lib.watch(
+    search = search_of(
         networks.Supernet(None, apply, TINY),
         mixing.build_weights_of(TINY, relaxations.softmax),
-        spaces.CellSpace.strongest,
-        rise=rise.Rise(),
-        augment=PLAIN,
-        batch_size=4,
+        4,
         variant_inputs=lambda clock: networks.VariantInputs(
             clock.epoch / 8, clock.epoch / 8
         ),
     )
-    state = state_of((), jnp.zeros(TINY.shape))
-    state = state._replace(watched=watch.begin(state))
+    hook = watch_lib.watch(search)
+    state = begun(state_of((), jnp.zeros(TINY.shape)), hook)
     images, _ = images_of(8)
     split = images, jnp.array([0, 1, 1, 1] * 2)
-    values = watch.evaluate(jax.random.key(0), clock_of(4), state, split).values
+    after = end(hook)(jax.random.key(0), clock_of(4), state, split)
+    values = after.hooks[0].values
     assert values["supernet_accuracy"] == 0.75 and values["one_hot_accuracy"] == 0.25
     assert values["discretization_gap"] == 0.5
 
@@ -230,21 +242,16 @@ RISE = rise.Rise()
 WEIGHTS_OF = mixing.build_weights_of(TINY, bare)
 
 
-def watch_forced(table, hook, *, interval=1, rule=RISE, **settings):
+def watch_forced(table, decide, *, interval=1, rule=RISE, **settings):
     """Watches ``forced``, whose eigenvalue is table[epoch]."""
-    return watch_lib.watch(
+    search = search_of(
         forced(),
         WEIGHTS_OF,
-        spaces.CellSpace.strongest,
-        rise=rule,
-        augment=PLAIN,
-        batch_size=2,
+        2,
         variant_inputs=lambda clock: networks.VariantInputs(table[clock.epoch]),
-        interval=interval,
-        num_iterations=2,
-        hook=hook,
-        **settings,
     )
+    settings = {"num_iterations": 2} | settings
+    return watch_lib.build(search, interval, rise=rule, decide=decide, **settings)
 
 
 NOTHING = jnp.zeros((2, 1, 1, 1)), jnp.zeros(2, jnp.int32)
@@ -255,20 +262,18 @@ LOGITS = normal(
 
 @functools.partial(jax.jit, static_argnames="interval")
 def drive(eigenvalues, interval=1):
-    """Ends of epochs, one after another: (Watched of the last, history of Watched)."""
-    watch = watch_forced(eigenvalues, rise.stop_early(RISE), interval=interval)
+    """Ends of epochs, one after another: (Watched of the last, history of hooks)."""
+    hook = watch_forced(eigenvalues, rise.stop_early(RISE), interval=interval)
 
-    def one(watched, epoch):
+    def one(kept, epoch):
         clock = program.Clock(epoch, jnp.float32(0))
-        state = state_of(jnp.zeros(3), LOGITS[epoch])._replace(watched=watched)
-        state = state._replace(
-            watched=watch.evaluate(jax.random.key(0), clock, state, NOTHING)
-        )
-        watched = watch.hook(jax.random.key(1), clock, state, NOTHING).watched
-        return watched, watched
+        state = state_of(jnp.zeros(3), LOGITS[epoch])._replace(hooks=kept)
+        kept = end(hook)(jax.random.key(0), clock, state, NOTHING).hooks
+        return kept, kept[0]
 
-    first = watch.begin(state_of(jnp.zeros(3), LOGITS[0]))
-    return jax.lax.scan(one, first, jnp.arange(len(eigenvalues)))
+    first = begun(state_of(jnp.zeros(3), LOGITS[0]), hook).hooks
+    last, history = jax.lax.scan(one, first, jnp.arange(len(eigenvalues)))
+    return last[0].carry, history
 
 
 def rule(eigenvalues, epochs, *, window=5, delay=4, factor=1.3, first_epoch=10):
@@ -313,7 +318,8 @@ def check_against_rule(eigenvalues, interval):
     found = rule(list(eigenvalues), epochs)
     np.testing.assert_allclose(last.eigenvalues, eigenvalues[-9:], rtol=1e-5)
     np.testing.assert_array_equal(last.epochs, epochs[-9:])
-    stopped = np.asarray(history.stopped)
+    stopped = np.asarray(history.stop)
+    np.testing.assert_array_equal(stopped, history.carry.stopped)
     if found is None:
         assert not stopped.any()
         assert not last.answer.any()
@@ -323,7 +329,7 @@ def check_against_rule(eigenvalues, interval):
     want = np.arange(NUM_EVALUATIONS * interval) >= epochs[now]
     np.testing.assert_array_equal(stopped, want)
     cell = TINY.strongest(LOGITS[epochs[back]])
-    for answer in np.asarray(history.answer)[want]:
+    for answer in np.asarray(history.carry.answer)[want]:
         np.testing.assert_array_equal(answer, cell)
     return found
 
@@ -380,10 +386,10 @@ def test_an_eigenvalue_that_is_no_number_stops_nothing():
     eigenvalues[8] = np.nan
     _, history = drive(jnp.asarray(eigenvalues))
     # from evaluation 16 on, a search may roll back to evaluation 10
-    np.testing.assert_array_equal(history.stopped, np.arange(NUM_EVALUATIONS) >= 16)
+    np.testing.assert_array_equal(history.stop, np.arange(NUM_EVALUATIONS) >= 16)
     eigenvalues[10] = np.nan
     _, history = drive(jnp.asarray(eigenvalues))
-    np.testing.assert_array_equal(history.stopped, np.arange(NUM_EVALUATIONS) >= 17)
+    np.testing.assert_array_equal(history.stop, np.arange(NUM_EVALUATIONS) >= 17)
 
 
 def test_an_interval_skips_epochs():
@@ -400,42 +406,37 @@ def test_an_interval_skips_epochs():
     np.testing.assert_allclose(found[1::2], np.arange(2, 49, 2), rtol=1e-5)
 
 
-def test_an_interval_of_zero_never_evaluates():
-    """The results stay as they began, and the hook is called nevertheless."""
-    watch = watch_forced(
-        jnp.ones(1), lambda key, clock, state, split: split, interval=0
-    )
-    state = state_of(jnp.zeros(3), LOGITS[0])
-    state = state._replace(watched=watch.begin(state))
-    given = jax.random.key(0), clock_of(0), state, "called"
-    assert watch.evaluate(*given) is state.watched
-    assert watch.hook(*given) == "called"
+def test_an_interval_of_zero_disables_the_watch():
+    """And is refused by the hooks that follow its results."""
+    search = search_of(forced(), WEIGHTS_OF, 2, interval=0)
+    assert watch_lib.watch(search) is None
+    assert hook_lib.build(("watch",), search) == ()
+    for name in ("stop_early", "adaptive_decay"):
+        with pytest.raises(ValueError, match=f"at least 1 with the hook {name}"):
+            hook_lib.build((name,), search)
+    assert watch_lib.watch(search, every=3).every == 3
 
 
 def test_a_watch_and_its_hook_have_one_rule():
     """A hook whose windows are longer than what the watch holds is refused."""
-    watch = watch_forced(jnp.ones(1), rise.stop_early(rise.Rise(delay=6)))
-    state = state_of(jnp.zeros(3), LOGITS[0])
-    state = state._replace(watched=watch.begin(state))
+    hook = watch_forced(jnp.ones(1), rise.stop_early(rise.Rise(delay=6)))
+    state = begun(state_of(jnp.zeros(3), LOGITS[0]), hook)
     message = "watched must hold 11 evaluations, got 9. Give watch and its hook"
     with pytest.raises(ValueError, match=message):
-        watch.hook(jax.random.key(0), clock_of(0), state, NOTHING)
+        end(hook)(jax.random.key(0), clock_of(0), state, NOTHING)
 
 
 def test_a_watch_holds_what_its_rule_needs():
     """Shorter windows: a buffer of three evaluations, the oldest dropped first."""
     short = rise.Rise(window=2, delay=1)
-    watch = watch_forced(jnp.arange(5.0) + 1, rise.stop_early(short), rule=short)
-    state = state_of(jnp.zeros(3), LOGITS[0])
-    state = state._replace(watched=watch.begin(state))
+    hook = watch_forced(jnp.arange(5.0) + 1, rise.stop_early(short), rule=short)
+    state = begun(state_of(jnp.zeros(3), LOGITS[0]), hook)
     for epoch in range(5):
-        watched = watch.evaluate(jax.random.key(0), clock_of(epoch), state, NOTHING)
-        state = watch.hook(
-            jax.random.key(1), clock_of(epoch), state._replace(watched=watched), NOTHING
-        )
-    np.testing.assert_allclose(state.watched.eigenvalues, [3, 4, 5], rtol=1e-5)
-    np.testing.assert_array_equal(state.watched.epochs, [2, 3, 4])
-    assert not state.watched.stopped  # 4.5 / 3.5 is 1.29
+        state = end(hook)(jax.random.key(0), clock_of(epoch), state, NOTHING)
+    watched = state.hooks[0].carry
+    np.testing.assert_allclose(watched.eigenvalues, [3, 4, 5], rtol=1e-5)
+    np.testing.assert_array_equal(watched.epochs, [2, 3, 4])
+    assert not watched.stopped  # 4.5 / 3.5 is 1.29
 
 
 # Adaptive weight decay rolls back.
@@ -451,14 +452,13 @@ def test_adaptive_decay_says_what_it_needs(lacks):
         weight_decay=1e-3,
         **plain if lacks == "carried_decay" else {"decay": optimizers.carried_decay},
     )
-    watch = watch_forced(
-        jnp.ones(1), rise.strengthen(RISE), snapshots=lacks != "snapshots"
-    )
+    snapshots = lacks != "snapshots"
+    hook = watch_forced(jnp.ones(1), rise.strengthen(RISE), snapshots=snapshots)
     params = jnp.zeros(3)
     state = state_of(params, LOGITS[0], params_opt=optimizer.init(params))
-    state = state._replace(watched=watch.begin(state))
+    state = begun(state, hook)
     with pytest.raises(ValueError, match="strengthen must be given a carried_decay"):
-        watch.hook(jax.random.key(0), clock_of(0), state, NOTHING)
+        end(hook)(jax.random.key(0), clock_of(0), state, NOTHING)
 
 
 def rolled(num_epochs, rate):
@@ -472,20 +472,17 @@ def rolled(num_epochs, rate):
         weight_decay=rate,
         decay=optimizers.carried_decay,
     )
-    hook = rise.strengthen(RISE)
-    watch = watch_forced(table, hook, snapshots=True)
+    rule = rise.strengthen(RISE)
+    hook = watch_forced(table, rule, snapshots=True, metrics=("weight_decay",))
 
     @jax.jit
-    def end(state, epoch):
+    def ended(state, epoch):
         clock = program.Clock(epoch, jnp.float32(0))
-        watched = watch.evaluate(jax.random.key(0), clock, state, NOTHING)
-        return watch.hook(
-            jax.random.key(1), clock, state._replace(watched=watched), NOTHING
-        )
+        return end(hook)(jax.random.key(0), clock, state, NOTHING)
 
     params = jnp.zeros(3)
     state = state_of(params, LOGITS[0], params_opt=optimizer.init(params))
-    state = state._replace(watched=watch.begin(state))
+    state = begun(state, hook)
     for epoch in range(num_epochs):
         state = state._replace(
             params=jnp.full(3, float(epoch)),
@@ -494,7 +491,7 @@ def rolled(num_epochs, rate):
                 state.params_opt, trace=jnp.full(3, -float(epoch)), count=epoch + 100
             ),
         )
-        before, state = state, end(state, jnp.int32(epoch))
+        before, state = state, ended(state, jnp.int32(epoch))
         yield epoch, before, state
 
 
@@ -513,17 +510,18 @@ def test_a_rise_goes_back_with_a_stronger_decay():
             np.testing.assert_array_equal(after.params, np.full(3, 12.0))
             np.testing.assert_array_equal(after.logits, LOGITS[12])
             np.testing.assert_array_equal(trace, np.full(3, -12.0))
-            assert np.isnan(after.watched.eigenvalues).all()
+            assert np.isnan(after.hooks[0].carry.eigenvalues).all()
         else:
             np.testing.assert_array_equal(after.params, before.params)
             np.testing.assert_array_equal(after.logits, before.logits)
             np.testing.assert_array_equal(trace, np.full(3, -float(epoch)))
         # with its past forgotten, ten after ten is no rise
         np.testing.assert_allclose(rate, 1e-3 if epoch < 18 else 1e-2, rtol=1e-6)
-        np.testing.assert_array_equal(after.watched.values["weight_decay"], rate)
-        assert not after.watched.stopped
+        own = after.hooks[0]
+        np.testing.assert_array_equal(own.values["weight_decay"], rate)
+        assert not own.stop
         kept = min(epoch, 17) + 1 if epoch < 18 else epoch - 18
-        assert (~np.isnan(after.watched.eigenvalues)).sum() == min(9, kept)
+        assert (~np.isnan(own.carry.eigenvalues)).sum() == min(9, kept)
 
 
 @pytest.mark.parametrize(
@@ -569,7 +567,7 @@ def stopping_search(num_seeds=None):
         num_examples=(4, 4),
         batch_size=2,
         num_epochs=NUM_EPOCHS,
-        watch=watch_forced(TABLE, rise.stop_early(RISE)),
+        hooks=(watch_forced(TABLE, rise.stop_early(RISE)),),
         num_seeds=num_seeds,
     )
 
@@ -602,12 +600,14 @@ def test_a_search_that_collapses_ends_early():
     np.testing.assert_allclose(eigenvalues, TABLE[: len(epochs)], rtol=1e-5)
     now, back = rule([*eigenvalues, *TABLE[len(epochs) :].tolist()], range(NUM_EPOCHS))
     assert len(epochs) == now + 1 < NUM_EPOCHS and reported[-1] == (now + 1) * STEPS
-    watched = state.inner.watched
+    watched = state.inner.hooks[0].carry
     assert watched.stopped
     cell = TINY.strongest(jnp.asarray(epochs[back][1]))
     np.testing.assert_array_equal(watched.answer, cell)
     assert (TINY.strongest(state.inner.logits) != cell).any()  # the test can fail
     pieces = resolve.resolve(methods.robust_darts(), TINY, steps_per_epoch=1, epochs=1)
+    hook = watch_forced(TABLE, rise.stop_early(RISE))
+    pieces = dataclasses.replace(pieces, hooks=(hook,))
     encoding, _ = gradient.derive(pieces, TINY, state)
     np.testing.assert_array_equal(encoding, cell)
     # a run that has ended takes no step more
@@ -630,7 +630,7 @@ def test_a_stopped_search_is_the_same_however_it_is_cut():
 def test_seeds_stop_each_for_itself():
     """Side by side: one flag and one cell for each seed."""
     state, reported, epochs = run_search(num_seeds=2)
-    watched = state.inner.watched
+    watched = state.inner.hooks[0].carry
     assert watched.stopped.all() and reported[-1] < NUM_EPOCHS * STEPS
     now, back = rule([float(m["eigenvalue"][0]) for m, _ in epochs], range(NUM_EPOCHS))
     assert now == len(epochs) - 1

@@ -125,6 +125,12 @@ class Method:
         least=0,
         most=1,
     )
+    alternation: pieces.Piece = option(
+        "every_step",
+        "Rule that decides which steps move the logits after the frozen epochs.",
+        group="schedule",
+        pieces=registry.ALTERNATIONS,
+    )
     projection_epochs: int = option(
         0,
         "Epochs of tuning before each decision of DARTS-PT; 0 derives the cell without "
@@ -132,20 +138,20 @@ class Method:
         group="schedule",
         least=0,
     )
-    early_stopping: bool = option(
-        False,
-        "Stop when the Hessian's largest eigenvalue rises, with the cell from before.",
+    hooks: tuple[pieces.Piece, ...] = option(
+        ("watch",),
+        "Hooks that are called after epochs, in order, comma-separated: watch reports "
+        "signs of collapse, stop_early ends the search at one with the cell from "
+        "before, adaptive_decay rolls it back and increases the weight decay, prune "
+        "removes options of small weight, decide_edges fixes them one by one, or your "
+        "own.",
         group="method",
-    )
-    adaptive_decay: bool = option(
-        False,
-        "Roll back and increase the weight decay when the Hessian's largest "
-        "eigenvalue rises.",
-        group="method",
+        pieces=registry.HOOKS,
     )
     watch_interval: int = option(
         1,
-        "Epochs between two checks for collapse; 0 disables them.",
+        "Epochs between two checks for collapse by the hooks watch, stop_early and "
+        "adaptive_decay; 0 disables watch.",
         group="schedule",
         least=0,
     )
@@ -164,6 +170,12 @@ class Method:
     )
     batch_size: int = option(
         64, "Images in a batch, of both splits.", group="schedule", least=1
+    )
+    optimizer: pieces.Piece = option(
+        "momentum_sgd",
+        "Optimizer of the parameters.",
+        group="schedule",
+        pieces=registry.OPTIMIZERS,
     )
     learning_rate: float = option(
         0.025,
@@ -189,15 +201,24 @@ class Method:
     nesterov: bool = option(
         False, "Use Nesterov momentum for the parameters.", group="schedule"
     )
+    logits_optimizer: pieces.Piece = option(
+        "adam",
+        "Optimizer of the logits.",
+        group="schedule",
+        pieces=registry.LOGITS_OPTIMIZERS,
+    )
     logits_learning_rate: float = option(
-        3e-4, "Adam's learning rate of the logits.", group="schedule", least=0
+        3e-4, "Learning rate of the logits.", group="schedule", least=0
     )
     logits_weight_decay: float = option(
-        1e-3, "Weight decay of the logits.", group="schedule", least=0
+        1e-3,
+        "Weight decay of the logits, of an optimizer that has one.",
+        group="schedule",
+        least=0,
     )
     logits_b1: float = option(
         0.5,
-        "Adam's decay of the first moment of the logits.",
+        "Decay of the first moment of the logits, of an optimizer that has one.",
         group="schedule",
         least=0,
         most=1,
@@ -216,6 +237,7 @@ class Method:
 
 
 DARTS = "Liu et al. 2019, arXiv:1806.09055"
+ROBUST = "Zela et al. 2020, arXiv:1909.09656"
 
 
 def row_of(method: Method) -> Method:
@@ -397,14 +419,44 @@ def darts_pt() -> Method:
 @registry.METHODS.register
 def robust_darts() -> Method:
     """Returns DARTS with early stopping (DARTS-ES). Source: arXiv:1909.09656."""
-    return Method(
-        "Zela et al. 2020, arXiv:1909.09656", early_stopping=True, watch_interval=2
-    )
+    return Method(ROBUST, hooks=("stop_early",), watch_interval=2)
 
 
 @registry.METHODS.register
 def robust_darts_ada() -> Method:
     """Returns DARTS with adaptive L2 (DARTS-ADA). Source: arXiv:1909.09656."""
+    return Method(ROBUST, hooks=("adaptive_decay",), watch_interval=2)
+
+
+@registry.METHODS.register
+def gaea() -> Method:
+    """Returns GAEA DARTS as on NAS-Bench-201: exponentiated gradients, one level.
+
+    Source: arXiv:2004.07802, section 4 and its released code. Differs: there ``none``
+    is left out of NAS-Bench-201 too, here of spaces whose nodes choose their inputs.
+    """
     return Method(
-        "Zela et al. 2020, arXiv:1909.09656", adaptive_decay=True, watch_interval=2
+        "Li et al. 2021, arXiv:2004.07802",
+        relaxation="simplex",
+        hypergradient="one_level",
+        logits_optimizer="exponentiated",
+        drop_none=True,
+        features=24,
+        layers=5,
+        epochs=25,
+        logits_learning_rate=0.1,
+        logits_weight_decay=0.0,
+        logits_scale=0.0,
     )
+
+
+@registry.METHODS.register
+def sgas() -> Method:
+    """Returns SGAS with criterion 1: a cell is decided edge by edge.
+
+    ``--options=hook.decide_edges.stability=true`` is criterion 2.
+
+    Source: arXiv:1912.00195, section 4.1 and its released code. Differs: batches do not
+    grow with each decision.
+    """
+    return Method("Li et al. 2020, arXiv:1912.00195", hooks=("watch", "decide_edges"))

@@ -152,6 +152,35 @@ def dirichlet(key: types.Key, logits: types.Logits, progress: types.Array):
     return jax.nn.softmax(jnp.where(jnp.isneginf(logits), -jnp.inf, samples), -1)
 
 
+@registry.RELAXATIONS.register
+def simplex(key: types.Key, logits: types.Array, progress: types.Array):
+    """Computes a softmax whose gradient reaches the logits as it is.
+
+    d loss / d logits := d loss / d weights, without the softmax's own derivative: a
+    step of gradient descent on the logits then multiplies the weights by
+    exp(-rate * gradient) and divides them by their sum, which is mirror descent on the
+    simplex (``optimizers.exponentiated``). The mean of a row's gradient is subtracted:
+    it moves no weight.
+
+    Args:
+      key: not used.
+      logits: f32[..., O].
+      progress: not used.
+
+    Returns:
+      f32[..., O], rows that sum to 1.
+
+    Source: Li, Khodak, Balcan and Talwalkar 2021, arXiv:2004.07802, section 3.
+    """
+    del key, progress
+    inside = ~jnp.isneginf(logits)
+    free = jnp.where(inside, logits, 0)
+    mean = jnp.mean(free, -1, keepdims=True, where=inside)
+    centred = jnp.where(inside, free - mean, 0)
+    weights = jax.lax.stop_gradient(jax.nn.softmax(logits, -1))
+    return weights + (centred - jax.lax.stop_gradient(centred))
+
+
 def concentration(logits: types.Logits) -> types.Array:
     """Returns max(elu(logits) + 1, 1e-6), the concentration of ``dirichlet``.
 

@@ -1,6 +1,8 @@
 """Looks up the registered functions that a method names."""
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -8,12 +10,15 @@ import optax
 
 from jnas import networks, registry, spaces, types
 from jnas import pieces as pieces_lib
-from jnas.gradient import methods, mixing, search, selections
+from jnas.gradient import alternations, methods, mixing, search, selections
 from jnas.gradient import regularizers as regularizers_lib
+from jnas.gradient.hooks import hook as hook_lib
 from jnas.spaces import rows as rows_lib
 from jnas.training import optimizers
 from jnas.training import program as program_lib
+from jnas.training import recipe as recipe_lib
 
+_WATCHES = "watch", "stop_early", "adaptive_decay"  # hooks of one set of metrics
 _OF_EDGES = (  # fields of a method that need cells
     "edge_weights",
     "partial",
@@ -55,15 +60,36 @@ def check(method: methods.Method, space: spaces.Space) -> None:
         registry.OPERATIONS[name]
     if not rows_lib.has_edges(space):
         _check_edges(method, space)
-    if method.early_stopping and method.adaptive_decay:
+    _check_hooks(method)
+    _check_simplex(method)
+
+
+def _check_hooks(method) -> None:
+    """Refuses hooks that are not registered, or that report the same metrics."""
+    names = [pieces_lib.name_of(registry.HOOKS, one) for one in method.hooks]
+    for one in method.hooks:
+        pieces_lib.resolve(registry.HOOKS, one)  # raises
+    watches = [name for name in names if name in _WATCHES]
+    if len(watches) > 1:
         raise ValueError(
-            "early_stopping must be off where adaptive_decay is on, got both. "
-            "Turn one of them off: one ends a search that the other continues."
+            f"hooks must hold one of {', '.join(_WATCHES)} at most, got "
+            f"{', '.join(watches)}. Each of them evaluates the supernet: keep one."
         )
-    if (method.early_stopping or method.adaptive_decay) and not method.watch_interval:
+    for name in watches:
+        if name != _WATCHES[0] and not method.watch_interval:
+            raise ValueError(
+                f"watch_interval must be at least 1 with the hook {name}, got 0. Set "
+                "the number of epochs between two evaluations."
+            )
+
+
+def _check_simplex(method) -> None:
+    """Refuses edge weights beside an optimizer whose rows are those of a simplex."""
+    name = pieces_lib.name_of(registry.LOGITS_OPTIMIZERS, method.logits_optimizer)
+    if name == "exponentiated" and method.edge_weights:
         raise ValueError(
-            "watch_interval must be at least 1 with early_stopping or adaptive_decay, "
-            "got 0. Set the number of epochs between two evaluations."
+            "edge_weights must be off with logits_optimizer exponentiated, whose rows "
+            "are options of one edge, got True. Use another optimizer."
         )
 
 
@@ -109,11 +135,7 @@ def resolve(
         perturbation = pieces_lib.resolve(registry.PERTURBATIONS, method.perturbation)
     return search.Pieces(
         _params_optimizer(method, steps_per_epoch, epochs),
-        optimizers.adam_l2(
-            method.logits_learning_rate,
-            b1=method.logits_b1,
-            weight_decay=method.logits_weight_decay,
-        ),
+        _logits_optimizer(method),
         relaxation=pieces_lib.resolve(registry.RELAXATIONS, method.relaxation),
         hypergradient=pieces_lib.resolve(registry.HYPERGRADIENTS, method.hypergradient),
         regularizers=regularizers,
@@ -124,7 +146,24 @@ def resolve(
         selection=selection(method),
         edge_weights=method.edge_weights,
         logits_scale=method.logits_scale,
+        alternation=_alternation(method),
     )
+
+
+def _alternation(method) -> types.Alternation | None:
+    """Looks up a method's alternation; None for every step: no condition is needed."""
+    chosen = pieces_lib.resolve(registry.ALTERNATIONS, method.alternation)
+    return None if chosen is alternations.every_step else chosen
+
+
+def _logits_optimizer(method) -> optax.GradientTransformation:
+    """Builds the optimizer of the logits from those of the method's numbers it has."""
+    build = pieces_lib.resolve(registry.LOGITS_OPTIMIZERS, method.logits_optimizer)
+    own = pieces_lib.options(build)
+    given = {"b1": method.logits_b1, "weight_decay": method.logits_weight_decay}
+    bound = build.keywords if isinstance(build, functools.partial) else {}
+    numbers = {n: v for n, v in given.items() if n in own and n not in bound}
+    return build(method.logits_learning_rate, **numbers)
 
 
 def _params_optimizer(method, steps_per_epoch, epochs) -> optax.GradientTransformation:
@@ -135,14 +174,26 @@ def _params_optimizer(method, steps_per_epoch, epochs) -> optax.GradientTransfor
         num_epochs=epochs,
         steps_per_epoch=steps_per_epoch,
     )
-    fixed, carried = optax.add_decayed_weights, optimizers.carried_decay
-    return optimizers.momentum_sgd(
-        rate,
-        weight_decay=method.weight_decay,
-        clip_norm=method.clip_norm or None,
-        nesterov=method.nesterov,
-        decay=carried if method.adaptive_decay else fixed,
+    recipe = recipe_lib.Recipe(method.optimizer, method.nesterov or None)
+    numbers = recipe_lib.Numbers(
+        weight_decay=method.weight_decay, clip_norm=method.clip_norm
     )
+    names = [pieces_lib.name_of(registry.HOOKS, one) for one in method.hooks]
+    if "adaptive_decay" in names:
+        recipe = dataclasses.replace(recipe, optimizer=_carried(recipe.optimizer))
+    return recipe_lib.optimizer(recipe, numbers, rate)
+
+
+def _carried(optimizer):
+    """Returns an optimizer whose weight decay can change during the search."""
+    build = pieces_lib.resolve(registry.OPTIMIZERS, optimizer)
+    if "decay" not in inspect.signature(build).parameters:
+        name = pieces_lib.name_of(registry.OPTIMIZERS, optimizer)
+        raise ValueError(
+            f"optimizer must be one whose weight decay can change with the hook "
+            f"adaptive_decay, got {name}. Use momentum_sgd."
+        )
+    return functools.partial(build, decay=optimizers.carried_decay)
 
 
 def selection(method: methods.Method) -> types.Selection:
@@ -206,13 +257,10 @@ def derive(
       state: the last state of the last segment; of one seed.
 
     Returns:
-      (encoding i32[G], weights that it is derived from). A search that
-      stopped early returns the encoding that it rolled back to.
+      (encoding i32[G], weights that it is derived from). A search that a hook ended
+      returns the encoding that the hook chose.
     """
     inner = state.inner
     weights = pieces.weights_of(inner)
     encoding = pieces.selection(space, weights)
-    if inner.watched is not None:
-        stopped = inner.watched.stopped
-        encoding = jnp.where(stopped, inner.watched.answer, encoding)
-    return encoding, weights
+    return hook_lib.found(pieces.hooks, inner.hooks, encoding), weights

@@ -1,7 +1,7 @@
 """Gradient-based search: a supernet's parameters and its architecture, in turns."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ from jnas.gradient import bilevel as bilevel_lib
 from jnas.gradient import limits as limits_lib
 from jnas.gradient import losses as losses_lib
 from jnas.gradient import mixing, relaxations, selections
-from jnas.gradient.hooks import watch as watch_lib
+from jnas.gradient.hooks import hook as hook_lib
 from jnas.spaces import rows as rows_lib
 from jnas.training import program as program_lib
 
@@ -39,8 +39,11 @@ class Pieces:
       edge_weights: whether the edges that enter a node have weights too.
       logits_scale: standard deviation of the initial logits.
       frozen_epochs: epochs at the start that train the parameters only.
+      alternation: Clock -> bool[], whether a later step moves the logits; None is
+        every step.
       variant_inputs: Clock -> what the edge variant needs.
       limits: of the derived cell's costs.
+      hooks: of the program, of which ``resolve.derive`` asks what they found.
     """
 
     params_optimizer: optax.GradientTransformation
@@ -54,10 +57,12 @@ class Pieces:
     edge_weights: bool = False
     logits_scale: float = 1e-3
     frozen_epochs: int = 0
+    alternation: types.Alternation | None = None
     variant_inputs: Callable[[program_lib.Clock], networks.VariantInputs] = (
         lambda clock: networks.VariantInputs()
     )
     limits: tuple[networks.Limit, ...] = ()
+    hooks: tuple[hook_lib.Hook, ...] = ()
 
     def weights_in(self, space: spaces.Space) -> Callable[[Any], types.Weights]:
         """Returns ``weights_of``, or that of softmax in a space."""
@@ -75,7 +80,7 @@ class GradientState(NamedTuple):
       params_opt: optimizer state of params.
       logits_opt: optimizer state of logits.
       mask: bool arrays like the logits, False for removed options; None keeps all.
-      watched: results of the evaluations at ends of epochs; None without a watch.
+      hooks: what is kept of each hook.
       multipliers: f32[L] of the limits; None without limits.
     """
 
@@ -84,7 +89,7 @@ class GradientState(NamedTuple):
     params_opt: Any
     logits_opt: Any
     mask: types.Mask | None
-    watched: watch_lib.Watched | None
+    hooks: tuple[hook_lib.HookState, ...] = ()
     multipliers: types.Array | None = None
 
 
@@ -97,7 +102,7 @@ def gradient_search(
     batch_size: int,
     num_epochs: int,
     masks: bool = False,
-    watch: watch_lib.Watch | None = None,
+    hooks: Sequence[hook_lib.Hook] = (),
     num_seeds: int | None = None,
     over_seeds: Callable | None = None,
 ) -> program_lib.Program:
@@ -109,9 +114,10 @@ def gradient_search(
       a <- a - update of d L_valid(w, a) / d a       (skipped in frozen epochs)
       w <- w - update of d L_train(w, a) / d w
 
+    The first is left out in frozen epochs, and where the alternation says so.
     With limits the validation loss has a penalty, whose multipliers then follow the
-    cost of the derived cell (``gradient/limits.py``). After each epoch the watch
-    evaluates the supernet, then its hook may change the state or end the search.
+    cost of the derived cell (``gradient/limits.py``). After each epoch the hooks that
+    are due may change the state, report metrics or end the search.
 
     Args:
       supernet: network over the space that is searched.
@@ -121,7 +127,7 @@ def gradient_search(
       batch_size: B, of both splits.
       num_epochs: passes over the training split.
       masks: whether candidates can be removed; the search starts with all of them.
-      watch: checks for collapse after each epoch; None disables it.
+      hooks: called after epochs, in order.
       num_seeds: S searches as one program, or None for one.
       over_seeds: how they are mapped, as in ``program.program``.
 
@@ -137,7 +143,7 @@ def gradient_search(
     steps = moving * batches.num_batches(num_examples[0], batch_size)
     rate = limits_lib.ASCENT / max(1, steps)
     return program_lib.program(
-        _init(supernet, pieces, optimizer, masks, watch),
+        _init(supernet, pieces, optimizer, masks, hooks),
         _step(supernet.space, pieces, optimizer, augment, rate),
         metrics=METRICS + limits_lib.metrics(pieces.limits),
         num_examples=num_examples,
@@ -145,9 +151,9 @@ def gradient_search(
         num_epochs=num_epochs,
         num_seeds=num_seeds,
         over_seeds=over_seeds,
-        at_epoch_end=_at_epoch_end(watch) if watch else None,
-        reads=watch.rows(num_examples[1]) if watch else None,
-        ended=(lambda state: state.watched.stopped) if watch else None,
+        at_epoch_end=hook_lib.at_epoch_end(hooks) if hooks else None,
+        reads=hook_lib.rows_of(hooks, num_examples[1]) if hooks else None,
+        ended=(lambda state: hook_lib.ended(state.hooks)) if hooks else None,
         between="watch",
         costs=_costs(pieces.frozen_epochs, num_epochs),
     )
@@ -182,7 +188,7 @@ def _bilevel(supernet, pieces) -> types.Bilevel:
     )
 
 
-def _init(supernet, pieces, optimizer, masks, watch) -> Callable:
+def _init(supernet, pieces, optimizer, masks, hooks) -> Callable:
     """Builds key -> GradientState before the first step."""
 
     def init(key):
@@ -191,8 +197,8 @@ def _init(supernet, pieces, optimizer, masks, watch) -> Callable:
         inner = optimizer.init(supernet.init(params_key), arch)
         mask = rows_lib.full(supernet.space, True, bool) if masks else None
         multipliers = jnp.zeros(len(pieces.limits)) if pieces.limits else None
-        state = GradientState(*inner, mask, None, multipliers)
-        return state._replace(watched=watch.begin(state)) if watch else state
+        state = GradientState(*inner, mask, (), multipliers)
+        return state._replace(hooks=hook_lib.begin(hooks, state))
 
     return init
 
@@ -218,6 +224,9 @@ def _step(space, pieces, optimizer, augment, rate) -> Callable:
         frozen = None
         if pieces.frozen_epochs:
             frozen = clock.epoch < pieces.frozen_epochs
+        if pieces.alternation is not None:
+            still = ~pieces.alternation(clock)
+            frozen = still if frozen is None else frozen | still
         inner = bilevel_lib.BilevelState(*state[:4])
         inner, info = optimizer.step(step_key, inner, train, valid, frozen=frozen)
         state = state._replace(**inner._asdict())
@@ -246,19 +255,6 @@ def _ascend(space, pieces, weights_of, rate) -> Callable:
         return state._replace(multipliers=moved), values
 
     return ascend
-
-
-def _at_epoch_end(watch) -> Callable:
-    """Builds the call between epochs: an evaluation, then the watch's hook."""
-
-    def at_epoch_end(key, clock, state, splits):
-        evaluate_key, hook_key = jax.random.split(key)
-        watched = watch.evaluate(evaluate_key, clock, state, splits[1])
-        state = state._replace(watched=watched)
-        state = watch.hook(hook_key, clock, state, splits[1])
-        return state, state.watched.values
-
-    return at_epoch_end
 
 
 def first_arch(key: types.Key, space: spaces.Space, pieces: Pieces) -> types.Params:

@@ -20,9 +20,8 @@ from jnas import networks, spaces, types
 from jnas.data import augment as augment_lib
 from jnas.gradient import methods, search
 from jnas.gradient import resolve as resolve_lib
+from jnas.gradient.hooks import hook as hook_lib
 from jnas.gradient.hooks import projection
-from jnas.gradient.hooks import rise as rise_lib
-from jnas.gradient.hooks import watch as watch_lib
 from jnas.training import program as program_lib
 
 
@@ -111,9 +110,10 @@ def _stage(method, number, space, setting) -> Segment:
     supernet = networks.supernet(
         space, size, remat=setting.remat, dtype=setting.dtype, variant=variant
     )
-    watch = _watch(method, supernet, pieces, setting)
+    hooks = _hooks(method.hooks, method, supernet, pieces, setting, epochs)
+    pieces = dataclasses.replace(pieces, hooks=hooks)
     masks = many or bool(method.projection_epochs)
-    program = _program(method, supernet, pieces, setting, epochs, masks, watch)
+    program = _program(method, supernet, pieces, setting, epochs, masks)
     carry = _stage_carry(method, stage, space, pieces)
     if setting.num_seeds is not None:
         carry = jax.vmap(carry)
@@ -141,31 +141,22 @@ def _variant(method, stage) -> networks.EdgeVariant:
     )
 
 
-def _watch(method, supernet, pieces, setting, project=None) -> watch_lib.Watch | None:
-    """Builds the watch of a segment, whose hook is ``project`` or the method's own."""
-    rise, hook = rise_lib.Rise(), project
-    if method.early_stopping and not project:
-        hook = rise_lib.stop_early(rise)
-    if method.adaptive_decay and not project:
-        hook = rise_lib.strengthen(rise)
-    if not method.watch_interval and not hook:
-        return None
-    return watch_lib.watch(
+def _hooks(named, method, supernet, pieces, setting, epochs) -> tuple:
+    """Builds the hooks of a segment."""
+    search_of = hook_lib.Search(
         supernet,
         pieces.weights_of,
         pieces.selection,
-        rise=rise,
-        augment=setting.augment,
-        batch_size=method.batch_size,
-        variant_inputs=pieces.variant_inputs,
-        interval=method.watch_interval,
-        hook=hook,
-        reads_all=project is not None,
-        snapshots=method.adaptive_decay and not project,
+        setting.augment,
+        method.batch_size,
+        epochs,
+        method.watch_interval,
+        pieces.variant_inputs,
     )
+    return hook_lib.build(named, search_of)
 
 
-def _program(method, supernet, pieces, setting, epochs, masks, watch):
+def _program(method, supernet, pieces, setting, epochs, masks):
     """Builds the program of a segment."""
     return search.gradient_search(
         supernet,
@@ -174,8 +165,8 @@ def _program(method, supernet, pieces, setting, epochs, masks, watch):
         num_examples=setting.num_examples,
         batch_size=method.batch_size,
         num_epochs=epochs,
-        masks=masks,
-        watch=watch,
+        masks=masks or any(hook.removes for hook in pieces.hooks),
+        hooks=pieces.hooks,
         num_seeds=setting.num_seeds,
     )
 
@@ -242,23 +233,18 @@ def _projection(method, space, setting, before) -> Segment:
     pieces = dataclasses.replace(
         pieces, variant_inputs=lambda clock: inputs, limits=setting.limits
     )
-    project = projection.project(
-        supernet,
-        pieces.weights_of,
-        augment=setting.augment,
-        batch_size=method.batch_size,
-        interval=method.projection_epochs,
-        variant_inputs=pieces.variant_inputs,
-    )
-    watch = _watch(method, supernet, pieces, setting, project)
-    program = _program(method, supernet, pieces, setting, epochs, True, watch)
+    project = functools.partial(projection.project, every=method.projection_epochs)
+    named = ("watch", project)
+    hooks = _hooks(named, method, supernet, pieces, setting, epochs)
+    pieces = dataclasses.replace(pieces, hooks=hooks)
+    program = _program(method, supernet, pieces, setting, epochs, True)
     return before._replace(
         name="projection", program=program, pieces=pieces, carry=_carry_all
     )
 
 
 def _carry_all(before, fresh) -> program_lib.State:
-    """Continues with all but the optimizer of w, which starts anew, and the watch."""
+    """Continues with all but the optimizer of w, which starts anew, and the hooks."""
     old, new = jax.tree.map(jnp.copy, before.inner), fresh.inner
     kept = new._replace(params=old.params, logits=old.logits, logits_opt=old.logits_opt)
     kept = kept._replace(mask=old.mask, multipliers=old.multipliers)

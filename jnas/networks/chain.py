@@ -65,10 +65,12 @@ def width(space: spaces.ChainSpace, features: int, size: Size) -> int:
 
     Returns:
       features * size.features / space.stem_features, rounded to a multiple of 8 where
-      that is another number.
+      size.features is another number; what is as wide as the stem stays so.
     """
     if size.features == space.stem_features:
         return features
+    if features == space.stem_features:
+        return size.features
     return ops.divisible(features * size.features / space.stem_features)
 
 

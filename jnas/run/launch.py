@@ -35,6 +35,7 @@ _BESIDE_THE_RESULT = (  # flags that do not decide a result
     "checkpoint_seconds",
     "checkpoint_steps",
     "allow_changed",
+    "observers",
     "num_devices",
     "deterministic",
     *device_flags.PROCESS_FLAGS,
@@ -57,6 +58,12 @@ def define_run_flags() -> None:
     )
     flags.DEFINE_list(
         "plugins", [], "Python files, comma-separated, that register your own pieces."
+    )
+    flags.DEFINE_list(
+        "observers",
+        [],
+        "Observers of your plug-ins, comma-separated, that see each line of "
+        "metrics.jsonl as it is written.",
     )
     flags.DEFINE_boolean("debug", False, "Show the traceback of an error.")
     flags.DEFINE_boolean(
@@ -121,6 +128,7 @@ def from_flags(
         checkpoint_seconds=values.checkpoint_seconds,
         checkpoint_steps=values.checkpoint_steps,
         allow_changed=values.allow_changed,
+        observers=values.observers,
     )
 
 

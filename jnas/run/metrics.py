@@ -13,6 +13,7 @@ from absl import logging
 
 from jnas.run import events as events_lib
 from jnas.run import files
+from jnas.run import observers as observers_lib
 
 NAME, WEIGHTS = "metrics.jsonl", "weights.jsonl"
 _FLUSH_SECONDS = 5.0  # between flushes of TensorBoard's file
@@ -140,13 +141,20 @@ class Metrics:
     parser can read the file; TensorBoard's file leaves them out.
     """
 
-    def __init__(self, workdir: pathlib.Path, *, step: int):
+    def __init__(
+        self, workdir: pathlib.Path, *, step: int, observers: Sequence[str] = ()
+    ):
         """Opens metrics.jsonl and weights.jsonl to resume after a step.
 
         Args:
           workdir: an existing folder.
           step: the global step from which the run resumes; 0 for a new run.
+          observers: names of those that see each line.
+
+        Raises:
+          KeyError: an observer that is not registered; the nearest is guessed.
         """
+        self._observe = observers_lib.Observers(workdir, observers)
         self._lines = Lines(workdir / NAME, step=step)
         self._weights = Lines(workdir / WEIGHTS, step=step)
         self._events = events_lib.Events(workdir, step=step)
@@ -181,6 +189,7 @@ class Metrics:
         if best:
             line |= {"best": best[1]}
         self._lines.write(line)
+        self._observe(line)
         if found.weights is not None:
             weights = {"step": step, "phase": phase, "weights": found.weights}
             more = {} if found.seed is None else {"seed": found.seed}

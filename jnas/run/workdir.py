@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Self
 
+from jnas import registry
 from jnas.run import checkpoint, files, lock, threads
 from jnas.run import folder as folder_lib
 from jnas.run import metrics as metrics_lib
@@ -33,6 +34,7 @@ def open_run(
     data: Mapping[str, Any] | None = None,
     keep: int = 2,
     defers_signals: bool = False,
+    observers: Sequence[str] = (),
 ) -> "Run":
     """Opens a workdir for one process, to start, resume or read a run.
 
@@ -56,6 +58,7 @@ def open_run(
       data: what ``run.json`` tells about the data set; JSON values.
       keep: number of checkpoints that are kept, at least 2.
       defers_signals: whether a signal only stops the run where its state is observed.
+      observers: keys in ``registry.OBSERVERS``, which see each line of metrics.jsonl.
 
     Returns:
       The run, to be used in a ``with`` statement.
@@ -68,6 +71,8 @@ def open_run(
       >>> with open_run("runs/first", seed=1) as run:  # doctest: +SKIP
       ...     phase = run.phase("search", 100)
     """
+    for name in observers:
+        _ = registry.OBSERVERS[name]  # raises
     folder = folder_lib.make(workdir)
     holder = lock.Lock(folder)
     try:
@@ -83,7 +88,7 @@ def open_run(
             asked["data"] = data
         intervals = checkpoint_seconds, checkpoint_steps, defers_signals
         allowed = allow_changed, extendable
-        return Run(folder, holder, asked, intervals, allowed, keep)
+        return Run(folder, holder, asked, intervals, allowed, keep, observers)
     except BaseException:
         holder.release()
         raise
@@ -107,8 +112,10 @@ class Run:
         intervals: tuple[float, int | None, bool],
         allowed: tuple[bool, Collection[str]],
         keep: int,
+        observers: Sequence[str] = (),
     ):
         """Finds out where the run is; see ``open_run``."""
+        self._observers = observers
         self.workdir = workdir
         self.seed = asked["seed"]
         self.settings = asked["settings"]
@@ -155,7 +162,9 @@ class Run:
         self._books = phase_lib.Books(
             checkpoints=checkpoints,
             metrics=metrics_lib.Metrics(
-                self.workdir, step=latest.step if latest else 0
+                self.workdir,
+                step=latest.step if latest else 0,
+                observers=self._observers,
             ),
             progress=progress_lib.Progress(),
             signals=signals_lib.Signals(

@@ -16,7 +16,7 @@ from jnas.spaces import genotype_text, rows
 from jnas.studies import cells, verdict
 
 SKIPS = gradient.COUNT + spaces.SKIP
-FREE = (*drive_lib.FREE, "inner.watched")  # NaN until the end of the first epoch
+FREE = (*drive_lib.FREE, "inner.hooks")  # NaN until the end of the first epoch
 
 
 def left(
@@ -87,10 +87,8 @@ def drive(
         begin=begin,
         warn=_warnings(space, derive, segment, splits[1][1]),
     )
-    watched = state.inner.watched
-    if watched is not None:
-        values = watched.values.items()
-        metrics |= {name: float(value.mean()) for name, value in values}
+    for one in state.inner.hooks:
+        metrics |= {name: float(value.mean()) for name, value in one.values.items()}
     metrics |= _cells(segment, space, method, derive(state), _best_seed(state))
     metrics["seeds"] = _seeds(segment.program, state)
     phase.end(metrics | {"seconds": round(phase.seconds, 2)})
@@ -122,10 +120,11 @@ def _cells(segment, space, method, derived, best) -> dict[str, Any]:
 
 
 def _seeds(program, state) -> list[dict[str, float]]:
-    """Returns the metrics of the last epoch, and what was watched, of each seed."""
+    """Returns the metrics of the last epoch, and of the hooks, of each seed."""
     sums = {n: state.sums[n] / program.steps_per_epoch for n in program.metrics}
-    watched = state.inner.watched
-    figures = sums | (watched.values if watched is not None else {})
+    figures = dict(sums)
+    for one in state.inner.hooks:
+        figures |= one.values
     values = {n: np.atleast_1d(v).tolist() for n, v in jax.device_get(figures).items()}
     count = len(values["valid_accuracy"])
     return [{"seed": i} | {n: v[i] for n, v in values.items()} for i in range(count)]

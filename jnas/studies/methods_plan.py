@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import directions, gradient, networks, registry, spaces
+from jnas import directions, gradient, networks, pieces, registry, spaces
 from jnas import settings as settings_lib
 from jnas.discrete import tables
 from jnas.discrete.tables import choice
@@ -154,7 +154,8 @@ def _limits(settings, space, made, dataset) -> tuple[networks.Limit, ...]:
 
 def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Method:
     """Gives a method the comparison's sizes, and scales numbers counted in epochs."""
-    rises = method.early_stopping or method.adaptive_decay
+    names = {pieces.name_of(registry.HOOKS, one) for one in method.hooks}
+    rises = bool(names & {"stop_early", "adaptive_decay"})
     tuning = round(method.projection_epochs * settings.epochs / method.epochs)
     return dataclasses.replace(
         method,

@@ -1,6 +1,6 @@
 """Which paper is which pieces: the registry of methods as a table."""
 
-from jnas import registry
+from jnas import pieces, registry
 from jnas.gradient import methods
 from jnas.report import tables
 
@@ -55,8 +55,8 @@ def _schedule(method: methods.Method) -> list[str]:
     if method.frozen_rate:
         stage = method.epochs * method.stages[0].epochs_rate
         found.append(f"logits frozen {round(method.frozen_rate * stage)} epochs")
-    found += ["early stopping"] * method.early_stopping
-    return found + ["adaptive decay"] * method.adaptive_decay
+    named = [pieces.name_of(registry.HOOKS, one) for one in method.hooks]
+    return found + [name.replace("_", " ") for name in named if name != "watch"]
 
 
 def _selection(method: methods.Method) -> list[str]:

@@ -34,10 +34,13 @@ class Clock(NamedTuple):
     Attributes:
       epoch: i32[], number of the epoch, from 0.
       progress: f32[], fraction of the run, from 0 to 1.
+      step: i32[], number of the step in the run, from 0; at the end of an epoch that of
+        the next one.
     """
 
     epoch: types.Array
     progress: types.Array
+    step: types.Array | int = 0
 
 
 class Epochs(NamedTuple):
@@ -138,7 +141,8 @@ class Epochs(NamedTuple):
         def body(number, carry):
             (inner, sums, broken), batch = carry
             key = jax.random.fold_in(step_key, number)
-            clock = Clock(number // self.steps_per_epoch, number / self.num_steps)
+            epoch = number // self.steps_per_epoch
+            clock = Clock(epoch, number / self.num_steps, number)
             inner, new = self.step(key, clock, inner, batch)
             values = jnp.stack([new[name] for name in self.metrics])
             healthy = jnp.isfinite(values).all()
@@ -165,7 +169,8 @@ class Epochs(NamedTuple):
     def between_steps(self, state, epoch):
         """Returns the key, the clock and the state of what is done after an epoch."""
         _, _, key = jax.random.split(state.key, 3)
-        clock = Clock(epoch, (epoch + 1) / self.num_epochs)
+        step = (epoch + 1) * self.steps_per_epoch
+        clock = Clock(epoch, (epoch + 1) / self.num_epochs, step)
         return jax.random.fold_in(key, epoch), clock, state.inner
 
 

@@ -130,6 +130,61 @@ def adam_l2(
 
 
 @registry.OPTIMIZERS.register
+def sgd(
+    learning_rate: optax.ScalarOrSchedule, *, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+    """Builds gradient descent, with the L2 term in the gradient.
+
+    Args:
+      learning_rate: a number or a schedule of the step.
+      weight_decay: factor of the L2 term.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
+@registry.LOGITS_OPTIMIZERS.register
+def exponentiated(
+    learning_rate: optax.ScalarOrSchedule = 0.1, *, floor: float = 1e-5
+) -> optax.GradientTransformation:
+    """Builds exponentiated gradient descent on the softmax of each row of logits.
+
+    theta = softmax(logits); theta <- max(theta exp(-learning_rate g), floor), divided
+    by its sum, where g is the loss's gradient with respect to theta, up to a constant a
+    row, as ``relaxations.simplex`` passes it on. Theta before the floor is divided by
+    its sum too; a floor of 0 disables it.
+
+    Args:
+      learning_rate: a number or a schedule of the step.
+      floor: least weight before the last division.
+
+    Source: Li, Khodak, Balcan and Talwalkar 2021, arXiv:2004.07802, section 3 and its
+    released code. Differs: there the floor is applied before any division.
+    """
+
+    def init(params):
+        del params
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params):
+        rate = learning_rate
+        if callable(learning_rate):
+            rate = learning_rate(state.count)
+
+        def of_leaf(gradient, logits):
+            weights = jax.nn.softmax(logits - rate * gradient, -1)
+            weights = jnp.maximum(weights, floor)
+            return jnp.log(weights / weights.sum(-1, keepdims=True)) - logits
+
+        moved = jax.tree.map(of_leaf, updates, params)
+        return moved, optax.ScaleByScheduleState(state.count + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
+@registry.OPTIMIZERS.register
 def adam(
     learning_rate: optax.ScalarOrSchedule,
     *,

@@ -17,4 +17,5 @@ from jnas.gradient.bilevel.step import BilevelInfo as BilevelInfo
 from jnas.gradient.bilevel.step import BilevelState as BilevelState
 from jnas.gradient.bilevel.step import bilevel as bilevel
 from jnas.gradient.bilevel.unrolled import first_order as first_order
+from jnas.gradient.bilevel.unrolled import one_level as one_level
 from jnas.gradient.bilevel.unrolled import unrolled as unrolled

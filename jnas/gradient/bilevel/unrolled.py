@@ -45,6 +45,39 @@ def first_order(
 
 
 @registry.HYPERGRADIENTS.register
+def one_level(
+    train_loss: types.Loss,
+    valid_loss: types.Loss,
+    optimizer: optax.GradientTransformation,
+) -> Callable:
+    """Computes d L_valid(w, a) / d a on the training batch: one loss for w and a.
+
+    The architecture's loss, regularizers included, is that of the batch which also
+    trains the parameters; the validation batch is evaluated and moves nothing.
+
+    Args:
+      train_loss: not used.
+      valid_loss: (key, params, logits, batch) -> (loss f32[], metrics).
+      optimizer: not used.
+
+    Returns:
+      fn(key, params, opt_state, logits, train, valid) -> ((loss, metrics), d_logits),
+      loss and metrics of the validation batch.
+
+    Source: Li, Khodak, Balcan and Talwalkar 2021, arXiv:2004.07802, section 2 (ERM).
+    """
+    del train_loss, optimizer  # one loss moves both levels
+    gradient = jax.grad(valid_loss, argnums=2, has_aux=True)
+
+    def hypergradient(key, params, opt_state, logits, train, valid):
+        del opt_state
+        d_logits, _ = gradient(key, params, logits, train)
+        return valid_loss(key, params, logits, valid), d_logits
+
+    return hypergradient
+
+
+@registry.HYPERGRADIENTS.register
 def unrolled(
     train_loss: types.Loss,
     valid_loss: types.Loss,

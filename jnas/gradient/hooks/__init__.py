@@ -1,1 +1,9 @@
-"""Calls at ends of epochs, which may change the state of a search or end it."""
+"""Hooks, called at ends of epochs; importing this package registers them."""
+
+from jnas.gradient.hooks import projection as projection
+from jnas.gradient.hooks import prune as prune
+from jnas.gradient.hooks import sgas as sgas
+from jnas.gradient.hooks import watch as watch
+from jnas.gradient.hooks.hook import Hook as Hook
+from jnas.gradient.hooks.hook import HookState as HookState
+from jnas.gradient.hooks.hook import Search as Search

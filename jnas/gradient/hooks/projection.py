@@ -14,10 +14,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jnas import networks, spaces, types
-from jnas.data import augment as augment_lib
+from jnas import registry, spaces, types
 from jnas.gradient.hooks import accuracy as accuracy_lib
+from jnas.gradient.hooks import hook as hook_lib
+from jnas.spaces import rows as rows_lib
 from jnas.training import devices as devices_lib
 
 
@@ -30,21 +32,14 @@ def num_decisions(space: spaces.CellSpace) -> int:
     return len(space.edges) + len(_choosing_nodes(space))
 
 
+@registry.HOOKS.register
 def project(
-    supernet: networks.Supernet,
-    weights_of: Callable[[Any], types.Weights],
-    *,
-    augment: augment_lib.Augment,
-    batch_size: int,
-    interval: int,
-    num_batches: int | None = None,
-    variant_inputs: Callable = lambda clock: networks.VariantInputs(),
-    over_members: Callable | None = None,
-) -> Callable:
+    search: hook_lib.Search, *, every: int = 5, num_batches: int | None = None
+) -> hook_lib.Hook:
     """Builds the hook that derives a cell, one decision per cell at a time.
 
-    ``hook(key, clock, state, split) -> state`` narrows ``state.mask``. A decided edge
-    has one candidate left, a removed edge none:
+    It narrows ``state.mask``. A decided edge has one candidate left, a removed edge
+    none:
 
       start     edges decided   nodes decided
       1 1 1 1   0 0 1 0         0 0 1 0
@@ -55,48 +50,69 @@ def project(
     0; the other weights are not divided by their new sum.
 
     Args:
-      supernet: the trained supernet.
-      weights_of: state -> the weights that a cell is derived from.
-      augment: mean and standard deviation that images are normalised with.
-      batch_size: images of a forward pass.
-      interval: epochs of tuning before each decision.
+      search: in a space of cells, whose supernet is trained.
+      every: epochs of tuning before each decision.
       num_batches: batches of the validation split that accuracies are computed on;
         None for all whole batches.
-      variant_inputs: Clock -> what the edge variant needs.
-      over_members: (function, members with a leading axis) -> results likewise;
-        ``devices.mapped`` when None.
+
+    Raises:
+      ValueError: a space that is not one of cells.
 
     Source: arXiv:2108.04392. Differs: the supernet is tuned before the first decision
     too; ``none`` is not a candidate where nodes choose inputs.
     """
-    space = supernet.space
+    return build(search, every, num_batches=num_batches)
+
+
+def build(
+    search: hook_lib.Search,
+    every: int,
+    *,
+    num_batches: int | None = None,
+    over_members: Callable | None = None,
+) -> hook_lib.Hook:
+    """Builds the hook of ``project``.
+
+    Args:
+      search: as there.
+      every: as there.
+      num_batches: as there.
+      over_members: (function, members with a leading axis) -> results likewise;
+        ``devices.mapped`` when None.
+    """
+    space = search.space
+    if not rows_lib.has_edges(space):
+        raise ValueError(
+            f"hook project must have a space of cells, got {space.name}, whose rows "
+            "are no edges. Use another method."
+        )
     over_members = over_members or devices_lib.mapped
 
     def accuracies(clock, split, key, state, keep):
         """Returns f32[N]: accuracies with weights times keep f32[N, C, E, O]."""
-        batches = accuracy_lib.fixed_batches(split, augment, batch_size, num_batches)
-        weights = weights_of(state)
-        inputs = accuracy_lib.without_dropout(variant_inputs(clock))
-        apply = functools.partial(supernet.apply, state.params)
+        batches = accuracy_lib.fixed_batches(
+            split, search.augment, search.batch_size, num_batches
+        )
+        weights = search.weights_of(state)
+        inputs = accuracy_lib.without_dropout(search.variant_inputs(clock))
+        apply = functools.partial(search.supernet.apply, state.params)
 
         def member(keep):
             return accuracy_lib.accuracy(key, apply, batches, weights * keep, inputs)
 
         return over_members(member, keep)
 
-    def decide(key, clock, state, split):
-        number = (clock.epoch + 1) // interval
-        return _decide(
-            space, functools.partial(accuracies, clock, split), key, number, state
-        )
+    def call(key, clock, state, carry, split):
+        number = (clock.epoch + 1) // every
+        measured = functools.partial(accuracies, clock, split)
+        return _decide(space, measured, key, number, state), carry, {}, False
 
-    def hook(key, clock, state, split):
-        due = (clock.epoch + 1) % interval == 0
-        return jax.lax.cond(
-            due, decide, lambda *given: given[2], key, clock, state, split
-        )
-
-    return hook
+    rows = functools.partial(
+        accuracy_lib.fixed_rows, batch_size=search.batch_size, num_batches=num_batches
+    )
+    if num_batches is None:
+        rows = np.arange
+    return hook_lib.Hook(every, lambda state: (), call, removes=True, rows=rows)
 
 
 def _decide(space, accuracies, key, number, state) -> Any:

@@ -1,4 +1,4 @@
-"""Hooks that act when a search's eigenvalue rises: early stopping, adaptive L2.
+"""What a search does when its eigenvalue rises: early stopping, adaptive L2.
 
 Source: Zela et al. 2020, arXiv:1909.09656, sections 4 and 5.
 """
@@ -70,27 +70,28 @@ class Rise(NamedTuple):
 
 
 def stop_early(rise: Rise) -> Callable:
-    """Builds the hook of early stopping: end, with the cell from before the rise.
+    """Builds the rule of early stopping: end, with the cell from before the rise.
 
     Args:
       rise: the rule; the watch must be given the same one.
 
+    Returns:
+      (state, Watched) -> (state, Watched, {}).
+
     Source: Zela et al. 2020, arXiv:1909.09656, section 5.1 (DARTS-ES).
     """
 
-    def hook(key, clock, state, split):
-        del key, clock, split  # the evaluations decide
-        watched = state.watched
+    def decide(state, watched):
         stops = rise.risen(watched) & ~watched.stopped
         cell = jnp.where(stops, watched.encodings[rise.back], watched.answer)
         watched = watched._replace(stopped=watched.stopped | stops, answer=cell)
-        return state._replace(watched=watched)
+        return state, watched, {}
 
-    return hook
+    return decide
 
 
 def strengthen(rise: Rise, *, factor: float = 10.0, most: float = 0.03) -> Callable:
-    """Builds the hook of adaptive L2: roll back, with a stronger weight decay.
+    """Builds the rule of adaptive L2: roll back, with a stronger weight decay.
 
     The whole state is restored from the evaluation before the rise, except for the
     learning rate's schedule, which continues. The weight decay, which must be an
@@ -103,39 +104,38 @@ def strengthen(rise: Rise, *, factor: float = 10.0, most: float = 0.03) -> Calla
       most: largest weight decay; one that is already as large stays, and the search
         does not roll back.
 
+    Returns:
+      (state, Watched) -> (state, Watched, {"weight_decay": f32[]}).
+
     Raises:
-      ValueError: when the hook is called, an optimizer without ``carried_decay`` or
+      ValueError: when the rule is called, an optimizer without ``carried_decay`` or
         without a learning rate schedule, or a watch without snapshots.
 
     Source: Zela et al. 2020, arXiv:1909.09656, section 5.2 (DARTS-ADA). Differs: the
     epochs that were rolled back are not repeated.
     """
 
-    def hook(key, clock, state, split):
-        del key, clock, split  # the evaluations decide
-        watched, rate = state.watched, _decay_rate(state)
+    def decide(state, watched):
+        rate = _decay_rate(state, watched)
         stronger = jnp.minimum(rate * factor, jnp.maximum(rate, most))
         rises = rise.risen(watched) & (rate < most)
         forgotten = jnp.full_like(watched.eigenvalues, jnp.nan)
-        moved, eigenvalues, rate = jax.tree.map(
+        state, eigenvalues, rate = jax.tree.map(
             lambda a, b: jnp.where(rises, a, b),
-            (_restored(state, rise.back, stronger), forgotten, stronger),
-            (state._replace(watched=None), watched.eigenvalues, rate),
+            (_restored(state, watched, rise.back, stronger), forgotten, stronger),
+            (state, watched.eigenvalues, rate),
         )
-        return moved._replace(
-            watched=watched._replace(
-                eigenvalues=eigenvalues, values=watched.values | {"weight_decay": rate}
-            )
-        )
+        watched = watched._replace(eigenvalues=eigenvalues)
+        return state, watched, {"weight_decay": rate}
 
-    return hook
+    return decide
 
 
-def _decay_rate(state) -> types.Array:
+def _decay_rate(state, watched) -> types.Array:
     """Returns the weight decay of a state that can be rolled back; else raises."""
     rate = optax.tree.get(state.params_opt, "decay_rate")
     count = optax.tree.get(state.params_opt, "count")
-    if rate is None or count is None or state.watched.snapshots is None:
+    if rate is None or count is None or watched.snapshots is None:
         raise ValueError(
             "strengthen must be given a carried_decay, a learning rate schedule and a "
             "watch with snapshots, got at most two of them. Build the optimizer with "
@@ -144,9 +144,9 @@ def _decay_rate(state) -> types.Array:
     return rate
 
 
-def _restored(state, index, decay_rate) -> Any:
+def _restored(state, watched, index, decay_rate) -> Any:
     """Returns a snapshot, with today's step count and another weight decay."""
-    back = jax.tree.map(lambda a: a[index], state.watched.snapshots)
+    back = jax.tree.map(lambda a: a[index], watched.snapshots)
     count = optax.tree.get(state.params_opt, "count")
     params_opt = optax.tree.set(back.params_opt, decay_rate=decay_rate, count=count)
     return back._replace(params_opt=params_opt)

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jnas import networks, spaces, types
-from jnas.data import augment as augment_lib
+from jnas import registry, spaces, types
 from jnas.gradient import curvature
 from jnas.gradient.hooks import accuracy as accuracy_lib
+from jnas.gradient.hooks import hook as hook_lib
 from jnas.gradient.hooks import rise as rise_lib
 from jnas.spaces import rows as rows_lib
 
@@ -36,17 +36,15 @@ class Watched(NamedTuple):
     """Results of the last K evaluations, the oldest first.
 
     Attributes:
-      values: name -> f32[], of the last evaluation.
       eigenvalues: f32[K]; NaN where there was no evaluation yet.
       epochs: i32[K]; -1 where there was no evaluation yet.
       encodings: i32[K, G], the cells derived at these epochs.
       stopped: bool[], whether the search ends.
       answer: i32[G], the cell that a stopped search returns.
-      snapshots: states at these epochs, with a leading axis K; None where no hook
+      snapshots: states at these epochs, with a leading axis K; None where no rule
         restores them.
     """
 
-    values: dict[str, types.Array]
     eigenvalues: types.Array
     epochs: types.Array
     encodings: types.Array
@@ -55,40 +53,18 @@ class Watched(NamedTuple):
     snapshots: Any = None
 
 
-class Watch(NamedTuple):
-    """Evaluates a search at ends of epochs, then calls a hook.
-
-    Attributes:
-      begin: state -> Watched, before the first epoch.
-      evaluate: (key, Clock, state, (images, labels)) -> Watched.
-      hook: (key, Clock, state, (images, labels)) -> state. It reads and may change
-        state.watched.
-      rows: number N of images of a split -> the rows of it that are evaluated.
-    """
-
-    begin: Callable[[Any], Watched]
-    evaluate: Callable[..., Watched]
-    hook: Callable[..., Any]
-    rows: Callable[[int], np.ndarray]
-
-
-def watch(
-    supernet: networks.Supernet,
-    weights_of: Callable[[Any], types.Weights],
-    selection: types.Selection,
+def build(
+    search: hook_lib.Search,
+    every: int,
     *,
-    rise: rise_lib.Rise,
-    augment: augment_lib.Augment,
-    batch_size: int,
-    variant_inputs: Callable = lambda clock: networks.VariantInputs(),
-    interval: int = 1,
+    rise: rise_lib.Rise | None = None,
+    decide: Callable | None = None,
+    metrics: tuple[str, ...] = (),
     num_batches: int = 4,
     num_iterations: int = 10,
-    hook: Callable | None = None,
-    reads_all: bool = False,
     snapshots: bool = False,
-) -> Watch:
-    """Builds the watch over a gradient search.
+) -> hook_lib.Hook:
+    """Builds the watch over a gradient search, and a rule that acts on its results.
 
     Every evaluation uses the same validation images, not augmented, and the weights
     that a cell is derived from: no sampling, no perturbation, no regularizer.
@@ -97,51 +73,151 @@ def watch(
       one_hot_accuracy   = accuracy(space.weights(selection(space, weights)))
       discretization_gap = supernet_accuracy - one_hot_accuracy
       eigenvalue         = largest of the Hessian d2 L_valid / d logits d logits
-      count_OPERATION    = its edges in the derived cells
+      count_OPERATION    = its rows in the derived cells
 
     Args:
-      supernet: the network that is searched.
-      weights_of: state -> the weights that a cell is derived from.
-      selection: derives a cell from the weights.
-      rise: the rule that the hook decides by; Watched holds ``rise.length`` results.
-      augment: mean and standard deviation that images are normalised with.
-      batch_size: images of a forward pass, and of the eigenvalue.
-      variant_inputs: Clock -> what the edge variant needs; dropout is set to 0.
-      interval: epochs between two evaluations, counted from the start; 0 disables
-        evaluations, for a hook that needs none.
+      search: that is watched; dropout of its edge variant is set to 0.
+      every: epochs between two evaluations.
+      rise: the rule that ``decide`` follows; the carry holds ``rise.length`` results.
+      decide: (state, Watched) -> (state, Watched, values), called after an evaluation;
+        None disables it.
+      metrics: names of its values.
       num_batches: batches of the accuracies, at most.
       num_iterations: Lanczos iterations; 10 find the largest eigenvalue to a few
         percent.
-      hook: called after each epoch, as Watch.hook; None disables it.
-      reads_all: whether the hook evaluates all images of the split.
-      snapshots: whether Watched holds states too.
+      snapshots: whether the carry holds states too.
     """
-    space = supernet.space
+    space, length = search.space, (rise or rise_lib.Rise()).length
 
-    def begin(state):
-        return _no_results(space, rise.length, state if snapshots else None)
+    def init(state):
+        return _no_results(space, length, state if snapshots else None)
 
-    def evaluate(key, clock, state, split):
-        batches = accuracy_lib.fixed_batches(split, augment, batch_size, num_batches)
-        weights = weights_of(state)
-        encoding = selection(space, weights)
+    def call(key, clock, state, watched, split):
+        batches = accuracy_lib.fixed_batches(
+            split, search.augment, search.batch_size, num_batches
+        )
+        weights = search.weights_of(state)
+        encoding = search.selection(space, weights)
         cell = space.weights(encoding)
-        inputs = accuracy_lib.without_dropout(variant_inputs(clock))
-        apply = functools.partial(supernet.apply, state.params)
+        inputs = accuracy_lib.without_dropout(search.variant_inputs(clock))
+        apply = functools.partial(search.supernet.apply, state.params)
         largest = _eigenvalue(
-            key, apply, weights_of, state, batches, inputs, num_iterations
+            key, apply, search.weights_of, state, batches, inputs, num_iterations
         )
         before, after = _accuracies(key, apply, batches, weights, cell, inputs)
         values = (largest, before, after, before - after)
         values = dict(zip(WATCHED, values, strict=True)) | _counts(space, cell)
-        return _appended(state, clock, values, encoding)
+        watched = _appended(watched, clock, state, largest, encoding)
+        if decide is not None:
+            state, watched, more = decide(state, watched)
+            values |= more
+        return state, watched, values, watched.stopped
 
-    def rows(count):
-        if reads_all:
-            return np.arange(count)
-        return accuracy_lib.fixed_rows(count, batch_size, num_batches)
+    return hook_lib.Hook(
+        every,
+        init,
+        call,
+        (*WATCHED, *_count_names(space), *metrics),
+        rows=lambda count: accuracy_lib.fixed_rows(
+            count, search.batch_size, num_batches
+        ),
+        found=lambda watched: (watched.stopped, watched.answer),
+    )
 
-    return Watch(begin, _every(interval, evaluate), hook or _no_hook, rows)
+
+@registry.HOOKS.register
+def watch(
+    search: hook_lib.Search,
+    *,
+    every: int | None = None,
+    num_batches: int = 4,
+    num_iterations: int = 10,
+) -> hook_lib.Hook | None:
+    """Builds the hook that checks for collapse, and leaves the search as it is.
+
+    Args:
+      search: that is watched.
+      every: epochs between two evaluations; None takes the search's interval, of which
+        0 disables the hook.
+      num_batches: batches of the accuracies, at most.
+      num_iterations: Lanczos iterations.
+
+    Source: Zela et al. 2020, arXiv:1909.09656, section 4.
+    """
+    interval = search.interval if every is None else every
+    if not interval:
+        return None
+    return build(
+        search, interval, num_batches=num_batches, num_iterations=num_iterations
+    )
+
+
+@registry.HOOKS.register
+def stop_early(
+    search: hook_lib.Search, *, every: int | None = None, factor: float = 1.3
+) -> hook_lib.Hook:
+    """Builds the hook of early stopping: end, with the cell from before the rise.
+
+    Args:
+      search: that is watched.
+      every: epochs between two evaluations; None takes the search's interval.
+      factor: ratio above which the eigenvalue has risen.
+
+    Raises:
+      ValueError: evaluations are disabled.
+
+    Source: Zela et al. 2020, arXiv:1909.09656, section 5.1 (DARTS-ES).
+    """
+    rise = rise_lib.Rise(factor=factor)
+    interval = _needed("stop_early", search, every)
+    return build(search, interval, rise=rise, decide=rise_lib.stop_early(rise))
+
+
+@registry.HOOKS.register
+def adaptive_decay(
+    search: hook_lib.Search,
+    *,
+    every: int | None = None,
+    factor: float = 1.3,
+    stronger: float = 10.0,
+    most: float = 0.03,
+) -> hook_lib.Hook:
+    """Builds the hook of adaptive L2: roll back, with a stronger weight decay.
+
+    The optimizer's weight decay must be an ``optimizers.carried_decay``; a method that
+    names this hook has one.
+
+    Args:
+      search: that is watched.
+      every: epochs between two evaluations; None takes the search's interval.
+      factor: ratio above which the eigenvalue has risen.
+      stronger: multiplies the weight decay.
+      most: largest weight decay.
+
+    Raises:
+      ValueError: evaluations are disabled.
+
+    Source: Zela et al. 2020, arXiv:1909.09656, section 5.2 (DARTS-ADA).
+    """
+    rise = rise_lib.Rise(factor=factor)
+    return build(
+        search,
+        _needed("adaptive_decay", search, every),
+        rise=rise,
+        decide=rise_lib.strengthen(rise, factor=stronger, most=most),
+        metrics=("weight_decay",),
+        snapshots=True,
+    )
+
+
+def _needed(name: str, search: hook_lib.Search, every: int | None) -> int:
+    interval = search.interval if every is None else every
+    if not interval:
+        raise ValueError(
+            f"watch_interval must be at least 1 with the hook {name}, got 0. Set the "
+            "number of epochs between two evaluations."
+        )
+    return interval
 
 
 def _eigenvalue(
@@ -184,11 +260,8 @@ def _count_names(space: spaces.Space) -> tuple[str, ...]:
 
 def _no_results(space, length, snapshot) -> Watched:
     """Builds a Watched of ``length`` evaluations that have not happened yet."""
-    more = () if snapshot is None else ("weight_decay",)
-    names = (*WATCHED, *_count_names(space), *more)
     num_genes = len(space.sizes)
     return Watched(
-        {name: jnp.full((), jnp.nan, jnp.float32) for name in names},
         jnp.full(length, jnp.nan, jnp.float32),
         jnp.full(length, -1, jnp.int32),
         jnp.zeros((length, num_genes), jnp.int32),
@@ -198,43 +271,18 @@ def _no_results(space, length, snapshot) -> Watched:
     )
 
 
-def _appended(state, clock, values, encoding) -> Watched:
-    """Appends an evaluation to state.watched and drops the oldest one.
-
-    [e1 e2 ... eK], e  ->  [e2 ... eK e]
-    """
-    old = state.watched
+def _appended(old, clock, state, eigenvalue, encoding) -> Watched:
+    """Appends an evaluation and drops the oldest one: [e1 ... eK], e -> [e2 ... e]."""
 
     def shift(past, new):
         return jnp.concatenate([past[1:], jnp.asarray(new, past.dtype)[None]])
 
     kept = old.snapshots
     if kept is not None:
-        kept = jax.tree.map(shift, kept, state._replace(watched=None))
+        kept = jax.tree.map(shift, kept, state)
     return old._replace(
-        values=old.values | values,
-        eigenvalues=shift(old.eigenvalues, values["eigenvalue"]),
+        eigenvalues=shift(old.eigenvalues, eigenvalue),
         epochs=shift(old.epochs, clock.epoch),
         encodings=shift(old.encodings, encoding),
         snapshots=kept,
     )
-
-
-def _every(interval, evaluate) -> Callable:
-    """Evaluates at every interval-th end of an epoch; 0 never does."""
-
-    def when_due(key, clock, state, split):
-        if interval == 0:
-            return state.watched
-        if interval == 1:
-            return evaluate(key, clock, state, split)
-        due = (clock.epoch + 1) % interval == 0
-        return jax.lax.cond(
-            due, evaluate, lambda *given: given[2].watched, key, clock, state, split
-        )
-
-    return when_due
-
-
-def _no_hook(key, clock, state, split):
-    return state
