@@ -263,7 +263,8 @@ def check_regularizer(name: str) -> None:
     """Checks a regularizer: f32[], finite with its gradients, jit, removed candidates.
 
     It must depend on the logits at progress 0, 1/2 or 1, so that its factor may rise
-    from 0 over the search, or fall to 0. It gets the space ``tiny``, if it takes one.
+    from 0 over the search, or fall to 0. It gets the space ``tiny``, a loss of 2 and
+    the costs of a small network, if it takes them.
 
     Args:
       name: its key in ``registry.REGULARIZERS``.
@@ -271,13 +272,15 @@ def check_regularizer(name: str) -> None:
     Raises:
       AssertionError: it breaks the contract.
     """
-    names = ("logits", "weights", "progress", "space")
+    names = ("logits", "weights", "progress", "space", "loss", "costs")
     penalty = pieces.taking(registry.REGULARIZERS[name], names, least=3)
     space = spaces.zoo.tiny()
+    costs = networks.option_costs(space, rows.smallest(space), (8, 8, 3))
     logits = jax.random.normal(jax.random.key(0), space.shape)
 
     def run(logits, progress):
-        return penalty(logits, jax.nn.sigmoid(logits), progress, space)
+        weights = jax.nn.sigmoid(logits)
+        return penalty(logits, weights, progress, space, jnp.float32(2), costs)
 
     for given in (logits, _some_out(logits)):
         out, depends = jnp.isneginf(given), False

@@ -94,11 +94,17 @@ class Hypergradient(Protocol):
 class Regularizer(Protocol):
     """A penalty on the architecture, added to its loss.
 
-    A function of the first three arguments is one too.
+    A function of the first three arguments, or of more, is one too.
     """
 
     def __call__(
-        self, logits: Logits, weights: Weights, progress: Array, space: Any
+        self,
+        logits: Logits,
+        weights: Weights,
+        progress: Array,
+        space: Any,
+        loss: Array,
+        costs: Any,
     ) -> Array:
         """Returns f32[]; the space names the rows and options of the weights."""
 

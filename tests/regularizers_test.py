@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from jnas import networks, registry, spaces, testing
+from jnas import data, gradient, networks, registry, spaces, testing
 from jnas.gradient import losses, methods, regularizers, relaxations, resolve
+from jnas.training import program
 
 OUT = -jnp.inf
 
@@ -186,16 +188,98 @@ def test_a_method_s_regularizers_get_the_space_too(monkeypatch):
     space = spaces.zoo.tiny()
     resolve.check(method, space)
     made = resolve.resolve(method, space, steps_per_epoch=1, epochs=1).regularizers
+    made = [regularizers.with_all(one) for one in made]
     weights = jnp.full(space.shape, 0.25)
-    assert [float(r(weights, weights, 0.0, space)) for r in made] == [5.0, 2.5]
+    given = weights, weights, 0.0, space, 1.0, None
+    assert [float(penalty(*given)) for penalty in made] == [5.0, 2.5]
 
 
 @pytest.mark.parametrize(
-    "penalty", [lambda logits, weights: 0.0, lambda a, b, c, d, e: 0.0]
+    "penalty", [lambda logits, weights: 0.0, lambda a, b, c, d, e, f, g: 0.0]
 )
 def test_a_regularizer_of_other_arguments_is_refused(penalty):
     """Before anything is compiled, with what to write."""
     method = dataclasses.replace(methods.darts(), regularizers=(penalty,))
-    rule = r"must take \(logits, weights, progress, space\), got"
+    rule = r"must take \(logits, weights, progress, space, loss, costs\), got"
     with pytest.raises(TypeError, match=rule):
         resolve.check(method, spaces.zoo.tiny())
+
+
+CHAIN = spaces.zoo_chains.tiny_chain()
+SIZE = networks.Size(4, 1, 2, channels=1, image_size=(8, 8))
+
+
+def cost_by_hand(weights, cost):
+    """Sum over positions of sum p_o cost_o, by measuring derived networks."""
+    base = networks.measure(networks.derived(CHAIN.genotype([0] * 4), SIZE), (8, 8, 1))[
+        cost
+    ]
+    total = float(base)
+    for gene, size in enumerate(CHAIN.sizes):
+        leaf, row = CHAIN.row_of(gene)
+        p = np.asarray(weights[leaf][row], np.float64)
+        p = p / p.sum()
+        for option in range(1, size):
+            genes = [0] * 4
+            genes[gene] = option
+            network = networks.derived(CHAIN.genotype(genes), SIZE)
+            total += p[option] * (networks.measure(network, (8, 8, 1))[cost] - base)
+    return total
+
+
+@pytest.mark.parametrize("cost", ["parameters", "macs"])
+def test_cost_terms_are_their_formulas(cost):
+    """Of the expected cost, in a chain of unequal rows; gradients by differences."""
+    costs = networks.option_costs(CHAIN, SIZE, (8, 8, 1))
+    rng = np.random.default_rng(0)
+    weights = {
+        "of_2": jnp.asarray(rng.random((3, 2)) + 0.2, jnp.float32),
+        "of_3": jnp.asarray(rng.random((1, 3)) + 0.2, jnp.float32),
+    }
+    expected = cost_by_hand(weights, cost)
+    ends = [
+        networks.measure(networks.derived(CHAIN.genotype(g), SIZE), (8, 8, 1))[cost]
+        for g in itertools.product(range(3), range(2), range(2), range(2))
+    ]
+    given = weights, weights, 0.0, CHAIN, jnp.float32(1.7), costs
+    found = regularizers.expected_cost(*given, strength=3.0, cost=cost)
+    want = 3 * (expected - min(ends)) / (max(ends) - min(ends))
+    np.testing.assert_allclose(found, want, rtol=1e-4)
+    numbers = {"alpha": 0.3, "beta": 0.5, "cost": cost}
+    whole = 1.7 + regularizers.log_cost(*given, **numbers)
+    np.testing.assert_allclose(whole, 1.7 * 0.3 * np.log(expected) ** 0.5, rtol=1e-5)
+
+    def of_loss(loss):
+        more = weights, weights, 0.0, CHAIN, loss, costs
+        return loss + regularizers.log_cost(*more, **numbers)
+
+    slope = jax.grad(of_loss)(jnp.float32(1.7))  # of the loss itself too
+    np.testing.assert_allclose(slope, 0.3 * np.log(expected) ** 0.5, rtol=1e-5)
+
+
+def test_cost_terms_in_a_search():
+    """A strong one finds the cheapest chain; it needs the size of the images."""
+    piece = functools.partial(regularizers.expected_cost, strength=100.0)
+    method = dataclasses.replace(
+        methods.darts(), regularizers=(piece,), epochs=4, batch_size=4, features=4,
+        layers=1, watch_interval=0, logits_learning_rate=0.3,
+    )  # fmt: skip
+    augment = data.Augment((0.5,), (0.3,))
+    without = dataclasses.replace(SIZE, image_size=None)
+    with pytest.raises(ValueError, match="image_size must be rows and columns where"):
+        gradient.build_segments(
+            method, CHAIN, gradient.Setting(without, augment, (8, 8))
+        )
+    setting = gradient.Setting(SIZE, augment, (8, 8))
+    (segment,) = gradient.build_segments(method, CHAIN, setting)
+    split = jax.random.uniform(jax.random.key(0), (8, 8, 8, 1)), jnp.arange(8) % 2
+    state = segment.program.init(jax.random.key(1))
+    state, _ = program.run(segment.program, state, (split, split))
+    encoding, _ = gradient.derive(segment.pieces, CHAIN, state)
+    cost = segment.pieces.costs["parameters"]
+    weights = CHAIN.weights(encoding)
+    assert float(cost.of(weights)) == networks.extent(cost)[0]
+    with pytest.raises(ValueError, match="cost must be one of parameters, macs, got"):
+        regularizers.expected_cost(
+            weights, weights, 0.0, CHAIN, 1.0, segment.pieces.costs, cost="mac"
+        )

@@ -1,6 +1,6 @@
 """The two losses of a gradient search: training loss and validation loss."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -38,6 +38,7 @@ def build_losses(
     regularizers: Sequence[types.Regularizer] = (),
     perturbation: types.Perturbation | None = None,
     limit_penalty: Callable | None = None,
+    costs: Mapping[str, networks.Costs] | None = None,
 ) -> tuple[types.Loss, types.Loss]:
     """Builds the training and the validation loss of a supernet.
 
@@ -54,6 +55,7 @@ def build_losses(
       perturbation: disturbs the weights; None disables it.
       limit_penalty: (arch, mask, multipliers) -> f32[], as ``limits.penalty`` builds
         it; None without limits.
+      costs: cost -> what each option costs, for regularizers that take it.
 
     Returns:
       (train_loss, valid_loss), each (key, params, arch, Batch) -> (f32[], metrics).
@@ -63,7 +65,7 @@ def build_losses(
     """
 
     cross_entropy, space = _cross_entropy(supernet), supernet.space
-    penalties = [regularizers_lib.with_space(one) for one in regularizers]
+    penalties = [regularizers_lib.with_all(one) for one in regularizers]
 
     def relax(key, logits, batch):
         return mixing.relax(relaxation, key, logits, batch.mask, batch.progress)
@@ -91,7 +93,8 @@ def build_losses(
         weights = relax(relax_key, logits, batch)
         loss, metrics = cross_entropy(op_key, params, weights, edges, batch)
         logits = mixing.masked(logits, batch.mask)
-        penalty = sum(r(logits, weights, batch.progress, space) for r in penalties)
+        given = logits, weights, batch.progress, space, loss, costs
+        penalty = sum(regularizer(*given) for regularizer in penalties)
         if limit_penalty:
             penalty += limit_penalty(arch, batch.mask, batch.multipliers)
         return loss + penalty, metrics

@@ -2,30 +2,44 @@
 
 Each is ``(logits, weights, progress f32[], space) -> f32[]``, where logits and weights
 are arrays or pytrees of arrays f32[..., O], the weights the relaxation of the logits,
-and the space names the rows and options. One that does not take the space works too. An
+and the space names the rows and options. One that takes the first three, or four,
+works too; one that takes ``loss`` f32[] and ``costs`` (cost -> networks.Costs of the
+supernet's size) gets the validation loss and what each option costs. An
 option whose logit is -inf is removed: it counts neither in a sum nor in the number that
 a mean divides by.
 """
 
+import inspect
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
-from jnas import pieces, registry, spaces, types
+from jnas import networks, pieces, registry, spaces, types
 from jnas.gradient import relaxations
 
-ARGUMENTS = ("logits", "weights", "progress", "space")
+ARGUMENTS = ("logits", "weights", "progress", "space", "loss", "costs")
 
 
-def with_space(regularizer: types.Regularizer) -> types.Regularizer:
-    """Returns a regularizer that takes the space, whether it asked for it or not.
+def with_all(regularizer: types.Regularizer) -> types.Regularizer:
+    """Returns a regularizer that takes all arguments, whether it asked for them or not.
 
     Args:
-      regularizer: of (logits, weights, progress, space), or of the first three.
+      regularizer: of ARGUMENTS, or of the first three or more.
 
     Raises:
       TypeError: a function of other arguments.
     """
     return pieces.taking(regularizer, ARGUMENTS, least=3)
+
+
+def needs_costs(regularizer: types.Regularizer) -> bool:
+    """Returns whether a regularizer takes the costs of options.
+
+    Args:
+      regularizer: any.
+    """
+    return "costs" in inspect.signature(regularizer).parameters
 
 
 @registry.REGULARIZERS.register
@@ -126,6 +140,94 @@ def dirichlet_kl(
     del weights, progress, space
     first, *others = map(_kl, jax.tree.leaves(logits))
     return strength * sum(others, first)
+
+
+@registry.REGULARIZERS.register
+def expected_cost(
+    logits: types.Logits,
+    weights: types.Weights,
+    progress: types.Array,
+    space: spaces.Space,
+    loss: types.Array,
+    costs: Mapping[str, networks.Costs],
+    *,
+    strength: float = 1.0,
+    cost: str = "parameters",
+):
+    """Adds strength * (expected cost - cheapest) / (dearest - cheapest).
+
+    The expected cost is that of architectures drawn by the weights, which at one-hot
+    weights is the architecture's own.
+
+    Args:
+      logits: not used.
+      weights: of the space, not negative.
+      progress: not used.
+      space: not used.
+      loss: not used.
+      costs: cost -> what each option costs.
+      strength: units of the loss for the whole range of costs.
+      cost: ``parameters`` or ``macs``.
+
+    Returns:
+      f32[], from 0 to strength.
+
+    Source: Xie et al. 2019, arXiv:1812.09926, section 2.3 (the expected cost of sampled
+    architectures). Differs: in units of the space's range.
+    """
+    del logits, progress, space, loss
+    own = _cost(costs, cost)
+    least, most = networks.extent(own)
+    return strength * (own.expected(weights) - least) / max(most - least, 1.0)
+
+
+@registry.REGULARIZERS.register
+def log_cost(
+    logits: types.Logits,
+    weights: types.Weights,
+    progress: types.Array,
+    space: spaces.Space,
+    loss: types.Array,
+    costs: Mapping[str, networks.Costs],
+    *,
+    alpha: float = 0.2,
+    beta: float = 0.6,
+    cost: str = "macs",
+):
+    """Multiplies the loss by alpha log(expected cost)^beta: what is added is the rest.
+
+    loss + loss (alpha log(c)^beta - 1) = loss alpha log(c)^beta. The gradient flows
+    through both factors.
+
+    Args:
+      logits: not used.
+      weights: of the space, not negative.
+      progress: not used.
+      space: not used.
+      loss: f32[], the validation loss without penalties.
+      costs: cost -> what each option costs.
+      alpha: factor of the loss.
+      beta: exponent of the logarithm.
+      cost: ``parameters`` or ``macs``; its expected value must be above 1.
+
+    Returns:
+      f32[].
+
+    Source: Wu et al. 2019, arXiv:1812.03443, equation 2. Differs: the cost is counted,
+    where the paper's is a latency.
+    """
+    del logits, progress, space
+    logarithm = jnp.log(jnp.maximum(_cost(costs, cost).expected(weights), 1 + 1e-6))
+    return loss * (alpha * logarithm**beta - 1)
+
+
+def _cost(costs, name):
+    if name not in costs:
+        raise ValueError(
+            f"cost must be one of {', '.join(costs)}, got {name!r}. "
+            f"{registry.nearest(name, costs)}"
+        )
+    return costs[name]
 
 
 def _kl(logits):

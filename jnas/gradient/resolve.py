@@ -60,6 +60,8 @@ def check(method: methods.Method, space: spaces.Space) -> None:
         registry.OPERATIONS[name]
     if not rows_lib.has_edges(space):
         _check_edges(method, space)
+    for one in method.regularizers:
+        regularizers_lib.with_all(pieces_lib.resolve(registry.REGULARIZERS, one))
     _check_hooks(method)
     _check_simplex(method)
 
@@ -127,8 +129,7 @@ def resolve(
       KeyError: a name that is not registered.
     """
     regularizers = tuple(
-        regularizers_lib.with_space(pieces_lib.resolve(registry.REGULARIZERS, one))
-        for one in method.regularizers
+        pieces_lib.resolve(registry.REGULARIZERS, one) for one in method.regularizers
     )
     perturbation = None
     if method.perturbation:

@@ -1,7 +1,7 @@
 """Gradient-based search: a supernet's parameters and its architecture, in turns."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +44,7 @@ class Pieces:
       variant_inputs: Clock -> what the edge variant needs.
       limits: of the derived cell's costs.
       hooks: of the program, of which ``resolve.derive`` asks what they found.
+      costs: cost -> what each option costs, for regularizers that take it.
     """
 
     params_optimizer: optax.GradientTransformation
@@ -63,6 +64,7 @@ class Pieces:
     )
     limits: tuple[networks.Limit, ...] = ()
     hooks: tuple[hook_lib.Hook, ...] = ()
+    costs: Mapping[str, networks.Costs] | None = None
 
     def weights_in(self, space: spaces.Space) -> Callable[[Any], types.Weights]:
         """Returns ``weights_of``, or that of softmax in a space."""
@@ -178,6 +180,7 @@ def _bilevel(supernet, pieces) -> types.Bilevel:
         regularizers=pieces.regularizers,
         perturbation=pieces.perturbation,
         limit_penalty=limit_penalty,
+        costs=pieces.costs,
     )
     return bilevel_lib.bilevel(
         train_loss,

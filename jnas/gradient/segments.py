@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jnas import networks, spaces, types
 from jnas.data import augment as augment_lib
-from jnas.gradient import methods, search
+from jnas.gradient import methods, regularizers, search
 from jnas.gradient import resolve as resolve_lib
 from jnas.gradient.hooks import hook as hook_lib
 from jnas.gradient.hooks import projection
@@ -105,6 +105,7 @@ def _stage(method, number, space, setting) -> Segment:
         frozen_epochs=round(method.frozen_rate * epochs),
         variant_inputs=resolve_lib.variant_inputs(method, stage, epochs),
         limits=setting.limits,
+        costs=_costs(pieces, space, _size(stage, setting)),
     )
     size, variant = _size(stage, setting), _variant(method, stage)
     supernet = networks.supernet(
@@ -119,6 +120,18 @@ def _stage(method, number, space, setting) -> Segment:
         carry = jax.vmap(carry)
     name = f"search_{number + 1}" if many else "search"
     return Segment(name, program, supernet, pieces, carry, size, variant)
+
+
+def _costs(pieces, space, size) -> dict[str, networks.Costs] | None:
+    """Counts the options of a space where a regularizer takes their costs."""
+    if not any(map(regularizers.needs_costs, pieces.regularizers)):
+        return None
+    if size.image_size is None:
+        raise ValueError(
+            "image_size must be rows and columns where a regularizer takes costs, got "
+            "None. Give those of the images in networks.Size."
+        )
+    return networks.option_costs(space, size, (*size.image_size, size.channels))
 
 
 def _steps_per_epoch(method, setting) -> int:
@@ -231,7 +244,10 @@ def _projection(method, space, setting, before) -> Segment:
         off if method.stages[-1].skip_dropout else None,
     )
     pieces = dataclasses.replace(
-        pieces, variant_inputs=lambda clock: inputs, limits=setting.limits
+        pieces,
+        variant_inputs=lambda clock: inputs,
+        limits=setting.limits,
+        costs=before.pieces.costs,
     )
     project = functools.partial(projection.project, every=method.projection_epochs)
     named = ("watch", project)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import ops, spaces
+from jnas import ops, registry, spaces
 from jnas.networks import costs as costs_lib
 from jnas.networks import network
 from jnas.networks import skeleton as skeleton_lib
@@ -56,7 +56,7 @@ class Latencies(NamedTuple):
           ValueError: the table was measured for other candidates or shapes.
         """
         table = np.zeros((len(rows_lib.rows(space)), costs_lib.width(space)))
-        for place, spot in costs_lib.spots(space, size, image_shape):
+        for place, spot in _spots(space, size, image_shape):
             if spot not in self.spots:
                 raise ValueError(
                     f"latencies must hold every candidate of the network, got none of "
@@ -135,7 +135,8 @@ def measure_latencies(
     the output before. The time of a loop that applies nothing is taken off; the result
     is the median of the repeats. The base is the time of the network of the cheapest
     cell by these times, less the times of its candidates; ``none`` is left out of this
-    cell, as XLA would remove what it cuts off.
+    cell, as XLA would remove what it cuts off. Of a space of one's own the derived
+    network of each option is timed: its difference from the others of its row.
 
     Args:
       space: of the cells.
@@ -144,6 +145,8 @@ def measure_latencies(
       num_repeats: timed runs of each loop.
       clock: () -> seconds.
     """
+    if space.supernet not in registry.SPOTS:
+        return _of_networks(space, size, image_shape, num_repeats, clock)
     wanted = dict.fromkeys(s for _, s in costs_lib.spots(space, size, image_shape))
     empty: dict[tuple, float] = {}
     found: dict[costs_lib.Spot, float] = {}
@@ -170,6 +173,44 @@ def measure_latencies(
         clock=clock,
     )
     return table._replace(base=max(whole - of_options, 0.0))
+
+
+def _spots(space, size, image_shape) -> list:
+    """Lists the candidates of a network; of a space of one's own, its options."""
+    if space.supernet in registry.SPOTS:
+        return costs_lib.spots(space, size, image_shape)
+    return [
+        ((number, option), costs_lib.Spot(f"{row.group}/{row.name}={name}", 0, 0, 0, 0))
+        for number, row in enumerate(rows_lib.rows(space))
+        for option, name in enumerate(row.options)
+    ]
+
+
+def _of_networks(space, size, image_shape, num_repeats, clock) -> Latencies:
+    """Times the derived network of each option; the fastest of a row costs nothing."""
+    if space.supernet not in registry.DERIVED:
+        raise ValueError(
+            f"space {space.name} must have a derived network for its latency, got none "
+            f"of {space.supernet!r}. Register one in registry.DERIVED."
+        )
+
+    def measure(encoding):
+        built = network.derived(space.genotype(encoding), size)
+        return network_latency(built, image_shape, num_repeats=num_repeats, clock=clock)
+
+    tables, first = rows_lib.tables(space), np.zeros(len(space.sizes), np.int32)
+    base, took = measure(first), {}
+    for row, (gene,) in enumerate(tables.operations):
+        own = {int(tables.values[row, 0]): base}
+        for value in range(1, space.sizes[gene]):
+            encoding = first.copy()
+            encoding[gene] = value
+            own[int(tables.values[row, value])] = measure(encoding)
+        least = min(own.values())
+        took |= {(row, option): ms - least for option, ms in own.items()}
+    chosen = sum(took[row, int(tables.values[row, 0])] for row in range(len(first)))
+    spots = {spot: took[place] for place, spot in _spots(space, size, image_shape)}
+    return Latencies(device_name(), max(base - chosen, 0.0), spots)
 
 
 def network_latency(

@@ -133,14 +133,16 @@ def extent(costs: costs_lib.Costs) -> tuple[float, float]:
       costs: of the space's candidates.
     """
     ends = []
-    for sign in (-1, 1):
-        # costs are no weights: strongest only compares them
-        scores = jax.tree.map(
-            lambda cost, sign=sign: sign * jnp.asarray(cost, jnp.float32), costs.options
-        )
-        one_hot = costs.space.weights(costs.space.strongest(scores))
-        table = rows_lib.flat(costs.space, jax.tree.map(np.asarray, one_hot))
-        ends.append(costs.base + float((table * costs.table()).sum()))
+    with jax.ensure_compile_time_eval():  # also while a loss is traced
+        for sign in (-1, 1):
+            # costs are no weights: strongest only compares them
+            scores = jax.tree.map(
+                lambda cost, sign=sign: sign * jnp.asarray(cost, jnp.float32),
+                costs.options,
+            )
+            one_hot = costs.space.weights(costs.space.strongest(scores))
+            table = rows_lib.flat(costs.space, jax.tree.map(np.asarray, one_hot))
+            ends.append(costs.base + float((table * costs.table()).sum()))
     return ends[0], ends[1]
 
 

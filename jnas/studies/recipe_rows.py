@@ -13,6 +13,7 @@ from jnas import settings as settings_lib
 from jnas.networks import stems
 from jnas.settings import option
 from jnas.spaces import genotype_choices, genotype_text
+from jnas.studies import setup
 
 AUTO = "auto"
 # of a method's search of minutes in the space compact
@@ -278,8 +279,11 @@ def apply(
 
     Raises:
       KeyError: a recipe that is not registered; the nearest is guessed.
-      ValueError: a recipe with a setting that a training does not have.
+      ValueError: a recipe with a setting that a training does not have, or layers for
+        a chain.
     """
+    if isinstance(genotype, genotype_text.Choices):
+        setup.check_layers(genotype_choices.space_of(genotype), given)
     name = name_of(genotype, image_shape, recipe=recipe)
     row = row_of(genotype, image_shape, recipe=name)
     known = [field.name for field in dataclasses.fields(settings)]

@@ -174,6 +174,7 @@ def close(
         numbers = numbers | own
     numbers |= augmentation.changed(settings) | setup.changed_stem(settings)
     numbers |= train_scratch.needed(dataset, found.genotype)
+    numbers = setup.without_depth(found.genotype, numbers)
     return closing.close_search(
         run,
         [found.genotype],

@@ -243,6 +243,7 @@ def close(
         size = limits.cost_size(own, dataset, stem=settings.stem)
         numbers = numbers | own
     numbers |= augmentation.changed(settings) | setup.changed_stem(settings)
+    numbers = setup.without_depth(found.genotype, numbers)
     return closing.close_search(
         run,
         found.genotypes,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -15,6 +15,7 @@ from jnas.data import source
 from jnas.discrete import limits as limits_lib
 from jnas.networks import stems
 from jnas.settings import option
+from jnas.spaces import genotype_choices
 from jnas.training import feed
 
 
@@ -173,6 +174,38 @@ def network_size(
         stems.named(stem, dataset.image_shape),
         tuple(dataset.image_shape[:2]),
     )
+
+
+def check_layers(space: spaces.Space, given: Collection[str]) -> None:
+    """Refuses a number of layers for a chain, whose depth is its own.
+
+    Args:
+      space: that is searched, or of the genotype.
+      given: names of the settings that the user set.
+
+    Raises:
+      ValueError: layers, for a chain.
+    """
+    if "layers" in given and isinstance(space, spaces.ChainSpace):
+        raise ValueError(
+            f"layers must be left out for space {space.name}, a chain of "
+            f"{len(space.positions)} positions. Leave --layers out."
+        )
+
+
+def without_depth(genotype: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns flags without the number of layers, where a chain has its own.
+
+    Args:
+      genotype: of the network.
+      numbers: flag -> value.
+    """
+    own = dict(numbers)
+    if isinstance(genotype, genotype_choices.Choices):
+        space = genotype_choices.space_of(genotype)
+        if isinstance(space, spaces.ChainSpace):
+            own.pop("layers", None)
+    return own
 
 
 def changed_stem(settings: Any) -> dict[str, str]:
