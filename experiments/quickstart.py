@@ -77,6 +77,7 @@ def main():
         numbers |= train_scratch.needed(dataset, found)
         if within:  # of another size the cell may exceed them
             numbers |= {"features": train.features, "layers": train.layers}
+        numbers = setup.without_depth(found, numbers)
         command = closing.retrain_command(r, data_settings, **numbers)
         result = baselines.result(results) | {
             "warnings": searched.result["warnings"],

@@ -30,6 +30,7 @@ def main():
     """Searches, and writes what was found."""
     data_settings, space_settings, settings = FLAGS.read()
     space = setup.space(space_settings)
+    setup.check_layers(space, FLAGS.given())
     gradient.check(settings.method, space)
     dataset = setup.dataset(data_settings)
     search_gradient.check_limits(space, settings, dataset)

@@ -38,6 +38,7 @@ def main():
     """Searches, and writes what was found."""
     data_settings, space_settings, settings = FLAGS.read()
     space = setup.space(space_settings)
+    setup.check_layers(space, FLAGS.given())
     table, dataset = search_discrete.check(settings), None
     workers = members.from_flags()
     discrete_workers.check(settings, workers)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import json
 
+import forks
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from flax import nnx
 from jnas import networks, ops, registry, spaces, testing
 from jnas.networks import chain
 from jnas.ops import inverted
-from jnas.spaces import genotype_choices, published, rows
+from jnas.spaces import genotype_choices, genotype_text, published, rows
 
 TINY = spaces.zoo_chains.tiny_chain()
 SIZE = networks.Size(4, 1, 3, channels=2)
@@ -344,3 +346,45 @@ def test_the_best_chain_within_limits_is_that_of_brute_force():
     assert [tuple(e) for e in ranked] == [
         tuple(e) for e in sorted(every, key=score, reverse=True)
     ]
+
+
+def test_layers_of_a_chain_are_refused(tmp_path):
+    """By each launcher that would not read them, in one line."""
+    genotype = tmp_path / "genotype.json"
+    genotype.write_text(genotype_text.to_json(TINY.genotype([0, 0, 0, 0])))
+    for launcher, more in (
+        ("search", ("--space=tiny_chain",)),
+        ("search_discrete", ("--space=tiny_chain",)),
+        ("retrain", (f"--genotype={genotype}",)),
+    ):
+        done = forks.launch(
+            launcher, f"--workdir={tmp_path / launcher}", "--data=digits",
+            "--layers=3", *more,
+        )  # fmt: skip
+        assert done.status
+        assert done.err.startswith("layers must be left out for space tiny_chain, a ch")
+
+
+def test_a_chain_within_limits_by_every_family(tmp_path):
+    """Gradient, evolution and REINFORCE keep a bound; what is found is trained."""
+    common = (
+        "--data=digits", "--shrink=2", "--space=tiny_chain", "--features=4",
+        "--epochs=1", "--batch_size=256", "--max_parameters=1500",
+    )  # fmt: skip
+    for name, line in {
+        "gradient": ("search", "--watch_interval=0"),
+        "evolution": ("search_discrete", "--num_evaluations=8"),
+        "reinforce": (
+            "search_discrete", "--num_evaluations=8", "--controller=reinforce",
+            "--num_proposals=4",
+        ),
+    }.items():  # fmt: skip
+        folder = tmp_path / name
+        done = forks.launch(line[0], f"--workdir={folder}", *common, *line[1:],
+                            limit=200)  # fmt: skip
+        assert not done.status, done.err
+        result = json.loads((folder / "result.json").read_text())
+        assert result["parameters"] <= 1500
+        limit = result["limits"]["parameters"]
+        assert limit["bound"] == 1500 and limit["found"] == result["parameters"]
+        assert "--layers" not in result["next"]

@@ -101,7 +101,7 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
 def check_limits(
     space: spaces.CellSpace, settings: DiscreteSettings, dataset: data_lib.Dataset
 ) -> None:
-    """Refuses limits that no useful cell keeps on images, and layers of a chain.
+    """Refuses limits that no useful cell keeps in a search on images.
 
     Args:
       space: of the cells.
@@ -112,7 +112,6 @@ def check_limits(
       ValueError: a limit below the cheapest cell that computes something, or limits
         that no cell keeps together.
     """
-    setup.check_layers(space, settings_lib.changed(settings))
     numbers = limits.cost_numbers(
         settings, settings_lib.changed(settings), space, dataset.image_shape
     )

@@ -61,9 +61,10 @@ class Flags(NamedTuple):
 
     def given(self) -> frozenset[str]:
         """Returns the fields whose flags were set, by the user or from a file."""
-        names = {
-            field.name for cls in self.classes for field in dataclasses.fields(cls)
-        }
+        fields = [one for cls in self.classes for one in dataclasses.fields(cls)]
+        if methods.Method in [field.type for field in fields]:
+            fields += dataclasses.fields(methods.Method)
+        names = {field.name for field in fields}
         return frozenset(
             name
             for name in names

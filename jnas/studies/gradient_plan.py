@@ -41,7 +41,7 @@ class SearchSettings(
 def check_limits(
     space: spaces.CellSpace, settings: SearchSettings, dataset: data_lib.Dataset
 ) -> None:
-    """Refuses limits that no useful cell keeps, and layers of a chain.
+    """Refuses limits that no cell keeps whose output depends on its input.
 
     Args:
       space: the user's space.
@@ -53,7 +53,6 @@ def check_limits(
         that no cell keeps together.
     """
     method = settings.method
-    setup.check_layers(space, changed(method))
     limits.check(
         gradient.space_of(method, space),
         settings,
