@@ -286,7 +286,7 @@ def test_wrong_pieces_of_a_schedule(message):
         gradient.check(short(**REFUSED[message]), MINI)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lion", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "lion", "momentum_sgd"])
 def test_optimizers_of_both_levels(optimizer):
     """Any registered one trains the parameters, and moves the logits."""
     one = short(optimizer=optimizer, logits_optimizer=optimizer, learning_rate=0.01)

@@ -129,22 +129,6 @@ def adam_l2(
     )
 
 
-@registry.OPTIMIZERS.register
-def sgd(
-    learning_rate: optax.ScalarOrSchedule, *, weight_decay: float = 0.0
-) -> optax.GradientTransformation:
-    """Builds gradient descent, with the L2 term in the gradient.
-
-    Args:
-      learning_rate: a number or a schedule of the step.
-      weight_decay: factor of the L2 term.
-    """
-    return optax.chain(
-        optax.add_decayed_weights(weight_decay),
-        optax.scale_by_learning_rate(learning_rate),
-    )
-
-
 @registry.LOGITS_OPTIMIZERS.register
 def exponentiated(
     learning_rate: optax.ScalarOrSchedule = 0.1, *, floor: float = 1e-5
