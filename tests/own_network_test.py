@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from jnas import models, networks, registry, spaces, testing
-from jnas.networks import functional, network
+from jnas.networks import functional, latency, network
 
 PLUGIN = str(pathlib.Path(__file__).parent / "own_mlp.py")
 TINY = ("--data=digits", "--features=2", "--space=mlp", f"--plugins={PLUGIN}")
@@ -159,6 +159,31 @@ def test_costs_that_do_not_add_up_are_refused(own):
 
     with pytest.raises(ValueError, match="parameters of space mlp must be a sum over"):
         networks.option_costs(own, networks.Size(2, 1, 3, channels=1), (8, 8, 1))
+
+
+def test_latencies_are_those_of_derived_networks(own, monkeypatch):
+    """Each option's difference from the fastest of its row; the rest is the base."""
+    took = {"relu": 1.0, "tanh": 4.0, "gelu": 2.0, "mean": 0.5, "max": 0.25}
+    size = networks.Size(2, 1, 3, channels=1)
+    with pytest.raises(ValueError, match="a derived network for its latency, got none"):
+        networks.measure_latencies(own, size, (8, 8, 1))
+
+    @registry.DERIVED.register(name="mlp")
+    def derived(genotype, size):
+        """The genotype itself, which is what the stand-in clock reads."""
+        return genotype
+
+    def measured(genotype, *more, **numbers):
+        return 7 + sum(took[option] for _, option in genotype.choices)
+
+    monkeypatch.setattr(latency, "network_latency", measured)
+    table = networks.measure_latencies(own, size, (8, 8, 1))
+    again = latency.from_json(json.loads(json.dumps(table.to_json())))
+    for one in (table, again):
+        costs = one.costs(own, size, (8, 8, 1))
+        for genes in np.ndindex(*own.sizes):
+            want = measured(own.genotype(genes))
+            np.testing.assert_allclose(costs.of(own.weights(jnp.array(genes))), want)
 
 
 def test_a_supernet_in_flax(monkeypatch):
