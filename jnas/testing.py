@@ -400,6 +400,10 @@ def check_space(name: str) -> None:
 
 def _check_weights(name: str, space: spaces.Space) -> None:
     """Checks the form of one-hot weights, and their options' names."""
+    like = space_rows.shapes(space)
+    leaves = [like] if hasattr(like, "shape") else getattr(like, "values", tuple)()
+    arrays = bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
+    _holds(arrays, name, "have weights that are one array, or a dict of arrays")
     keys = jax.random.split(jax.random.key(0), 4)
     drawn = jnp.stack([spaces.encoding.sample(key, space.sizes) for key in keys])
     many = jax.jit(jax.vmap(space.weights))(drawn)
@@ -444,9 +448,8 @@ def _check_rows(name: str, space: spaces.Space) -> None:
 def check_supernet(name: str, space: str, *, tolerance: float = 1e-4) -> None:
     """Checks a supernet: outputs, jit, vmap over weights, and its derived networks.
 
-    Every row of its weights must have a gradient (``check_space``). Where derived
-    networks are registered under its name and take a norm by batch statistics, or none,
-    the switched network at one-hot weights must have their outputs' shape, finite.
+    Every row of its weights must have a gradient (``check_space``). The networks of one
+    genotype, derived and switched, must give outputs of its shape, finite.
 
     Args:
       name: its key in ``registry.SUPERNETS``.

@@ -207,6 +207,29 @@ def test_strides_follow_the_stem(name):
     assert stems == ([2, 1] if name == "fbnet" else [1, 1])
 
 
+def test_equal_positions_that_halve_are_no_loop():
+    """Two of stride 2 and one width in a row: each has its own images."""
+    halving = spaces.Position(("skip_connect", "mbconv_3x3_e3"), 4, 2)
+    space = dataclasses.replace(TINY, positions=(halving, halving, halving))
+    net = networks.supernet(space, SIZE)
+    x = jax.random.normal(jax.random.key(0), (2, 16, 16, 2))
+    weights = space.weights(jnp.array([1, 0, 1]))
+    outputs = net.apply(net.init(jax.random.key(1)), x, weights)
+    assert outputs.shape == (2, 3)
+    one = networks.one_shot(space, SIZE)
+    assert one.apply(one.init(jax.random.key(1)), x, weights).shape == (2, 3)
+
+
+def test_operations_of_a_chain_are_its_own(tmp_path):
+    """--operations is for cells: what is found must be in the registered space."""
+    done = forks.launch(
+        "search", f"--workdir={tmp_path / 'run'}", "--data=digits",
+        "--space=tiny_chain", "--operations=skip_connect,mbconv_3x3_e3",
+    )  # fmt: skip
+    assert done.status
+    assert done.err.startswith("operations must be left out for space tiny_chain, who")
+
+
 def test_widths_scale_with_the_features():
     """Half the stem's features: half of each, in multiples of 8, at least 8."""
     space = registry.SPACES["macro"]()

@@ -12,9 +12,17 @@ import numpy as np
 import pytest
 
 from jnas import data, gradient, networks, registry, spaces
-from jnas.gradient import alternations, bilevel, hooks, mixing, relaxations
+from jnas.gradient import (
+    alternations,
+    bilevel,
+    hooks,
+    methods,
+    mixing,
+    relaxations,
+    search,
+)
 from jnas.gradient.hooks import hook as hook_lib
-from jnas.gradient.hooks import prune
+from jnas.gradient.hooks import prune, sgas, watch
 from jnas.training import program
 
 MINI = spaces.CellSpace(
@@ -137,13 +145,30 @@ def test_a_hook_has_a_carry_and_is_called_when_due(every, calls):
 
 
 def test_a_hook_ends_the_search():
-    """After its second call, each seed for itself."""
+    """After its second call; of several seeds, once all have been ended."""
     piece = functools.partial(counting, limit=2)
     _, _, logits, metrics = run(short(hooks=(piece,)))
     assert len(metrics) == 2 and len(logits) == 1 + 8
-    _, state, _, metrics = run(short(hooks=(piece,)), num_seeds=2)
+
+    def by_seed(search):
+        """Ends the seed whose first logit is negative after one call, others at two."""
+
+        def call(key, clock, state, carry, split):
+            late = (carry[1] > 0).astype(jnp.int32)
+            stop = carry[0] >= late
+            return state, (carry[0] + 1, carry[1]), {"stops": stop}, stop
+
+        def init(state):
+            return jnp.int32(0), state.logits[0, 0, 0]
+
+        return hooks.Hook(1, init, call, ("stops",))
+
+    _, state, _, metrics = run(short(hooks=(by_seed,)), num_seeds=4)
+    first = np.asarray(state.inner.hooks[0].carry[1])
+    assert (first < 0).any() and (first > 0).any()  # the test can fail
+    np.testing.assert_array_equal(metrics[0]["stops"], first < 0)
     assert len(metrics) == 2
-    np.testing.assert_array_equal(state.inner.hooks[0].stop, [True, True])
+    np.testing.assert_array_equal(state.inner.hooks[0].stop, [True] * 4)
 
 
 def doubling(search):
@@ -210,6 +235,27 @@ def test_a_hook_may_choose_the_cell():
         np.testing.assert_array_equal(encoding, want)
 
 
+def test_none_is_spared_where_nodes_choose_their_inputs():
+    """It is no option of a derived cell: the best other one stays in every row."""
+    darts = spaces.zoo.darts()
+    logits = jnp.zeros(darts.shape).at[..., 0].set(6.0).at[..., 4].set(2.0)
+    search = hooks.Search(
+        networks.Supernet(None, None, darts),
+        mixing.build_weights_of(darts, relaxations.softmax),
+        spaces.CellSpace.strongest, PLAIN, 4, 1,
+    )  # fmt: skip
+    hook = prune.prune(search, every=1, threshold=0.9)
+    mask = jnp.ones(darts.shape, bool)
+    state = gradient.GradientState((), logits, (), (), mask)
+    state = state._replace(hooks=hook_lib.begin((hook,), state))
+    after, _ = hook_lib.at_epoch_end((hook,))(
+        jax.random.key(0), clock(4), state, (None, None)
+    )
+    left = np.asarray(after.mask)
+    assert left[..., 4].all() and left[..., 0].all()
+    assert (left.sum(-1) == 2).all()
+
+
 def test_pruning_by_hand():
     """Below 0.4 / K of a row's sum an option goes, K those that are left."""
     logits = jnp.log(jnp.array([[[0.05, 0.15, 0.8], [0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]]))
@@ -274,7 +320,19 @@ REFUSED = {
         hooks=("adaptive_decay",), watch_interval=1, optimizer="lion"
     ),
     "edge_weights must be off with logits_optimizer exponentiated": dict(
-        logits_optimizer="exponentiated", edge_weights=True
+        logits_optimizer="exponentiated", relaxation="simplex", edge_weights=True
+    ),
+    "relaxation must be simplex with logits_optimizer exponentiated": dict(
+        logits_optimizer="exponentiated"
+    ),
+    "logits_b1 must be left out with logits_optimizer momentum_sgd": dict(
+        logits_optimizer="momentum_sgd", logits_b1=0.3
+    ),
+    "adaptive_decay must be the only hook, as it rolls": dict(
+        hooks=("adaptive_decay", "prune"), watch_interval=1
+    ),
+    "edge_weights must be off with regularizer expected_cost": dict(
+        regularizers=("expected_cost",), edge_weights=True
     ),
 }
 
@@ -284,6 +342,67 @@ def test_wrong_pieces_of_a_schedule(message):
     """Before anything runs, with the nearest name."""
     with pytest.raises((KeyError, ValueError), match=message):
         gradient.check(short(**REFUSED[message]), MINI)
+
+
+REFUSED_IN_TIME = {
+    "hook prune must be called once at least, got every 5 in 3": dict(hooks=("prune",)),
+    "hook prune must have every at least 1, got 0": dict(
+        hooks=(functools.partial(prune.prune, every=0),)
+    ),
+    "alternation.steps must be at least 1, got 0": dict(
+        alternation=functools.partial(alternations.every, steps=0)
+    ),
+    "decide_edges must have every at least 1 and warm_up": dict(
+        hooks=(functools.partial(sgas.decide_edges, every=0),)
+    ),
+    "metrics of hooks must have names of their own, got 'calls'": dict(
+        hooks=(counting, counting)
+    ),
+    "hooks that remove options must be left out with a method of": dict(
+        hooks=(functools.partial(prune.prune, every=1),),
+        stages=(methods.Stage(0.5), methods.Stage(0.5)),
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED_IN_TIME)
+def test_numbers_that_make_no_schedule(message):
+    """When the programs are built, before anything is compiled."""
+    with pytest.raises(ValueError, match=message):
+        run(short(**REFUSED_IN_TIME[message]))
+
+
+def test_a_carry_keeps_its_types():
+    """An init of integers and a call of floats are refused, with both."""
+
+    def wrong(search):
+        def call(key, clock, state, carry, split):
+            return state, carry + 0.5, {}, False
+
+        return hooks.Hook(1, lambda state: jnp.int32(0), call)
+
+    with pytest.raises(ValueError, match="keep the shapes and types of its carry"):
+        run(short(hooks=(wrong,)))
+
+
+def test_a_bound_interval_stands_for_the_watch_s():
+    """``every`` of a hook replaces the method's number."""
+    piece = functools.partial(watch.stop_early, every=2)
+    gradient.check(short(hooks=(piece,), watch_interval=0), MINI)
+
+
+def test_half_of_the_moving_steps():
+    """Frozen epochs and rests do not count."""
+    piece = functools.partial(alternations.every, steps=3)
+    for changes, want in (
+        ({}, 12), ({"frozen_rate": 1 / 3}, 8), ({"alternation": piece}, 4),
+    ):  # fmt: skip
+        setting = gradient.Setting(
+            networks.Size(2, 1, 2, channels=1), PLAIN, (16, 16), None
+        )
+        (one,) = gradient.build_segments(short(**changes), MINI, setting)
+        moves = search.moving_steps(one.pieces, 3, 4)
+        assert moves.sum() == want
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lion", "momentum_sgd"])

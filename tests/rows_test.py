@@ -150,6 +150,14 @@ BAD_SPACES = {
     "options of pool/0 must be a tuple of 1 to": {"pool": ((),)},
     "option of pool must be 1 to 100 printable": {"pool": ("a\n",)},
     "rows must be 1 to 10000": {},
+    "options of kernel must be a tuple of names": {"kernel": (3, 5)},
+    "options of wide must be a tuple of names": {"pool": ("a", "b"), "wide": ()},
+    "options of unordered must be a tuple of names": {"unordered": {"a", "b"}},
+    "leaves must be a mapping of names to options": ["pool"],
+    "leaves must have other names than the space, 'bad'": {
+        "bad": (("a", "b"),),
+        "0": ("a", "b"),
+    },
 }
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import data, gradient, networks, registry, spaces
+from jnas import data, gradient, networks, registry, spaces, types
 from jnas.gradient import hooks, mixing, relaxations
 from jnas.gradient.hooks import hook as hook_lib
 from jnas.gradient.hooks import sgas
@@ -95,7 +95,7 @@ def hook_of(space, stability=False, num_epochs=50, **numbers):
 @pytest.mark.parametrize("space", [DARTS, NB201], ids=["darts", "nasbench201"])
 def test_every_decision_is_that_of_plain_loops(space, stability):
     """Fifty epochs of drifting logits: eight edges a cell, or all six."""
-    hook, call = hook_of(space, stability)
+    hook, call = hook_of(space, stability, every=5)
     rng = np.random.default_rng(3)
     base, drift = (rng.normal(size=space.shape) for _ in range(2))
     state = gradient.GradientState(
@@ -147,6 +147,52 @@ def test_a_shorter_search_decides_by_the_same_shares():
         state, values = call(state, epoch)
         left.append(int(values["undecided_rows"]))
     assert left == [6, 6, 5, 4, 3, 2, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("epochs", "space", "want"), [
+    (50, DARTS, [9, 14, 19, 24, 29, 34, 39, 44]),  # 9 + 5 i
+    (50, NB201, [9, 16, 23, 30, 37, 44]),
+    (25, DARTS, [4, 6, 8, 10, 12, 14, 16, 18]),
+])  # fmt: skip
+def test_decisions_are_spread_over_the_epochs(epochs, space, want):
+    """The paper's own for its space; others end before the last tenth."""
+    hook, call = hook_of(space, num_epochs=epochs)
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=space.shape))
+    mask = jnp.ones(space.shape, bool)
+    state = gradient.GradientState((), logits, (), (), mask)
+    state = state._replace(hooks=hook_lib.begin((hook,), state))
+    seen = []
+    for epoch in range(epochs):
+        before = np.asarray(state.mask)
+        state, _ = call(state, epoch)
+        if (before != state.mask).any():
+            seen.append(epoch)
+    assert seen == want
+
+
+def test_removed_options_are_not_chosen():
+    """One that is masked stays so, whatever its logit; with edge logits too."""
+    hook, call = hook_of(NB201, num_epochs=6, warm_up=0, every=1)
+    logits = jnp.zeros(NB201.shape).at[..., 3].set(5.0).at[..., 4].set(1.0)
+    mask = jnp.ones(NB201.shape, bool).at[..., 3].set(False)
+    for arch in (logits, types.ArchParams(logits, jnp.zeros(NB201.shape[:2]))):
+        state = gradient.GradientState((), arch, (), (), mask)
+        state = state._replace(hooks=hook_lib.begin((hook,), state))
+        for epoch in range(6):
+            state, _ = call(state, epoch)
+        assert (np.asarray(state.mask).argmax(-1) == 4).all()
+        assert (np.asarray(state.mask).sum(-1) == 1).all()
+
+
+def test_an_option_called_none_is_one_outside_of_cells():
+    """Only in cells it is left out."""
+    space = spaces.ChoiceSpace("mine", {"attention": ("none", "se")}, "mine")
+    hook, call = hook_of(space, num_epochs=2, warm_up=0, every=1)
+    logits = {"attention": jnp.array([9.0, 0])}
+    mask = {"attention": jnp.ones(2, bool)}
+    state = gradient.GradientState((), logits, (), (), mask)
+    state, _ = call(state._replace(hooks=hook_lib.begin((hook,), state)), 0)
+    np.testing.assert_array_equal(state.mask["attention"], [True, False])
 
 
 def test_the_row_has_its_papers_numbers():

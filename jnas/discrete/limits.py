@@ -24,7 +24,7 @@ UNFIT = -1e30  # score of a cell that exceeds a limit by nothing
 _MOST = 1e6  # violations above it rank alike
 
 
-def margins(space: spaces.CellSpace, limits: Sequence[networks.Limit]) -> Margins:
+def margins(space: spaces.Space, limits: Sequence[networks.Limit]) -> Margins:
     """Builds the margins of limits whose costs are sums over edges.
 
     Args:

@@ -30,7 +30,7 @@ class SharedState(NamedTuple):
 
 
 def shared_training(
-    space: spaces.CellSpace,
+    space: spaces.Space,
     supernet: networks.Supernet,
     controller: types.Controller,
     *,

@@ -27,7 +27,14 @@ def every(clock: program.Clock, *, steps: int = 2) -> types.Array:
     Args:
       clock: position of the step.
       steps: k, at least 1.
+
+    Raises:
+      ValueError: steps below 1.
     """
+    if steps < 1:
+        raise ValueError(
+            f"alternation.steps must be at least 1, got {steps}. 1 is every step."
+        )
     return (clock.step + 1) % steps == 0
 
 

@@ -30,6 +30,13 @@ def with_all(regularizer: types.Regularizer) -> types.Regularizer:
     Raises:
       TypeError: a function of other arguments.
     """
+    for place, name in enumerate(inspect.signature(regularizer).parameters):
+        if name in ARGUMENTS and ARGUMENTS.index(name) != place:
+            raise TypeError(
+                f"{getattr(regularizer, '__name__', regularizer)!s} must take "
+                f"({', '.join(ARGUMENTS)}), got {name} as argument {place + 1}. Give "
+                "it all arguments before."
+            )
     return pieces.taking(regularizer, ARGUMENTS, least=3)
 
 

@@ -58,10 +58,10 @@ def check(method: methods.Method, space: spaces.Space) -> None:
     _ = registry.SUPERNETS[space.supernet]  # raises
     for name in getattr(space, "operations", ()):
         registry.OPERATIONS[name]
+    rows_lib.tables(space)  # raises
     if not rows_lib.has_edges(space):
         _check_edges(method, space)
-    for one in method.regularizers:
-        regularizers_lib.with_all(pieces_lib.resolve(registry.REGULARIZERS, one))
+    _check_costs(method)
     _check_hooks(method)
     _check_simplex(method)
 
@@ -77,8 +77,15 @@ def _check_hooks(method) -> None:
             f"hooks must hold one of {', '.join(_WATCHES)} at most, got "
             f"{', '.join(watches)}. Each of them evaluates the supernet: keep one."
         )
-    for name in watches:
-        if name != _WATCHES[0] and not method.watch_interval:
+    if "adaptive_decay" in names and len(names) > 1:
+        raise ValueError(
+            "adaptive_decay must be the only hook, as it rolls the search back and not "
+            f"the others, got {', '.join(names)}. Leave them out."
+        )
+    for name, one in zip(names, method.hooks, strict=True):
+        bound = one.keywords if isinstance(one, functools.partial) else {}
+        checks = name in _WATCHES[1:] and not bound.get("every")
+        if checks and not method.watch_interval:
             raise ValueError(
                 f"watch_interval must be at least 1 with the hook {name}, got 0. Set "
                 "the number of epochs between two evaluations."
@@ -86,13 +93,48 @@ def _check_hooks(method) -> None:
 
 
 def _check_simplex(method) -> None:
-    """Refuses edge weights beside an optimizer whose rows are those of a simplex."""
-    name = pieces_lib.name_of(registry.LOGITS_OPTIMIZERS, method.logits_optimizer)
-    if name == "exponentiated" and method.edge_weights:
-        raise ValueError(
-            "edge_weights must be off with logits_optimizer exponentiated, whose rows "
-            "are options of one edge, got True. Use another optimizer."
-        )
+    """Refuses what does not fit an optimizer whose rows are those of a simplex."""
+    piece = method.logits_optimizer
+    build = pieces_lib.resolve(registry.LOGITS_OPTIMIZERS, piece)
+    name = pieces_lib.name_of(registry.LOGITS_OPTIMIZERS, piece)
+    bare = build.func if isinstance(build, functools.partial) else build
+    if getattr(bare, "on_simplex", False):
+        relaxation = pieces_lib.name_of(registry.RELAXATIONS, method.relaxation)
+        if relaxation != "simplex":
+            raise ValueError(
+                f"relaxation must be simplex with logits_optimizer {name}, which needs "
+                f"the gradient of weights, got {relaxation}. Add --relaxation=simplex."
+            )
+        if method.edge_weights:
+            raise ValueError(
+                f"edge_weights must be off with logits_optimizer {name}, whose rows "
+                "are options of one edge, got True. Use another optimizer."
+            )
+    row, plain = methods.row_of(method), methods.Method("")
+    for number, option in (
+        ("logits_weight_decay", "weight_decay"),
+        ("logits_b1", "b1"),
+    ):
+        value = getattr(method, number)
+        known = getattr(row, number), getattr(plain, number)
+        if option not in pieces_lib.options(build) and value not in known:
+            raise ValueError(
+                f"{number} must be left out with logits_optimizer {name}, which has no "
+                f"{option}, got {value}. Leave it out."
+            )
+
+
+def _check_costs(method) -> None:
+    """Refuses cost terms that would not see the edge weights of a method."""
+    for one in method.regularizers:
+        piece = pieces_lib.resolve(registry.REGULARIZERS, one)
+        regularizers_lib.with_all(piece)  # raises
+        if method.edge_weights and regularizers_lib.needs_costs(piece):
+            name = pieces_lib.name_of(registry.REGULARIZERS, one)
+            raise ValueError(
+                f"edge_weights must be off with regularizer {name}, whose cost is that "
+                "of rows without them, got True. Use --max_parameters or --max_macs."
+            )
 
 
 def _check_edges(method, space) -> None:
@@ -168,7 +210,7 @@ def _logits_optimizer(method) -> optax.GradientTransformation:
 
 
 def _params_optimizer(method, steps_per_epoch, epochs) -> optax.GradientTransformation:
-    """Builds SGD with momentum and a cosine schedule of the learning rate."""
+    """Builds the method's optimizer, with a cosine schedule of the learning rate."""
     rate = optimizers.cosine_by_epoch(
         start=method.learning_rate,
         end=method.final_learning_rate,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jnas import networks, spaces, types
@@ -141,9 +142,10 @@ def gradient_search(
     epoch's last incomplete batch is left out.
     """
     optimizer = _bilevel(supernet, pieces)
-    moving = max(1, num_epochs - pieces.frozen_epochs)
-    steps = moving * batches.num_batches(num_examples[0], batch_size)
-    rate = limits_lib.ASCENT / max(1, steps)
+    _check_metrics(pieces, hooks)
+    per_epoch = batches.num_batches(num_examples[0], batch_size)
+    moving = moving_steps(pieces, num_epochs, per_epoch)
+    rate = limits_lib.ASCENT / max(1, int(moving.sum()))
     return program_lib.program(
         _init(supernet, pieces, optimizer, masks, hooks),
         _step(supernet.space, pieces, optimizer, augment, rate),
@@ -159,6 +161,42 @@ def gradient_search(
         between="watch",
         costs=_costs(pieces.frozen_epochs, num_epochs),
     )
+
+
+def moving_steps(pieces: Pieces, num_epochs: int, steps_per_epoch: int) -> np.ndarray:
+    """Returns bool[steps]: which steps of a search move the logits.
+
+    Args:
+      pieces: the functions of the method.
+      num_epochs: of the search.
+      steps_per_epoch: steps in one pass over the training split.
+    """
+    count = num_epochs * steps_per_epoch
+    number = np.arange(count)
+    moves = number // max(1, steps_per_epoch) >= pieces.frozen_epochs
+    if pieces.alternation is None:
+        return moves
+    epoch, progress = number // steps_per_epoch, np.float32(number / count)
+    clocks = program_lib.Clock(*map(jnp.asarray, (epoch, progress, number)))
+    return moves & np.asarray(jax.jit(jax.vmap(pieces.alternation))(clocks))
+
+
+_RESERVED = (
+    "seed seeds seconds step phase genotype genotypes encodings weights replaced"
+)
+
+
+def _check_metrics(pieces, hooks) -> None:
+    """Refuses a metric of a hook that the search, or another hook, has too."""
+    known = {*METRICS, *limits_lib.metrics(pieces.limits), *_RESERVED.split()}
+    for hook in hooks:
+        for name in hook.metrics:
+            if name in known:
+                raise ValueError(
+                    f"metrics of hooks must have names of their own, got {name!r} "
+                    "again. Rename it, or name the hook once."
+                )
+            known.add(name)
 
 
 def _costs(frozen: int, num_epochs: int) -> tuple[tuple[int, float], ...]:

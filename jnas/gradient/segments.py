@@ -16,7 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jnas import networks, spaces, types
+from jnas import networks, registry, spaces, types
+from jnas import pieces as pieces_lib
 from jnas.data import augment as augment_lib
 from jnas.gradient import methods, regularizers, search
 from jnas.gradient import resolve as resolve_lib
@@ -112,6 +113,12 @@ def _stage(method, number, space, setting) -> Segment:
         space, size, remat=setting.remat, dtype=setting.dtype, variant=variant
     )
     hooks = _hooks(method.hooks, method, supernet, pieces, setting, epochs)
+    if many and any(hook.removes for hook in hooks):
+        raise ValueError(
+            "hooks that remove options must be left out with a method of several "
+            f"stages, which remove options themselves, got {len(method.stages)} "
+            "stages. Leave the hook out, or use another --method."
+        )
     pieces = dataclasses.replace(pieces, hooks=hooks)
     masks = many or bool(method.projection_epochs)
     program = _program(method, supernet, pieces, setting, epochs, masks)
@@ -250,7 +257,11 @@ def _projection(method, space, setting, before) -> Segment:
         costs=before.pieces.costs,
     )
     project = functools.partial(projection.project, every=method.projection_epochs)
-    named = ("watch", project)
+    # the search has ended: what would end it, or roll it back, is over
+    over = ("stop_early", "adaptive_decay")
+    name_of = functools.partial(pieces_lib.name_of, registry.HOOKS)
+    named = [one for one in method.hooks if name_of(one) not in over]
+    named.append(project)
     hooks = _hooks(named, method, supernet, pieces, setting, epochs)
     pieces = dataclasses.replace(pieces, hooks=hooks)
     program = _program(method, supernet, pieces, setting, epochs, True)

@@ -49,9 +49,16 @@ def save(folder: str | os.PathLike, supernet: supernet_lib.TrainedSupernet) -> N
     about = supernet.description
     names = names_lib.of_supernet(about.build())
     arrays = names_lib.flatten(supernet.params, names)
-    arrays |= _by_leaf(WEIGHTS, supernet.weights) | _by_leaf(LOGITS, supernet.logits)
+    own = _by_leaf(WEIGHTS, supernet.weights) | _by_leaf(LOGITS, supernet.logits)
     if supernet.edge_logits is not None:
-        arrays[EDGES] = supernet.edge_logits
+        own[EDGES] = supernet.edge_logits
+    twice = sorted(arrays.keys() & own.keys())
+    if twice:
+        raise ValueError(
+            f"parameters of a supernet must have other names than {', '.join(own)}, "
+            f"got {twice[0]!r}. Rename it."
+        )
+    arrays |= own
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -117,27 +124,34 @@ def _by_leaf(name: str, tree: Any) -> dict[str, Any]:
     """Returns the leaves by name; a single array has the name itself."""
     if not isinstance(tree, Mapping):
         return {name: tree}
-    return {f"{name}.{leaf}": value for leaf, value in tree.items()}
+    return {f"{name}/{leaf}": value for leaf, value in tree.items()}
 
 
 def _from_leaves(name: str, arrays: Mapping[str, Any], space: spaces.Space) -> Any:
     like = rows.shapes(space)
     if not isinstance(like, Mapping):
         return arrays[name]
-    return {leaf: arrays[f"{name}.{leaf}"] for leaf in like}
+    return {leaf: arrays[f"{name}/{leaf}"] for leaf in like}
 
 
 def _described(space: spaces.Space) -> dict[str, Any]:
-    """Describes cells by their fields, other spaces by their registered name."""
+    """Describes cells by their fields, other spaces by registered name and rows."""
     if rows.has_edges(space):
         return dataclasses.asdict(space)
-    return {"registered": space.name}
+    named = [[one.group, one.name, *one.options] for one in rows.rows(space)]
+    return {"registered": space.name, "rows": named}
 
 
 def _read_space(fields: Mapping[str, Any]) -> spaces.Space:
     if isinstance(fields, Mapping) and "registered" in fields:
-        architecture_lib.check_keys("space", fields, ["registered"])
-        return registry.SPACES[str(fields["registered"])]()
+        architecture_lib.check_keys("space", fields, ["registered", "rows"])
+        space = registry.SPACES[str(fields["registered"])]()
+        if _described(space) != {**fields}:
+            raise ValueError(
+                f"space {space.name} must have the rows and options that it was "
+                "searched with, got others. Load the plug-in that the run had."
+            )
+        return space
     keys = [field.name for field in dataclasses.fields(spaces.CellSpace)]
     architecture_lib.check_keys("space", fields, keys)
     return spaces.CellSpace(**{k: _tuples(v) for k, v in fields.items()})

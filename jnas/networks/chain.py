@@ -108,14 +108,20 @@ def plan(space: spaces.ChainSpace, size: Size) -> list[Block]:
 
 
 def runs(blocks: Sequence[Block], name: str = "blocks") -> list[Run]:
-    """Groups consecutive equal positions.
+    """Groups consecutive equal positions that keep the shape of their input.
 
     Args:
       blocks: as from ``plan``.
       name: of the keys, which are followed by the number of the first position.
     """
     found, first = [], 0
-    for block, same in itertools.groupby(blocks):
+
+    def alike(numbered):
+        number, block = numbered
+        keeps = block.stride == 1 and block.before == block.features
+        return block, 0 if keeps else number
+
+    for (block, _), same in itertools.groupby(enumerate(blocks), alike):
         count = len(list(same))
         numbers = tuple(range(first, first + count))
         found.append(Run(f"{name}_{first:02d}", block, numbers))

@@ -135,7 +135,7 @@ def switched(
     """
     name = space.supernet
     if name not in registry.SWITCHED:
-        _refuse(name, options, ("norm", "stem_norm", "normalise_pools"))
+        _refuse(name, options, ())
         return functools.partial(_fixed, supernet(space, size))
     return _call(registry.SWITCHED, name, (space, size), options)
 
@@ -152,13 +152,15 @@ def one_shot(
     Args:
       space: of the architectures.
       size: of the network.
-      norm: of the candidates; without statistics.
+      norm: of the candidates, without statistics; not read where the network is the
+        supernet itself.
       **options: of the network's builder, as for ``switched``.
 
     Returns:
       The supernet; its ``layers`` are empty, and nothing inherits from it.
     """
     if space.supernet not in registry.SWITCHED:
+        _refuse(space.supernet, options, ())
         return supernet(space, size)
     own = {"normalise_pools": None} | options if rows_lib.has_edges(space) else options
     network = switched(space, size, norm=norm, stem_norm=ops.STEM, **own)

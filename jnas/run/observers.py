@@ -38,8 +38,18 @@ class Observers:
 
         Raises:
           KeyError: an observer that is not registered; the nearest is guessed.
+          ValueError: one that raises.
         """
-        self._own = {name: registry.OBSERVERS[name](workdir) for name in names}
+        self._own = {}
+        for name in names:
+            build = registry.OBSERVERS[name]
+            try:
+                self._own[name] = build(workdir)
+            except Exception as error:
+                raise ValueError(
+                    f"observer {name} must start, got {type(error).__name__}: {error}. "
+                    "Install what it needs, or leave it out."
+                ) from error
 
     def __call__(self, line: Mapping[str, Any]) -> None:
         """Gives all of them a line: step, phase and metrics, JSON values."""

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import math
 import reprlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -93,19 +92,6 @@ class ChainSpace:
             for count in counts
         )
         return genes_lib.Genes(names, options, leaves)
-
-    def with_operations(self, names: Sequence[str]) -> "ChainSpace":
-        """Returns the space with other candidates, the same at every position.
-
-        Args:
-          names: names of operations.
-        """
-        own = tuple(names)
-        positions = tuple(
-            one if len(one.options) == 1 else dataclasses.replace(one, options=own)
-            for one in self.positions
-        )
-        return dataclasses.replace(self, positions=positions)
 
     def row_of(self, position: int) -> tuple[str, int]:
         """Returns (leaf, row) of a position in the weights.

@@ -47,8 +47,10 @@ class ChoiceSpace:
         """Checks the choices, which become hashable."""
         rules.check_name("name", self.name)
         rules.check_name("supernet", self.supernet)
-        items = self.leaves.items() if isinstance(self.leaves, Mapping) else self.leaves
-        pairs = tuple((name, _tuples(options)) for name, options in items)
+        items = self.leaves
+        if isinstance(items, Mapping):
+            items = tuple(items.items())
+        pairs = tuple((name, _tuples(options)) for name, options in map(_pair, items))
         object.__setattr__(self, "leaves", pairs)
         for leaf, options in pairs:
             counts = {len(row) for row in _rows(options)}
@@ -57,6 +59,16 @@ class ChoiceSpace:
                     f"options of {leaf} must be equally many in each row, got "
                     f"{sorted(counts)}. Make rows of other numbers another leaf."
                 )
+        grouped = [
+            ((leaf, name) if name else (self.name, leaf))
+            for leaf, options in pairs
+            for name in (map(str, range(len(options))) if _several(options) else ("",))
+        ]
+        if len(set(grouped)) < len(grouped):
+            raise ValueError(
+                f"leaves must have other names than the space, {self.name!r}, where it "
+                "has single rows too. Rename the space or the leaf."
+            )
         _ = self.genes  # checks every name
 
     @functools.cached_property
@@ -125,6 +137,34 @@ class ChoiceSpace:
           GenotypeError: the space does not contain it.
         """
         return self.genes.encode(genotype)
+
+
+def _pair(item: Any) -> tuple[str, Any]:
+    """Checks one leaf: a name, and a tuple of names or of tuples of names."""
+    if not (isinstance(item, list | tuple) and len(item) == 2):
+        raise ValueError(
+            f"leaves must be a mapping of names to options, got {item!r:.80}. Write "
+            '{"pool": ("max", "mean")}.'
+        )
+    name, options = item
+    ok = isinstance(options, list | tuple) and len(options) > 0
+    ok = ok and (
+        all(isinstance(one, str) for one in options)
+        or all(
+            isinstance(row, list | tuple) and all(isinstance(one, str) for one in row)
+            for row in options
+        )
+    )
+    if not ok:
+        raise ValueError(
+            f"options of {name} must be a tuple of names, or several of them, got "
+            f"{options!r:.80}. Write names as text, in order."
+        )
+    return name, options
+
+
+def _several(options: tuple) -> bool:
+    return not isinstance(options[0], str)
 
 
 def _rows(options: tuple) -> list[tuple[str, ...]]:

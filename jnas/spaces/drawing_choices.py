@@ -6,7 +6,7 @@ from collections.abc import Callable
 from jnas.spaces import genotype_choices
 
 _ROW = 30  # height of a row
-_ROWS = 12  # of a column; a longer chain goes on in the next
+_ROWS = 12  # of a column; a longer chain continues in the next
 _MARGIN, _GAP = 24, 28
 _CHARACTER = 6.7  # width of one of the labels' characters
 _COLOURS = 6

@@ -20,6 +20,9 @@ from jnas.spaces import lookups as lookup_tables
 class Space(Protocol):
     """What every search space has; CellSpace, ChainSpace and ChoiceSpace are spaces.
 
+    Weights are one array, or a dict of arrays, whose last axis is that of options.
+    Genotypes are a ``genotype.Genotype`` of cells, or ``genotype_choices.Choices``.
+
     Attributes:
       name: written into its genotypes.
       sizes: number of values of each gene.

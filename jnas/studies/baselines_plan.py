@@ -58,7 +58,7 @@ class Plan(NamedTuple):
 
 
 def largest(
-    space: spaces.CellSpace,
+    space: spaces.Space,
     size: networks.Size,
     image_shape: tuple[int, int, int],
     limits: Sequence[networks.Limit] = (),
@@ -88,7 +88,7 @@ def largest(
 
 def prepare(
     found: genotypes.Genotype,
-    space: spaces.CellSpace | None,
+    space: spaces.Space | None,
     dataset: data_lib.Dataset,
     settings: BaselineSettings,
     training: train_scratch.RetrainSettings,

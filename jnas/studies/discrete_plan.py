@@ -99,7 +99,7 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
 
 
 def check_limits(
-    space: spaces.CellSpace, settings: DiscreteSettings, dataset: data_lib.Dataset
+    space: spaces.Space, settings: DiscreteSettings, dataset: data_lib.Dataset
 ) -> None:
     """Refuses limits that no useful cell keeps in a search on images.
 

@@ -27,7 +27,7 @@ class Evaluations(NamedTuple):
     encodings: np.ndarray
     scores: np.ndarray
     metrics: tuple[directions.Metric, ...]
-    space: spaces.CellSpace
+    space: spaces.Space
 
     @property
     def known(self) -> np.ndarray:
@@ -48,7 +48,7 @@ class Evaluations(NamedTuple):
 
 
 @functools.lru_cache(maxsize=100_000)
-def _named(space: spaces.CellSpace, encoding: bytes) -> dict[str, str]:
+def _named(space: spaces.Space, encoding: bytes) -> dict[str, str]:
     """Returns a cell's genotype, as --genotype takes it, and its operations."""
     genotype = space.genotype(np.frombuffer(encoding, np.int32))
     return {
@@ -61,7 +61,7 @@ def collect(
     encodings: types.Array,
     scores: types.Array,
     metrics: tuple[directions.Metric, ...],
-    space: spaces.CellSpace,
+    space: spaces.Space,
 ) -> Evaluations:
     """Returns all evaluations of a search.
 

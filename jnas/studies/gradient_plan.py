@@ -39,7 +39,7 @@ class SearchSettings(
 
 
 def check_limits(
-    space: spaces.CellSpace, settings: SearchSettings, dataset: data_lib.Dataset
+    space: spaces.Space, settings: SearchSettings, dataset: data_lib.Dataset
 ) -> None:
     """Refuses limits that no cell keeps whose output depends on its input.
 
@@ -65,7 +65,7 @@ def check_limits(
 
 def build_limits(
     run: workdir.Run,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     settings: SearchSettings,
     dataset: data_lib.Dataset,
 ) -> tuple[networks.Limit, ...]:

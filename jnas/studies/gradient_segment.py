@@ -10,6 +10,7 @@ import numpy as np
 from jnas import gradient, spaces
 from jnas.gradient import limits as limits_of_cells
 from jnas.gradient import methods
+from jnas.gradient import search as search_lib
 from jnas.run import drive as drive_lib
 from jnas.run import phase as phase_lib
 from jnas.spaces import genotype_text, rows
@@ -152,8 +153,7 @@ def _warnings(space, derive, segment, labels) -> Callable:
     Warns once of a cell that fills with skips, and once of a search that learned
     nothing, when half of the steps that move the logits are done.
     """
-    program = segment.program
-    frozen = segment.pieces.frozen_epochs * program.steps_per_epoch
+    half = _half(segment)
     first = np.zeros(len(space.sizes), np.int32)
     edges = sum(map(len, cells.operations(space.genotype(first)).values()))
     left = {"skips", "still"}
@@ -167,7 +167,7 @@ def _warnings(space, derive, segment, labels) -> Callable:
                 f"warning: {float(skips):.3g} of {edges} operations are skip_connect; "
                 f"the search may be collapsing (try another --method{more})"
             )
-        if 2 * step >= program.num_steps + frozen and "still" in left:
+        if step >= half and "still" in left:
             left.remove("still")
             found = [verdict.still(one) for one in rows.apart(derive(state)[1])]
             found.append(verdict.guessing(values["valid_accuracy"], labels))
@@ -176,6 +176,16 @@ def _warnings(space, derive, segment, labels) -> Callable:
         return None
 
     return warn
+
+
+def _half(segment) -> int:
+    """Returns the step by which half of the steps that move the logits are done."""
+    program = segment.program
+    epochs = program.num_steps // program.steps_per_epoch
+    moves = search_lib.moving_steps(segment.pieces, epochs, program.steps_per_epoch)
+    if not moves.any():
+        return program.num_steps + 1
+    return int(np.searchsorted(moves.cumsum(), moves.sum() / 2)) + 1
 
 
 def _best_seed(state) -> int:

@@ -43,7 +43,7 @@ class Kept(NamedTuple):
         return flags(self.bounds)
 
 
-def of_cells(space: spaces.CellSpace, made: Sequence[networks.Limit]) -> Kept | None:
+def of_cells(space: spaces.Space, made: Sequence[networks.Limit]) -> Kept | None:
     """Returns the limits of cells whose costs are sums over edges; None without any.
 
     Args:
@@ -122,7 +122,7 @@ def in_table(table: tables.Table, settings: limits.BoundSettings) -> Kept | None
 
 
 def rows_within(
-    table: tables.Table, space: spaces.CellSpace, made: Sequence[networks.Limit]
+    table: tables.Table, space: spaces.Space, made: Sequence[networks.Limit]
 ) -> np.ndarray:
     """Returns bool[N]: which rows of a table are cells that keep limits of a network.
 

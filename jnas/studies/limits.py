@@ -108,7 +108,7 @@ def bounds(settings: BoundSettings) -> dict[str, float]:
 def cost_numbers(
     settings: LimitSettings,
     changed: dict[str, Any],
-    space: spaces.CellSpace | genotypes.Genotype,
+    space: spaces.Space | genotypes.Genotype,
     image_shape: tuple[int, ...],
 ) -> dict[str, int]:
     """Returns features and layers of the network that the next command trains.
@@ -159,7 +159,7 @@ class _Numbers:
 
 def costs(
     run: workdir.Run,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     size: networks.Size,
     image_shape: tuple[int, int, int],
     names: tuple[str, ...],
@@ -212,7 +212,7 @@ def _latencies(run, space, size, image_shape) -> networks.Latencies:
 
 def build(
     run: workdir.Run,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     settings: BoundSettings,
     numbers: dict[str, int],
     dataset: data_lib.Dataset,
@@ -244,7 +244,7 @@ def build(
 
 def resolve(
     run: workdir.Run,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     settings: BoundSettings,
     numbers: dict[str, int],
     known: Mapping[str, networks.Costs],
@@ -283,7 +283,7 @@ def _kept_by_some(space, settings, known, max_skips) -> tuple[networks.Limit, ..
     return made
 
 
-def _check_useful(space: spaces.CellSpace, made: Sequence[networks.Limit]) -> None:
+def _check_useful(space: spaces.Space, made: Sequence[networks.Limit]) -> None:
     """Refuses limits that only cells keep whose output is the same for every image."""
     for one in made:
         least = networks.cheapest(space, one.costs)
@@ -296,7 +296,7 @@ def _check_useful(space: spaces.CellSpace, made: Sequence[networks.Limit]) -> No
 
 
 def check(
-    space: spaces.CellSpace,
+    space: spaces.Space,
     settings: BoundSettings,
     numbers: dict[str, int],
     dataset: data_lib.Dataset,
@@ -348,7 +348,7 @@ def describe(one: networks.Limit, numbers: dict[str, int]) -> str:
 
 
 def figures(
-    limits: tuple[networks.Limit, ...], space: spaces.CellSpace, encoding: np.ndarray
+    limits: tuple[networks.Limit, ...], space: spaces.Space, encoding: np.ndarray
 ) -> dict[str, Any]:
     """Returns bound and cost of a cell for each limit, as an entry of result.json.
 

@@ -70,7 +70,7 @@ class TableSettings:
 
 def trainer(
     dataset: data_lib.Dataset,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     settings: TableSettings,
     *,
     seed: int,
@@ -151,7 +151,7 @@ def _side_by_side(objective: types.Objective, count: int) -> Callable:
 def train_all(
     run: workdir.Run,
     dataset: data_lib.Dataset,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     settings: TableSettings,
     *,
     hands: tuple[workers.Pool, workers.Journal] | None = None,

@@ -119,8 +119,8 @@ def check_beside(
 def space_of(
     cell: genotypes.Genotype,
     compared: baselines.BaselineSettings,
-    chosen: spaces.CellSpace | None,
-) -> spaces.CellSpace | None:
+    chosen: spaces.Space | None,
+) -> spaces.Space | None:
     """Returns the space of random cells and of the largest cell; None without any.
 
     Args:

@@ -152,9 +152,7 @@ class Search(NamedTuple):
         return by_hand
 
 
-def drive(
-    phase: phase_lib.Phase, search: Search, space: spaces.CellSpace
-) -> SearchState:
+def drive(phase: phase_lib.Phase, search: Search, space: spaces.Space) -> SearchState:
     """Runs the rest of the phase: first the source's program, then the rounds.
 
     The best evaluation so far is displayed with the metric itself, not its score.

@@ -24,7 +24,7 @@ COSTS = limits.COSTS  # that any objective on images can be joined by
 
 def on_table(
     table: tables.Table,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     settings: Any,
     kept: kept_lib.Kept | None = None,
 ) -> tuple[rounds.Source, tuple[directions.Metric, ...], int]:
@@ -113,7 +113,7 @@ def needed_costs(settings: Any) -> tuple[str, ...]:
 
 def on_images(
     dataset: data_lib.Dataset,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     settings: Any,
     augment: data_lib.Augment,
     *,
@@ -204,7 +204,7 @@ def _source(space, settings, size, splits, augment, costs, hands) -> tuple:
 
 def build(
     part: Any,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     settings: Any,
     size: networks.Size,
     splits: Sequence[types.Batch],

@@ -50,7 +50,7 @@ class Found(NamedTuple):
 
 def search_cells(
     run: workdir.Run,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     settings: DiscreteSettings,
     *,
     dataset: data_lib.Dataset | None = None,

@@ -16,6 +16,7 @@ from jnas.discrete import limits as limits_lib
 from jnas.networks import stems
 from jnas.settings import option
 from jnas.spaces import genotype_choices
+from jnas.spaces import rows as rows_lib
 from jnas.training import feed
 
 
@@ -137,7 +138,7 @@ def dataset(settings: DataSettings) -> data_lib.Dataset:
     return data_lib.shrink(data_lib.load(settings.data), settings.shrink)
 
 
-def space(settings: SpaceSettings) -> spaces.CellSpace:
+def space(settings: SpaceSettings) -> spaces.Space:
     """Builds the search space of a run.
 
     Args:
@@ -145,12 +146,18 @@ def space(settings: SpaceSettings) -> spaces.CellSpace:
 
     Raises:
       KeyError: a space that is not registered; the nearest is guessed.
-      ValueError: candidates that make no space.
+      ValueError: candidates that make no space, or for a space that has none.
     """
     made = registry.SPACES[settings.space]()
-    if settings.operations:
-        return made.with_operations(list(settings.operations))
-    return made
+    if not settings.operations:
+        return made
+    if not rows_lib.has_edges(made):
+        raise ValueError(
+            f"operations must be left out for space {made.name}, whose rows have "
+            f"options of their own, got {','.join(settings.operations)}. Register a "
+            "space with these options by --plugins."
+        )
+    return made.with_operations(list(settings.operations))
 
 
 def network_size(

@@ -168,6 +168,9 @@ def exponentiated(
     return optax.GradientTransformation(init, update)
 
 
+exponentiated.on_simplex = True  # it needs the gradient of weights, row by row
+
+
 @registry.OPTIMIZERS.register
 def adam(
     learning_rate: optax.ScalarOrSchedule,

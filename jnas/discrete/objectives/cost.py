@@ -11,7 +11,7 @@ from jnas import directions, networks, spaces, types
 
 
 def cost(
-    space: spaces.CellSpace,
+    space: spaces.Space,
     size: networks.Size,
     image_shape: tuple[int, int, int],
     *,
@@ -41,9 +41,7 @@ def cost(
     return counted(space, kind, known[kind])
 
 
-def counted(
-    space: spaces.CellSpace, name: str, costs: networks.Costs
-) -> types.Objective:
+def counted(space: spaces.Space, name: str, costs: networks.Costs) -> types.Objective:
     """Builds the objective -cost of costs that are sums over edges. Pure.
 
     Args:
@@ -65,7 +63,7 @@ def counted(
 
 
 def latency(
-    space: spaces.CellSpace,
+    space: spaces.Space,
     size: networks.Size,
     image_shape: tuple[int, int, int],
     *,

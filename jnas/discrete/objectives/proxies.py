@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jnas import networks, ops, spaces, types
+from jnas import networks, ops, registry, spaces, types
 from jnas.training import placement
 
 BATCH = ops.Norm(affine=True, running=False)
@@ -22,7 +22,7 @@ BATCH = ops.Norm(affine=True, running=False)
 
 def proxy(
     score: Callable,
-    space: spaces.CellSpace,
+    space: spaces.Space,
     size: networks.Size,
     *data: types.Array | tuple[int, ...],
     norm: ops.Norm = BATCH,
@@ -43,7 +43,16 @@ def proxy(
     Returns:
       (key, encodings i32[P, G]) -> scores f32[P, 1].
     """
-    build = networks.switched(space, size, norm=norm, stem_norm=norm)
+    own = {"norm": norm, "stem_norm": norm}
+    if space.supernet not in registry.SWITCHED:  # norms of its own, if it has any
+        if norm != BATCH:
+            raise ValueError(
+                f"space {space.name} must have a switched network for this score, "
+                f"which sets its norms, got none of {space.supernet!r}. Use another "
+                "objective."
+            )
+        own = {}
+    build = networks.switched(space, size, **own)
     over_members = over_members or placement.divided
 
     def member(pair):
@@ -88,12 +97,10 @@ def _builder(norm: Callable[..., ops.Norm] = lambda *data: BATCH) -> Callable:
 
 
 def _kernels(tree: types.Params) -> list[types.Array]:
-    """The leaves that are kernels; scales and biases have one axis."""
-    return [
-        leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        if path[-1].key == "kernel"
-    ]
+    """The leaves that are kernels; of a network that names none, all of two axes."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    named = [leaf for path, leaf in leaves if getattr(path[-1], "key", "") == "kernel"]
+    return named or [leaf for _, leaf in leaves if leaf.ndim > 1]
 
 
 def _loss_grads(params, apply, images, labels) -> list[types.Array]:

@@ -14,7 +14,7 @@ from jnas.training import scratch as scratch_lib
 
 
 def scratch(
-    space: spaces.CellSpace,
+    space: spaces.Space,
     size: networks.Size,
     train: types.Batch,
     held_out: Sequence[types.Batch],

@@ -9,7 +9,7 @@ ONE_SHOT = directions.Metric("one_shot_accuracy")
 
 
 def one_shot_accuracy(
-    space: spaces.CellSpace,
+    space: spaces.Space,
     supernet: networks.Supernet,
     params: types.Params,
     images: types.Array,

@@ -25,7 +25,7 @@ class Task(NamedTuple):
       augment: of the training images; its mean and deviation normalise all.
     """
 
-    space: spaces.CellSpace
+    space: spaces.Space
     size: networks.Size
     train: types.Batch
     valid: types.Batch

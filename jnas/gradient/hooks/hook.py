@@ -56,8 +56,8 @@ class Hook(NamedTuple):
         bool[], or False.
       metrics: names of the values.
       removes: whether it narrows ``state.mask``; a search without such a hook has none.
-      rows: number N of images of the split -> the rows of it that the call reads, i[K];
-        None reads no images.
+      rows: number N of images of the split -> the rows of it that the call reads, i[K],
+        such as ``np.arange``; a call of a hook without it gets None for the split.
       found: carry -> (bool[], i32[G]), whether the search returns this encoding in
         place of the derived one; None never does.
       stream: number of its random stream; ``build`` gives each hook its place.
@@ -96,8 +96,20 @@ def build(hooks: Sequence[pieces.Piece], search: Search) -> tuple[Hook, ...]:
 
     Raises:
       KeyError: a hook that is not registered; the nearest is guessed.
+      ValueError: one that is never called.
     """
     made = [pieces.resolve(registry.HOOKS, one)(search) for one in hooks]
+    for named, one in zip(hooks, made, strict=True):
+        name = pieces.name_of(registry.HOOKS, named)
+        if one is not None and one.every < 1:
+            raise ValueError(
+                f"hook {name} must have every at least 1, got {one.every}. Raise it."
+            )
+        if one is not None and one.removes and one.every > search.num_epochs:
+            raise ValueError(
+                f"hook {name} must be called once at least, got every {one.every} in "
+                f"{search.num_epochs} epochs. Lower --options=hook.{name}.every."
+            )
     return tuple(
         one._replace(stream=place) for place, one in enumerate(made) if one is not None
     )
@@ -149,7 +161,9 @@ def _due(hook, key, clock, state, own, split) -> tuple[Any, HookState]:
     """Calls a hook if it is due."""
 
     def call(key, clock, state, own, split):
-        state, carry, values, stop = hook.call(key, clock, state, own.carry, split)
+        images = split if hook.rows is not None else None
+        state, carry, values, stop = hook.call(key, clock, state, own.carry, images)
+        _check_carry(own.carry, carry)
         if set(values) != set(hook.metrics):
             raise ValueError(
                 f"a hook must give the values that its metrics name, "
@@ -167,8 +181,23 @@ def _due(hook, key, clock, state, own, split) -> tuple[Any, HookState]:
     )
 
 
-def rows_of(hooks: Sequence[Hook], count: int) -> np.ndarray | None:
-    """Returns the rows of a split that hooks read; None where one needs no rows' count.
+def _check_carry(before: Any, after: Any) -> None:
+    """Refuses a call that gives its carry other shapes or types."""
+    was, now = jax.tree.map(_kind, before), jax.tree.map(_kind, after)
+    if was != now:
+        raise ValueError(
+            f"a hook must keep the shapes and types of its carry, {was!s:.100}, got "
+            f"{now!s:.100}. Give it back as init makes it."
+        )
+
+
+def _kind(leaf: Any) -> tuple:
+    array = jnp.asarray(leaf) if not hasattr(leaf, "dtype") else leaf
+    return array.shape, str(array.dtype)
+
+
+def rows_of(hooks: Sequence[Hook], count: int) -> np.ndarray:
+    """Returns the rows of a split that hooks read.
 
     Args:
       hooks: of the search.

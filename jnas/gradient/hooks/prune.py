@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jnas import registry
+from jnas import registry, spaces
 from jnas.gradient.hooks import hook as hook_lib
 from jnas.spaces import rows as rows_lib
 
@@ -15,7 +15,8 @@ def prune(
     """Builds the hook that removes the options of small weight.
 
     Of a row of K options that are left, those below threshold / K of the row's sum are
-    removed; the largest always stays. The metric ``options_left`` is their number.
+    removed; the largest always stays. Where nodes choose their inputs, ``none`` is
+    neither counted nor removed. The metric ``options_left`` is the number that is left.
 
     Args:
       search: that is pruned.
@@ -26,17 +27,24 @@ def prune(
     temperature change over the search.
     """
     space = search.space
+    # where nodes choose their inputs, ``none`` is no option of a derived cell
+    chooses = getattr(space, "num_kept", None) is not None
+    spared = jax.tree.map(
+        lambda is_none: is_none & chooses, rows_lib.where(space, spaces.NONE)
+    )
 
-    def narrowed(weights, mask):
-        total = weights.sum(-1, keepdims=True)
-        shares = weights / jnp.where(total > 0, total, 1)
-        kept = shares >= threshold / jnp.maximum(mask.sum(-1, keepdims=True), 1)
-        best = jnp.arange(weights.shape[-1]) == weights.argmax(-1)[..., None]
-        return mask & (kept | best)
+    def narrowed(weights, mask, spared):
+        own, left = jnp.where(spared, 0, weights), mask & ~spared
+        total = own.sum(-1, keepdims=True)
+        shares = own / jnp.where(total > 0, total, 1)
+        kept = shares >= threshold / jnp.maximum(left.sum(-1, keepdims=True), 1)
+        best = jnp.arange(own.shape[-1]) == own.argmax(-1)[..., None]
+        return mask & (kept | best | spared)
 
     def call(key, clock, state, carry, split):
         del key, clock, split  # the weights decide
-        mask = jax.tree.map(narrowed, search.weights_of(state), state.mask)
+        weights = search.weights_of(state)
+        mask = jax.tree.map(narrowed, weights, state.mask, spared)
         left = rows_lib.flat(space, mask).sum()
         return state._replace(mask=mask), carry, {"options_left": left}, False
 

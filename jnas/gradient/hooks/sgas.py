@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import registry, spaces, types
+from jnas.gradient import mixing
 from jnas.gradient.hooks import hook as hook_lib
 from jnas.spaces import rows as rows_lib
 
-_WARM_UP, _EVERY, _EPOCHS = 9, 5, 50  # of the paper's search
+_WARM_UP, _AFTER, _EPOCHS = 9, 5, 50  # before, after the decisions, of all epochs
 _HISTORY = 4
 
 
@@ -58,15 +59,29 @@ def decide_edges(
       search: that is decided.
       warm_up: epochs before the first decision; None is the paper's share of the
         search, 9 of 50.
-      every: epochs between two decisions; None is the paper's, 5 of 50.
+      every: epochs between two decisions; None spreads them over the epochs but the
+        last tenth, for DARTS' eight decisions in 50 epochs the paper's 5. In too few
+        epochs rows stay undecided, and the cell is derived from their weights.
       stability: whether the third factor counts (criterion 2).
 
+    Raises:
+      ValueError: every below 1, or warm_up below 0.
+
     Source: arXiv:1912.00195, equations 1 to 4. Differs: batches do not grow, as a
-    compiled step has one size; in a space that is not one of cells each row is decided.
+    compiled step has one size; in a space that is not one of cells no row is removed.
     """
     rule = _Rule(search.space, stability)
-    first = _of(warm_up, _WARM_UP, search.num_epochs)
-    step = max(1, _of(every, _EVERY, search.num_epochs))
+    epochs = search.num_epochs
+    first = round(_WARM_UP * epochs / _EPOCHS) if warm_up is None else warm_up
+    step = every
+    if every is None:  # the last decision leaves the paper's share of epochs
+        left = epochs - 1 - round(_AFTER * epochs / _EPOCHS) - first
+        step = max(1, left // max(1, rule.num_decisions - 1))
+    if step < 1 or first < 0:
+        raise ValueError(
+            "decide_edges must have every at least 1 and warm_up at least 0, got "
+            f"{every} and {warm_up}. Raise them."
+        )
 
     def init(state):
         zeros = jnp.zeros((_HISTORY, *rule.options.shape))
@@ -75,7 +90,8 @@ def decide_edges(
 
     def call(key, clock, state, carry, split):
         del key, split  # the logits decide
-        carry, own = rule.seen(state.logits, carry)
+        logits, _ = mixing.split(state.logits)
+        carry, own = rule.seen(mixing.masked(logits, state.mask), carry)
         due = (clock.epoch >= first) & ((clock.epoch - first) % step == 0)
         chosen = rule.chosen(own, carry) & due
         mask, undecided = rule.decided(state.mask, own, carry.undecided, chosen)
@@ -86,11 +102,6 @@ def decide_edges(
     return hook_lib.Hook(1, init, call, metrics=("undecided_rows",), removes=True)
 
 
-def _of(given: int | None, paper: int, num_epochs: int) -> int:
-    """Returns a number of epochs: the given one, or the paper's share of the search."""
-    return round(paper * num_epochs / _EPOCHS) if given is None else given
-
-
 class _Rule:
     """The score and the decision, on the table of a space's rows."""
 
@@ -99,12 +110,16 @@ class _Rule:
         self.space, self.stability = space, stability
         tables, named = rows_lib.tables(space), rows_lib.rows(space)
         is_none = rows_lib.flat(space, rows_lib.where(space, spaces.NONE))
+        is_none &= rows_lib.has_edges(space)  # elsewhere it is an option's own name
         real = np.arange(is_none.shape[1]) < [[len(row.options)] for row in named]
         self.options = real & ~is_none  # bool[R, O]
         self.real = real
         groups = list(dict.fromkeys(row.group for row in named))
         self.groups = np.array([[row.group == g for row in named] for g in groups])
         self.choices, self.kept = tables.choices, tables.operations.shape[1]
+        # of the group with most: each choice keeps that many of its rows
+        each = [len(set(self.choices[group])) for group in self.groups]
+        self.num_decisions = self.kept * max(each)
 
     def seen(self, logits, carry) -> tuple[Decided, types.Array]:
         """Returns the carry after an epoch, and p f32[R, O]."""
@@ -142,7 +157,7 @@ class _Rule:
         """Returns the mask after a decision, and bool[R], rows that are undecided."""
         table = rows_lib.flat(self.space, mask, False)
         best = jnp.arange(own.shape[1]) == own.argmax(-1)[:, None]
-        table = jnp.where(chosen[:, None], best & self.options, table)
+        table = jnp.where(chosen[:, None], best & self.options & table, table)
         undecided &= ~chosen
         rivals = self.choices[:, None] == self.choices
         counted = (~undecided & table.any(-1)).astype(jnp.int32)
