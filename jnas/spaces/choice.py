@@ -2,21 +2,15 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from jnas import types
 from jnas.spaces import genes as genes_lib
 from jnas.spaces import genotype as rules
-from jnas.spaces import genotype_choices as genotypes
-from jnas.spaces import lookups as lookup_tables
 
 
 @dataclasses.dataclass(frozen=True)
-class ChoiceSpace:
+class ChoiceSpace(genes_lib.GeneSpace):
     """A space of independent choices, each a row of the weights and a gene.
 
     The weights are a dict: a tuple of names is one row, ``weights["pool"]`` f32[O];
@@ -83,60 +77,6 @@ class ChoiceSpace:
             here = first if single else tuple(range(first, len(names)))
             leaves.append((leaf, here))
         return genes_lib.Genes(tuple(names), tuple(options), tuple(leaves))
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The number of values of each gene."""
-        return self.genes.sizes
-
-    @property
-    def gene_names(self) -> tuple[str, ...]:
-        """The name of each gene's row."""
-        return self.genes.names
-
-    @property
-    def num_architectures(self) -> int:
-        """The number of encodings."""
-        return math.prod(self.sizes)
-
-    @property
-    def lookups(self) -> lookup_tables.Tables:
-        """The arrays that map genes to rows and options."""
-        return self.genes.lookups
-
-    @property
-    def choices(self) -> dict[str, Any]:
-        """The option names of each row, like the weights without their last axis."""
-        return self.genes.like(self.genes.options)
-
-    @property
-    def row_names(self) -> dict[str, Any]:
-        """The name of each row, like the weights without their last axis."""
-        return self.genes.like(self.genes.names)
-
-    def weights(self, encoding: types.Encoding) -> types.Weights:
-        """Converts an encoding i32[G] to one-hot weights; may be jitted and vmapped."""
-        return self.genes.weights(encoding)
-
-    def strongest(self, weights: types.Weights) -> types.Encoding:
-        """Returns i32[G], the option of the largest weight of each row."""
-        return self.genes.strongest(weights)
-
-    def genotype(self, encoding: types.Encoding) -> genotypes.Choices:
-        """Converts an encoding i32[G] to a genotype, on the host.
-
-        Raises:
-          ValueError: the encoding has a wrong length, or a gene is out of its range.
-        """
-        return self.genes.genotype(self.name, encoding)
-
-    def encode(self, genotype: genotypes.Choices) -> np.ndarray:
-        """Converts a genotype to its encoding i32[G], on the host.
-
-        Raises:
-          GenotypeError: the space does not contain it.
-        """
-        return self.genes.encode(genotype)
 
 
 def _pair(item: Any) -> tuple[str, Any]:

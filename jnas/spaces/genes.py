@@ -6,6 +6,7 @@ relaxation is a few array operations however many rows there are.
 
 import dataclasses
 import functools
+import math
 import reprlib
 from typing import Any
 
@@ -160,6 +161,67 @@ class Genes:
             rules.check(ok, f"choice of {name}", rule, chosen[name], todo)
             found.append(options.index(chosen[name]))
         return np.array(found, np.int32)
+
+
+class GeneSpace:
+    """What spaces of one gene a row have in common: they have a name and genes."""
+
+    name: str
+    genes: Genes
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of values of each gene."""
+        return self.genes.sizes
+
+    @property
+    def gene_names(self) -> tuple[str, ...]:
+        """The name of each gene's row."""
+        return self.genes.names
+
+    @property
+    def num_architectures(self) -> int:
+        """The number of encodings."""
+        return math.prod(self.sizes)
+
+    @property
+    def lookups(self) -> lookup_tables.Tables:
+        """The arrays that map genes to rows and options."""
+        return self.genes.lookups
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The option names of each row, like the weights without their last axis."""
+        return self.genes.like(self.genes.options)
+
+    @property
+    def row_names(self) -> dict[str, Any]:
+        """The name of each row, like the weights without their last axis."""
+        return self.genes.like(self.genes.names)
+
+    def weights(self, encoding: types.Encoding) -> types.Weights:
+        """Converts an encoding i32[G] to one-hot weights; may be jitted and vmapped."""
+        return self.genes.weights(encoding)
+
+    def strongest(self, weights: types.Weights) -> types.Encoding:
+        """Returns i32[G], the option of the largest weight of each row."""
+        return self.genes.strongest(weights)
+
+    def genotype(self, encoding: types.Encoding) -> genotypes.Choices:
+        """Converts an encoding i32[G] to a genotype, on the host.
+
+        Raises:
+          ValueError: the encoding has a wrong length, or a gene is out of its range.
+        """
+        return self.genes.genotype(self.name, encoding)
+
+    def encode(self, genotype: genotypes.Choices) -> np.ndarray:
+        """Converts a genotype to its encoding i32[G], on the host.
+
+        Raises:
+          GenotypeError: the space does not contain it.
+        """
+        return self.genes.encode(genotype)
 
 
 def _check_name(what: str, name: Any) -> None:
