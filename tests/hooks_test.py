@@ -392,17 +392,26 @@ def test_a_bound_interval_stands_for_the_watch_s():
 
 
 def test_half_of_the_moving_steps():
-    """Frozen epochs and rests do not count."""
-    piece = functools.partial(alternations.every, steps=3)
+    """Frozen epochs and rests do not count; two thousand million steps take no time."""
+    third = functools.partial(alternations.every, steps=3)
+    late = functools.partial(alternations.after, share=0.5)
     for changes, want in (
-        ({}, 12), ({"frozen_rate": 1 / 3}, 8), ({"alternation": piece}, 4),
-    ):  # fmt: skip
+        ({}, (12, 6)),
+        ({"frozen_rate": 1 / 3}, (8, 8)),
+        ({"alternation": third}, (4, 6)),  # the third and the sixth of twelve
+        ({"alternation": late}, (6, 9)),
+        ({"frozen_rate": 1.0}, (0, 12)),
+    ):
         setting = gradient.Setting(
             networks.Size(2, 1, 2, channels=1), PLAIN, (16, 16), None
         )
         (one,) = gradient.build_segments(short(**changes), MINI, setting)
-        moves = search.moving_steps(one.pieces, 3, 4)
-        assert moves.sum() == want
+        assert search.moving_steps(one.pieces, 3, 4) == want, changes
+    count, half = search.moving_steps(one.pieces, 2**31 - 1, 1)
+    assert count == 2**31 - 1 - one.pieces.frozen_epochs
+    pieces = dataclasses.replace(one.pieces, frozen_epochs=0, alternation=third)
+    count, half = search.moving_steps(pieces, 30_000_000, 50)
+    assert abs(count / 1.5e9 - 1 / 3) < 1e-2 and abs(half / 1.5e9 - 0.5) < 1e-2
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lion", "momentum_sgd"])

@@ -144,8 +144,8 @@ def gradient_search(
     optimizer = _bilevel(supernet, pieces)
     _check_metrics(pieces, hooks)
     per_epoch = batches.num_batches(num_examples[0], batch_size)
-    moving = moving_steps(pieces, num_epochs, per_epoch)
-    rate = limits_lib.ASCENT / max(1, int(moving.sum()))
+    moving, _ = moving_steps(pieces, num_epochs, per_epoch)
+    rate = limits_lib.ASCENT / max(1, moving)
     return program_lib.program(
         _init(supernet, pieces, optimizer, masks, hooks),
         _step(supernet.space, pieces, optimizer, augment, rate),
@@ -163,24 +163,41 @@ def gradient_search(
     )
 
 
-def moving_steps(pieces: Pieces, num_epochs: int, steps_per_epoch: int) -> np.ndarray:
-    """Returns bool[steps]: which steps of a search move the logits.
+def moving_steps(
+    pieces: Pieces, num_epochs: int, steps_per_epoch: int
+) -> tuple[int, int]:
+    """Counts the steps of a search that move the logits.
 
     Args:
       pieces: the functions of the method.
       num_epochs: of the search.
       steps_per_epoch: steps in one pass over the training split.
+
+    Returns:
+      (their number, number of steps by which half of them are done). Of more than a
+      million steps an alternation is asked of a million, drawn at random.
     """
-    count = num_epochs * steps_per_epoch
-    number = np.arange(count)
-    moves = number // max(1, steps_per_epoch) >= pieces.frozen_epochs
-    if pieces.alternation is None:
-        return moves
-    epoch, progress = number // steps_per_epoch, np.float32(number / count)
-    clocks = program_lib.Clock(*map(jnp.asarray, (epoch, progress, number)))
-    return moves & np.asarray(jax.jit(jax.vmap(pieces.alternation))(clocks))
+    total = num_epochs * steps_per_epoch
+    first = min(total, pieces.frozen_epochs * steps_per_epoch)
+    if pieces.alternation is None or first == total:
+        return total - first, first + -(-(total - first) // 2)
+    number = np.arange(first, min(total, first + _MOST_STEPS))
+    if total - first > _MOST_STEPS:  # at random, as a rule may have any period
+        drawn = np.random.default_rng(0).integers(first, total, _MOST_STEPS)
+        number = np.sort(drawn)
+    epoch, progress = number // steps_per_epoch, np.float32(number / total)
+    clocks = program_lib.Clock(
+        jnp.asarray(epoch, jnp.int32), jnp.asarray(progress),
+        jnp.asarray(number, jnp.int32),
+    )  # fmt: skip
+    moves = np.asarray(jax.jit(jax.vmap(pieces.alternation))(clocks))
+    if not moves.any():
+        return 0, total
+    half = int(np.searchsorted(moves.cumsum(), moves.sum() / 2))
+    return round(moves.mean() * (total - first)), int(number[half]) + 1
 
 
+_MOST_STEPS = 1_000_000  # that an alternation is asked of before a search
 _RESERVED = (
     "seed seeds seconds step phase genotype genotypes encodings weights replaced"
 )

@@ -182,10 +182,10 @@ def _half(segment) -> int:
     """Returns the step by which half of the steps that move the logits are done."""
     program = segment.program
     epochs = program.num_steps // program.steps_per_epoch
-    moves = search_lib.moving_steps(segment.pieces, epochs, program.steps_per_epoch)
-    if not moves.any():
-        return program.num_steps + 1
-    return int(np.searchsorted(moves.cumsum(), moves.sum() / 2)) + 1
+    moving, half = search_lib.moving_steps(
+        segment.pieces, epochs, program.steps_per_epoch
+    )
+    return half if moving else program.num_steps + 1
 
 
 def _best_seed(state) -> int:
