@@ -155,9 +155,10 @@ DERIVED = Registry("derived network")  # supernet -> (genotype, size, ...) -> Ne
 SWITCHED = Registry("switched network")
 # name of a supernet -> (space, size, image_shape) -> networks.costs.spots' list
 SPOTS = Registry("list of candidates")
+TASKS = Registry("task")  # name -> (data.Targets) -> data.Task
 DATASETS = Registry("data set")  # name -> () -> data.Dataset
 SELECTIONS = Registry("selection")  # name -> types.Selection
-OBJECTIVES = Registry("objective")  # name -> (objectives.Task) -> types.Objective
+OBJECTIVES = Registry("objective")  # name -> (objectives.Problem) -> types.Objective
 TABLES = Registry("table")  # name -> () -> tables.Table
 METHODS = Registry("method")  # name -> () -> Method
 SKELETONS = Registry("skeleton")  # name -> (num_inputs) -> skeletons.Skeleton

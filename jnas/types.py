@@ -25,7 +25,12 @@ Mask = Any  # leaves bool[..., O]: False for removed options
 Encoding = Array  # i32[G]: gene g in [0, sizes[g]), every value valid
 Scores = Array  # f32[P, M]: higher is better
 Params = Any  # a pytree of arrays
-Batch = tuple[Array, Array]  # images f32[B, H, W, F], labels i32[B]
+# images f32[B, H, W, F], labels i32[B]; or other inputs and targets, arrays or trees
+Batch = tuple[Any, Any]
+
+
+class Whole(tuple):
+    """Shape of an input of integers, such as tokens, which is not normalised."""
 
 
 class ArchParams(NamedTuple):

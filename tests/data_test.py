@@ -46,7 +46,7 @@ NAN[2, 1, 1, 0] = np.nan
         (
             dict(y_train=np.array([0, 3, 1, 1])),
             "y_train of mine must hold every class from 0 to 3, got none of class 2. "
-            "Number the classes without gaps.",
+            "Number the classes without gaps, or use --task=regression for numbers.",
         ),
         (
             dict(y_train=np.zeros(4, int), y_test=np.zeros(2, int)),
@@ -55,7 +55,7 @@ NAN[2, 1, 1, 0] = np.nan
         (
             dict(y_train=np.array([0.0, 1, 0, 1])),
             "y_train of mine must be integers [N], got float64 of shape (4,). "
-            "Use integer class numbers from 0.",
+            "Use integer class numbers from 0, or --task=regression or multilabel.",
         ),
         (
             dict(y_train=np.array([0, 1])),
@@ -139,9 +139,13 @@ def test_summary_is_json():
     read = validate.validate(**arrays(class_names=("cat", "dog")), name="mine")
     wanted = dict(
         name="mine",
+        task="classification",
+        signal="accuracy",
         num_train=4,
         num_test=2,
         image_shape=[3, 3, 1],
+        inputs="images",
+        num_outputs=2,
         num_classes=2,
         class_names=["cat", "dog"],
         flip=None,

@@ -83,9 +83,9 @@ def test_one_image_is_refused():
 @pytest.mark.parametrize(
     ("shape", "turn"),
     [
-        ((20, 784), "x.reshape(-1, 28, 28), or x[:, None, :, None] for series."),
+        ((20, 784), "x.reshape(-1, 28, 28), or x[:, None, :, None] for series, or use"),
         ((20, 3072), "x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), or x[:, None"),
-        ((20, 63), "x[:, None, :, None] for series, or reshape it."),
+        ((20, 63), "x[:, None, :, None] for series, use --inputs=vectors"),
     ],
 )
 def test_flattened_images_are_refused_with_the_reshape(shape, turn):

@@ -20,7 +20,11 @@ NAMES = "class_names"
 
 
 def read_npz(
-    path: str | os.PathLike, *, name: str | None = None, flip: bool | None = None
+    path: str | os.PathLike,
+    *,
+    name: str | None = None,
+    flip: bool | None = None,
+    **how: Any,
 ) -> dataset_lib.Dataset:
     """Reads a data set from an npz file.
 
@@ -30,8 +34,11 @@ def read_npz(
     Args:
       path: the file; images [N, H, W, C] or [N, H, W], uint8 or float32, and labels
         integers from 0. An array ``class_names`` of texts, one a class, is optional.
+        x_train/NAME and x_test/NAME are several inputs of an example, y_train/NAME and
+        y_test/NAME several targets.
       name: name of the data set in error messages; None means "npz:" and the path.
       flip: whether a horizontal flip keeps the label; None if that is unknown.
+      **how: ``task`` and ``inputs``, as for ``validate.validate``.
 
     Raises:
       ValueError: the file does not exist or is no npz, an array is missing, or the data
@@ -46,8 +53,10 @@ def read_npz(
     try:
         npz.read(path, ())  # refuses what is no npz
         images = _images(path)
-        small = npz.read(path, (*LABELS, NAMES))
-        others = set(npz.names(path)) - {*KEYS, NAMES}
+        parts = [one for one in npz.names(path) if one.partition("/")[0] in KEYS]
+        inner = [one for one in parts if "/" in one]
+        small = npz.read(path, (*LABELS, NAMES, *inner))
+        others = set(npz.names(path)) - {*KEYS, NAMES, *inner}
     except ValueError as error:
         raise ValueError(
             f"data must be a readable npz of plain arrays, got {name!r} ({error}). "
@@ -62,7 +71,25 @@ def read_npz(
     if others:
         shown = ", ".join(repr(one) for one in sorted(others)[:9])
         notes.append(f"{name}: {len(others)} more arrays are not used, {shown}.")
-    return _dataset(small | images, identity, name=name, flip=flip, notes=notes)
+    arrays = _nested(small | images, name)
+    return _dataset(arrays, identity, name=name, flip=flip, notes=notes, **how)
+
+
+def _nested(arrays: dict[str, np.ndarray], name: str) -> dict[str, Any]:
+    """Returns arrays by split; of "x_train/NAME" a dict of arrays."""
+    made: dict[str, Any] = {}
+    for key, array in arrays.items():
+        split, slash, inner = key.partition("/")
+        if not slash:
+            made[key] = array
+        elif split in arrays:
+            raise ValueError(
+                f"data must hold {split} or {split}/NAME, got both in {name!r}. Remove "
+                "one."
+            )
+        else:
+            made.setdefault(split, {})[inner] = array
+    return made
 
 
 def _images(path) -> dict[str, np.ndarray]:
@@ -76,12 +103,13 @@ def _images(path) -> dict[str, np.ndarray]:
     return found
 
 
-def read_npy(path: str | os.PathLike) -> dataset_lib.Dataset:
+def read_npy(path: str | os.PathLike, **how: Any) -> dataset_lib.Dataset:
     """Reads a data set from a folder of npy files, one for each array.
 
     Args:
       path: the folder, with x_train.npy, y_train.npy, x_test.npy, y_test.npy and,
         optionally, class_names.npy, as in ``read_npz``.
+      **how: ``task`` and ``inputs``, as for ``validate.validate``.
 
     Raises:
       ValueError: the folder does not exist, a file is missing or is no plain array, or
@@ -98,9 +126,9 @@ def read_npy(path: str | os.PathLike) -> dataset_lib.Dataset:
     fits, identity = residence.fits(total), _identity(files.values())
     arrays = {}
     for key, file in files.items():
-        how = "r" if key in IMAGES and not fits else None
+        mode = "r" if key in IMAGES and not fits else None
         try:
-            arrays[key] = np.load(file, mmap_mode=how, allow_pickle=False)
+            arrays[key] = np.load(file, mmap_mode=mode, allow_pickle=False)
             if not isinstance(arrays[key], np.ndarray):
                 raise ValueError("it holds several arrays")
         except Exception as error:  # crafted files raise more than NumPy documents
@@ -109,7 +137,7 @@ def read_npy(path: str | os.PathLike) -> dataset_lib.Dataset:
                 f"data must be readable npy files of plain arrays, got {str(file)!r} "
                 f"({reason}). Write it with np.save."
             ) from error
-    return _dataset(arrays, identity, name=name)
+    return _dataset(arrays, identity, name=name, **how)
 
 
 def _identity(files: Collection[Any]) -> str:
@@ -118,7 +146,7 @@ def _identity(files: Collection[Any]) -> str:
 
 
 def _dataset(
-    arrays: dict[str, np.ndarray], identity: str, *, name: str, **how: Any
+    arrays: dict[str, Any], identity: str, *, name: str, **how: Any
 ) -> dataset_lib.Dataset:
     missing = [key for key in KEYS if key not in arrays]
     if missing:
@@ -127,7 +155,7 @@ def _dataset(
             f"{', '.join(missing)}. Add the array."
         )
     class_names = _texts(name, arrays.pop(NAMES, np.array([], np.str_)))
-    lazy = any(source.is_lazy(arrays[key]) for key in IMAGES)
+    lazy = any(source.is_lazy(arrays[key]) for key in IMAGES)  # no dict is
     return validate.validate(
         **arrays,
         name=name,

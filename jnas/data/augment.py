@@ -6,6 +6,7 @@ arXiv:1708.04552.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,16 +44,23 @@ class Augment:
         return (given, given) if isinstance(given, int) else given
 
 
-def normalise(images: types.Array, settings: Augment) -> types.Array:
+def normalise(images: Any, settings: Any) -> Any:
     """Scales uint8 to [0, 1], subtracts the mean, divides by the standard deviation.
 
     Args:
-      images: uint8 or f32 [B, H, W, C].
-      settings: gives mean and standard deviation.
+      images: uint8 or f32 [B, H, W, C], or other arrays [B, ..., C]; or a tree of them.
+      settings: gives mean and standard deviation; a tree of them, one for each array;
+        or a task's ``prepare``.
 
     Returns:
-      f32[B, H, W, C].
+      f32 of the same shapes. An array without means stays as it is.
     """
+    if callable(settings):
+        return settings(None, images)
+    if not isinstance(settings, Augment):
+        return jax.tree.map(lambda own, one: normalise(one, own), settings, images)
+    if not settings.mean:
+        return images
     return (_unit(images) - jnp.array(settings.mean)) / jnp.array(settings.std)
 
 
@@ -84,18 +92,22 @@ def draw(key: types.Key, shape: tuple, settings: Augment) -> dict[str, types.Arr
     }
 
 
-def augment(key: types.Key, images: types.Array, settings: Augment) -> types.Array:
+def augment(key: types.Key, images: Any, settings: Any) -> Any:
     """Augments a batch, with independent random numbers for each image.
 
     Args:
       key: consumed.
-      images: uint8 or f32 [B, H, W, C].
-      settings: settings of the augmentation.
+      images: uint8 or f32 [B, H, W, C]. Other arrays, and trees, are normalised only.
+      settings: of the augmentation; as for ``normalise``.
 
     Returns:
       f32[B, H, W, C], normalised. The crop pads with ``fill`` before normalisation;
       cutout sets pixels to zero (the mean) after it.
     """
+    if callable(settings):
+        return settings(key, images)
+    if not isinstance(settings, Augment) or images.ndim != 4:
+        return normalise(images, settings)
     drawn = draw(key, images.shape, settings)
     _, rows, columns, _ = images.shape
     if any(settings.padding):

@@ -1,5 +1,7 @@
 """Selects the examples of each batch, as a pure function of key and epoch."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -64,6 +66,25 @@ def spread(
     return rows.reshape(size, count).T
 
 
-def take(x: types.Array, y: types.Array, indices: types.Array) -> types.Batch:
-    """Returns (x[indices], y[indices])."""
-    return x[indices], y[indices]
+def take(x: Any, y: Any, indices: types.Array) -> types.Batch:
+    """Returns (x[indices], y[indices]), each an array or a tree of arrays."""
+    return rows_of(x, indices), rows_of(y, indices)
+
+
+def rows_of(tree: Any, rows: Any) -> Any:
+    """Returns some rows of every array of a tree.
+
+    Args:
+      tree: arrays [N, ...].
+      rows: of their first axis.
+    """
+    return jax.tree.map(lambda array: array[rows], tree)
+
+
+def count(tree: Any) -> int:
+    """Returns the number of examples N in a tree of arrays [N, ...].
+
+    Args:
+      tree: with at least one array.
+    """
+    return len(jax.tree.leaves(tree)[0])

@@ -22,30 +22,30 @@ class Facts(NamedTuple):
 
     Attributes:
       digest: SHA-256 over the arrays' names, shapes, types and bytes, in hex.
-      moments: of the training images.
+      moments: of the training images; of several arrays a dict of them.
       low: the smallest value of the training images, in their own unit.
       high: the largest.
     """
 
     digest: str
-    moments: moments_lib.Moments
+    moments: Any
     low: float
     high: float
 
 
 def gather(
-    x_train: source.Source,
-    y_train: np.ndarray,
-    x_test: source.Source,
-    y_test: np.ndarray,
+    x_train: Any,
+    y_train: Any,
+    x_test: Any,
+    y_test: Any,
     *,
     name: str,
 ) -> Facts:
     """Reads all images once.
 
     Args:
-      x_train: uint8 or f32 [N, H, W, C].
-      y_train: i32[N].
+      x_train: uint8 or f32 [N, H, W, C], other arrays [N, ...], or a dict of them.
+      y_train: i32[N], or other targets.
       x_test: images of the test split.
       y_test: their labels.
       name: name of the data set in messages.
@@ -54,32 +54,54 @@ def gather(
       ValueError: a value that is not finite, or too large; the message names the image.
     """
     sha = hashlib.sha256()
-    sums = moments_lib.Sums(x_train.shape[-1], x_train.dtype)
+    several = isinstance(x_train, dict)
+    sums = {
+        key: moments_lib.Sums(x.shape[-1] if x.ndim > 1 else 1, x.dtype)
+        for key, x in named("x_train", x_train)
+    }
 
     def add(key, array, each=lambda part: None):
         sha.update(f"{key} {tuple(array.shape)} {array.dtype.str}".encode())
         done = 0
         for part in source.parts(array):
-            if part.dtype == np.float32 and part.ndim == 4:
+            if part.dtype == np.float32 and key.startswith("x_"):
                 check_values(f"{key} of {name}", part, done)
             sha.update(np.ascontiguousarray(part).data)
             each(part)
             done += len(part)
 
-    add("x_train", x_train, sums.add)
-    add("y_train", y_train)
-    add("x_test", x_test)
-    add("y_test", y_test)
-    return Facts(sha.hexdigest(), sums.moments(), sums.low, sums.high)
+    for key, x in named("x_train", x_train):
+        add(key, x, sums[key].add)
+    for key, tree in (("y_train", y_train), ("x_test", x_test), ("y_test", y_test)):
+        for own, array in named(key, tree):
+            add(own, array)
+    found = {key.partition("/")[2]: one.moments() for key, one in sums.items()}
+    low, high = min(s.low for s in sums.values()), max(s.high for s in sums.values())
+    return Facts(sha.hexdigest(), found if several else found[""], low, high)
 
 
-def check_values(name: str, images: np.ndarray, first: int = 0) -> None:
+def named(key: str, tree: Any) -> list[tuple[str, Any]]:
+    """Returns the arrays of a data set's split by name.
+
+    Args:
+      key: such as "x_train".
+      tree: an array, "x_train", or a dict of them, "x_train/NAME".
+    """
+    if not isinstance(tree, dict):
+        return [(key, tree)]
+    return [(f"{key}/{name}", tree[name]) for name in sorted(tree)]
+
+
+def check_values(
+    name: str, images: np.ndarray, first: int = 0, *, what: str = "image"
+) -> None:
     """Refuses values that float32 cannot be computed with.
 
     Args:
       name: name of the array in messages.
       images: f32 [N, ...].
       first: number of the first image.
+      what: each of them is.
 
     Raises:
       ValueError: a value that is not finite, or too large.
@@ -89,15 +111,15 @@ def check_values(name: str, images: np.ndarray, first: int = 0) -> None:
         bad = int(np.flatnonzero(~finite)[0])
         values = images[bad][~np.isfinite(images[bad])]
         raise ValueError(
-            f"{name} must be finite, got {values[0]} in image {first + bad}. Remove "
-            "the image."
+            f"{name} must be finite, got {values[0]} in {what} {first + bad}. Remove "
+            f"the {what}."
         )
     largest = np.abs(images).reshape(len(images), -1).max(1)
     if largest.max() >= MAX_VALUE:
         bad = int(largest.argmax())
         raise ValueError(
-            f"{name} must be below {MAX_VALUE:g}, got {largest[bad]:g} in image "
-            f"{first + bad}. Scale the images."
+            f"{name} must be below {MAX_VALUE:g}, got {largest[bad]:g} in {what} "
+            f"{first + bad}. Scale the {what}s."
         )
 
 

@@ -79,7 +79,8 @@ def _check_grey(name: str, shape: tuple[int, ...]) -> str | None:
             "an axis each for rows, columns and channels",
             shape,
             f"x[:, None] for series of {middle} steps with {last} channels, or "
-            f"x[..., None] for grey images of {middle}x{last} pixels",
+            f"x[..., None] for grey images of {middle}x{last} pixels, or use "
+            "--inputs=series with a network of series",
         )
     short, long = sorted((middle, last))
     if 2 <= short <= LONG and long >= 4 * short:

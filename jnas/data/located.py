@@ -45,6 +45,9 @@ def locate(text: str) -> Located:
     """
     if not text.strip() or "\0" in text:
         raise ValueError(f"images must be {_WHAT}, got {text!r}. Name some.")
+    kind, _, path = text.partition(":")
+    if kind in ("npz", "folder") and os.path.exists(path):  # as --data names them
+        text = path
     if os.path.isdir(text):
         return _folder(pathlib.Path(text))
     if text.endswith(".npz") and os.path.isfile(text):

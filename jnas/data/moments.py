@@ -60,8 +60,9 @@ class Sums:
 
         Args:
           channels: C.
-          dtype: uint8 or float32.
+          dtype: uint8 or float32; of other integers there are no moments.
         """
+        self._counted = dtype in (np.uint8, np.float32)
         self._integers = dtype == np.uint8
         self._count = 0
         self._low = np.full(channels, np.inf)
@@ -86,7 +87,7 @@ class Sums:
         Args:
           images: [R, H, W, C].
         """
-        values = images.reshape(-1, images.shape[-1])
+        values = images.reshape(-1, len(self._low))
         self._low = np.minimum(self._low, values.min(0))
         self._high = np.maximum(self._high, values.max(0))
         wide = values.astype(np.int64 if self._integers else np.float64)
@@ -104,7 +105,9 @@ class Sums:
         self._count = total
 
     def moments(self) -> Moments:
-        """Returns the moments of all images so far."""
+        """Returns the moments of all images so far; () each of other integers."""
+        if not self._counted:
+            return Moments((), (), ())
         ends = list(zip(self._low.tolist(), self._high.tolist(), strict=True))
         of = _of_integers if self._integers else _of_floats
         rows = []

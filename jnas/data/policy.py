@@ -5,6 +5,8 @@ of it, cutout blanks a part of what a crop leaves, and only images that are know
 keep their label are mirrored, unless the user says otherwise.
 """
 
+from typing import Any
+
 from jnas.data import augment as augment_lib
 from jnas.data import dataset as dataset_lib
 
@@ -19,12 +21,13 @@ def for_search(
     flip: bool | None = None,
     crop_padding: int | None = None,
     cutout: int | None = None,
-) -> augment_lib.Augment:
+) -> Any:
     """Returns the augmentation of a search: crop and mirroring.
 
     Args:
       dataset: gives mean, deviation and whether mirroring keeps the label.
-      policy: "auto": crop, and mirroring where the data set is known to keep its label;
+      policy: "auto": crop, and mirroring where the data set is known to keep its label,
+        of classes, and neither for other targets, which a shift may change;
         "standard": both, as the papers on CIFAR-10; "none": neither.
       flip: whether images are mirrored; None means what the policy says.
       crop_padding: largest shift in pixels, of each axis of at least twice as many;
@@ -39,6 +42,11 @@ def for_search(
         raise ValueError(
             f"augment must be one of {', '.join(POLICIES)}, got {policy!r}. Choose one."
         )
+    if dataset.inputs != dataset_lib.IMAGES or dataset.task.prepare is not None:
+        given = {"flip": flip, "crop_padding": crop_padding, "cutout": cutout}
+        given |= {"augment": policy} if policy == "standard" else {}
+        return _normalised(dataset, {n: v for n, v in given.items() if _is_on(v)})
+    policy = _own(dataset, policy)
     mean, std, fill = dataset.moments
     padding = _padding(dataset.image_shape[:2], crop_padding, policy)
     if flip is None:
@@ -62,7 +70,7 @@ def for_training(
     flip: bool | None = None,
     crop_padding: int | None = None,
     cutout: int | None = None,
-) -> augment_lib.Augment:
+) -> Any:
     """Returns the augmentation of training from scratch: crop, mirroring and cutout.
 
     Args:
@@ -72,18 +80,51 @@ def for_training(
       crop_padding: as in ``for_search``.
       cutout: side of the square in pixels; 0 disables it; None means what the policy
         says: half of the shorter side, 16 at 32 rows, as in the papers, or 0 if that
-        side is one pixel or the policy is "none".
+        side is one pixel, the policy is "none", or "auto" of targets that are no
+        classes.
 
     Raises:
       ValueError: as in ``for_search``.
     """
-    if cutout is None and policy != "none":
+    own = dataset.inputs != dataset_lib.IMAGES or dataset.task.prepare is not None
+    if cutout is None and not own and _own(dataset, policy) != "none":
         size = dataset.image_shape[:2]
         padding = _padding(size, crop_padding, policy)
         cutout = min(min(size) // 2, _largest_cutout(size, padding))
     return for_search(
         dataset, policy=policy, flip=flip, crop_padding=crop_padding, cutout=cutout
     )
+
+
+def _own(dataset, policy: str) -> str:
+    """Returns the policy, which "auto" is not for targets that are no classes."""
+    other = policy == "auto" and not dataset.num_classes
+    return "none" if other else policy
+
+
+def _is_on(value: Any) -> bool:
+    return value is not None and (not isinstance(value, int) or bool(value))
+
+
+def _normalised(dataset, given) -> Any:
+    """Returns the normalisation of inputs that are no images, or a task's own."""
+    images = dataset.inputs == dataset_lib.IMAGES
+    why = f"{dataset.inputs}, which are no images"
+    if images:
+        why = f"the task {dataset.task_name}, which prepares images itself"
+    for name, value in given.items():
+        raise ValueError(
+            f"{name} must be left out for {why}, got {value}. Leave it out; a task may "
+            "augment (data.Task.prepare)."
+        )
+    if dataset.task.prepare is not None:
+        return dataset.task.prepare
+    if isinstance(dataset.moments, dict):
+        return {
+            name: augment_lib.Augment(one.mean, one.std)
+            for name, one in dataset.moments.items()
+        }
+    return augment_lib.Augment(dataset.moments.mean, dataset.moments.std)
 
 
 def _padding(size: tuple[int, ...], given: int | None, policy: str) -> tuple[int, int]:
@@ -123,6 +164,10 @@ def describe(augment: augment_lib.Augment, dataset: dataset_lib.Dataset) -> str:
     Example:
       "augmentation: crop by up to 4 pixels, mirroring, cutout 16"
     """
+    if callable(augment):
+        return f"augmentation: that of the task {dataset.task_name}"
+    if dataset.inputs != dataset_lib.IMAGES:
+        return "augmentation: none, inputs are normalised only"
     if not any((*augment.padding, augment.flip, augment.cutout)):
         return "augmentation: none, images are normalised only"
     crop = _cropped(augment.padding).replace(" cropped", "crop") or "no crop"

@@ -49,12 +49,14 @@ def is_lazy(images: Any) -> bool:
     return False
 
 
-def num_bytes(images: Source) -> int:
+def num_bytes(images: Any) -> int:
     """Returns the number of bytes of all images.
 
     Args:
-      images: a source.
+      images: a source, or a dict of arrays.
     """
+    if isinstance(images, dict):
+        return sum(map(num_bytes, images.values()))
     return math.prod(images.shape) * np.dtype(images.dtype).itemsize
 
 

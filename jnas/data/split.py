@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jnas.data import dataset
+from jnas.data import batches, dataset
 
 
 def stratified(
@@ -43,3 +43,36 @@ def stratified(
         splits[1].append(rows[:count])
     first, second = (rng.permutation(np.concatenate(rows)) for rows in splits)
     return first, second
+
+
+def two_parts(
+    seed: int, dataset: dataset.Dataset, second_rate: float, *, name: str = "valid_rate"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divides the training examples of a data set into two splits.
+
+    Classes are divided as by ``stratified``; other targets at random.
+
+    Args:
+      seed: as for ``stratified``.
+      dataset: its test split is not read.
+      second_rate: fraction of the examples, rounded, that goes to the second split.
+      name: name of the fraction in error messages.
+
+    Returns:
+      (first, second), i64 indices, as by ``stratified``.
+
+    Raises:
+      ValueError: a split would get no example, or none of a class.
+    """
+    if dataset.num_classes:
+        names = dataset.class_names
+        return stratified(seed, dataset.y_train, second_rate, name=name, names=names)
+    total = batches.count(dataset.y_train)
+    count = round(total * second_rate)
+    if not 0 < count < total:
+        raise ValueError(
+            f"{name} must leave each split at least one example, got {second_rate} of "
+            f"{total}. Change it or add examples."
+        )
+    rows = np.random.Generator(np.random.Philox(seed)).permutation(total)
+    return rows[count:], rows[:count]

@@ -1,67 +1,103 @@
 """Rejects invalid data before anything is compiled; JAX would train on it silently."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from jnas.data import batches, facts, layouts, others, source, tasks
 from jnas.data import dataset as dataset_lib
-from jnas.data import facts, layouts, source
+from jnas.data import task as task_lib
 
 MAX_LABEL = 99_999
 
 
 def validate(
-    x_train: source.Source,
-    y_train: np.ndarray,
-    x_test: source.Source,
-    y_test: np.ndarray,
+    x_train: Any,
+    y_train: Any,
+    x_test: Any,
+    y_test: Any,
     *,
     name: str,
     flip: bool | None = None,
     class_names: Sequence[str] = (),
     notes: Sequence[str] = (),
     identity: str | None = None,
+    task: str = "classification",
+    inputs: str = dataset_lib.IMAGES,
 ) -> dataset_lib.Dataset:
     """Checks arrays and builds a data set of them.
 
     Args:
-      x_train: uint8 or f32 [N, H, W, C] or [N, H, W].
-      y_train: integers [N], from 0, every class present.
+      x_train: uint8 or f32 [N, H, W, C] or [N, H, W]; or what ``inputs`` says.
+      y_train: integers [N], from 0, every class present; or targets of the task.
       x_test: like x_train, with images of the same shape and type.
       y_test: like y_train, with classes of the training split only.
       name: name of the data set in error messages, such as where it came from.
       flip: whether a horizontal flip keeps the label; None if that is unknown.
-      class_names: name of each class, by label; empty if they are unknown.
+      class_names: name of each class, by label, or of each number of a target; empty if
+        they are unknown.
       notes: sentences about what was read; one about ambiguous axes is added.
       identity: text that differs where files that are read lazily do.
+      task: key in ``registry.TASKS``.
+      inputs: one of ``dataset.INPUTS``; a dict of arrays is "arrays" in any case.
 
     Returns:
-      The data set; [N, H, W] becomes [N, H, W, 1], labels become i32.
+      The data set; [N, H, W] becomes [N, H, W, 1], labels become i32, other targets
+      f32.
 
     Raises:
+      KeyError: a task that is not registered; the nearest is guessed.
       ValueError: one line with the array, the index, the value and the rule.
     """
-    notes = tuple(notes)
-    images = {"x_train": (x_train, y_train), "x_test": (x_test, y_test)}
-    for key, (x, y) in images.items():
-        images[key], note = _images(f"{key} of {name}", x, y)
+    reads = tasks.reads(task)
+    if inputs not in dataset_lib.INPUTS:
+        raise ValueError(
+            f"inputs must be one of {', '.join(dataset_lib.INPUTS)}, got {inputs!r}. "
+            "Use one."
+        )
+    notes, kind = tuple(notes), inputs
+    if isinstance(x_train, Mapping):
+        if inputs not in (dataset_lib.IMAGES, dataset_lib.ARRAYS):
+            raise ValueError(
+                f"inputs must be arrays for {name}, which holds x_train/NAME, got "
+                f"{inputs!r}. Leave it out."
+            )
+        kind = dataset_lib.ARRAYS
+    found = {"x_train": (x_train, y_train), "x_test": (x_test, y_test)}
+    for key, (x, y) in found.items():
+        if kind == dataset_lib.IMAGES:
+            found[key], note = _images(f"{key} of {name}", x, y)
+        else:
+            found[key], note = others.inputs(f"{key} of {name}", x, kind=kind)
         notes += (note,) if note and key == "x_train" else ()
-    train, test = images.values()
-    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
-        raise ValueError(
-            f"x_test of {name} must match x_train, {train.dtype} {train.shape[1:]}, "
-            f"got {test.dtype} {test.shape[1:]}. Convert one of them."
-        )
-    y_train = _labels(f"y_train of {name}", y_train, len(train))
-    y_test = _labels(f"y_test of {name}", y_test, len(test))
-    class_names = tuple(map(str, class_names))
-    num_classes = _classes(name, y_train, y_test, class_names)
-    if dataset_lib.all_equal(train):
-        raise ValueError(
-            f"x_train of {name} must hold images that differ, got {len(train)} equal "
-            "ones. Check how the file was written."
-        )
+    train, test = found.values()
+    others.check_alike(name, train, test, "x")
+    class_names, num_classes = tuple(map(str, class_names)), 0
+    if reads == tasks.CLASSES or (not reads and _are_labels(y_train)):
+        y_train = _labels(f"y_train of {name}", y_train, batches.count(train))
+        y_test = _labels(f"y_test of {name}", y_test, batches.count(test))
+        other = "use --task=regression for numbers"
+        if not reads:
+            other = f'set {task}.reads = "floats" for numbers'
+        num_classes = _classes(name, y_train, y_test, class_names, other)
+    else:
+        if len(class_names) > 1 and _are_labels(y_train):
+            class_names = ()
+            notes += ("class numbers are read as numbers, without the classes' names",)
+        y_train = others.targets(f"y_train of {name}", y_train, batches.count(train))
+        y_test = others.targets(f"y_test of {name}", y_test, batches.count(test))
+        others.check_alike(name, y_train, y_test, "y")
+    for key, tree, what in (
+        ("x_train", train, "images" if kind == dataset_lib.IMAGES else "inputs"),
+        ("y_train", y_train, "targets"),
+    ):
+        if others.all_equal(tree):
+            raise ValueError(
+                f"{key} of {name} must hold {what} that differ, got "
+                f"{batches.count(tree)} equal ones. Check how the file was written."
+            )
     made = dataset_lib.Dataset(
         name,
         train,
@@ -72,16 +108,49 @@ def validate(
         flip=flip,
         class_names=class_names,
         notes=notes,
+        task_name=task,
+        inputs=kind,
     )
+    _check_task(made)
     if identity is not None:
         made = made.on_disk(identity)
-    if source.is_lazy(train) or source.is_lazy(test):
+    if kind != dataset_lib.ARRAYS and (source.is_lazy(train) or source.is_lazy(test)):
         _ = made.facts  # reads all images once, and refuses values that are invalid
     return made
 
 
+def _are_labels(y: Any) -> bool:
+    """Returns whether targets are class numbers: integers [N]."""
+    if isinstance(y, Mapping):
+        return False
+    y = np.asarray(y)
+    return y.ndim == 1 and y.dtype.kind in "iu"
+
+
+def _check_task(dataset: dataset_lib.Dataset) -> None:
+    """Refuses targets that do not fit their task, and names of other numbers."""
+    tasks.check_loss(dataset.task_name, dataset.task, dataset.y_train)
+    size = dataset.targets.size
+    if dataset.num_classes or isinstance(dataset.y_train, dict):
+        return
+    test = task_lib.describe(dataset.y_test, dataset.class_names)
+    try:
+        tasks.build(dataset.task_name, test)
+    except ValueError as error:
+        raise ValueError(f"y_test of {dataset.name}: {error}") from error
+    if dataset.class_names and len(dataset.class_names) != size:
+        raise ValueError(
+            f"class_names of {dataset.name} must name each of the {size} numbers of a "
+            f"target, got {len(dataset.class_names)} names. Add or remove names."
+        )
+
+
 def _classes(
-    name: str, y_train: np.ndarray, y_test: np.ndarray, names: tuple[str, ...]
+    name: str,
+    y_train: np.ndarray,
+    y_test: np.ndarray,
+    names: tuple[str, ...],
+    other: str,
 ) -> int:
     """Returns the number of classes, of which each must have a training image."""
     num_classes = int(y_train.max()) + 1
@@ -95,11 +164,12 @@ def _classes(
     if not counts.all():
         empty = int(np.flatnonzero(counts == 0)[0])
         text = dataset_lib.class_text(empty, names)
-        what = "Remove its name, or add images."
+        todo = f"Number the classes without gaps, or {other}."
+        if names:
+            todo = "Remove its name, or add images."
         raise ValueError(
             f"y_train of {name} must hold every class from 0 to {num_classes - 1}, got "
-            f"none of class {text}. "
-            f"{what if names else 'Number the classes without gaps.'}"
+            f"none of class {text}. {todo}"
         )
     if num_classes < 2:
         raise ValueError(
@@ -132,7 +202,8 @@ def _images(name: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, str | 
             f"{name} must hold at least one image and pixel, got shape {x.shape}. "
             "Add images."
         )
-    note = layouts.check(name, x.shape, len(y) if np.ndim(y) == 1 else None)
+    known = len(y) if not isinstance(y, Mapping) and np.ndim(y) else None
+    note = layouts.check(name, x.shape, known)
     if x.dtype == np.float32 and not source.is_lazy(x):
         facts.check_values(name, x)
     return (_with_channel(x) if x.ndim == 3 else x), note
@@ -156,9 +227,13 @@ def _reshaped(shape: tuple[int, ...]) -> str:
             turn = "" if channels == 1 else ".transpose(0, 2, 3, 1)"
             return (
                 f"Write x.reshape(-1, {planes}{side}, {side}){turn}, or "
-                "x[:, None, :, None] for series."
+                "x[:, None, :, None] for series, or use --inputs=vectors with a "
+                "network of vectors."
             )
-    return "Write x[:, None, :, None] for series, or reshape it."
+    return (
+        "Write x[:, None, :, None] for series, use --inputs=vectors with a network of "
+        "vectors, or reshape it."
+    )
 
 
 def _labels(name: str, y: np.ndarray, num_images: int) -> np.ndarray:
@@ -166,7 +241,7 @@ def _labels(name: str, y: np.ndarray, num_images: int) -> np.ndarray:
     if not np.issubdtype(y.dtype, np.integer) or y.ndim != 1:
         raise ValueError(
             f"{name} must be integers [N], got {y.dtype} of shape {y.shape}. "
-            "Use integer class numbers from 0."
+            "Use integer class numbers from 0, or --task=regression or multilabel."
         )
     if len(y) != num_images:
         raise ValueError(
