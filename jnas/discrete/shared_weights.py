@@ -8,11 +8,22 @@ import optax
 
 from jnas import networks, spaces, types
 from jnas.data import augment as augment_lib
+from jnas.data import task as task_lib
+from jnas.data import tasks
 from jnas.discrete import search
 from jnas.training import program as program_lib
-from jnas.training import scratch
 
-METRICS = ("train_loss", "train_accuracy", "valid_accuracy")
+
+def metrics_of(task: task_lib.Task) -> tuple[str, ...]:
+    """Returns the names of the metrics.
+
+    Args:
+      task: names the signal, of classes "accuracy".
+    """
+    return "train_loss", f"train_{task.signal}", f"valid_{task.signal}"
+
+
+METRICS = metrics_of(tasks.CLASSIFICATION)
 
 
 class SharedState(NamedTuple):
@@ -41,6 +52,7 @@ def shared_training(
     num_epochs: int,
     num_seeds: int | None = None,
     over_seeds: Callable | None = None,
+    task: task_lib.Task = tasks.CLASSIFICATION,
 ) -> program_lib.Program:
     """Builds the training of shared weights as one program.
 
@@ -62,14 +74,18 @@ def shared_training(
       num_epochs: number of passes over the training split.
       num_seeds: number S of trainings in one program; None means one without that axis.
       over_seeds: how to map over seeds, as for ``program.program``.
+      task: what is learned; its signal scores the cells.
 
     Returns:
-      The program. Its state's ``inner`` is a SharedState; its metrics are METRICS.
+      The program. Its state's ``inner`` is a SharedState; its metrics are those of
+      ``metrics_of``.
 
     Source: Guo et al. 2020, arXiv:1904.00420, section 3.2; Pham et al. 2018,
     arXiv:1802.03268, section 2.2. Differs: ENAS' two phases alternate step by step, not
     epoch by epoch, and its policy here is independent in the genes, not an LSTM.
     """
+
+    names = metrics_of(task)
 
     def init(key):
         params_key, controller_key = jax.random.split(key)
@@ -80,8 +96,8 @@ def shared_training(
 
     def loss(params, encoding, key, images, labels):
         outputs = supernet.apply(params, images, space.weights(encoding), key=key)
-        right = (outputs.argmax(-1) == labels).mean()
-        return scratch.cross_entropy(outputs, labels), right
+        signal = task.batch_score(outputs, labels)
+        return task.loss(outputs, labels).mean(), signal
 
     def train(state, encodings, key, images, labels):
         """Moves the weights by the mean gradient over the encodings."""
@@ -91,11 +107,11 @@ def shared_training(
                 state.params, encoding, key, images, labels
             )
 
-        (losses, right), grads = jax.lax.map(gradient, encodings)
+        (losses, signals), grads = jax.lax.map(gradient, encodings)
         grads = jax.tree.map(lambda g: g.mean(0), grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return params, opt_state, (losses.mean(), right.mean())
+        return params, opt_state, (losses.mean(), signals.mean())
 
     def step(key, clock, state, splits):
         del clock  # the optimiser counts steps itself
@@ -110,10 +126,10 @@ def shared_training(
             )
             valid_images = augment_lib.normalise(valid_images, augment)
 
-            def accuracy(encoding):
+            def score(encoding):
                 return loss(params, encoding, valid_key, valid_images, valid_labels)[1]
 
-            scores = jax.lax.map(accuracy, encodings)
+            scores = jax.lax.map(score, encodings)
             return scores[:, None], (params, opt_state, (*values, scores.mean()))
 
         controller_state, _, (params, opt_state, values) = search.one_round(
@@ -121,13 +137,13 @@ def shared_training(
         )
         return (
             SharedState(params, opt_state, controller_state),
-            dict(zip(METRICS, values, strict=True)),
+            dict(zip(names, values, strict=True)),
         )
 
     return program_lib.program(
         init,
         step,
-        metrics=METRICS,
+        metrics=names,
         num_examples=num_examples,
         batch_size=batch_size,
         num_epochs=num_epochs,

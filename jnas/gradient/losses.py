@@ -1,12 +1,13 @@
 """The two losses of a gradient search: training loss and validation loss."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import optax
 
 from jnas import networks, types
+from jnas.data import task as task_lib
+from jnas.data import tasks
 from jnas.gradient import mixing
 from jnas.gradient import regularizers as regularizers_lib
 
@@ -15,16 +16,16 @@ class Batch(NamedTuple):
     """The batch that either loss is computed on.
 
     Attributes:
-      images: f32[B, H, W, F], augmented.
-      labels: i32[B].
+      images: f32[B, H, W, F], augmented; or other inputs of the network.
+      labels: i32[B], or other targets of the task.
       progress: f32[], 0 to 1 over the search.
       mask: bool arrays like the logits, False for removed options; None keeps all.
       variant_inputs: what the edge variant needs.
       multipliers: f32[L] of the limits; None without limits.
     """
 
-    images: types.Array
-    labels: types.Array
+    images: Any
+    labels: Any
     progress: types.Array
     mask: types.Mask | None = None
     variant_inputs: networks.VariantInputs = networks.VariantInputs()
@@ -39,14 +40,15 @@ def build_losses(
     perturbation: types.Perturbation | None = None,
     limit_penalty: Callable | None = None,
     costs: Mapping[str, networks.Costs] | None = None,
+    task: task_lib.Task = tasks.CLASSIFICATION,
 ) -> tuple[types.Loss, types.Loss]:
     """Builds the training and the validation loss of a supernet.
 
     With weights w = relaxation(key, logits, progress), times the edge weights where a
-    method has them, and cross-entropy CE,
+    method has them, and the task's loss L (of classes, the cross-entropy),
 
-      L_train(params, logits) = CE(params, w + stop_gradient(perturbation(w) - w))
-      L_valid(params, logits) = CE(params, w) + sum of the regularizers + limit penalty
+      L_train(params, logits) = L(params, w + stop_gradient(perturbation(w) - w))
+      L_valid(params, logits) = L(params, w) + sum of the regularizers + limit penalty
 
     Args:
       supernet: the network.
@@ -56,15 +58,17 @@ def build_losses(
       limit_penalty: (arch, mask, multipliers) -> f32[], as ``limits.penalty`` builds
         it; None without limits.
       costs: cost -> what each option costs, for regularizers that take it.
+      task: gives the loss and the signal.
 
     Returns:
-      (train_loss, valid_loss), each (key, params, arch, Batch) -> (f32[], metrics).
+      (train_loss, valid_loss), each (key, params, arch, Batch) -> (f32[],
+      metrics: the task's signal, by its name).
 
     Raises:
       TypeError: a regularizer of other arguments.
     """
 
-    cross_entropy, space = _cross_entropy(supernet), supernet.space
+    task_loss, space = _task_loss(supernet, task), supernet.space
     penalties = [regularizers_lib.with_all(one) for one in regularizers]
 
     def relax(key, logits, batch):
@@ -79,19 +83,19 @@ def build_losses(
             fixed = jax.lax.stop_gradient((params, weights, edges))
 
             def loss(moved):
-                return cross_entropy(op_key, fixed[0], moved, fixed[2], batch)[0]
+                return task_loss(op_key, fixed[0], moved, fixed[2], batch)[0]
 
             moved = perturbation(perturb_key, fixed[1], batch.progress, loss)
             weights = jax.tree.map(
                 lambda w, m: w + jax.lax.stop_gradient(m - w), weights, moved
             )
-        return cross_entropy(op_key, params, weights, edges, batch)
+        return task_loss(op_key, params, weights, edges, batch)
 
     def valid_loss(key, params, arch, batch):
         relax_key, op_key = jax.random.split(key)
         logits, edges = mixing.split(arch)
         weights = relax(relax_key, logits, batch)
-        loss, metrics = cross_entropy(op_key, params, weights, edges, batch)
+        loss, metrics = task_loss(op_key, params, weights, edges, batch)
         logits = mixing.masked(logits, batch.mask)
         given = logits, weights, batch.progress, space, loss, costs
         penalty = sum(regularizer(*given) for regularizer in penalties)
@@ -102,17 +106,16 @@ def build_losses(
     return train_loss, valid_loss
 
 
-def _cross_entropy(supernet) -> Callable:
-    """Builds the mean cross-entropy, and the accuracy, at given weights."""
+def _task_loss(supernet, task) -> Callable:
+    """Builds the mean loss of a task, and its signal, at given weights."""
 
-    def cross_entropy(key, params, weights, edges, batch):
+    def task_loss(key, params, weights, edges, batch):
         if edges is not None:
             weights = weights * mixing.edge_weights(supernet.space, edges)[..., None]
         outputs = supernet.apply(
             params, batch.images, weights, key=key, variant_inputs=batch.variant_inputs
         )
-        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.labels)
-        accuracy = (outputs.argmax(-1) == batch.labels).mean()
-        return loss.mean(), {"accuracy": accuracy}
+        loss = task.loss(outputs, batch.labels)
+        return loss.mean(), {task.signal: task.batch_score(outputs, batch.labels)}
 
-    return cross_entropy
+    return task_loss

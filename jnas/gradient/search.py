@@ -11,7 +11,8 @@ import optax
 
 from jnas import networks, spaces, types
 from jnas.data import augment as augment_lib
-from jnas.data import batches
+from jnas.data import batches, tasks
+from jnas.data import task as task_lib
 from jnas.gradient import bilevel as bilevel_lib
 from jnas.gradient import limits as limits_lib
 from jnas.gradient import losses as losses_lib
@@ -20,7 +21,18 @@ from jnas.gradient.hooks import hook as hook_lib
 from jnas.spaces import rows as rows_lib
 from jnas.training import program as program_lib
 
-METRICS = ("train_loss", "train_accuracy", "valid_accuracy", "valid_loss", "entropy")
+
+def metrics_of(task: task_lib.Task) -> tuple[str, ...]:
+    """Returns the names of a search's metrics: losses, signal and entropy.
+
+    Args:
+      task: names the signal, of classes "accuracy".
+    """
+    signal = task.signal
+    return "train_loss", f"train_{signal}", f"valid_{signal}", "valid_loss", "entropy"
+
+
+METRICS = metrics_of(tasks.CLASSIFICATION)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +120,7 @@ def gradient_search(
     hooks: Sequence[hook_lib.Hook] = (),
     num_seeds: int | None = None,
     over_seeds: Callable | None = None,
+    task: task_lib.Task = tasks.CLASSIFICATION,
 ) -> program_lib.Program:
     """Builds the differentiable search as one program.
 
@@ -133,23 +146,24 @@ def gradient_search(
       hooks: called after epochs, in order.
       num_seeds: S searches as one program, or None for one.
       over_seeds: how they are mapped, as in ``program.program``.
+      task: what is learned.
 
     Returns:
-      The program. Its state's ``inner`` is a GradientState; its metrics are METRICS
-      and those of the limits.
+      The program. Its state's ``inner`` is a GradientState; its metrics are those of
+      ``metrics_of`` and of the limits.
 
     Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, algorithm 1. Differs: an
     epoch's last incomplete batch is left out.
     """
-    optimizer = _bilevel(supernet, pieces)
-    _check_metrics(pieces, hooks)
+    optimizer, own = _bilevel(supernet, pieces, task), metrics_of(task)
+    _check_metrics(pieces, hooks, own)
     per_epoch = batches.num_batches(num_examples[0], batch_size)
     moving, _ = moving_steps(pieces, num_epochs, per_epoch)
     rate = limits_lib.ASCENT / max(1, moving)
     return program_lib.program(
         _init(supernet, pieces, optimizer, masks, hooks),
-        _step(supernet.space, pieces, optimizer, augment, rate),
-        metrics=METRICS + limits_lib.metrics(pieces.limits),
+        _step(supernet.space, pieces, optimizer, augment, rate, task),
+        metrics=own + limits_lib.metrics(pieces.limits),
         num_examples=num_examples,
         batch_size=batch_size,
         num_epochs=num_epochs,
@@ -203,9 +217,9 @@ _RESERVED = (
 )
 
 
-def _check_metrics(pieces, hooks) -> None:
+def _check_metrics(pieces, hooks, own) -> None:
     """Refuses a metric of a hook that the search, or another hook, has too."""
-    known = {*METRICS, *limits_lib.metrics(pieces.limits), *_RESERVED.split()}
+    known = {*own, *limits_lib.metrics(pieces.limits), *_RESERVED.split()}
     for hook in hooks:
         for name in hook.metrics:
             if name in known:
@@ -223,7 +237,7 @@ def _costs(frozen: int, num_epochs: int) -> tuple[tuple[int, float], ...]:
     return (frozen, 1.0), (num_epochs - frozen, 1.7)
 
 
-def _bilevel(supernet, pieces) -> types.Bilevel:
+def _bilevel(supernet, pieces, task) -> types.Bilevel:
     """Builds the optimizer of logits and parameters from the method's pieces."""
     limit_penalty = None
     if pieces.limits:
@@ -236,6 +250,7 @@ def _bilevel(supernet, pieces) -> types.Bilevel:
         perturbation=pieces.perturbation,
         limit_penalty=limit_penalty,
         costs=pieces.costs,
+        task=task,
     )
     return bilevel_lib.bilevel(
         train_loss,
@@ -261,10 +276,11 @@ def _init(supernet, pieces, optimizer, masks, hooks) -> Callable:
     return init
 
 
-def _step(space, pieces, optimizer, augment, rate) -> Callable:
+def _step(space, pieces, optimizer, augment, rate, task) -> Callable:
     """Builds (key, Clock, state, one batch of each split) -> (state, metrics)."""
     weights_of = pieces.weights_in(space)
     ascend = _ascend(space, pieces, weights_of, rate)
+    names, signal = metrics_of(task), task.signal
 
     def step(key, clock, state, pair):
         step_key, *image_keys = jax.random.split(key, 3)
@@ -290,13 +306,13 @@ def _step(space, pieces, optimizer, augment, rate) -> Callable:
         state = state._replace(**inner._asdict())
         values = (
             info.train_loss,
-            info.train_metrics["accuracy"],
-            info.valid_metrics["accuracy"],
+            info.train_metrics[signal],
+            info.valid_metrics[signal],
             info.valid_loss,
             _entropy(weights_of, state),
         )
         state, more = ascend(state, frozen)
-        return state, dict(zip(METRICS, values, strict=True)) | more
+        return state, dict(zip(names, values, strict=True)) | more
 
     return step
 

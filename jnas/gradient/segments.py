@@ -11,7 +11,7 @@ stages; DARTS-PT derives its cell in a segment after the search.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from jnas import networks, registry, spaces, types
 from jnas import pieces as pieces_lib
 from jnas.data import augment as augment_lib
+from jnas.data import task as task_lib
+from jnas.data import tasks
 from jnas.gradient import methods, regularizers, search
 from jnas.gradient import resolve as resolve_lib
 from jnas.gradient.hooks import hook as hook_lib
@@ -59,6 +61,9 @@ class Setting(NamedTuple):
       remat: whether the backward pass computes cells again instead of storing them.
       dtype: dtype of the activations.
       limits: of the derived cell's costs.
+      task: what is learned.
+      image_shape: of one image, or of another input, for regularizers that take costs;
+        None takes that of the size.
     """
 
     size: networks.Size
@@ -68,6 +73,8 @@ class Setting(NamedTuple):
     remat: bool = False
     dtype: jnp.dtype = jnp.float32
     limits: tuple[networks.Limit, ...] = ()
+    task: task_lib.Task = tasks.CLASSIFICATION
+    image_shape: Any = None
 
 
 def build_segments(
@@ -106,7 +113,7 @@ def _stage(method, number, space, setting) -> Segment:
         frozen_epochs=round(method.frozen_rate * epochs),
         variant_inputs=resolve_lib.variant_inputs(method, stage, epochs),
         limits=setting.limits,
-        costs=_costs(pieces, space, _size(stage, setting)),
+        costs=_costs(pieces, space, _size(stage, setting), setting.image_shape),
     )
     size, variant = _size(stage, setting), _variant(method, stage)
     supernet = networks.supernet(
@@ -129,16 +136,18 @@ def _stage(method, number, space, setting) -> Segment:
     return Segment(name, program, supernet, pieces, carry, size, variant)
 
 
-def _costs(pieces, space, size) -> dict[str, networks.Costs] | None:
+def _costs(pieces, space, size, shape) -> dict[str, networks.Costs] | None:
     """Counts the options of a space where a regularizer takes their costs."""
     if not any(map(regularizers.needs_costs, pieces.regularizers)):
         return None
-    if size.image_size is None:
+    if shape is None and size.image_size is not None:
+        shape = *size.image_size, size.channels
+    if shape is None:
         raise ValueError(
             "image_size must be rows and columns where a regularizer takes costs, got "
             "None. Give those of the images in networks.Size."
         )
-    return networks.option_costs(space, size, (*size.image_size, size.channels))
+    return networks.option_costs(space, size, shape)
 
 
 def _steps_per_epoch(method, setting) -> int:
@@ -172,6 +181,7 @@ def _hooks(named, method, supernet, pieces, setting, epochs) -> tuple:
         epochs,
         method.watch_interval,
         pieces.variant_inputs,
+        setting.task,
     )
     return hook_lib.build(named, search_of)
 
@@ -188,6 +198,7 @@ def _program(method, supernet, pieces, setting, epochs, masks):
         masks=masks or any(hook.removes for hook in pieces.hooks),
         hooks=pieces.hooks,
         num_seeds=setting.num_seeds,
+        task=setting.task,
     )
 
 

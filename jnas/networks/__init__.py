@@ -7,6 +7,7 @@ from jnas.networks.baselines import Baseline as Baseline
 from jnas.networks.costs import Costs as Costs
 from jnas.networks.costs import derived_chances as derived_chances
 from jnas.networks.costs import option_costs as option_costs
+from jnas.networks.count import abstract as abstract
 from jnas.networks.count import count_elementwise as count_elementwise
 from jnas.networks.count import count_macs as count_macs
 from jnas.networks.count import count_params as count_params

@@ -57,7 +57,7 @@ def count_elementwise(function: Any, *args: Any) -> int:
 
 def measure(
     network: network_lib.Network,
-    image_shape: tuple[int, int, int],
+    image_shape: Any,
     *,
     norms: bool = False,
 ) -> dict[str, int]:
@@ -65,7 +65,8 @@ def measure(
 
     Args:
       network: as ``derived`` builds it.
-      image_shape: rows, columns and channels of one image.
+      image_shape: rows, columns and channels of one image; the shape of another
+        input, or a dict of shapes.
       norms: whether ``macs_with_norms`` is counted too.
 
     Returns:
@@ -73,8 +74,9 @@ def measure(
       ``macs_with_norms`` is ``macs`` and what ``count_elementwise`` counts.
     """
     params, stats = jax.eval_shape(network.init, jax.random.key(0))
-    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    auxiliary = count_params(params.get("auxiliary", {}))
+    image = abstract(image_shape)
+    named = params if isinstance(params, dict) else {}
+    auxiliary = count_params(named.get("auxiliary", {}))
     traced = jax.make_jaxpr(
         lambda p, s, x, k: network.apply(p, s, x, train=False, key=k)[0][0]
     )(params, stats, image, jax.random.key(0)).jaxpr
@@ -84,6 +86,18 @@ def measure(
         "auxiliary_parameters": auxiliary,
         "macs": macs,
     } | ({"macs_with_norms": macs + _total(traced, _elementwise)} if norms else {})
+
+
+def abstract(image_shape: Any) -> Any:
+    """Returns the shapes of one example as a batch, f32[1, ...], or i32 of ``Whole``.
+
+    Args:
+      image_shape: as for ``measure``.
+    """
+    if isinstance(image_shape, dict):
+        return {name: abstract(shape) for name, shape in image_shape.items()}
+    whole = isinstance(image_shape, types.Whole)
+    return jax.ShapeDtypeStruct((1, *image_shape), jnp.int32 if whole else jnp.float32)
 
 
 def _total(jaxpr: Any, rule: Callable[[Any], int | None]) -> int:

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import ops, registry, spaces
+from jnas import ops, registry, spaces, types
 from jnas.networks import costs as costs_lib
+from jnas.networks import count as count_lib
 from jnas.networks import network
 from jnas.networks import skeleton as skeleton_lib
 from jnas.spaces import rows as rows_lib
@@ -234,7 +235,9 @@ def network_latency(
         outputs, _ = built.apply(params, stats, x, train=False, key=jax.random.key(0))
         return outputs[0]
 
-    return _time(apply, (1, *image_shape), num_repeats, clock)
+    like = count_lib.abstract(image_shape)
+    shape = jax.tree.map(lambda one: one.shape, like)
+    return _time(apply, shape, num_repeats, clock)
 
 
 def _candidate(spot: costs_lib.Spot) -> Callable:
@@ -245,18 +248,28 @@ def _candidate(spot: costs_lib.Spot) -> Callable:
     return lambda x: op.apply(params, stats, x, train=False, key=key)[0]
 
 
-def _time(apply: Callable, shape: tuple, num_repeats: int, clock: Callable) -> float:
+def _drawn(shape: Any) -> Any:
+    """Draws an input of a shape, or a dict of them."""
+    if isinstance(shape, dict):
+        return {name: _drawn(one) for name, one in shape.items()}
+    if isinstance(shape, types.Whole):
+        return jnp.zeros(shape, jnp.int32)
+    return jax.random.normal(jax.random.key(1), shape)
+
+
+def _time(apply: Callable, shape: Any, num_repeats: int, clock: Callable) -> float:
     """Returns the median milliseconds of one application inside a compiled loop."""
 
     @jax.jit
     def loop(x, count):
         def body(_, carry):
             # the next image depends on every output, and hardly changes
-            return x + 1e-6 * jnp.tanh(apply(carry).sum())
+            moved = 1e-6 * jnp.tanh(apply(carry).sum())
+            return jax.tree.map(lambda one: one + moved.astype(one.dtype), x)
 
         return jax.lax.fori_loop(0, count, body, x)
 
-    x = jax.random.normal(jax.random.key(1), shape)
+    x = _drawn(shape)
 
     def seconds(count):
         began = clock()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,22 +12,29 @@ from jnas import spaces, types
 from jnas.networks import network, skeleton
 from jnas.spaces import rows as rows_lib
 
-_IMAGES = 2, 8, 8, 3  # two reductions leave 2x2 pixels: norms of eight values
+BATCH = 2
+SHAPE = 8, 8, 3  # two reductions leave 2x2 pixels: norms of eight values
 
 
-def smallest(space: spaces.Space) -> skeleton.Size:
+def smallest(space: spaces.Space, image_shape: Any = SHAPE) -> skeleton.Size:
     """Returns the size of the smallest network that holds every row of a space.
 
     Args:
       space: any space.
+      image_shape: of one image; or of another input, or a dict of shapes.
     """
     least, features = 1, getattr(space, "stem_features", 2)
     if rows_lib.has_edges(space):
         least = skeleton.least_layers(space.num_inputs, space.cells)
-    return skeleton.Size(features, least, 2, image_size=_IMAGES[1:3])
+    if isinstance(image_shape, dict):
+        return skeleton.Size(features, least, 2, 1)
+    pixels = tuple(image_shape[:2]) if len(image_shape) == 3 else None
+    return skeleton.Size(features, least, 2, image_shape[-1], image_size=pixels)
 
 
-def row_gradients(space: spaces.Space) -> Callable[[types.Key], types.Weights]:
+def row_gradients(
+    space: spaces.Space, image_shape: Any = SHAPE
+) -> Callable[[types.Key], types.Weights]:
     """Builds the gradient of a random sum of the outputs, of the smallest supernet.
 
     A row whose gradient is zero is one that no search by gradient can learn: nothing
@@ -34,6 +42,7 @@ def row_gradients(space: spaces.Space) -> Callable[[types.Key], types.Weights]:
 
     Args:
       space: any space.
+      image_shape: as for ``smallest``.
 
     Returns:
       key -> gradients like the weights, to be compiled.
@@ -41,14 +50,14 @@ def row_gradients(space: spaces.Space) -> Callable[[types.Key], types.Weights]:
     Raises:
       ValueError: the space has no supernet.
     """
-    net = network.supernet(space, smallest(space))
+    net = network.supernet(space, smallest(space, image_shape))
 
     def gradients(key):
         param_key, image_key, apply_key, weight_key, sum_key = jax.random.split(key, 5)
         params = _drawn(param_key, net.init)
-        x = images(image_key)
+        x = images(image_key, image_shape)
         weights = random_weights(weight_key, space)
-        shares = jax.random.normal(sum_key, (_IMAGES[0], 2))
+        shares = jax.random.normal(sum_key, (BATCH, 2))
 
         def value(weights):
             return (net.apply(params, x, weights, key=apply_key) * shares).sum()
@@ -58,13 +67,18 @@ def row_gradients(space: spaces.Space) -> Callable[[types.Key], types.Weights]:
     return gradients
 
 
-def images(key: types.Key) -> types.Array:
+def images(key: types.Key, image_shape: Any = SHAPE) -> Any:
     """Draws the images f32[2, 8, 8, 3] that small supernets are checked on.
 
     Args:
       key: consumed.
+      image_shape: as for ``smallest``.
     """
-    return jax.random.normal(key, _IMAGES)
+    if isinstance(image_shape, dict):
+        return {name: images(key, shape) for name, shape in image_shape.items()}
+    if isinstance(image_shape, types.Whole):
+        return jnp.zeros((BATCH, *image_shape), jnp.int32)
+    return jax.random.normal(key, (BATCH, *image_shape))
 
 
 def random_weights(key: types.Key, space: spaces.Space) -> types.Weights:

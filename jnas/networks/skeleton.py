@@ -17,7 +17,7 @@ from jnas.networks import cell, stems
 _RANGES = {  # beyond the largest, building takes minutes, or all memory
     "features": (1, 10_000),
     "num_layers": (1, 1_000),
-    "num_classes": (2, 100_000),
+    "num_classes": (1, 100_000),
     "channels": (1, 10_000),
 }
 
@@ -32,7 +32,7 @@ class Size:
     Attributes:
       features: F of the first cells' states.
       num_layers: cells in the whole (two-input cells) or in a stage (one-input cells).
-      num_classes: outputs.
+      num_classes: outputs, of classification the classes.
       channels: of the images.
       stem: key in ``registry.STEMS``; ``stems.named`` chooses one for images.
       image_size: rows and columns of the images, for a skeleton that follows them;

@@ -36,7 +36,7 @@ def named(name: str, image_shape: tuple[int, ...]) -> str:
 
     Args:
       name: key in ``registry.STEMS``, or "auto".
-      image_shape: rows, columns and channels of one image.
+      image_shape: rows, columns and channels of one image; others have the small one.
 
     Raises:
       KeyError: a stem that is not registered; the nearest is guessed.
@@ -46,7 +46,9 @@ def named(name: str, image_shape: tuple[int, ...]) -> str:
       ('small', 'imagenet')
     """
     if name == AUTO:
-        return "imagenet" if min(image_shape[:2]) >= LARGE else "small"
+        of_images = not isinstance(image_shape, dict) and len(image_shape) == 3
+        large = of_images and min(image_shape[:2]) >= LARGE
+        return "imagenet" if large else "small"
     _ = registry.STEMS[name]  # raises
     return name
 

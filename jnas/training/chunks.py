@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jnas import types
-from jnas.data import source
+from jnas.data import batches, source
 from jnas.training import placement
 
 BYTES = 64 << 20  # of the images of a chunk
@@ -57,7 +57,7 @@ def ahead(make: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
 def in_chunks(
     function: Callable[[types.Array, types.Array], Any],
     images: source.Source,
-    labels: np.ndarray,
+    labels: Any,
     *,
     batch_size: int,
     count: int | None = None,
@@ -70,22 +70,22 @@ def in_chunks(
     Args:
       function: (images [R, ...], labels i32[R]), placed -> arrays [..., R].
       images: N images.
-      labels: i32[N].
+      labels: i32[N], or other targets.
       batch_size: R is a multiple of it, or N where it is larger.
       count: of equal things that devices are divided among, as for ``placement.mesh``.
 
     Returns:
       The arrays of all chunks [..., N], in the host's memory.
     """
-    total = len(labels)
+    total = batches.count(labels)
     one = max(1, source.num_bytes(images) // total)
     batch_size = min(batch_size, total)
-    batches = max(1, BYTES // (one * batch_size))
-    size = batch_size * min(batches, -(-total // batch_size))
+    number = max(1, BYTES // (one * batch_size))
+    size = batch_size * min(number, -(-total // batch_size))
 
     def read(begin):
         rows = np.minimum(np.arange(begin, begin + size), total - 1)
-        chunk = gathered(images, rows), labels[rows]
+        chunk = gathered(images, rows), batches.rows_of(labels, rows)
         return min(size, total - begin), placement.put(chunk, count=count)
 
     found = []

@@ -1,4 +1,4 @@
-"""Measures a trained network: its loss, its accuracy, the classes that it gives."""
+"""Measures a trained network: its figures, its outputs, the classes that it gives."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +9,8 @@ import optax
 
 from jnas import networks, types
 from jnas.data import augment as augment_lib
+from jnas.data import batches, tasks
+from jnas.data import task as task_lib
 from jnas.training import placement
 
 
@@ -27,31 +29,42 @@ def evaluate(
     network: networks.Network,
     params: types.Params,
     stats: types.Params,
-    images: types.Array,
-    labels: types.Array,
+    images: Any,
+    labels: Any,
     *,
-    augment: augment_lib.Augment,
+    augment: Any,
     batch_size: int,
+    task: task_lib.Task = tasks.CLASSIFICATION,
 ) -> types.Array:
-    """Measures a trained network's accuracy with its running statistics.
+    """Measures a trained network's signal with its running statistics.
 
     Args:
       key: PRNG key for operations that draw random numbers; others ignore it.
       network: the network.
       params: its parameters.
       stats: its running statistics.
-      images: [N, H, W, F], as the data set holds them.
-      labels: i32[N].
+      images: [N, H, W, F], as the data set holds them; or other inputs.
+      labels: i32[N], or other targets.
       augment: gives the normalisation; nothing else of it is applied.
       batch_size: number of images evaluated at a time.
+      task: whose signal is measured.
 
     Returns:
-      f32[], fraction of images classified correctly, each counted once.
+      f32[], the signal of all images, each counted once: of classes the fraction that
+      is classified correctly.
     """
-    found = predict(
-        key, network, params, stats, images, augment=augment, batch_size=batch_size
+    metric = task.metric()
+    each = map_outputs(
+        lambda outputs, row: metric.each(outputs, batches.rows_of(labels, row)),
+        key,
+        network,
+        params,
+        stats,
+        images,
+        augment=augment,
+        batch_size=batch_size,
     )
-    return (found == labels).mean()
+    return metric.over(each)
 
 
 def predict(
@@ -59,9 +72,9 @@ def predict(
     network: networks.Network,
     params: types.Params,
     stats: types.Params,
-    images: types.Array,
+    images: Any,
     *,
-    augment: augment_lib.Augment,
+    augment: Any,
     batch_size: int,
 ) -> types.Array:
     """Classifies images by a trained network with its running statistics.
@@ -96,9 +109,9 @@ def map_outputs(
     network: networks.Network,
     params: types.Params,
     stats: types.Params,
-    images: types.Array,
+    images: Any,
     *,
-    augment: augment_lib.Augment,
+    augment: Any,
     batch_size: int,
 ) -> Any:
     """Applies a function to a trained network's outputs, batch after batch.
@@ -110,20 +123,22 @@ def map_outputs(
       network: the network.
       params: its parameters.
       stats: its running statistics.
-      images: [N, H, W, F], as the data set holds them.
+      images: [N, H, W, F], as the data set holds them; or other inputs.
       augment: gives the normalisation; nothing else of it is applied.
       batch_size: number of images computed at a time.
 
     Returns:
       The function's arrays for all images, with a leading axis N.
     """
-    count = len(images)
+    count = batches.count(images)
     batch_size = min(batch_size, count)
     rows = jnp.arange(-(-count // batch_size) * batch_size)
     rows = jnp.minimum(rows, count - 1).reshape(-1, batch_size)
 
     def batch(row):
-        x = augment_lib.normalise(placement.split(images[row]), augment)
+        x = augment_lib.normalise(
+            placement.split(batches.rows_of(images, row)), augment
+        )
         (outputs, _), _ = network.apply(params, stats, x, train=False, key=key)
         return function(outputs, row)
 

@@ -19,17 +19,17 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jnas import types
-from jnas.data import residence, source
+from jnas.data import batches, residence, source
 from jnas.training import chunks, placement
 
 
-def fits(*images: source.Source) -> bool:
+def fits(*images: Any) -> bool:
     """Returns whether all images are held on each device, as ``residence`` says.
 
     Several processes call it together, and hold them if all can.
 
     Args:
-      *images: sources.
+      *images: sources, or trees of arrays.
     """
     here = residence.fits(sum(map(source.num_bytes, images)), device_bytes())
     if jax.process_count() == 1:
@@ -44,8 +44,8 @@ def device_bytes() -> int:
 
 
 def split(
-    images: source.Source,
-    labels: np.ndarray,
+    images: Any,
+    labels: Any,
     rows: np.ndarray | None = None,
     *,
     resident: bool,
@@ -53,17 +53,16 @@ def split(
     """Returns a split: images and labels on the device, or to be read when needed.
 
     Args:
-      images: of the data set.
-      labels: i32[N].
+      images: of the data set; or other inputs, of which trees are resident.
+      labels: i32[N], or other targets.
       rows: i64[R], of the split; None means all.
       resident: whether they are on the device.
     """
     if resident:
-        if rows is None:
-            return jnp.asarray(images[:]), jnp.asarray(labels)
-        return jnp.asarray(images[rows]), jnp.asarray(labels[rows])
-    rows = np.arange(len(labels)) if rows is None else rows
-    return source.selected(images, rows), labels[rows]
+        rows = slice(None) if rows is None else rows
+        return jax.tree.map(jnp.asarray, batches.take(images, labels, rows))
+    rows = np.arange(batches.count(labels)) if rows is None else rows
+    return source.selected(images, rows), batches.rows_of(labels, rows)
 
 
 def is_streamed(splits: Iterable[types.Batch]) -> bool:
@@ -196,8 +195,9 @@ class Streamed:
             return stream.at_epoch_end(state, epoch, (None,))
         images, labels = self._splits[1]
         if stream.measure is None:
-            rows = np.arange(len(labels)) if stream.rows is None else stream.rows
-            read = chunks.gathered(images, rows), labels[rows]
+            rows = stream.rows
+            rows = np.arange(batches.count(labels)) if rows is None else rows
+            read = chunks.gathered(images, rows), batches.rows_of(labels, rows)
             seen = placement.put(read, count=count)
             return stream.at_epoch_end(state, epoch, (None, seen))
         seen = chunks.in_chunks(
@@ -231,11 +231,11 @@ class Streamed:
                 orders[epoch] = [np.asarray(one) for one in found]
             steps = np.minimum(np.arange(begin, begin + self._size), stop - 1)
             places = steps % program.steps_per_epoch
-            batches = tuple(
+            picked = tuple(
                 self._batches(*split, order[..., places % order.shape[-2], :])
                 for split, order in zip(self._splits, orders[epoch], strict=False)
             )
-            return Chunk(begin, stop, batches)
+            return Chunk(begin, stop, picked)
 
         return chunks.ahead(read, spans())
 
@@ -246,10 +246,11 @@ class Streamed:
         def read(rows):
             return chunks.gathered(images, rows)
 
-        return (
-            placement.put_batches(read, rows, images.shape[1:], place, count=count),
-            placement.put_batches(labels.__getitem__, rows, (), place, count=count),
-        )
+        def placed(read, shape):
+            return placement.put_batches(read, rows, shape, place, count=count)
+
+        targets = jax.tree.map(lambda y: placed(y.__getitem__, y.shape[1:]), labels)
+        return placed(read, images.shape[1:]), targets
 
 
 def chunk_steps(program: Any, splits: tuple[types.Batch, ...]) -> int | None:

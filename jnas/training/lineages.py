@@ -1,7 +1,7 @@
 """Trials of a tuning one by one: what a trial was trained with decides what it scores.
 
 A trial's lineage holds the numbers of every rung that its weights went through, its own
-or those of the trial that they were copied from. Weights, and the accuracy at the end
+or those of the trial that they were copied from. Weights, and the score at the end
 of a rung, are a pure function of the lineage, so that anybody can compute them:
 
     rung          0       1       2
@@ -83,9 +83,9 @@ def rounds(tuning: trials.Tuning, names: Sequence[str]) -> Rounds:
         found = state.trials._replace(
             diverged=state.trials.diverged.at[own].set(scores[:, 1] > 0)
         )
-        accuracy = found.accuracy.at[own].set(scores[:, 0])
+        score = found.score.at[own].set(scores[:, 0])
         _, key = trials.keys_between(state.key, number)
-        found, metrics = trials.noted(tuning, key, found, accuracy, number)
+        found, metrics = trials.noted(tuning, key, found, score, number)
         lineage = state.lineage[found.train]
         found = found._replace(train=jnp.arange(len(lineage)))
         return State(state.key, found, lineage), metrics
@@ -149,7 +149,7 @@ def scorer(
       keep: called with an encoding and its weights.
 
     Returns:
-      (key of the tuning, encoding) -> f32[2], the accuracy and whether it diverged.
+      (key of the tuning, encoding) -> f32[2], the score and whether it diverged.
     """
     alone = tuning._replace(
         draw=lambda key: {name: jnp.zeros(1) for name in names},
@@ -184,7 +184,7 @@ def scorer(
         state = placement.put(trained(key, encoding), count=program.groups)
         number = jnp.int32(encoding[0])
         state, _ = program.at_epoch_end(state, number, splits)
-        accuracy, diverged = state.inner.accuracy[0], state.inner.diverged[0]
-        return np.array([accuracy, diverged], np.float32)
+        score, diverged = state.inner.score[0], state.inner.diverged[0]
+        return np.array([score, diverged], np.float32)
 
     return score

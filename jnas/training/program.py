@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import types
+from jnas.data import batches
 from jnas.training import epochs as epochs_lib
 from jnas.training import feed, placement
 from jnas.training.devices import default_over_runs as default_over_runs
@@ -270,7 +271,7 @@ def check_batches(
     Raises:
       ValueError: a normalisation of one value.
     """
-    if program.steps_per_epoch == len(splits[0][1]):
+    if program.steps_per_epoch == batches.count(splits[0][1]):
         state = jax.eval_shape(program.init, key)
         steps = jnp.int32(0), jnp.int32(1)
         jax.eval_shape(program.advance, state, *steps, feed.abstract(splits))

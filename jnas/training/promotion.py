@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jnas import types
 from jnas.training import scratch
 
-LOST = -1.0  # accuracy of a trial that diverged
+LOST = float(np.finfo(np.float32).min)  # score of a trial that diverged
 
 
 class Trials(NamedTuple):
@@ -19,7 +20,7 @@ class Trials(NamedTuple):
       ranked: i32[T], numbers of the trials, the best first inside each bracket.
       numbers: name -> f32[T], what is tuned.
       train: TrainState of each.
-      accuracy: f32[T], on the validation split at the end of the last rung; 0 before,
+      score: f32[T], on the validation split at the end of the last rung; 0 before,
         LOST where it diverged.
       rung: i32[T], number of the last rung that was finished; -1 before.
       epochs: i32[T], number of epochs trained for.
@@ -32,7 +33,7 @@ class Trials(NamedTuple):
     ranked: types.Array
     numbers: dict[str, types.Array]
     train: scratch.TrainState
-    accuracy: types.Array
+    score: types.Array
     rung: types.Array
     epochs: types.Array
     diverged: types.Array
@@ -62,7 +63,7 @@ def rank(
     places = jnp.arange(len(trials.ranked))
     within = (places >= first) & (places < first + count)
     group = jnp.where(places < first, 0, jnp.where(within, 1, 2))
-    score = jnp.where(within, -trials.accuracy[trials.ranked], 0)
+    score = jnp.where(within, -trials.score[trials.ranked], 0)
     last = jnp.where(within, trials.ranked, places)
     order = jnp.lexsort((last, score, group))
     return trials._replace(ranked=trials.ranked[order])
@@ -116,12 +117,12 @@ def evolve(
         varied = values[source] * jnp.where(up, factors[1], factors[0])
         numbers[name] = jnp.where(copies, varied, values)
     kept = jax.tree.map(
-        lambda x: x[source], (trials.train, trials.accuracy, trials.diverged)
+        lambda x: x[source], (trials.train, trials.score, trials.diverged)
     )
     return trials._replace(
         numbers=inside(numbers),
         train=kept[0],
-        accuracy=kept[1],
+        score=kept[1],
         diverged=kept[2],
         copied=jnp.where(copies, source, trials.copied),
     )
@@ -136,5 +137,5 @@ def winner(trials: Trials) -> types.Array:
     Args:
       trials: after the last rung.
     """
-    places = jnp.arange(len(trials.accuracy))
-    return jnp.lexsort((places, -trials.accuracy, -trials.epochs))[0]
+    places = jnp.arange(len(trials.score))
+    return jnp.lexsort((places, -trials.score, -trials.epochs))[0]

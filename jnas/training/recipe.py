@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from jnas import pieces, registry, types
+from jnas.data import batches, tasks
 from jnas.training import schedules
 
 Number = float | types.Array
@@ -162,26 +163,22 @@ def smoothed(
 
     Source: Szegedy et al. 2016, arXiv:1512.00567, section 7.
     """
-    plain = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
-    if is_off(smoothing):
-        return plain.mean()
-    spread = -jax.nn.log_softmax(outputs).mean(-1)
-    return ((1 - smoothing) * plain + smoothing * spread).mean()
+    return tasks.CLASSIFICATION.smoothing(outputs, labels, smoothing).mean()
 
 
 class Mixed(NamedTuple):
     """A batch, perhaps after mixup.
 
     Attributes:
-      images: f32[B, H, W, C].
-      labels: i32[B].
-      others: i32[B], labels of the images that were mixed in; None without mixup.
+      images: f32[B, H, W, C], or other inputs.
+      labels: i32[B], or other targets.
+      others: those of the images that were mixed in; None without mixup.
       share: f32[], of the first images; None without mixup.
     """
 
-    images: types.Array
-    labels: types.Array
-    others: types.Array | None = None
+    images: Any
+    labels: Any
+    others: Any = None
     share: types.Array | None = None
 
     def mean(self, measure: Callable[[types.Array], types.Array]) -> types.Array:
@@ -192,9 +189,7 @@ class Mixed(NamedTuple):
         return self.share * measure(self.labels) + mixed_in
 
 
-def mixup(
-    key: types.Key, images: types.Array, labels: types.Array, alpha: Number
-) -> Mixed:
+def mixup(key: types.Key, images: Any, labels: Any, alpha: Number) -> Mixed:
     """Mixes each image of a batch with another one of it.
 
     x = share x_i + (1 - share) x_j, share ~ Beta(alpha, alpha) once per batch, j a
@@ -202,18 +197,26 @@ def mixup(
 
     Args:
       key: consumed.
-      images: f32[B, H, W, C], augmented and normalised.
-      labels: i32[B].
+      images: f32[B, H, W, C], augmented and normalised, or other inputs.
+      labels: i32[B], or other targets.
       alpha: at least 0.
+
+    Raises:
+      ValueError: inputs that are integers.
 
     Source: Zhang et al. 2018, arXiv:1710.09412, section 2 and its released code.
     """
     share_key, order_key = jax.random.split(key)
     safe = jnp.maximum(alpha, 1e-3)  # Beta(0, 0) is NaN
     share = jnp.where(alpha > 0, jax.random.beta(share_key, safe, safe), 1.0)
-    order = jax.random.permutation(order_key, len(labels))
-    mixed = share * images + (1 - share) * images[order]
-    return Mixed(mixed, labels, labels[order], share)
+    order = jax.random.permutation(order_key, batches.count(labels))
+    if not all(jnp.issubdtype(x.dtype, jnp.floating) for x in jax.tree.leaves(images)):
+        raise ValueError(
+            "mixup must be 0 for inputs that are integers, which have no mean. Leave "
+            "it out."
+        )
+    mixed = jax.tree.map(lambda x: share * x + (1 - share) * x[order], images)
+    return Mixed(mixed, labels, batches.rows_of(labels, order), share)
 
 
 def average(old: Any, new: Any, decay: Number, count: types.Array) -> Any:

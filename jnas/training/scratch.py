@@ -9,6 +9,8 @@ import optax
 
 from jnas import networks, types
 from jnas.data import augment as augment_lib
+from jnas.data import batches, tasks
+from jnas.data import task as task_lib
 from jnas.training import patience as patience_lib
 from jnas.training import program as program_lib
 from jnas.training import recipe as recipe_lib
@@ -17,9 +19,29 @@ from jnas.training.evaluation import evaluate as evaluate
 from jnas.training.evaluation import map_outputs as map_outputs
 from jnas.training.evaluation import predict as predict
 
-METRICS = ("train_loss", "train_accuracy")
-VALID = "valid_accuracy"
 AUXILIARY_WEIGHT = 0.4
+
+
+def metrics_of(task: task_lib.Task) -> tuple[str, str]:
+    """Returns the names of a training's metrics.
+
+    Args:
+      task: names the signal, of classes "accuracy".
+    """
+    return "train_loss", f"train_{task.signal}"
+
+
+def valid_of(task: task_lib.Task) -> str:
+    """Returns the name of the signal on the validation split.
+
+    Args:
+      task: names the signal.
+    """
+    return f"valid_{task.signal}"
+
+
+METRICS = metrics_of(tasks.CLASSIFICATION)
+VALID = valid_of(tasks.CLASSIFICATION)
 
 
 class Average(NamedTuple):
@@ -76,8 +98,10 @@ def trainer(
     label_smoothing: recipe_lib.Number = 0.0,
     mixup: recipe_lib.Number = 0.0,
     ema_decay: recipe_lib.Number = 0.0,
+    task: task_lib.Task = tasks.CLASSIFICATION,
 ) -> Trainer:
     """Builds the steps of a training; see ``training`` for the arguments."""
+    names = metrics_of(task)
 
     def init(key):
         params, stats = network.init(key)
@@ -91,16 +115,16 @@ def trainer(
             params, stats, batch.images, train=True, key=key, drop_path_rate=rate
         )
 
-        def entropy(logits):
+        def mean_loss(outputs):
             return batch.mean(
-                lambda labels: recipe_lib.smoothed(logits, labels, label_smoothing)
+                lambda targets: task.smoothing(outputs, targets, label_smoothing).mean()
             )
 
-        total = entropy(outputs)
+        total = mean_loss(outputs)
         if auxiliary is not None:
-            total += AUXILIARY_WEIGHT * entropy(auxiliary)
-        found = outputs.argmax(-1)
-        return total, (stats, batch.mean(lambda labels: (found == labels).mean()))
+            total += AUXILIARY_WEIGHT * mean_loss(auxiliary)
+        signal = batch.mean(lambda targets: task.batch_score(outputs, targets))
+        return total, (stats, signal)
 
     def prepare(key, images, labels):
         if recipe_lib.is_off(mixup):
@@ -116,14 +140,14 @@ def trainer(
         rate = None
         if not recipe_lib.is_off(drop_path_rate):
             rate = drop_path_rate * clock.epoch / num_epochs
-        (value, (stats, accuracy)), grads = jax.value_and_grad(loss, has_aux=True)(
+        (value, (stats, signal)), grads = jax.value_and_grad(loss, has_aux=True)(
             state.params, state.stats, loss_key, batch, rate
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         average = _averaged(state.average, params, stats, ema_decay)
         state = TrainState(params, stats, opt_state, average, state.validation)
-        return state, dict(zip(METRICS, (value, accuracy), strict=True))
+        return state, dict(zip(names, (value, signal), strict=True))
 
     return Trainer(init, step)
 
@@ -151,11 +175,13 @@ def training(
     validates: bool = False,
     patience: int | None = None,
     num_seeds: int | None = None,
+    task: task_lib.Task = tasks.CLASSIFICATION,
 ) -> program_lib.Program:
     """Builds the training of a derived network as one program.
 
-    loss = CE(outputs) + 0.4 CE(auxiliary), where the network has the auxiliary head;
-    the drop path rate in epoch e is drop_path_rate * e / num_epochs.
+    loss = L(outputs) + 0.4 L(auxiliary), where the network has the auxiliary head and
+    L is the task's mean loss, of classes the cross-entropy; the drop path rate in epoch
+    e is drop_path_rate * e / num_epochs.
 
     Args:
       network: the network to train.
@@ -170,13 +196,15 @@ def training(
       ema_decay: decay of a moving average of weights and statistics, which is what is
         evaluated and kept; 0 disables it.
       validates: whether a second split is given, on which each epoch is evaluated;
-        adds the metric VALID.
-      patience: epochs without a better VALID after which the training ends; the best
+        adds the metric ``valid_of``.
+      patience: epochs without a better one after which the training ends; the best
         epoch's weights are kept. None disables early stopping.
       num_seeds: number S of trainings in one program; None means one without that axis.
+      task: what is learned.
 
     Returns:
-      The program. Its state's ``inner`` is a TrainState; its metrics are METRICS.
+      The program. Its state's ``inner`` is a TrainState; its metrics are those of
+      ``metrics_of``.
 
     Raises:
       ValueError: a number out of its range, or patience without a validation split.
@@ -198,7 +226,9 @@ def training(
         label_smoothing=label_smoothing,
         mixup=mixup,
         ema_decay=ema_decay,
+        task=task,
     )
+    metric = task.metric()
 
     def init(key):
         state = one.init(key)
@@ -211,20 +241,29 @@ def training(
     def measure(key, clock, state, splits):
         del clock
         images, labels = splits[1]
-        how = {"augment": augment, "batch_size": batch_size}
-        return predict(key, network, *_current(state), images, **how) == labels
+        each = map_outputs(
+            lambda outputs, row: metric.each(outputs, batches.rows_of(labels, row)),
+            key,
+            network,
+            *_current(state),
+            images,
+            augment=augment,
+            batch_size=batch_size,
+        )
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), each)
 
-    def at_epoch_end(key, clock, state, right):
+    def at_epoch_end(key, clock, state, each):
         del key
-        accuracy = right.mean()
+        each = jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), each)
+        signal = metric.over(each)
         noted = patience_lib.noted(
             state.validation,
             clock.epoch + 1,
-            accuracy,
+            signal,
             _current(state),
             patience=patience,
         )
-        return state._replace(validation=noted), {VALID: accuracy}
+        return state._replace(validation=noted), {valid_of(task): signal}
 
     def ended(state):
         return patience_lib.is_over(state.validation, patience)
@@ -232,7 +271,7 @@ def training(
     return program_lib.program(
         init,
         lambda key, clock, state, splits: one.step(key, clock, state, splits[0]),
-        metrics=METRICS,
+        metrics=metrics_of(task),
         num_examples=(num_examples,),
         batch_size=batch_size,
         num_epochs=num_epochs,

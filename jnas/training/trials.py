@@ -26,7 +26,6 @@ from jnas.training import program as program_lib
 from jnas.training.promotion import LOST, Trials
 
 METRICS = ("train_loss",)
-ACCURACY = scratch.VALID
 
 
 class Tuning(NamedTuple):
@@ -34,7 +33,7 @@ class Tuning(NamedTuple):
 
     Attributes:
       trainer: numbers, name -> f32[] -> scratch.Trainer. Called while tracing.
-      measure: (key, numbers, TrainState, (images, labels)) -> accuracy f32[].
+      measure: (key, numbers, TrainState, (images, labels)) -> score f32[].
       draw: key -> numbers, name -> f32[T].
       rungs: the plan.
       promote: (key, Trials, rung's number i32[], rung's first and num_trials i32[]) ->
@@ -43,6 +42,7 @@ class Tuning(NamedTuple):
       batch_size: number B of examples in a batch.
       side_by_side: trials that are trained at once; None means 1 on CPU, where trials
         side by side are no faster, and 16 elsewhere.
+      signal: name of what ``measure`` measures.
     """
 
     trainer: Callable
@@ -53,6 +53,7 @@ class Tuning(NamedTuple):
     num_examples: int
     batch_size: int
     side_by_side: int | None = None
+    signal: str = scratch.VALID
 
 
 def program(tuning: Tuning) -> program_lib.Program:
@@ -67,7 +68,8 @@ def program(tuning: Tuning) -> program_lib.Program:
 
     Returns:
       The program; its state's ``inner`` is ``Trials``. At the end of a rung its metrics
-      have ACCURACY, the best of the rung's trials, ``trials`` and ``diverged``.
+      have the tuning's ``signal``, the best of the rung's trials, ``trials`` and
+      ``diverged``.
     """
     run = _Run(tuning)
     placement.check_batch(tuning.batch_size, run.width)
@@ -112,23 +114,23 @@ def noted(
     tuning: Tuning,
     key: types.Key,
     trials: Trials,
-    accuracy: types.Array,
+    score: types.Array,
     number: types.Array,
 ) -> tuple[Trials, dict[str, types.Array]]:
-    """Notes the accuracies that a rung's trials have reached, and promotes.
+    """Notes the scores that a rung's trials have reached, and promotes.
 
     Args:
       tuning: what the trials are of.
       key: of the promotion.
       trials: after the rung's last step.
-      accuracy: f32[T]; of other trials than the rung's the last one.
+      score: f32[T]; of other trials than the rung's the last one.
       number: i32[], of the rung.
 
     Returns:
       (trials, metrics of the rung).
     """
     rung = rungs.Rung(*jnp.array(tuning.rungs, jnp.int32)[number])
-    trials, metrics = _noted(trials, accuracy, rung, number)
+    trials, metrics = _noted(trials, score, rung, number, tuning.signal)
     return tuning.promote(key, trials, number, rung.first, rung.num_trials), metrics
 
 
@@ -276,7 +278,7 @@ class _Run:
         measure_key, promote_key = keys_between(state.key, epoch)
         inner = state.inner
 
-        def chunk(number, accuracy):
+        def chunk(number, score):
             found, targets = self.rows(inner, rung, number)
             new = self.side_by_side(
                 lambda row, key, split: self.tuning.measure(key, *row, split),
@@ -284,27 +286,29 @@ class _Run:
                 measure_key,
                 splits[1],
             )
-            return accuracy.at[targets].set(new, mode="drop")
+            return score.at[targets].set(new, mode="drop")
 
         count = (rung.num_trials + self.width - 1) // self.width
-        accuracy = jax.lax.fori_loop(0, count, chunk, inner.accuracy)
-        inner, metrics = noted(self.tuning, promote_key, inner, accuracy, epoch)
+        score = jax.lax.fori_loop(0, count, chunk, inner.score)
+        inner, metrics = noted(self.tuning, promote_key, inner, score, epoch)
         return state._replace(inner=inner), metrics
 
 
-def _noted(inner, accuracy, rung, number):
+def _noted(inner, score, rung, number, name):
     """Notes what the trials of a rung have reached; returns also the metrics."""
     places = jnp.arange(len(inner.ranked))
     within = (places >= rung.first) & (places < rung.first + rung.num_trials)
     mine = jnp.zeros_like(within).at[inner.ranked].set(within)
-    accuracy = jnp.where(inner.diverged & mine, LOST, accuracy)
+    lost = inner.diverged | jnp.isnan(score)
+    score = jnp.where(lost & mine, LOST, score)
     inner = inner._replace(
-        accuracy=accuracy,
+        score=score,
         rung=jnp.where(mine, number, inner.rung),
         epochs=jnp.where(mine, rung.stop, inner.epochs),
     )
+    best = jnp.where(mine, score, LOST).max()
     return inner, {
-        ACCURACY: jnp.maximum(jnp.where(mine, accuracy, LOST).max(), 0),
+        name: jnp.where(best > LOST, best, 0.0),
         "trials": rung.num_trials,
         "diverged": (mine & inner.diverged).sum(),
     }

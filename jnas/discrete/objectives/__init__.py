@@ -12,6 +12,7 @@ from jnas.discrete.objectives.combine import penalised as penalised
 from jnas.discrete.objectives.cost import cost as cost
 from jnas.discrete.objectives.cost import counted as counted
 from jnas.discrete.objectives.cost import latency as latency
+from jnas.discrete.objectives.problem import Problem as Problem
 from jnas.discrete.objectives.proxies import grad_norm as grad_norm
 from jnas.discrete.objectives.proxies import jacobian_covariance as jacobian_covariance
 from jnas.discrete.objectives.proxies import naswot as naswot
@@ -21,5 +22,5 @@ from jnas.discrete.objectives.proxies import synflow as synflow
 from jnas.discrete.objectives.scratch import scratch as scratch
 from jnas.discrete.objectives.supernet import ONE_SHOT as ONE_SHOT
 from jnas.discrete.objectives.supernet import one_shot_accuracy as one_shot_accuracy
+from jnas.discrete.objectives.supernet import one_shot_metric as one_shot_metric
 from jnas.discrete.objectives.table import table as table
-from jnas.discrete.objectives.task import Task as Task

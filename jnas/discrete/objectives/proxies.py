@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jnas import networks, ops, registry, spaces, types
+from jnas.data import tasks
 from jnas.training import placement
 
 BATCH = ops.Norm(affine=True, running=False)
@@ -103,40 +103,41 @@ def _kernels(tree: types.Params) -> list[types.Array]:
     return named or [leaf for _, leaf in leaves if leaf.ndim > 1]
 
 
-def _loss_grads(params, apply, images, labels) -> list[types.Array]:
-    """The kernels' gradients of the mean cross-entropy."""
+def _loss_grads(params, apply, images, labels, task) -> list[types.Array]:
+    """The kernels' gradients of a task's mean loss."""
 
     def loss(params):
         outputs, _ = apply(params, images)
-        losses = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
-        return losses.mean()
+        return task.loss(outputs, labels).mean()
 
     return _kernels(jax.grad(loss)(params))
 
 
 @_builder()
-def grad_norm(params, apply, images, labels):
+def grad_norm(params, apply, images, labels, task=tasks.CLASSIFICATION):
     """Builds the objective sqrt(sum of squared gradients of the loss).
 
-    Takes space, size, images f32[B, H, W, F], normalised, and labels i32[B].
+    Takes space, size, images f32[B, H, W, F], normalised, labels i32[B] and, where
+    it is not classification, the task.
 
     Source: Abdelfattah et al. 2021, arXiv:2101.08134, section 3.1. Differs: their code
     adds up the norms of layers.
     """
-    grads = _loss_grads(params, apply, images, labels)
+    grads = _loss_grads(params, apply, images, labels, task)
     return jnp.sqrt(sum((g * g).sum() for g in grads))
 
 
 @_builder()
-def snip(params, apply, images, labels):
+def snip(params, apply, images, labels, task=tasks.CLASSIFICATION):
     """Builds the objective sum |gradient of the loss * kernel|.
 
-    Takes space, size, images f32[B, H, W, F], normalised, and labels i32[B].
+    Takes space, size, images f32[B, H, W, F], normalised, labels i32[B] and, where
+    it is not classification, the task.
 
     Source: Lee, Ajanthan and Torr 2019, arXiv:1810.02340; summed over the network as
     in arXiv:2101.08134, section 3.2.
     """
-    grads = _loss_grads(params, apply, images, labels)
+    grads = _loss_grads(params, apply, images, labels, task)
     pairs = zip(grads, _kernels(params), strict=True)
     return sum(jnp.abs(g * w).sum() for g, w in pairs)
 
@@ -192,5 +193,10 @@ def naswot(params, apply, images):
     """
     _, stats = apply(params, images)
     kernels = jax.tree.leaves(stats)
+    if not kernels:
+        raise ValueError(
+            "objective naswot must have networks with a ReLU of ops.activation, got "
+            "none. Use another objective."
+        )
     total = sum(k.reshape(-1, *[len(images)] * 2).sum(0) for k in kernels)
     return jnp.linalg.slogdet(total)[1]

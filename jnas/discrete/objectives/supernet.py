@@ -1,23 +1,37 @@
 """Scoring cells by a trained supernet's shared weights."""
 
 from collections.abc import Callable
+from typing import Any
 
 from jnas import directions, networks, spaces, types
+from jnas.data import task as task_lib
+from jnas.data import tasks
 from jnas.training import placement
 
-ONE_SHOT = directions.Metric("one_shot_accuracy")
+
+def one_shot_metric(task: task_lib.Task) -> directions.Metric:
+    """Returns the column of the objective: the task's signal.
+
+    Args:
+      task: names the signal.
+    """
+    return directions.Metric(f"one_shot_{task.signal}")
+
+
+ONE_SHOT = one_shot_metric(tasks.CLASSIFICATION)
 
 
 def one_shot_accuracy(
     space: spaces.Space,
     supernet: networks.Supernet,
     params: types.Params,
-    images: types.Array,
-    labels: types.Array,
+    images: Any,
+    labels: Any,
     *,
     over_members: Callable | None = None,
+    task: task_lib.Task = tasks.CLASSIFICATION,
 ) -> types.Objective:
-    """Builds the objective: accuracy of the supernet with a cell's one-hot weights.
+    """Builds the objective: signal of the supernet with a cell's one-hot weights.
 
     The batch-statistics rule: the supernet keeps no statistics, so each cell is
     normalised by the batch that it is scored on. All images are one batch, no cell sees
@@ -28,27 +42,30 @@ def one_shot_accuracy(
       space: the space of the encodings.
       supernet: its network, of ``networks.supernet`` or ``networks.one_shot``.
       params: trained parameters.
-      images: f32[B, H, W, F], normalised.
-      labels: i32[B].
+      images: f32[B, H, W, F], normalised, or other inputs.
+      labels: i32[B], or other targets.
       over_members: (function, members with a leading axis P) -> results likewise;
         ``placement.divided`` when None.
+      task: whose signal it is, of classes the accuracy.
 
     Returns:
-      (key, encodings i32[P, G]) -> scores f32[P, 1], fractions.
+      (key, encodings i32[P, G]) -> scores f32[P, 1].
 
     Source: Guo et al. 2020, arXiv:1904.00420, section 3.2. Differs: statistics are
     those of the scored batch; there they are measured again on training images.
     """
-    over_members = over_members or placement.divided
+    shared = params, images, labels
 
     def objective(key, encodings):
-        def score(encoding):
+        def score(encoding, params, images, labels):
             weights = space.weights(encoding)
             batch = placement.split(images)
             outputs = supernet.apply(params, batch, weights, key=key)
-            return (outputs.argmax(-1) == labels).mean()[None]
+            return task.score(outputs, labels)[None]
 
-        return over_members(score, encodings)
+        if over_members:
+            return over_members(lambda encoding: score(encoding, *shared), encodings)
+        return placement.divided(score, encodings, *shared)
 
-    objective.metrics = (ONE_SHOT,)
+    objective.metrics = (one_shot_metric(task),)
     return objective

@@ -14,6 +14,8 @@ import numpy as np
 
 from jnas import networks, pieces, registry, spaces, types
 from jnas.data import augment as augment_lib
+from jnas.data import task as task_lib
+from jnas.data import tasks
 
 
 class Search(NamedTuple):
@@ -28,6 +30,7 @@ class Search(NamedTuple):
       num_epochs: E, of the program that calls the hook.
       interval: epochs between two checks for collapse; 0 disables them.
       variant_inputs: Clock -> what the edge variant needs.
+      task: what is learned.
     """
 
     supernet: networks.Supernet
@@ -38,6 +41,7 @@ class Search(NamedTuple):
     num_epochs: int
     interval: int = 1
     variant_inputs: Callable = lambda clock: networks.VariantInputs()
+    task: task_lib.Task = tasks.CLASSIFICATION
 
     @property
     def space(self) -> spaces.Space:

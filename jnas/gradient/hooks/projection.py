@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import registry, spaces, types
-from jnas.gradient.hooks import accuracy as accuracy_lib
 from jnas.gradient.hooks import hook as hook_lib
+from jnas.gradient.hooks import signal as signal_lib
 from jnas.spaces import rows as rows_lib
 from jnas.training import devices as devices_lib
 
@@ -90,15 +90,17 @@ def build(
 
     def accuracies(clock, split, key, state, keep):
         """Returns f32[N]: accuracies with weights times keep f32[N, C, E, O]."""
-        batches = accuracy_lib.fixed_batches(
+        batches = signal_lib.fixed_batches(
             split, search.augment, search.batch_size, num_batches
         )
         weights = search.weights_of(state)
-        inputs = accuracy_lib.without_dropout(search.variant_inputs(clock))
+        inputs = signal_lib.without_dropout(search.variant_inputs(clock))
         apply = functools.partial(search.supernet.apply, state.params)
 
         def member(keep):
-            return accuracy_lib.accuracy(key, apply, batches, weights * keep, inputs)
+            return signal_lib.signal(
+                key, search.task, apply, batches, weights * keep, inputs
+            )
 
         return over_members(member, keep)
 
@@ -108,7 +110,7 @@ def build(
         return _decide(space, measured, key, number, state), carry, {}, False
 
     rows = functools.partial(
-        accuracy_lib.fixed_rows, batch_size=search.batch_size, num_batches=num_batches
+        signal_lib.fixed_rows, batch_size=search.batch_size, num_batches=num_batches
     )
     if num_batches is None:
         rows = np.arange

@@ -2,7 +2,7 @@
 
 A collapsing search fills its cell with skip connections. Two early signs are a growing
 largest eigenvalue of the validation loss's Hessian in the architecture, and a supernet
-that loses accuracy when its weights become one-hot.
+that loses accuracy, or another signal, when its weights become one-hot.
 
 Source: Zela et al. 2020, arXiv:1909.09656, sections 4 and 5.
 """
@@ -14,22 +14,30 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jnas import registry, spaces, types
+from jnas.data import task as task_lib
+from jnas.data import tasks
 from jnas.gradient import curvature
-from jnas.gradient.hooks import accuracy as accuracy_lib
 from jnas.gradient.hooks import hook as hook_lib
 from jnas.gradient.hooks import rise as rise_lib
+from jnas.gradient.hooks import signal as signal_lib
 from jnas.spaces import rows as rows_lib
 
-WATCHED = (
-    "eigenvalue",
-    "supernet_accuracy",
-    "one_hot_accuracy",
-    "discretization_gap",
-)
 COUNT = "count_"  # prefix of an operation's name
+
+
+def watched(task: task_lib.Task) -> tuple[str, ...]:
+    """Returns the names of what the watch evaluates, of which counts are not.
+
+    Args:
+      task: names the signal.
+    """
+    signal = task.signal
+    return "eigenvalue", f"supernet_{signal}", f"one_hot_{signal}", "discretization_gap"
+
+
+WATCHED = watched(tasks.CLASSIFICATION)
 
 
 class Watched(NamedTuple):
@@ -69,9 +77,9 @@ def build(
     Every evaluation uses the same validation images, not augmented, and the weights
     that a cell is derived from: no sampling, no perturbation, no regularizer.
 
-      supernet_accuracy  = accuracy(weights),  weights = weights_of(state)
-      one_hot_accuracy   = accuracy(space.weights(selection(space, weights)))
-      discretization_gap = supernet_accuracy - one_hot_accuracy
+      supernet_SIGNAL    = signal(weights),  weights = weights_of(state)
+      one_hot_SIGNAL     = signal(space.weights(selection(space, weights)))
+      discretization_gap = supernet_SIGNAL - one_hot_SIGNAL
       eigenvalue         = largest of the Hessian d2 L_valid / d logits d logits
       count_OPERATION    = its rows in the derived cells
 
@@ -88,40 +96,39 @@ def build(
       snapshots: whether the carry holds states too.
     """
     space, length = search.space, (rise or rise_lib.Rise()).length
+    task, names = search.task, watched(search.task)
 
     def init(state):
         return _no_results(space, length, state if snapshots else None)
 
-    def call(key, clock, state, watched, split):
-        batches = accuracy_lib.fixed_batches(
+    def call(key, clock, state, carry, split):
+        batches = signal_lib.fixed_batches(
             split, search.augment, search.batch_size, num_batches
         )
         weights = search.weights_of(state)
         encoding = search.selection(space, weights)
         cell = space.weights(encoding)
-        inputs = accuracy_lib.without_dropout(search.variant_inputs(clock))
+        inputs = signal_lib.without_dropout(search.variant_inputs(clock))
         apply = functools.partial(search.supernet.apply, state.params)
         largest = _eigenvalue(
-            key, apply, search.weights_of, state, batches, inputs, num_iterations
+            key, task, apply, search.weights_of, state, batches, inputs, num_iterations
         )
-        before, after = _accuracies(key, apply, batches, weights, cell, inputs)
+        before, after = _signals(key, task, apply, batches, weights, cell, inputs)
         values = (largest, before, after, before - after)
-        values = dict(zip(WATCHED, values, strict=True)) | _counts(space, cell)
-        watched = _appended(watched, clock, state, largest, encoding)
+        values = dict(zip(names, values, strict=True)) | _counts(space, cell)
+        carry = _appended(carry, clock, state, largest, encoding)
         if decide is not None:
-            state, watched, more = decide(state, watched)
+            state, carry, more = decide(state, carry)
             values |= more
-        return state, watched, values, watched.stopped
+        return state, carry, values, carry.stopped
 
     return hook_lib.Hook(
         every,
         init,
         call,
-        (*WATCHED, *_count_names(space), *metrics),
-        rows=lambda count: accuracy_lib.fixed_rows(
-            count, search.batch_size, num_batches
-        ),
-        found=lambda watched: (watched.stopped, watched.answer),
+        (*names, *_count_names(space), *metrics),
+        rows=lambda count: signal_lib.fixed_rows(count, search.batch_size, num_batches),
+        found=lambda carry: (carry.stopped, carry.answer),
     )
 
 
@@ -221,28 +228,27 @@ def _needed(name: str, search: hook_lib.Search, every: int | None) -> int:
 
 
 def _eigenvalue(
-    key, apply, weights_of, state, batches, inputs, num_iterations
+    key, task, apply, weights_of, state, batches, inputs, num_iterations
 ) -> types.Array:
     """Estimates the largest eigenvalue on the first batch, in the architecture."""
     op_key, start_key = jax.random.split(key)
-    images, labels = (array[0] for array in batches)
+    images, labels = jax.tree.map(lambda array: array[0], batches)
 
     def loss(arch):
         weights = weights_of(state._replace(logits=arch))
         outputs = apply(images, weights, key=op_key, variant_inputs=inputs)
-        losses = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
-        return losses.mean()
+        return task.loss(outputs, labels).mean()
 
     return curvature.dominant_eigenvalue(
         jax.grad(loss), state.logits, start_key, num_iterations=num_iterations
     )
 
 
-def _accuracies(key, apply, batches, weights, cell, inputs) -> tuple:
-    """Computes the accuracy of the supernet, and with a cell's one-hot weights."""
-    accuracy = functools.partial(accuracy_lib.accuracy, key, apply, batches)
-    alone = accuracy_lib.without_auxiliary_skip(inputs)
-    return accuracy(weights, inputs), accuracy(cell, alone)
+def _signals(key, task, apply, batches, weights, cell, inputs) -> tuple:
+    """Computes the signal of the supernet, and with a cell's one-hot weights."""
+    signal = functools.partial(signal_lib.signal, key, task, apply, batches)
+    alone = signal_lib.without_auxiliary_skip(inputs)
+    return signal(weights, inputs), signal(cell, alone)
 
 
 def _counts(space, cell) -> dict[str, types.Array]:

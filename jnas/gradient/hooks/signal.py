@@ -1,6 +1,7 @@
-"""The accuracy of a supernet on the same validation images each time."""
+"""A supernet's signal, such as its accuracy, on the same validation examples."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,30 +10,32 @@ import numpy as np
 from jnas import networks, types
 from jnas.data import augment as augment_lib
 from jnas.data import batches
+from jnas.data import task as task_lib
 from jnas.training import placement
 
 
 def fixed_batches(
     split: types.Batch,
-    augment: augment_lib.Augment,
+    augment: Any,
     batch_size: int,
     num_batches: int | None = None,
 ) -> types.Batch:
     """Picks normalised batches, spread evenly over a split and not augmented.
 
     Args:
-      split: (images, labels), N of each.
-      augment: mean and standard deviation that images are normalised with.
+      split: (images, labels), N of each, or other inputs and targets.
+      augment: what inputs are normalised with, as for ``augment.normalise``.
       batch_size: B.
       num_batches: K at most; None for N // B.
 
     Returns:
       (images f32[K, B, H, W, F], labels i32[K, B]).
     """
-    images, labels = split
-    rows = batches.spread(len(labels), batch_size, num_batches)
-    picked = placement.split((images[rows], labels[rows]), axis=1)
-    return augment_lib.normalise(picked[0], augment), picked[1]
+    rows = batches.spread(batches.count(split[1]), batch_size, num_batches)
+    inputs, targets = placement.split(batches.take(*split, rows), axis=1)
+    if callable(augment):  # which reads one batch
+        return jax.lax.map(lambda one: augment(None, one), inputs), targets
+    return augment_lib.normalise(inputs, augment), targets
 
 
 def fixed_rows(
@@ -53,17 +56,19 @@ def fixed_rows(
     return batches.spread(num_examples, batch_size, num_batches).T.reshape(-1)
 
 
-def accuracy(
+def signal(
     key: types.Key,
+    task: task_lib.Task,
     apply: Callable,
     split: types.Batch,
     weights: types.Weights,
     inputs: networks.VariantInputs,
 ) -> types.Array:
-    """Computes the mean accuracy over batches, one batch at a time.
+    """Computes the signal of all batches together, one batch at a time.
 
     Args:
       key: of operations that draw at random; the same for each batch.
+      task: of which it is the signal.
       apply: (images, weights, *, key, variant_inputs) -> outputs.
       split: as ``fixed_batches`` returns it.
       weights: f32[C, E, O].
@@ -73,11 +78,14 @@ def accuracy(
       f32[].
     """
 
+    metric = task.metric()
+
     def one(batch):
         outputs = apply(batch[0], weights, key=key, variant_inputs=inputs)
-        return (outputs.argmax(-1) == batch[1]).mean()
+        return metric.each(outputs, batch[1])
 
-    return jax.lax.map(one, split).mean()
+    each = jax.tree.map(jnp.concatenate, jax.lax.map(one, split))
+    return metric.over(each)
 
 
 def without_dropout(inputs: networks.VariantInputs) -> networks.VariantInputs:
