@@ -2,11 +2,13 @@
 
 A file is written beside its place, read back by the format's own runtime and compared
 with jnas on random raw images; only then it takes its place. Logits may differ by 1e-5,
-or by 1e-5 of the largest logit where that exceeds 1. An int8 program is another
+or by 1e-5 of the largest logit where that exceeds 1; of other tasks than classification
+each number is compared with its own largest. An int8 program is another
 function: its difference is measured and reported.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -51,7 +53,8 @@ class Exported(NamedTuple):
       bytes: its size.
       difference: largest difference of a logit from jnas'; None if not checked.
       largest_logit: absolute value of the largest logit compared; likewise.
-      same_class: share of the images that get the same class; likewise.
+      same_class: share of the images that get the same class; likewise, and None of
+        another task than classification.
       ms: median milliseconds of one image in the format's runtime; likewise.
       jnas_ms: median milliseconds of one image in jnas; likewise.
       unchecked: why it was not checked, "" if it was.
@@ -94,9 +97,7 @@ def _write_torch(path, model, batch_size, calibration):
 def _read_torch(path, model):
     """Reads the file back as a model; torch itself is not needed."""
     weights = torch.from_torch(torch.read(path), cells(model)[0])
-    again = models.Model(
-        model.architecture, weights.params, weights.stats, model.preprocessing
-    )
+    again = dataclasses.replace(model, params=weights.params, stats=weights.stats)
     return jax.jit(again.function())
 
 
@@ -147,15 +148,7 @@ def in_float32(model: models.Model) -> models.Model:
     if fields.get("dtype", "float32") == "float32":
         return model
     made = architecture.read({**fields, "dtype": "float32"})
-    return models.Model(
-        made,
-        model.params,
-        model.stats,
-        model.preprocessing,
-        model.class_names,
-        model.figures,
-        model.versions,
-    )
+    return dataclasses.replace(model, architecture=made)
 
 
 def export(
@@ -191,14 +184,21 @@ def export(
             call = how.read(file, model)
         except packages.MissingPackage as error:
             return Exported(size, unchecked=str(error))
-        found = _compare(model, call, batch_size, calibration)
-        limit = TOLERANCE * max(1.0, found["largest_logit"])
+        found, share = _compare(model, call, batch_size, calibration)
         # a NaN is no agreement either
-        if calibration is None and not found["difference"] <= limit:
+        if calibration is None and not share <= TOLERANCE:
+            what, limit = "logits", TOLERANCE * max(1.0, found["largest_logit"])
+            within, got = f"{limit:.1e}", f"{found['difference']:.1e}"
+            if not model.classifies:
+                what, within, got = (
+                    "outputs",
+                    f"{TOLERANCE} (of their size)",
+                    f"{share:.1e}",
+                )
             raise ValueError(
-                f"logits of {str(path)!r} must be within {limit:.1e} of jnas' in "
-                f"{how.runtime}, got a difference of {found['difference']:.1e}. The "
-                "file was deleted; export another format, and report this model."
+                f"{what} of {str(path)!r} must be within {within} of jnas' in "
+                f"{how.runtime}, got a difference of {got}. The file was deleted; "
+                "export another format, and report this model."
             )
         return Exported(size, **found, rounding=_rounding(given, model))
 
@@ -223,21 +223,41 @@ def _beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
         beside.unlink(missing_ok=True)
 
 
-def _compare(model, call, batch_size, calibration) -> dict[str, float]:
-    """Compares a program with jnas on random images, and times both."""
+def _compare(
+    model, call, batch_size, calibration
+) -> tuple[dict[str, float | None], float]:
+    """Compares a program with jnas on random images, and times both.
+
+    Returns:
+      (what was measured, the largest difference as a share of the largest logit, or of
+      each number's own size; of at least 1).
+    """
     images = raw_images(model, -(-_IMAGES // batch_size) * batch_size)
     if calibration is not None:
         images = calibration[: len(calibration) // batch_size * batch_size]
     function = jax.jit(model.function())
     got, want = np.asarray(call(images)), np.asarray(function(images))
-    one = images[:batch_size]
-    return {
-        "difference": float(np.abs(got - want).max()),
+    one, same, axis = images[:batch_size], None, 0
+    if model.classifies:
+        same, axis = float((got.argmax(-1) == want.argmax(-1)).mean()), None
+    apart = np.abs(got - want)
+    size = np.maximum(np.abs(want).max(axis), _unit(model, want))
+    found = {
+        "difference": float(apart.max()),
         "largest_logit": float(np.abs(want).max()),
-        "same_class": float((got.argmax(-1) == want.argmax(-1)).mean()),
+        "same_class": same,
         "ms": _median_ms(call, one) / batch_size,
         "jnas_ms": _median_ms(function, images[:1]),
     }
+    return found, float((apart.max(axis) / size).max())
+
+
+def _unit(model, want) -> Any:
+    """Returns what a number's difference is compared with if its size is less."""
+    about = model.learned.targets
+    if model.learned.name != "regression" or about is None:
+        return 1.0
+    return np.reshape(about.std, want.shape[1:])
 
 
 def raw_images(model: models.Model, number: int) -> np.ndarray:

@@ -26,13 +26,15 @@ def read(
       ValueError: a picture that cannot be read, or colours for a grey model, by name; a
         model whose images are no pictures.
     """
-    rows, columns, channels = how.full_shape
-    if how.unit != "uint8" or channels not in (1, 3):
+    shape = how.full_shape
+    if how.unit != "uint8" or len(shape) != 3 or shape[-1] not in (1, 3):
+        size = ", ".join(map(str, shape))
         raise ValueError(
-            f"images must be an npz file for this model, whose images are {how.unit} "
-            f"with {channels} channel{'s' * (channels > 1)}, got picture files. Write "
-            "them as the training data were, by np.savez(file, x=images)."
+            f"images must be an npz file for this model, whose inputs are {how.unit} "
+            f"[N, {size}], got picture files. Write them as the training data were, by "
+            "np.savez(file, x=inputs)."
         )
+    rows, columns, channels = shape
     found, resized, turned, transparent = [], 0, 0, 0
     for file in files:
         one = picture.read(file, background=how.background)

@@ -27,7 +27,8 @@ class Preprocessing:
     """How raw images, as the data set holds them, become a network's input.
 
     Attributes:
-      image_shape: rows, columns and channels of the network's input.
+      image_shape: rows, columns and channels of the network's input; the shape [L, C]
+        of a series, [F] of a vector.
       unit: "uint8" for pixels of 0 to 255, "float32" for the data set's own values.
       mean: mean of each channel, in units of 1 / 255 where the unit is uint8.
       std: standard deviation of each channel, likewise.
@@ -39,7 +40,7 @@ class Preprocessing:
       source: name of the data set.
     """
 
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     unit: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -54,8 +55,10 @@ class Preprocessing:
         _check(self)
 
     @property
-    def full_shape(self) -> tuple[int, int, int]:
+    def full_shape(self) -> tuple[int, ...]:
         """Rows, columns and channels of an image before it is downscaled."""
+        if len(self.image_shape) != 3:
+            return self.image_shape
         rows, columns, channels = self.image_shape
         return rows * self.shrink, columns * self.shrink, channels
 
@@ -143,14 +146,15 @@ def from_json(fields: Mapping[str, Any]) -> Preprocessing:
 
 def _check(one: Preprocessing) -> None:
     """Checks every field; a message names the first that breaks its rule."""
-    sized = _is_sizes(one.image_shape, 3)
+    axes = len(one.image_shape) if isinstance(one.image_shape, tuple) else 0
+    sized = 1 <= axes <= 3 and _is_sizes(one.image_shape, axes)
     channels = one.image_shape[-1] if sized else 0
     backgrounds = tuple(picture.BACKGROUNDS)
     several = "hold a finite number for each channel, of std above 0"
     rules = {
         "image_shape": (
             sized and math.prod(one.image_shape) <= _PIXELS,
-            f"be three integers from 1 to 100000 of at most {_PIXELS:,} values",
+            f"be up to three integers from 1 to 100000 of at most {_PIXELS:,} values",
         ),
         "unit": (one.unit in UNITS, f"be one of {', '.join(UNITS)}"),
         "mean": (_is_numbers(one.mean, channels), several),
@@ -159,7 +163,8 @@ def _check(one: Preprocessing) -> None:
         "high": (_is_numbers((one.high,), 1), "be a finite number"),
         "shrink": (
             _is_sizes((one.shrink,), 1)
-            and (not sized or math.prod(one.image_shape) * one.shrink**2 <= _PIXELS),
+            and (not sized or math.prod(one.image_shape) * one.shrink**2 <= _PIXELS)
+            and (axes == 3 or one.shrink == 1),
             f"be an integer that gives pictures of at most {_PIXELS:,} values",
         ),
         "background": (one.background in backgrounds, "be white or black"),
@@ -201,11 +206,17 @@ def _typed(images: np.ndarray, unit: str) -> np.ndarray:
 def _stacked(images: np.ndarray, how: Preprocessing) -> np.ndarray:
     """Returns [N, H, W, C] of the model's size or of its full size."""
     for shape in dict.fromkeys((how.image_shape, how.full_shape)):
-        flat = shape[:2] if shape[-1] == 1 else None
+        flat = shape[:-1] if shape[-1] == 1 and len(shape) > 1 else None
         if images.shape in (shape, flat):
             return images.reshape(1, *shape)
-        if images.ndim > 2 and images.shape[1:] in (shape, flat):
+        if images.ndim >= len(shape) and images.shape[1:] in (shape, flat):
             return images.reshape(len(images), *shape)
+    if len(how.image_shape) != 3:
+        shown = ", ".join(map(str, how.image_shape))
+        raise ValueError(
+            f"inputs must have the shape [{shown}] or [N, {shown}], got shape "
+            f"{images.shape}. Reshape them."
+        )
     rows, columns, channels = how.full_shape
     raise ValueError(
         f"images must be {rows}x{columns} pixels with {channels} channel"

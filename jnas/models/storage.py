@@ -8,13 +8,14 @@ import jax
 
 from jnas.models import architecture as architecture_lib
 from jnas.models import folder as folder_lib
+from jnas.models import learned as learned_lib
 from jnas.models import model as model_lib
 from jnas.models import names as names_lib
 from jnas.models import preprocessing as preprocessing_lib
 from jnas.models import reading
 
 NAME, FOLDER = "model.json", "model"
-FORMAT, VERSION = "jnas.model", 1
+FORMAT, VERSION = "jnas.model", 2  # the first has classes alone
 _KEYS = (
     "format",
     "version",
@@ -44,8 +45,8 @@ def save(folder: str | os.PathLike, model: model_lib.Model) -> None:
     arrays |= names_lib.flatten(model.stats, names)
     content = {
         "format": FORMAT,
-        "version": VERSION,
-        "task": "classification",
+        "version": 1 if model.classifies else VERSION,
+        **model.learned.to_json(),
         "architecture": model.architecture.description,
         "preprocessing": model.preprocessing.to_json(),
         "class_names": list(model.class_names),
@@ -72,13 +73,14 @@ def load(path: str | os.PathLike) -> model_lib.Model:
     file = folder / NAME
     content = reading.read_json(file, FORMAT, VERSION)
     with reading.located(file):
-        architecture_lib.check_keys(NAME, content, _KEYS)
-        if content["task"] != "classification":
+        more = ("targets",) if content["version"] > 1 else ()
+        architecture_lib.check_keys(NAME, content, (*_KEYS, *more))
+        if content["task"] != learned_lib.CLASSIFICATION and not more:
             raise ValueError(
-                f"task must be 'classification', got {content['task']!r:.80}. Read it "
-                "with the jnas that wrote it."
+                f"task must be 'classification' in version 1, got "
+                f"{content['task']!r:.80}. Restore the file."
             )
-        fields = described(content)
+        fields = described(content) | {"learned": learned_lib.from_json(content)}
         architecture = architecture_lib.read(content["architecture"])
     like = jax.eval_shape(architecture.network.init, jax.random.key(0))
     names = architecture.names

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import networks, spaces, types
+from jnas.models import learned as learned_lib
 from jnas.models import model as model_lib
 from jnas.models import preprocessing as preprocessing_lib
 from jnas.spaces import rows
@@ -65,6 +66,7 @@ class TrainedSupernet:
       class_names: name of each class; empty if they are unknown.
       figures: results of the search; JSON values.
       versions: of the programs that trained it.
+      learned: its task.
     """
 
     description: Description
@@ -76,6 +78,7 @@ class TrainedSupernet:
     class_names: tuple[str, ...] = ()
     figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    learned: learned_lib.Learned = learned_lib.Learned()
 
     @property
     def space(self) -> spaces.Space:
@@ -115,8 +118,10 @@ class TrainedSupernet:
 
     def predict(
         self, images: Any, encoding: Any = None, *, batch_size: int = 256
-    ) -> model_lib.Prediction:
+    ) -> model_lib.Prediction | dict[str, np.ndarray]:
         """Classifies images by the supernet, or by one architecture in it.
+
+        Of other tasks than classification it gives their answers, as ``Model``.
 
         Args:
           images: as for ``apply``; many are divided evenly.
@@ -134,6 +139,8 @@ class TrainedSupernet:
         images = self.preprocessing.check(images)
         batches = np.array_split(images, max(1, len(images) // batch_size))
         logits = np.concatenate([self.apply(batch, weights) for batch in batches])
+        if self.learned.name != learned_lib.CLASSIFICATION:
+            return model_lib.answers(self.learned.task, logits)
         return model_lib.classified(logits, self.class_names)
 
     @functools.cached_property
@@ -146,7 +153,7 @@ class TrainedSupernet:
         )
 
         def apply(params, pixels, weights):
-            x = self.preprocessing.normalise(pixels)
+            x = self.learned.prepared(pixels, self.preprocessing)
             outputs = supernet.apply(
                 params,
                 x,

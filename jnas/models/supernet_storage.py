@@ -11,13 +11,14 @@ import numpy as np
 from jnas import networks, registry, spaces
 from jnas.models import architecture as architecture_lib
 from jnas.models import folder as folder_lib
+from jnas.models import learned as learned_lib
 from jnas.models import names as names_lib
 from jnas.models import reading, storage
 from jnas.models import supernet as supernet_lib
 from jnas.spaces import rows
 
 NAME, FOLDER = "supernet.json", "supernet"
-FORMAT, VERSION = "jnas.supernet", 1
+FORMAT, VERSION = "jnas.supernet", 2  # the first has classes alone
 WEIGHTS, LOGITS, EDGES = "weights", "logits", "edge_logits"
 _KEYS = (
     "format",
@@ -59,9 +60,11 @@ def save(folder: str | os.PathLike, supernet: supernet_lib.TrainedSupernet) -> N
             f"got {twice[0]!r}. Rename it."
         )
     arrays |= own
+    of_classes = supernet.learned.name == learned_lib.CLASSIFICATION
     content = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": 1 if of_classes else VERSION,
+        **({} if of_classes else supernet.learned.to_json()),
         "space": _described(about.space),
         "size": dataclasses.asdict(about.size),
         "variant": dataclasses.asdict(about.variant),
@@ -93,9 +96,12 @@ def load(path: str | os.PathLike) -> supernet_lib.TrainedSupernet:
     file = folder / NAME
     content = reading.read_json(file, FORMAT, VERSION)
     with reading.located(file):
-        architecture_lib.check_keys(NAME, content, _KEYS)
+        more = ("task", "targets") if content["version"] > 1 else ()
+        architecture_lib.check_keys(NAME, content, (*_KEYS, *more))
         about = _read_description(content)
         described = storage.described(content)
+        if more:
+            described["learned"] = learned_lib.from_json(content)
         built = about.build()
     like = jax.eval_shape(built.init, jax.random.key(0))
     names = names_lib.of_supernet(built)

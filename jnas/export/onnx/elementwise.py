@@ -46,9 +46,10 @@ SAME = {  # primitives that one ONNX node of the same meaning computes
     "tanh": "Tanh",
 }
 OTHER = (
-    "and", "clamp", "convert_element_type", "copy", "copy_p", "erfc", "exp2", "expm1",
-    "integer_pow", "is_finite", "log1p", "ne", "not", "or", "reduce_precision", "rem",
-    "round", "rsqrt", "select_n", "square", "stop_gradient", "xor",
+    "and", "atan2", "clamp", "convert_element_type", "copy", "copy_p", "erfc", "exp2",
+    "expm1", "integer_pow", "is_finite", "log1p", "ne", "not", "or",
+    "reduce_precision", "rem", "round", "rsqrt", "select_n", "square", "stop_gradient",
+    "xor",
 )  # fmt: skip
 NAMES = {"max", *SAME, *OTHER}
 
@@ -160,6 +161,30 @@ def _integer_pow(graph, inputs, outputs, params):
     if params["y"] == 2:
         return _square(graph, inputs, outputs, params)
     return _chain(graph, outputs, inputs[0], ("Pow", params["y"]))
+
+
+@registry.ONNX.register(name="atan2")
+def _atan2(graph, inputs, outputs, params):
+    """Moves atan(y / x) by half a turn where x is negative; 0 where both are 0.
+
+    A zero has no sign here: (-0, -1) gives pi, where JAX gives -pi.
+    """
+    (y, x), shape, dtype = inputs, outputs[0].shape, outputs[0].dtype
+
+    def node(op, *given, like=dtype):
+        given = [
+            values.constant(np.asarray(one, dtype)) if isinstance(one, float) else one
+            for one in given
+        ]
+        return combine(graph, op, given, shape, like)
+
+    zero = [node("Equal", one, 0.0, like=np.dtype(bool)) for one in (y, x)]
+    x = node("Where", zero[1], 0.0, x)  # -0 is divided by as 0
+    angle = node("Atan", node("Div", y, x))
+    turn = node("Where", node("Less", y, 0.0, like=np.dtype(bool)), -np.pi, np.pi)
+    left = node("Less", x, 0.0, like=np.dtype(bool))
+    angle = node("Add", angle, node("Where", left, turn, 0.0))
+    return node("Where", node("And", *zero, like=np.dtype(bool)), 0.0, angle)
 
 
 @registry.ONNX.register(name="exp2")

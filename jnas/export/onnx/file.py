@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jnas import types
@@ -30,12 +32,12 @@ def write(
     """Writes a function of images as an ONNX file.
 
     The file's input is ``image``, f32[batch, H, W, C] of raw pixels, its output
-    ``logits``, f32[batch, K], for any batch. Images are NCHW inside, and a batch norm
+    ``logits``, f32[batch, ...], for any batch. Images are NCHW inside, and a batch norm
     of running statistics is part of the convolution before it.
 
     Args:
       path: of the file.
-      function: f32[B, H, W, C] -> f32[B, K], its parameters closed over.
+      function: f32[B, H, W, C] -> f32[B, ...], its parameters closed over.
       image_shape: H, W, C.
 
     Raises:
@@ -52,7 +54,7 @@ def read(path: str | os.PathLike) -> Callable[[types.Array], np.ndarray]:
       path: of the file.
 
     Returns:
-      f32[B, H, W, C] -> f32[B, K].
+      f32[B, H, W, C] -> f32[B, ...].
 
     Raises:
       packages.MissingPackage: onnxruntime is missing.
@@ -73,7 +75,7 @@ def model(function: Callable, image_shape: Sequence[int]) -> Any:
     """Returns the onnx.ModelProto of a function of images; see ``write``.
 
     Args:
-      function: f32[B, H, W, C] -> f32[B, K].
+      function: f32[B, H, W, C] -> f32[B, ...].
       image_shape: H, W, C.
     """
     onnx = packages.needed("onnx")
@@ -81,12 +83,14 @@ def model(function: Callable, image_shape: Sequence[int]) -> Any:
     if output in graph.constants or output == graph.image.name:
         output = graph.emit("Identity", output)
     output = folding.fold(graph, output)
-    made = _proto(onnx, graph, output)
+    like = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    rank = len(jax.eval_shape(function, like).shape)
+    made = _proto(onnx, graph, output, rank)
     onnx.checker.check_model(made, full_check=True)
     return made
 
 
-def _proto(onnx: Any, graph: Graph, output: str) -> Any:
+def _proto(onnx: Any, graph: Graph, output: str, rank: int) -> Any:
     def name(tensor):
         return OUTPUT if tensor == output else tensor
 
@@ -103,7 +107,8 @@ def _proto(onnx: Any, graph: Graph, output: str) -> Any:
     image = [n if isinstance(n, int) else str(n) for n in graph.image.sizes]
     real = onnx.TensorProto.FLOAT
     inputs = onnx.helper.make_tensor_value_info(walk.IMAGE, real, image)
-    outputs = onnx.helper.make_tensor_value_info(OUTPUT, real, [image[0], None])
+    shape = [image[0], *[None] * (rank - 1)]
+    outputs = onnx.helper.make_tensor_value_info(OUTPUT, real, shape)
     constants = [
         onnx.numpy_helper.from_array(np.ascontiguousarray(array), key)
         for key, array in graph.constants.items()

@@ -128,8 +128,8 @@ def _depthwise(graph, inputs, outputs, params):
 def _conv(graph, inputs, outputs, params):
     numbers = params["dimension_numbers"]
     rule = ""
-    if len(numbers.lhs_spec) != 4:
-        rule = f"of images, got {len(numbers.lhs_spec) - 2} spatial axes"
+    if len(numbers.lhs_spec) not in (3, 4):
+        rule = f"of series or images, got {len(numbers.lhs_spec) - 2} spatial axes"
     elif set(params["lhs_dilation"]) != {1}:
         rule = f"of whole pixels, got lhs_dilation={params['lhs_dilation']}"
     elif params["batch_group_count"] != 1:
