@@ -50,6 +50,7 @@ def main():
         data_settings.shrink,
         minutes=settings.minutes,
         device=device,
+        **setup.kinds(data_settings),
     )
     shared = shared_flags(data_settings)
     folder = os.path.normpath(absl_flags.FLAGS.workdir)

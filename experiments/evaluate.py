@@ -6,7 +6,9 @@
 The report has the accuracy of each class, the confusion matrix, the most frequent
 confusions, and the ten images whose true class was given the lowest probability.
 Classes are matched by name, and refused where they differ. Images may have the size
-that the data set had or, after --shrink, that of the network.
+that the data set had or, after --shrink, that of the network. A model of another task
+is measured by the task's metrics, of each number of a target too, and the report has
+the examples of the largest loss.
 """
 
 from jnas import models, run

@@ -22,7 +22,7 @@ from absl import flags
 from jnas import models, run
 from jnas.export import formats
 from jnas.run import files, launch_help
-from jnas.studies import setup
+from jnas.studies import evaluate, setup
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "Model folder, or a run folder that holds one.")
@@ -68,14 +68,17 @@ def main():
     if found.unchecked:
         print(f"Written, but not checked: {found.unchecked}")
     else:
+        what = "Logits" if model.classifies else "Outputs"
         print(
-            f"{found.bytes:,} bytes. Logits differ by at most {found.difference:.1e} "
+            f"{found.bytes:,} bytes. {what} differ by at most {found.difference:.1e} "
             f"(largest: {found.largest_logit:.2g}). One image takes {found.ms:.2f} ms "
             f"in {formats.FORMATS[name].runtime}, {found.jnas_ms:.2f} ms in jnas."
         )
     if FLAGS.int8 and not found.unchecked:
-        share = f"{found.same_class:.1%} of {len(images)} training images"
-        print(f"The int8 program gives the class that jnas gives to {share}.")
+        said = f"differs by up to {found.difference:.2g} on"
+        if model.classifies:
+            said = f"gives the class that jnas gives to {found.same_class:.1%} of"
+        print(f"The int8 program {said} {len(images)} training images.")
     print(json.dumps(found._asdict() | {"runtime": formats.FORMATS[name].runtime}))
 
 
@@ -104,7 +107,8 @@ def check():
 def calibration(model):
     """Returns the first training images of --data, as the program takes them."""
     shrink = model.preprocessing.shrink
-    dataset = setup.dataset(setup.DataSettings(data=FLAGS.data, shrink=shrink))
+    how = {"task": model.learned.name, "inputs": evaluate.inputs_of(model)}
+    dataset = setup.dataset(setup.DataSettings(data=FLAGS.data, shrink=shrink, **how))
     images = model.preprocessing.check(dataset.x_train[: FLAGS.calibration])
     return np.asarray(images, np.float32)
 

@@ -1,4 +1,4 @@
-"""Classifies images with a trained model and writes a table of probabilities.
+"""Answers for new images by a trained model: a table of probabilities, or of numbers.
 
     python experiments/predict.py --model=runs/retrain --images=photos/
     python experiments/predict.py --model=runs/first --images='*.png' --out=new.csv
@@ -7,7 +7,9 @@ The model is a run of retrain or quickstart, its folder model, or a file in it. 
 are a folder (with sub-folders, but without classes), files, or an npz file with an
 array x, images or x_test in the model's own unit (0 to 255 where it was trained on
 uint8). Pictures are read and resized as the model's own were. The table has the columns
-image, class, probability, and one for each class.
+image, class, probability, and one for each class; of another task than classification
+image, and one for each number of an answer, such as value. Series and vectors are read
+from an npz file alone.
 """
 
 import pathlib
@@ -44,7 +46,7 @@ def main():
         print(note)
     predicted = model.predict(found.pixels)
     predict.write(out, found.names, predicted, model)
-    print(predict.summary(predicted))
+    print(predict.summary(predicted, model))
     print(out.absolute())
 
 

@@ -47,17 +47,19 @@ run.define_streaming()
 def main():
     """Searches, retrains, tests and reports."""
     data_settings, space_settings, bounds, augment, sizes, compared = FLAGS.read()
-    dataset, space = setup.dataset(data_settings), setup.space(space_settings)
+    space = setup.space(space_settings)
+    dataset = setup.dataset(data_settings, space=space)
     augmented = augmentation.fields(augment)
     search = quick.search(sizes, bounds, **augmented)
     search_gradient.check_limits(space, search, dataset)
-    train = quick.training(sizes, **augmented)
+    train = train_scratch.suited(quick.training(sizes, **augmented), dataset)
+    finals = train_scratch.suited(quick.finals(sizes, **augmented), dataset)
     with FLAGS.open_run(dataset, search) as r:
         if r.finished is not None:
             print(closing.finished(r))
             return
         searched = search_gradient.search_cells(
-            r, dataset, space, search, training=quick.finals(sizes, **augmented)
+            r, dataset, space, search, training=finals
         )
         found = searched.genotype
         within = search_gradient.build_limits(r, space, search, dataset)
@@ -79,10 +81,11 @@ def main():
             numbers |= {"features": train.features, "layers": train.layers}
         numbers = setup.without_depth(found, numbers)
         command = closing.retrain_command(r, data_settings, **numbers)
-        result = baselines.result(results) | {
+        valid = f"valid_{dataset.task.signal}"
+        result = baselines.result(results, dataset.task.signal) | {
             "warnings": searched.result["warnings"],
             "next": command,
-            "supernet_valid_accuracy": searched.result["valid_accuracy"],
+            f"supernet_{valid}": searched.result[valid],
             "search_seconds": searched.result["seconds"],
             "finalists": searched.result.get("finalists", []),
         }

@@ -59,16 +59,17 @@ def main():
     dataset = setup.dataset(data_settings)
     whole = file.settings and row.recipe == recipe_rows.AUTO
     said = f"settings: {file.settings}"  # what it leaves out is at its default
+    given = {*FLAGS.given(), *train_scratch.unsuited(dataset)}  # at their defaults
     if cell is None:
         if not whole:
             settings, said = retrain.with_recipe(
-                settings, FLAGS.given(), dataset.image_shape, row.recipe
+                settings, given, dataset.image_shape, row.recipe
             )
         train_baseline(asked, dataset, settings, said)
         return
     if not whole:
         settings, said = recipe_rows.apply(
-            settings, FLAGS.given(), cell, dataset.image_shape, recipe=row.recipe
+            settings, given, cell, dataset.image_shape, recipe=row.recipe
         )
     if not networks.has_auxiliary(cell):
         settings = dataclasses.replace(settings, auxiliary=False)

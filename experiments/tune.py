@@ -51,7 +51,8 @@ def main():
     dataset, workers = setup.dataset(data_settings), members.from_flags()
     settings, said = recipe_rows.apply(
         settings,
-        FLAGS.given() | {"epochs", *tune.names(settings)},
+        FLAGS.given()
+        | {"epochs", *tune.names(settings), *train_scratch.unsuited(dataset)},
         cell,
         dataset.image_shape,
         recipe=row.recipe,

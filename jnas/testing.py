@@ -9,13 +9,16 @@ Example:
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jnas import data, networks, ops, pieces, registry, spaces, types
+from jnas.data import batches
 from jnas.networks import baselines, functional, rows
 from jnas.spaces import genotype_text
 from jnas.spaces import rows as space_rows
@@ -369,7 +372,7 @@ def _kind(leaf) -> tuple:
     return leaf.shape, str(leaf.dtype), leaf.weak_type
 
 
-def check_space(name: str) -> None:
+def check_space(name: str, *, image_shape: Any = rows.SHAPE) -> None:
     """Checks a space: every encoding comes back from its genotype, every row counts.
 
     Weights must be one-hot rows, or rows of zeros, of as many options as ``choices``
@@ -379,6 +382,8 @@ def check_space(name: str) -> None:
 
     Args:
       name: its key in ``registry.SPACES``.
+      image_shape: rows, columns and channels of the images that its supernet reads; or
+        the shape of another input, or a dict of shapes.
 
     Raises:
       AssertionError: it breaks the contract.
@@ -395,7 +400,7 @@ def check_space(name: str) -> None:
         _holds(read == genotype, name, "read its genotypes from their files")
         found = space.strongest(space.weights(drawn))
         _holds(bool((found == drawn).all()), name, "find one-hot weights the strongest")
-    _check_rows(name, space)
+    _check_rows(name, space, image_shape)
 
 
 def _check_weights(name: str, space: spaces.Space) -> None:
@@ -428,10 +433,10 @@ def _check_weights(name: str, space: spaces.Space) -> None:
     _holds(own == counts, name, f"name each option of a row, got {own} for {counts}")
 
 
-def _check_rows(name: str, space: spaces.Space) -> None:
+def _check_rows(name: str, space: spaces.Space, image_shape: Any) -> None:
     """Checks that the supernet's outputs have a gradient at each row of the weights."""
     try:
-        gradients = rows.row_gradients(space)
+        gradients = rows.row_gradients(space, image_shape)
         grads = jax.tree.map(np.asarray, program.once(gradients)(jax.random.key(0)))
     except ValueError as error:
         raise AssertionError(str(error)) from error
@@ -445,24 +450,33 @@ def _check_rows(name: str, space: spaces.Space) -> None:
     _holds(not names, name, rule + ", ".join(names))
 
 
-def check_supernet(name: str, space: str, *, tolerance: float = 1e-4) -> None:
+def check_supernet(
+    name: str,
+    space: str,
+    *,
+    tolerance: float = 1e-4,
+    image_shape: Any = rows.SHAPE,
+) -> None:
     """Checks a supernet: outputs, jit, vmap over weights, and its derived networks.
 
     Every row of its weights must have a gradient (``check_space``). The networks of one
-    genotype, derived and switched, must give outputs of its shape, finite.
+    genotype, derived and switched, must give outputs of its shape, finite; where their
+    parameters are found in the supernet, by name and shape, they must give what it
+    gives at one-hot weights.
 
     Args:
       name: its key in ``registry.SUPERNETS``.
       space: key in ``registry.SPACES`` of a space that names it.
       tolerance: largest difference between jit, vmap and eager, relative to outputs.
+      image_shape: as for ``check_space``.
 
     Raises:
       AssertionError: it breaks the contract.
     """
     made = registry.SPACES[space]()
     _holds(made.supernet == name, space, f"name the supernet {name}")
-    size = rows.smallest(made)
-    net, x = networks.supernet(made, size), rows.images(jax.random.key(1))
+    size = rows.smallest(made, image_shape)
+    net, x = networks.supernet(made, size), rows.images(jax.random.key(1), image_shape)
     params = program.once(net.init)(jax.random.key(0))
     weights = rows.random_weights(jax.random.key(2), made)
 
@@ -470,27 +484,51 @@ def check_supernet(name: str, space: str, *, tolerance: float = 1e-4) -> None:
         return net.apply(params, x, weights, key=jax.random.key(3))
 
     outputs = jax.jit(run)(params, weights)
-    _holds(outputs.shape == (len(x), size.num_classes), name, "give [B, num_classes]")
+    _holds(
+        outputs.shape == (rows.BATCH, size.num_classes), name, "give [B, num_classes]"
+    )
     _holds(_finite(outputs), name, "give finite outputs")
     close = {"rtol": tolerance, "atol": tolerance}
     chex.assert_trees_all_close(outputs, run(params, weights), **close)
     both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[..., ::-1]]), weights)
     many = jax.jit(jax.vmap(run, (None, 0)))(params, both)
     chex.assert_trees_all_close(many[0], outputs, **close)
-    _check_rows(space, made)
+    _check_rows(space, made, image_shape)
     encoding = spaces.encoding.sample(jax.random.key(4), made.sizes)
     one_hot = made.weights(encoding)
     network = networks.switched(made, size)(one_hot)
     derived = networks.derived(made.genotype(encoding), size)
+    wanted = jax.jit(run)(params, one_hot)
     for built in (network, derived):
-        params, stats = program.once(built.init)(jax.random.key(0))
+        own, stats = program.once(built.init)(jax.random.key(0))
+        same = _found_in(params, own)
         (found, _), _ = jax.jit(
             lambda p, s, built=built: built.apply(
                 p, s, x, train=True, key=jax.random.key(3)
             )
-        )(params, stats)
+        )(own if same is None else same, stats)
         _holds(found.shape == outputs.shape, name, "derive networks of its outputs")
         _holds(_finite(found), name, "derive networks of finite outputs")
+        if same is not None:
+            equal = np.allclose(found, wanted, **close)
+            _holds(equal, name, "equal its derived networks at one-hot weights")
+
+
+def _found_in(params: types.Params, own: types.Params) -> types.Params | None:
+    """Returns a network's parameters from a supernet's of the same names.
+
+    None where one is missing or has another shape: then there is nothing to compare.
+    """
+    known = {
+        jax.tree_util.keystr(path): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
+    named, treedef = jax.tree_util.tree_flatten_with_path(own)
+    found = [known.get(jax.tree_util.keystr(path)) for path, _ in named]
+    for one, (_, leaf) in zip(found, named, strict=True):
+        if one is None or one.shape != leaf.shape:
+            return None
+    return jax.tree.unflatten(treedef, found)
 
 
 def check_dataset(name: str) -> None:
@@ -504,7 +542,78 @@ def check_dataset(name: str) -> None:
     """
     first, second = data.load(name), data.load(name)
     _holds(first.digest == second.digest, name, "be the same each time")
-    _holds(first.x_train.ndim == 4, name, "hold images [N, H, W, C]")
+    axes = {data.IMAGES: 4, data.SERIES: 3, data.VECTORS: 2}.get(first.inputs)
+    ok = isinstance(first.x_train, dict) if axes is None else first.x_train.ndim == axes
+    _holds(ok, name, f"hold {first.inputs}")
+
+
+def check_task(
+    name: str, dataset: str, *, num_examples: int = 32, inputs: str | None = None
+) -> None:
+    """Checks a task: shapes, one example at a time, and a signal that rises.
+
+    The loss must have finite gradients and depend on no other example, and 200 steps
+    down it, of free outputs, must raise the signal.
+
+    Args:
+      name: key in ``registry.TASKS``.
+      dataset: what ``data.load`` takes, with targets that fit.
+      num_examples: of them, that are read.
+      inputs: as for ``data.load``.
+
+    Raises:
+      AssertionError: it breaks the contract.
+      ValueError: its loss mixes examples, or cannot be computed.
+    """
+    task, y = _task_of(name, dataset, num_examples, inputs)
+    outputs = jax.random.normal(jax.random.key(0), (num_examples, task.num_outputs))
+    losses = task.loss(outputs, y)
+    _holds(losses.shape == (num_examples,), name, "have a loss f32[B]")
+    _holds(bool(jnp.isfinite(losses).all()), name, "have a finite loss")
+    np.testing.assert_allclose(jax.jit(task.loss)(outputs, y), losses, 1e-4, 1e-5)
+    half = batches.rows_of(y, slice(num_examples // 2))
+    alone = task.loss(outputs[: num_examples // 2], half)
+    same = np.allclose(alone, losses[: num_examples // 2], 1e-4, 1e-5)
+    _holds(same, name, "have a loss of each example by itself")
+    slopes = jax.grad(lambda o: task.loss(o, y).mean())(outputs)
+    _holds(bool(jnp.isfinite(slopes).all()), name, "have finite gradients")
+    _holds(bool((slopes != 0).any()), name, "have gradients")
+    for metric in map(task.metric, task.metrics):
+        each = metric.each(outputs, y)
+        own = metric.each(outputs[: num_examples // 2], half)
+        parts = batches.rows_of(each, slice(num_examples // 2))
+        same = jax.tree.all(jax.tree.map(np.allclose, own, parts))
+        _holds(same, name, "have metrics whose first part is of each example by itself")
+        value = metric.over(each)
+        _holds(jnp.shape(value) == (), name, "have metrics f32[]")
+        _holds(bool(jnp.isfinite(value)), name, "have finite metrics")
+        if metric.batch:
+            value = metric.batch(each)
+            finite = jnp.shape(value) == () and bool(jnp.isfinite(value))
+            _holds(finite, name, "have finite metrics f32[] of a batch")
+    learned = _descended(task, outputs, y)
+    rises = task.score(learned, y) > task.score(outputs, y)
+    _holds(bool(rises), name, "have a signal that rises as the loss falls")
+    for answer in (task.answer(outputs) if task.answer else {}).values():
+        _holds(len(answer) == num_examples, name, "answer each example")
+
+
+def _task_of(name, dataset, num_examples, inputs) -> tuple:
+    found = data.load(dataset, task=name, inputs=inputs)
+    return found.task, batches.rows_of(found.y_train, slice(num_examples))
+
+
+def _descended(task, outputs, y) -> jax.Array:
+    """Returns outputs after 200 steps of Adam down a task's loss."""
+    optimizer = optax.adam(0.05)
+
+    def step(_, carry):
+        outputs, state = carry
+        slopes = jax.grad(lambda o: task.loss(o, y).mean())(outputs)
+        updates, state = optimizer.update(slopes, state)
+        return outputs + updates, state
+
+    return jax.lax.fori_loop(0, 200, step, (outputs, optimizer.init(outputs)))[0]
 
 
 def check_objective(

@@ -7,7 +7,8 @@ from jnas import directions as directions_lib
 from jnas.report import groups, numbers
 from jnas.report import runs as runs_lib
 
-_BETTER_UP = ("accuracy", "score")  # last words of metrics that are maximised
+# last words of metrics that are maximised
+_BETTER_UP = ("accuracy", "score", "r2", "f1", "precision")
 _SPLITS = ("valid", "test", "train")  # first words, as in a table's "valid_12"
 _KNOWN = (directions_lib.MAXIMIZE, directions_lib.MINIMIZE)
 

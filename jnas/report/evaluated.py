@@ -26,9 +26,11 @@ def parts(runs: Sequence[runs_lib.RunFiles]) -> list[tuple[str, str]]:
     """
     made = {
         "Accuracy of each class": _classes,
+        "Figures of each output": _outputs,
         "Confusion matrix": matrix,
         "Most frequent confusions": _pairs,
-        "Images whose class was given the lowest probability": _worst,
+        "Images whose class was given the lowest probability": _least_probable,
+        "Examples of the largest loss": _largest_loss,
     }
     found = []
     for name, make in made.items():
@@ -128,6 +130,26 @@ def _pairs(run: runs_lib.RunFiles) -> str:
     return sections.table(table) if pairs else ""
 
 
+def _outputs(run: runs_lib.RunFiles) -> str:
+    """Returns a table of the figures of each number of a target."""
+    listed = run.result.get("outputs")
+    rows = [one for one in listed or () if isinstance(one, Mapping)]
+    return sections.table(tables_lib.from_records(rows)) if rows else ""
+
+
+def _least_probable(run: runs_lib.RunFiles) -> str:
+    return _worst(run) if "classes" in run.result else ""
+
+
+def _largest_loss(run: runs_lib.RunFiles) -> str:
+    if "classes" in run.result or not run.worst:
+        return ""
+    names = ("image", "true", "predicted", "loss")
+    rows = [[one.get(name) for name in names] for one in run.worst]
+    header = ("example", *names[1:])
+    return _worst(run) or sections.table(tables_lib.Table(header, rows))
+
+
 def _worst(run: runs_lib.RunFiles) -> str:
     """Returns the images with what was predicted; one that is no PNG is left out."""
     figures = []
@@ -138,7 +160,9 @@ def _worst(run: runs_lib.RunFiles) -> str:
         lines = [
             f"true: {one.get('true')}",
             f"predicted: {one.get('predicted')}",
-            f"probability of the true class {_cell(one.get('probability'))}",
+            f"loss {_cell(one.get('loss'))}"
+            if "loss" in one
+            else f"probability of the true class {_cell(one.get('probability'))}",
             f"image {one.get('image')}",
         ]
         said = "<br>".join(map(text, lines))

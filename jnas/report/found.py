@@ -106,7 +106,8 @@ def seeds(run: runs_lib.RunFiles) -> list[Mapping[str, Any]]:
     )
     if listed or not run.genotype:
         return listed
-    kept = {n: v for n, v in run.result.items() if n.endswith("_accuracy")}
+    ends = tuple({f"_{run.signal}", "_accuracy"})
+    kept = {n: v for n, v in run.result.items() if n.endswith(ends)}
     return [{"seed": run.run.get("seed")} | kept | {"genotype": run.genotype}]
 
 

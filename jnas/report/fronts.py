@@ -48,14 +48,17 @@ def cells(runs: Sequence[runs_lib.RunFiles]) -> list[Cell]:
 
 def _measured(run: runs_lib.RunFiles) -> list[Cell]:
     found = [
-        Cell(str(cell.get("name")), "", _figures(cell))
+        Cell(str(cell.get("name")), "", _figures(cell, run.signal))
         for cell in _listed(run, "cells")
     ]
     if not found and not run.evaluations:
-        seeds = [(one.get("seed"), _figures(one)) for one in _listed(run, "seeds")]
+        seeds = [
+            (one.get("seed"), _figures(one, run.signal))
+            for one in _listed(run, "seeds")
+        ]
         found = [Cell(f"seed {n}", "", one) for n, one in seeds if len(one) > 1]
     if not found and run.result and not run.evaluations:
-        found = [Cell(run.name, "", _figures(run.result))]
+        found = [Cell(run.name, "", _figures(run.result, run.signal))]
     return [cell for cell in (*found, *_evaluated(run)) if cell.figures]
 
 
@@ -130,13 +133,13 @@ def front(
     return kept
 
 
-def _figures(record: Mapping[str, object]) -> dict[str, float]:
-    """Returns the costs, and the accuracy: of the test split, or validation, or all."""
+def _figures(record: Mapping[str, object], signal: str) -> dict[str, float]:
+    """Returns the costs, and the signal: of the test split, or validation, or all."""
     found = directed.figures(record)
     known = {name: value for name, value in found.items() if value is not None}
     kept = {name: value for name, value in known.items() if _is_cost(name)}
-    splits = [n for n in ("test_accuracy", "valid_accuracy") if n in known]
-    judged = splits[:1] or [name for name in known if name.endswith("_accuracy")]
+    splits = [n for n in (f"test_{signal}", f"valid_{signal}") if n in known]
+    judged = splits[:1] or [name for name in known if name.endswith(f"_{signal}")]
     return kept | {name: known[name] for name in judged}
 
 

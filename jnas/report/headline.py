@@ -10,6 +10,7 @@ from jnas.report import tables as tables_lib
 _LONGEST = 90  # characters of a name in a sentence
 _LISTED = 4  # names in a sentence
 _COSTS = ("parameters", "macs", "seconds")
+_SPLITS = ("test", "valid", "train")
 
 
 def sentences(runs: Sequence[runs_lib.RunFiles]) -> list[str]:
@@ -134,16 +135,19 @@ def data_facts(known: Mapping[str, Any]) -> list[str]:
       >>> data_facts({"num_train": 1397, "image_shape": [8, 8, 1], "num_classes": 10})
       ['1,397 training images', '8\\xa0×\\xa08\\xa0×\\xa01', '10 classes']
     """
+    what = "image" if known.get("inputs", "images") == "images" else "example"
     found = [
-        _count(int(size), f"{word} image")
+        _count(int(size), f"{word} {what}")
         for key, word in (("num_train", "training"), ("num_test", "test"))
         if (size := numbers.number(known.get(key))) is not None
     ]
     shape = known.get("image_shape")
     if _is_list(shape) and shape:
         found.append("\u00a0×\u00a0".join(map(tables_lib.cell, shape)))
-    classes = numbers.number(known.get("num_classes"))
-    return found + ([_count(int(classes), "class")] if classes else [])
+    for key, word in (("num_classes", "class"), ("num_outputs", "output")):
+        if size := numbers.number(known.get(key)):
+            return [*found, _count(int(size), word)]
+    return found
 
 
 def result(run: runs_lib.RunFiles) -> str:
@@ -185,19 +189,21 @@ def ranked(run: runs_lib.RunFiles) -> list[str]:
     costs = [name for name in _COSTS if name in names]
 
     def rank(name):
-        order = ("test_accuracy", *signals, "valid_accuracy", "score", "train_accuracy")
+        test, valid, train = (f"{split}_{run.signal}" for split in _SPLITS)
+        order = (test, *signals, valid, "score", train)
         return order.index(name) if name in order else len(order)
 
-    good = [n for n in names if n not in costs and _judges(n, signals)]
+    train = f"train_{run.signal}"
+    good = [n for n in names if n not in costs and _judges(n, signals, train)]
     good.sort(key=rank)
     return [*good[: 6 - len(costs)], *costs]
 
 
-def _judges(name: str, signals: Sequence[str]) -> bool:
+def _judges(name: str, signals: Sequence[str], train: str) -> bool:
     """Returns whether a figure says how good the result is."""
     first, last = name.split("_")[0], name.split("_")[-1]
     split = first in ("test", "valid") and last not in ("loss", "sd", "seconds")
-    return name in signals or last == "score" or split or name == "train_accuracy"
+    return name in signals or last == "score" or split or name == train
 
 
 def _several(runs: Sequence[runs_lib.RunFiles]) -> str:

@@ -37,6 +37,27 @@ def short(value: float | None, digits: int = 5) -> float | int | None:
     return float(f"{value:.{digits}g}")
 
 
+def figure(value: float) -> float:
+    """Rounds to six decimals, and what is small to six significant digits.
+
+    Example:
+      >>> [figure(v) for v in (0.123456789, -12345.678912345, 1.23456789e-8)]
+      [0.123457, -12345.678912, 1.23457e-08]
+    """
+    return round(value, 6) if abs(value) >= 0.1 else float(f"{value:.6g}")
+
+
+def words(value: float) -> str:
+    """Returns four decimals, or four significant digits of what is small or large.
+
+    Example:
+      >>> [words(v) for v in (0.5, 0.0, 0.000123456, 123456789.0)]
+      ['0.5000', '0.0000', '0.0001235', '1.235e+08']
+    """
+    plain = not value or 1e-3 <= abs(value) < 1e5
+    return f"{value:.4f}" if plain else f"{value:.4g}"
+
+
 def spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Returns mean and sample standard deviation; None for fewer than two values."""
     mean = math.fsum(values) / len(values)

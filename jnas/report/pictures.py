@@ -45,7 +45,8 @@ def fronts_of(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
 def searches(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
     """Returns the curves of searches: accuracy, loss, best scores."""
     phases = series.phases(runs)
-    chosen = [name for name, has in phases.items() if "valid_accuracy" in has]
+    valid = {f"valid_{signal}" for signal in _signals(runs)}
+    chosen = [name for name, has in phases.items() if valid & has]
     found = list(_pairs(runs, phases, chosen, ("train", "valid")))
     if _evaluated(runs) == 1:
         found.append(charts.incumbents(runs))
@@ -66,11 +67,9 @@ def tunings(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
 def trainings(runs: Sequence[runs_lib.RunFiles]) -> list[Any]:
     """Returns the curves of trainings from scratch: accuracy and loss."""
     phases = series.phases(runs)
-    chosen = [
-        name
-        for name, has in phases.items()
-        if "valid_accuracy" not in has and {"train_loss", "train_accuracy"} & has
-    ]
+    valid = {f"valid_{signal}" for signal in _signals(runs)}
+    train = {"train_loss", *(f"train_{signal}" for signal in _signals(runs))}
+    chosen = [name for name, has in phases.items() if not valid & has and train & has]
     return list(_pairs(runs, phases, chosen, ("train",)))
 
 
@@ -122,8 +121,13 @@ def _counting(run: runs_lib.RunFiles) -> list[str]:
     ]
 
 
+def _signals(runs) -> list[str]:
+    """Returns the signals of the runs' tasks, each once."""
+    return list(dict.fromkeys(run.signal for run in runs))
+
+
 def _pairs(runs, phases, chosen, splits) -> Iterator[Any]:
-    for what in ("accuracy", "loss"):
+    for what in (*_signals(runs), "loss"):
         names = [f"{split}_{what}" for split in splits]
         names = [n for n in names if any(n in phases[phase] for phase in chosen)]
         if names:

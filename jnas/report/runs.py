@@ -52,6 +52,13 @@ class RunFiles:
     drawings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def signal(self) -> str:
+        """Name of the metric that the task is judged by, such as "accuracy"."""
+        data = self.run.get("data")
+        found = data.get("signal") if isinstance(data, Mapping) else None
+        return found if isinstance(found, str) and found else "accuracy"
+
 
 def load(workdir: str | os.PathLike, *, name: str | None = None) -> RunFiles:
     """Reads the files of a run, without changing any.

@@ -7,7 +7,6 @@ from jnas.report import directed, numbers
 from jnas.report import groups as groups_lib
 from jnas.report import runs as runs_lib
 
-TEST = "test_accuracy"
 FOUND = "found"
 
 
@@ -54,14 +53,15 @@ def compare(runs: Sequence[runs_lib.RunFiles]) -> dict[str, list[Spread]]:
         baselines = _baselines(group)
         for metric in _judged(group):
             values = [directed.figures(run.result).get(metric) for run in group.runs]
-            if metric == TEST and len(group.runs) == 1:
+            if metric == f"test_{group.runs[0].signal}" and len(group.runs) == 1:
                 values = baselines.pop(FOUND, values)
             _add(found, metric, own, values)
+        test = f"test_{group.runs[0].signal}"
         before = "" if alone else f"{group.label}, "
-        _add(found, TEST, f"{before}random cells", random)
+        _add(found, test, f"{before}random cells", random)
         for name, values in baselines.items():
             if name != FOUND:
-                _add(found, TEST, f"{before}{name}", values)
+                _add(found, test, f"{before}{name}", values)
     return {metric: rows for metric, rows in found.items() if len(rows) > 1}
 
 
@@ -110,7 +110,7 @@ def _judged(group: groups_lib.Group) -> list[str]:
     known = dict.fromkeys(
         name for run in group.runs for name in directed.figures(run.result)
     )
-    judged = ("test_accuracy", "valid_accuracy", "score", *asked)
+    judged = (f"test_{run.signal}", f"valid_{run.signal}", "score", *asked)
     return [name for name in known if name in judged]
 
 
@@ -123,7 +123,8 @@ def _baselines(group: groups_lib.Group) -> dict[str, list[float | None]]:
     for run in group.runs:
         rows = run.result.get("cells")
         for row in rows if isinstance(rows, list) else []:
-            listed = row.get("test_accuracies") if isinstance(row, dict) else None
+            known = row if isinstance(row, dict) else {}
+            listed = known.get("test_accuracies", known.get("test_values"))
             if isinstance(listed, list) and not _is_random(row):
                 own = found.setdefault(str(row.get("name")), [])
                 own += [numbers.number(one) for one in listed]
@@ -134,7 +135,7 @@ def _random(group: groups_lib.Group) -> list[float | None]:
     """Returns the test accuracies of the random cells trained for comparison."""
     listed = [run.result.get("cells") for run in group.runs]
     return [
-        numbers.number(cell.get(TEST))
+        numbers.number(cell.get(f"test_{group.runs[0].signal}"))
         for cells in listed
         for cell in (cells if isinstance(cells, list) else [])
         if isinstance(cell, dict) and _is_random(cell)

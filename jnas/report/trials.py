@@ -6,15 +6,13 @@ from typing import Any, NamedTuple
 from jnas.report import numbers
 from jnas.report import runs as runs_lib
 
-ACCURACY = "valid_accuracy"
-
 
 class Trial(NamedTuple):
     """A trial that has an accuracy.
 
     Attributes:
       name: such as "trial 3".
-      values: name -> number, what was tuned; last ACCURACY.
+      values: name -> number, what was tuned; last the score, such as valid_accuracy.
       epochs: that it was trained for; 0 if unknown.
     """
 
@@ -37,18 +35,18 @@ def known(run: runs_lib.RunFiles) -> list[Trial]:
       ...     {"trial": 1, "settings": {"mixup": 0.1}, "valid_accuracy": None}]))
       [Trial(name='trial 0', values={'mixup': 0.2, 'valid_accuracy': 0.5}, epochs=0.0)]
     """
-    found = []
+    score, found = f"valid_{run.signal}", []
     for line in run.trials:
         given = line.get("settings")
         values = {
             name: numbers.number(value)
             for name, value in (given if isinstance(given, dict) else {}).items()
-        } | {ACCURACY: numbers.number(line.get(ACCURACY))}
+        } | {score: numbers.number(line.get(score))}
         same = not found or values.keys() == found[0].values.keys()
         if len(values) > 1 and None not in values.values() and same:
             epochs = numbers.number(line.get("epochs")) or 0.0
             found.append(Trial(f"trial {line['trial']}", values, epochs))
-    return sorted(found, key=lambda one: one.values[ACCURACY])
+    return sorted(found, key=lambda one: one.values[score])
 
 
 def logarithmic(run: runs_lib.RunFiles) -> set[str]:

@@ -137,11 +137,14 @@ class Record:
         changes = _changes(*self._settings(asked))
         asked, fixed = files.plain(asked), ("seed", "data_digest")
         changes += _changed_plugins(self.content.get("plugins"), asked.get("plugins"))
-        for_good = _changes(
-            {k: self.content.get(k) for k in fixed}, {k: asked[k] for k in fixed}
+        old, new = (
+            {k: one.get(k) for k in fixed} | {"task": _task(one)}
+            for one in (self.content, asked)
         )
+        for_good = _changes(old, new)
         if for_good:
             where = str(self._path.parent)
+            changes = [one for one in changes if not one.startswith("task: ")]
             raise files.RunError(
                 f"seed and data must be those of the run in {where!r}, got "
                 f"{'; '.join([*for_good, *changes])}. Use a new --workdir."
@@ -290,6 +293,11 @@ def _changed_plugins(old: list | None, new: list | None) -> list[str]:
         for name in names
         if before.get(name) != after.get(name)
     ]
+
+
+def _task(content: Mapping[str, Any]) -> str:
+    """Returns the task of a run, of which older releases knew one."""
+    return (content.get("data") or {}).get("task", "classification")
 
 
 def _short(digests: Mapping[str, str], name: str) -> str:

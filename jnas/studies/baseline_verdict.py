@@ -9,7 +9,7 @@ import numpy as np
 import scipy.stats
 
 SIGNIFICANT = 0.05
-METRIC = "test_accuracy"
+METRIC = "test_accuracy"  # of classes
 
 
 class Comparison(NamedTuple):
@@ -43,14 +43,15 @@ class Comparison(NamedTuple):
         }
 
 
-def accuracies(result: Mapping[str, Any]) -> tuple[float, ...]:
-    """Returns the test accuracy of each seed of a training.
+def accuracies(result: Mapping[str, Any], metric: str = METRIC) -> tuple[float, ...]:
+    """Returns the test accuracy, or another signal, of each seed of a training.
 
     Args:
       result: of the phase; with ``seeds`` where there are several.
+      metric: name of the signal on the test split.
     """
     seeds = result.get("seeds") or ()
-    return tuple(one[METRIC] for one in seeds) or (result[METRIC],)
+    return tuple(one[metric] for one in seeds) or (result[metric],)
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -76,6 +77,8 @@ def compare(
     found: Sequence[float],
     baselines: Mapping[str, Sequence[float]],
     random: Sequence[float] = (),
+    *,
+    metric: str = METRIC,
 ) -> Comparison:
     """Compares a found network with the best of its baselines.
 
@@ -87,6 +90,7 @@ def compare(
       baselines: name -> test accuracy of each seed; at least one.
       random: test accuracy of random cells, one seed each; their mean is a baseline
         too, and their spread the unit where no test over seeds is possible.
+      metric: what is compared.
 
     Raises:
       ValueError: nothing to compare with.
@@ -107,7 +111,8 @@ def compare(
     p = welch(found, best)
     text = (
         f"The found network {_word(difference, p)} the best of {len(known)} "
-        f"{'baseline' if len(known) == 1 else 'baselines'}, {name}: test accuracy "
+        f"{'baseline' if len(known) == 1 else 'baselines'}, {name}: "
+        f"{metric.replace('_', ' ')} "
         f"{_shown(found)} against {_shown(best)}"
     )
     text += _judgement(difference, p, deviations, len(random), len(found), len(best))

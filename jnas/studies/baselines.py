@@ -22,15 +22,20 @@ from jnas.studies.baselines_plan import Plan as Plan
 from jnas.studies.baselines_plan import largest as largest
 from jnas.studies.baselines_plan import prepare as prepare
 
-COLUMNS = (
-    "test_accuracy",
-    "test_accuracy_sd",
-    "valid_accuracy",
-    "valid_accuracy_sd",
-    "parameters",
-    "macs",
-    "seconds",
-)
+
+def columns(signal: str) -> tuple[str, ...]:
+    """Returns the figures of a network in the closing table.
+
+    Args:
+      signal: of the task.
+    """
+    judged = [
+        f"{split}_{signal}{sd}" for split in ("test", "valid") for sd in ("", "_sd")
+    ]
+    return (*judged, "parameters", "macs", "seconds")
+
+
+COLUMNS = columns("accuracy")
 
 
 def train(
@@ -84,47 +89,50 @@ def _of_cell(cell, training):
     return training
 
 
-def result(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def result(
+    results: Mapping[str, Mapping[str, Any]], signal: str = "accuracy"
+) -> dict[str, Any]:
     """Returns the figures of a comparison, for result.json.
 
     Args:
       results: from ``train``.
+      signal: of the task.
 
     Returns:
       The found network's figures, the verdict (``baseline_verdict.Comparison``),
-      ``random_test_accuracy_mean``, ``random_test_accuracy_sd`` and ``num_random``, and
-      ``cells``: a row a network, for the closing table.
+      ``random_test_accuracy_mean``, ``random_test_accuracy_sd`` (or of another signal)
+      and ``num_random``, and ``cells``: a row a network, for the closing table.
     """
+    test = f"test_{signal}"
     random = [one for name, one in results.items() if name.startswith(f"{RANDOM}_")]
     # the first seed of each: the spread is that of cells, not of seeds
-    first = [baseline_verdict.accuracies(one)[0] for one in random]
+    first = [baseline_verdict.accuracies(one, test)[0] for one in random]
     others = {
-        name: baseline_verdict.accuracies(one)
+        name: baseline_verdict.accuracies(one, test)
         for name, one in results.items()
         if name != FOUND and one not in random
     }
     found = dict(results[FOUND])
-    rows = [{"name": name, **_row(one)} for name, one in results.items()]
+    rows = [{"name": name, **_row(one, signal)} for name, one in results.items()]
     figures = {"num_random": len(random)}
     if len(random) > 1:
         mean, spread = statistics.fmean(first), statistics.stdev(first)
         figures |= {
-            "random_test_accuracy_mean": round(mean, 6),
-            "random_test_accuracy_sd": round(spread, 6),
+            f"random_{test}_mean": round(mean, 6),
+            f"random_{test}_sd": round(spread, 6),
         }
         rows.append(
             {
                 "name": f"mean of {len(random)} random cells",
-                "test_accuracy": round(mean, 6),
-                "test_accuracy_sd": round(spread, 6),
+                test: round(mean, 6),
+                f"{test}_sd": round(spread, 6),
             }
         )
     if others or len(first) > 1:
-        judged = baseline_verdict.compare(
-            baseline_verdict.accuracies(found), others, first
-        )
+        own = baseline_verdict.accuracies(found, test)
+        judged = baseline_verdict.compare(own, others, first, metric=test)
         figures |= judged.figures()
-        figures["verdict"] += _beside_random(found["test_accuracy"], first)
+        figures["verdict"] += _beside_random(found[test], first)
     return found | figures | {"cells": rows}
 
 
@@ -140,7 +148,8 @@ def _beside_random(accuracy: float, random: list[float]) -> str:
     )
 
 
-def _row(one: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the figures of a network, and each seed's test accuracy."""
-    row = {name: one[name] for name in COLUMNS if name in one}
-    return row | {"test_accuracies": list(baseline_verdict.accuracies(one))}
+def _row(one: Mapping[str, Any], signal: str) -> dict[str, Any]:
+    """Returns the figures of a network, and each seed's signal on the test split."""
+    row = {name: one[name] for name in columns(signal) if name in one}
+    values = list(baseline_verdict.accuracies(one, f"test_{signal}"))
+    return row | {"test_accuracies" if signal == "accuracy" else "test_values": values}

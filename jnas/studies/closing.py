@@ -15,6 +15,8 @@ from jnas.spaces import drawing, genotype_text
 from jnas.spaces import genotype as genotypes
 from jnas.studies import cells
 
+_SPLITS = ("test", "valid")
+_NO_SIGNALS = ("loss", "accuracies", "values", "seconds")
 _COUNTS = ("parameters", "macs", "latency_ms", "seconds")
 _SEED_FILE = "genotype_seed_{}.json"
 _MOST_ROWS = 12  # of a front in the closing table
@@ -213,13 +215,18 @@ def _has_others(result: Mapping[str, Any]) -> bool:
 
 
 def _is_judged(name: str) -> bool:
-    judged = name.removesuffix("_sd").endswith("_accuracy")
-    return judged and not name.startswith("train_")
+    """Whether a figure says how good a network is, such as an accuracy."""
+    plain = name.removesuffix("_sd")
+    if plain.endswith("_accuracy"):
+        return not plain.startswith("train_")
+    split, _, what = plain.partition("_")
+    return split in _SPLITS and what not in _NO_SIGNALS and not plain.endswith("_mean")
 
 
 def _place(name: str) -> int:
-    """The accuracies that count first, then other metrics, then the counts."""
-    if name.removesuffix("_sd") in ("test_accuracy", "valid_accuracy"):
+    """The signals that count first, then other metrics, then the counts."""
+    plain = name.removesuffix("_sd")
+    if plain in ("test_accuracy", "valid_accuracy"):
         return -1
     return _COUNTS.index(name) + 1 if name in _COUNTS else 0
 

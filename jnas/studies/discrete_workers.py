@@ -30,6 +30,7 @@ def build_member(origin: members.Origin, values: dict[str, Any]) -> Callable:
         setup.network_size(settings, dataset, stem=settings.stem),
         setup.two_splits(dataset, settings.valid_rate, seed=origin.seed),
         augmentation.build(settings, dataset),
+        dataset.task,
     )
     return workers.compiled(workers.member_of(objective))
 

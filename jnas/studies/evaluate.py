@@ -1,4 +1,7 @@
-"""Evaluating a trained model on a data set: accuracy, confusions, the worst images."""
+"""Evaluating a trained model on a data set: accuracy, confusions, the worst images.
+
+Of other tasks than classification see ``studies/evaluate_others.py``.
+"""
 
 import base64
 import dataclasses
@@ -16,8 +19,9 @@ from jnas.data import source
 from jnas.models import model as model_lib
 from jnas.run import files, workdir
 from jnas.settings import option
-from jnas.studies import closing
+from jnas.studies import closing, evaluate_others
 
+_INPUTS = {3: data_lib.IMAGES, 2: data_lib.SERIES, 1: data_lib.VECTORS}
 WORST = 10
 _LARGEST = 128  # pixels of an image in the report
 _MOST_ROWS = 12
@@ -45,6 +49,15 @@ class EvaluateSettings:
     __post_init__ = settings_lib.check
 
 
+def inputs_of(model: models.Model) -> str:
+    """Returns which inputs a model reads, as ``Dataset.inputs`` names them.
+
+    Args:
+      model: the model.
+    """
+    return _INPUTS[len(model.preprocessing.image_shape)]
+
+
 def load_data(spec: str, model: models.Model) -> data_lib.Dataset:
     """Loads a data set as the model's own was read.
 
@@ -65,7 +78,10 @@ def load_data(spec: str, model: models.Model) -> data_lib.Dataset:
         options = {"size": f"{rows}x{columns}", "background": how.background}
         options |= dict(parse.parse_qsl(query, keep_blank_values=True))
         spec = f"{place}?{parse.urlencode(options)}"
-    found = data_lib.load(spec)
+    kind = inputs_of(model)
+    found = data_lib.load(spec, task=model.learned.name, inputs=kind)
+    if kind != data_lib.IMAGES:
+        return _checked(found, how)
     grey = found.image_shape[-1] == 1 and how.image_shape[-1] == 3
     if grey and spec.startswith("folder:"):
         note = f"{found.name}: grey images are read as colours, as the model's are."
@@ -75,6 +91,10 @@ def load_data(spec: str, model: models.Model) -> data_lib.Dataset:
             x_test=_coloured(found.x_test),
             notes=(*found.notes, note),
         )
+    return _checked(found, how)
+
+
+def _checked(found: data_lib.Dataset, how: models.Preprocessing) -> data_lib.Dataset:
     for split in (found.x_train, found.x_test):
         for part in source.parts(split):
             how.check(part)
@@ -101,6 +121,9 @@ def match_classes(
     Raises:
       ValueError: the names, or the numbers of classes, differ.
     """
+    if not model.classifies:
+        evaluate_others.check(dataset, model)
+        return np.arange(model.num_classes, dtype=np.int32), []
     theirs, own = dataset.class_names, model.class_names
     if not theirs or not own:
         if dataset.num_classes != model.num_classes:
@@ -152,6 +175,8 @@ def evaluate(
     Raises:
       ValueError: the classes differ.
     """
+    if not model.classifies:
+        return _of_task(run, model, dataset, settings)
     order, said = match_classes(dataset, model)
     for line in (*dataset.notes, *said):
         run.say_once(line)
@@ -171,6 +196,28 @@ def evaluate(
         "notes": said,
     }
     shown = [{**one, "png": _png(images[one["image"]])} for one in worst]
+    run.write_text("worst.json", files.json_text({"worst": shown}))
+    closing.finish(run, result)
+    return files.plain(result)
+
+
+def _of_task(run, model, dataset, settings) -> dict[str, Any]:
+    """Evaluates a model of another task."""
+    evaluate_others.check(dataset, model)
+    for line in dataset.notes:
+        run.say_once(line)
+    test = settings.split == "test"
+    images = dataset.x_test if test else dataset.x_train
+    targets = dataset.y_test if test else dataset.y_train
+    result, order = evaluate_others.figures(
+        model, images, targets, settings.split, WORST
+    )
+    shown = result["worst"]
+    if dataset.inputs == data_lib.IMAGES:
+        shown = [
+            {**one, "png": _png(np.asarray(images[int(i)]))}
+            for one, i in zip(shown, order, strict=True)
+        ]
     run.write_text("worst.json", files.json_text({"worst": shown}))
     closing.finish(run, result)
     return files.plain(result)
@@ -241,6 +288,10 @@ def text(run: workdir.Run, result: dict[str, Any]) -> str:
       run: the run.
       result: content of result.json.
     """
+    if "classes" not in result:
+        split = str(run.settings.get("split", "test"))
+        lines = [*evaluate_others.text(result, split), *result["notes"]]
+        return "\n".join([*lines, f"report: {run.workdir / 'report.html'}"])
     name = next(key for key in result if key.endswith("_accuracy"))
     rows = [list(one.values()) for one in result["classes"]]
     rows.sort(key=lambda row: 2 if row[1] is None else row[1])

@@ -1,7 +1,7 @@
 """The finalists of a search: its likeliest cells, trained from scratch to choose one.
 
 Shared weights rank cells roughly. The likeliest cells of a search are therefore trained
-from scratch on a part of the training images; the one with the best accuracy on the
+from scratch on a part of the training images; the one with the best signal on the
 rest is found. The test images are not touched. Each is trained to the end: while the
 learning rate is still high, an accuracy says little of what it will be.
 """
@@ -15,6 +15,7 @@ import numpy as np
 from jnas import data as data_lib
 from jnas import networks, spaces, types
 from jnas import settings as settings_lib
+from jnas.data import batches
 from jnas.run import workdir
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
@@ -51,8 +52,8 @@ class Winner(NamedTuple):
       encoding: i32[G].
       seed: number of the search that proposed it.
       figures: ``finalists``, a list in the order of their likelihood: ``genotype`` in
-        its short form, ``seed``, ``accuracy`` on the held-out images;
-        ``winner``, its place in the list; and ``finalists_seconds``.
+        its short form, ``seed``, the signal on the held-out images, such as
+        ``accuracy``; ``winner``, its place in the list; and ``finalists_seconds``.
     """
 
     encoding: np.ndarray
@@ -77,7 +78,7 @@ def training(
     name = recipe_rows.name_of(genotype, dataset.image_shape)
     usual = train_scratch.RetrainSettings.batch_size
     batch = recipe_rows.RECIPES[name]().get("batch_size", usual)
-    count = int(len(dataset.y_train) * (1 - VALID_RATE))
+    count = int(batches.count(dataset.y_train) * (1 - VALID_RATE))
     row = recipe_rows.changed(
         name,
         epochs=settings.finalist_epochs,
@@ -127,7 +128,7 @@ def choose(
     contest = halve_cells.Contest(space, encodings, plan, splits)
     scored = halve_cells.halve_cells(run, prefix + PHASE, contest, dataset, settings)
     winner = scored.index(halve_cells.ranked(scored)[0])
-    if scored[winner]["accuracy"] is None:
+    if scored[winner]["score"] is None:
         run.say(
             "warning: every finalist diverged, the likeliest is taken; lower the "
             "learning rate"
@@ -136,7 +137,7 @@ def choose(
         {
             "genotype": genotype_text.short_form(space.genotype(encoding)),
             "seed": seed,
-            "accuracy": one["accuracy"],
+            dataset.task.signal: one["score"],
         }
         for (seed, encoding), one in zip(chosen, scored, strict=True)
     ]

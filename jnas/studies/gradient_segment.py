@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jnas import data as data_lib
 from jnas import gradient, spaces
 from jnas.gradient import limits as limits_of_cells
 from jnas.gradient import methods
@@ -15,6 +16,7 @@ from jnas.run import drive as drive_lib
 from jnas.run import phase as phase_lib
 from jnas.spaces import genotype_text, rows
 from jnas.studies import cells, verdict
+from jnas.training import scratch
 
 SKIPS = gradient.COUNT + spaces.SKIP
 FREE = (*drive_lib.FREE, "inner.hooks")  # NaN until the end of the first epoch
@@ -60,6 +62,7 @@ def drive(
     splits: Sequence,
     space: spaces.Space,
     method: methods.Method,
+    dataset: data_lib.Dataset,
     *,
     before: Callable[[], Any] | None = None,
 ) -> Any:
@@ -72,26 +75,27 @@ def drive(
       splits: images and labels that train the parameters, and the architecture.
       space: the method's space.
       method: that is run.
+      dataset: gives the task.
       before: () -> the last state of the segment before; None begins afresh.
 
     Returns:
       The last state.
     """
-    derive = _derive(segment, space)
+    derive, signal = _derive(segment, space), scratch.valid_of(dataset.task)
     begin = (lambda fresh: segment.carry(before(), fresh)) if before else None
     state, metrics = drive_lib.drive(
         phase,
         segment.program,
         key,
         splits,
-        describe=_found_so_far(space, derive, segment.program.num_seeds),
+        describe=_found_so_far(space, derive, segment.program.num_seeds, signal),
         begin=begin,
-        warn=_warnings(space, derive, segment, splits[1][1]),
+        warn=_warnings(space, derive, segment, splits[1][1], dataset),
     )
     for one in state.inner.hooks:
         metrics |= {name: float(value.mean()) for name, value in one.values.items()}
-    metrics |= _cells(segment, space, method, derive(state), _best_seed(state))
-    metrics["seeds"] = _seeds(segment.program, state)
+    metrics |= _cells(segment, space, method, derive(state), _best_seed(state, signal))
+    metrics["seeds"] = _seeds(segment.program, state, signal)
     phase.end(metrics | {"seconds": round(phase.seconds, 2)})
     return state
 
@@ -120,26 +124,26 @@ def _cells(segment, space, method, derived, best) -> dict[str, Any]:
     } | replaced
 
 
-def _seeds(program, state) -> list[dict[str, float]]:
+def _seeds(program, state, signal) -> list[dict[str, float]]:
     """Returns the metrics of the last epoch, and of the hooks, of each seed."""
     sums = {n: state.sums[n] / program.steps_per_epoch for n in program.metrics}
     figures = dict(sums)
     for one in state.inner.hooks:
         figures |= one.values
     values = {n: np.atleast_1d(v).tolist() for n, v in jax.device_get(figures).items()}
-    count = len(values["valid_accuracy"])
+    count = len(values[signal])
     return [{"seed": i} | {n: v[i] for n, v in values.items()} for i in range(count)]
 
 
-def _found_so_far(space, derive, num_seeds) -> Callable:
+def _found_so_far(space, derive, num_seeds, signal) -> Callable:
     """Builds (state, metrics) -> the best seed's cell, for people."""
 
     def describe(state, metrics):
         encodings, weights, _ = derive(state)
-        winner = _best_seed(state)
+        winner = _best_seed(state, signal)
         return cells.found(
             space.genotype(encodings[winner]),
-            float(jnp.max(metrics["valid_accuracy"])),
+            float(jnp.max(metrics[signal])),
             weights=rows.named(space, rows.apart(weights)[winner]),
             seed=None if num_seeds is None else winner,
         )
@@ -147,13 +151,13 @@ def _found_so_far(space, derive, num_seeds) -> Callable:
     return describe
 
 
-def _warnings(space, derive, segment, labels) -> Callable:
+def _warnings(space, derive, segment, labels, dataset) -> Callable:
     """Builds (finished steps, state, an epoch's metrics) -> a warning, or None.
 
     Warns once of a cell that fills with skips, and once of a search that learned
     nothing, when half of the steps that move the logits are done.
     """
-    half = _half(segment)
+    half, signal = _half(segment), scratch.valid_of(dataset.task)
     first = np.zeros(len(space.sizes), np.int32)
     edges = sum(map(len, cells.operations(space.genotype(first)).values()))
     left = {"skips", "still"}
@@ -170,7 +174,7 @@ def _warnings(space, derive, segment, labels) -> Callable:
         if step >= half and "still" in left:
             left.remove("still")
             found = [verdict.still(one) for one in rows.apart(derive(state)[1])]
-            found.append(verdict.guessing(values["valid_accuracy"], labels))
+            found.append(verdict.guessing(values[signal], labels, dataset.task))
             said = list(filter(None, found))
             return f"warning: {said[0]}" if said else None
         return None
@@ -188,5 +192,5 @@ def _half(segment) -> int:
     return half if moving else program.num_steps + 1
 
 
-def _best_seed(state) -> int:
-    return int(jnp.atleast_1d(state.sums["valid_accuracy"]).argmax())
+def _best_seed(state, signal) -> int:
+    return int(jnp.atleast_1d(state.sums[signal]).argmax())

@@ -17,6 +17,7 @@ import numpy as np
 from jnas import data as data_lib
 from jnas import networks, spaces, types
 from jnas.data import batches
+from jnas.report import numbers as numbers_lib
 from jnas.run import drive as drive_lib
 from jnas.run import workdir
 from jnas.spaces import rows
@@ -70,9 +71,9 @@ def halve_cells(
       stream: number of the random stream; contests of different numbers differ.
 
     Returns:
-      One entry a cell, in the order of ``encodings``: ``encoding``, ``accuracy`` on the
-      scoring split (None where it diverged), ``rung``, ``epochs``, and ``seconds`` of
-      the whole phase.
+      One entry a cell, in the order of ``encodings``: ``encoding``, ``score``, the
+      task's signal on the scoring split (None where it diverged), ``rung``,
+      ``epochs``, and ``seconds`` of the whole phase.
     """
     program = trials_lib.program(_tuning(contest, dataset, settings))
     key = jax.random.fold_in(jax.random.key(run.seed), keys.HALVING)
@@ -93,7 +94,7 @@ def halve_cells(
 
 
 def ranked(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Sorts cells, the best first: by epochs, then accuracy, then place.
+    """Sorts cells, the best first: by epochs, then score, then place.
 
     Args:
       found: of ``halve_cells``.
@@ -101,9 +102,9 @@ def ranked(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(
         found,
         key=lambda one: (
-            one["accuracy"] is None,
+            one["score"] is None,
             -one["epochs"],
-            -(one["accuracy"] or 0),
+            -(one["score"] or 0),
         ),
     )
 
@@ -119,7 +120,7 @@ def _tuning(contest, dataset, settings) -> trials_lib.Tuning:
         return _of_weights(supernet, weights)
 
     augment = augmentation.build(settings, dataset, how=data_lib.for_training)
-    num_examples = len(contest.splits[0][1])
+    num_examples, task = batches.count(contest.splits[0][1]), dataset.task
     recipe, numbers = recipes.recipe(settings), recipes.numbers(settings)
     rate = recipe_lib.rate(
         recipe,
@@ -138,6 +139,7 @@ def _tuning(contest, dataset, settings) -> trials_lib.Tuning:
             label_smoothing=settings.label_smoothing,
             mixup=settings.mixup,
             ema_decay=settings.ema_decay,
+            task=task,
         )
 
     def measure(key, cell, train, split):
@@ -149,6 +151,7 @@ def _tuning(contest, dataset, settings) -> trials_lib.Tuning:
             *split,
             augment=augment,
             batch_size=settings.batch_size,
+            task=task,
         )
 
     def draw(key):
@@ -163,6 +166,7 @@ def _tuning(contest, dataset, settings) -> trials_lib.Tuning:
         promotion.rank,
         num_examples,
         settings.batch_size,
+        signal=scratch.valid_of(task),
     )
 
 
@@ -182,11 +186,12 @@ def _of_weights(supernet: networks.Supernet, weights) -> networks.Network:
 def _lines(contest, trials: promotion.Trials) -> list[dict[str, Any]]:
     found = []
     for i, encoding in enumerate(contest.encodings):
-        accuracy = None if trials.diverged[i] else round(float(trials.accuracy[i]), 6)
+        score = float(trials.score[i])
+        lost = trials.diverged[i] or score <= promotion.LOST
         found.append(
             {
                 ENCODING: encoding.tolist(),
-                "accuracy": accuracy,
+                "score": None if lost else numbers_lib.figure(score),
                 "rung": int(trials.rung[i]),
                 "epochs": int(trials.epochs[i]),
             }

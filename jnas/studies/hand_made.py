@@ -8,6 +8,7 @@ from jnas import networks
 from jnas.networks import baselines as baselines_lib
 from jnas.networks import limits as limits_lib
 from jnas.run import files, workdir
+from jnas.studies import inputs
 from jnas.studies import limits as limits_of_run
 
 LATENCIES = "latency_of_baselines.json"
@@ -77,9 +78,10 @@ def build(
     Raises:
       ValueError: one feature is too many already, or too slow.
     """
+    inputs.check_images(dataset, f"the baseline {name}")
     one = baselines_lib.fit(
         name,
-        dataset.num_classes,
+        dataset.num_outputs,
         dataset.image_shape,
         parameters=parameters,
         dtype=dtype,

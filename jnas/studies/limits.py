@@ -190,7 +190,7 @@ def _latencies(run, space, size, image_shape) -> networks.Latencies:
     a search that is resumed there.
     """
     path = run.workdir / LATENCY
-    own = {"size": dataclasses.asdict(size), "image_shape": list(image_shape)}
+    own = {"size": dataclasses.asdict(size), "image_shape": image_shape}
     network = json.loads(json.dumps(own))  # as the file gives it back
     if path.exists():
         content = files.read_json(path)

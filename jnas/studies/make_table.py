@@ -1,6 +1,7 @@
 """A benchmark table: every cell of a small space trained from scratch, as a phase."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import networks, spaces, types
+from jnas import networks, registry, spaces, types
 from jnas import settings as settings_lib
 from jnas.discrete import objectives, tables
 from jnas.discrete.objectives import workers
 from jnas.run import drive, workdir
 from jnas.settings import option
-from jnas.studies import augmentation, members, setup
+from jnas.studies import augmentation, inputs, members, setup
 from jnas.training import placement
 
 SPLITS = ("valid", "test")
@@ -88,12 +89,14 @@ def trainer(
     Returns:
       The function: numbers [N] are ``encoding.index`` of cells, trials [N] count the
       trainings of each; N is always the same, and trained side by side on as many
-      devices as divide it. It gives accuracies f32[N, budgets, splits] in percent, and
-      seconds f32[N, budgets], evaluation included, those of the slowest of all N; the
-      first call compiles.
+      devices as divide it. It gives accuracies f32[N, budgets, splits] in percent,
+      or another task's signal as it is, and seconds f32[N, budgets], evaluation
+      included, those of the slowest of all N; the first call compiles.
     """
+    inputs.check(space, dataset)
+    scale = 100 if dataset.task.signal == "accuracy" else 1  # percent
     train, valid = setup.two_splits(dataset, settings.valid_rate, seed=seed)
-    test = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
+    test = jax.tree.map(jnp.asarray, (dataset.x_test, dataset.y_test))
     plain = augmentation.build(augmentation.AugmentSettings(augment="none"), dataset)
     size = setup.network_size(settings, dataset, stem=settings.stem)
     budgets = [
@@ -107,6 +110,7 @@ def trainer(
                 num_epochs=epochs,
                 batch_size=settings.batch_size,
                 learning_rate=settings.learning_rate,
+                task=dataset.task,
             ),
             count,
         )
@@ -130,7 +134,7 @@ def trainer(
             scores.append(np.asarray(one(own, np.stack(encodings))))
             seconds.append(time.perf_counter() - began)
         taken = np.tile(np.float32(seconds), (len(numbers), 1))
-        return 100 * np.stack(scores, 1), taken
+        return scale * np.stack(scores, 1), taken
 
     return run
 
@@ -169,10 +173,12 @@ def train_all(
       hands: workers that train the cells; None trains them here.
 
     Returns:
-      The table: mean accuracies ``valid_E`` and ``test_E`` for E epochs, those of each
-      seed, ``seconds_E``, the least of the seeds', ``seconds`` of the full budget,
-      ``parameters``.
+      The table: mean accuracies (or another task's signal) ``valid_E`` and ``test_E``
+      for E epochs, those of each seed, ``seconds_E``, the least of the seeds',
+      ``seconds`` of the full budget, ``parameters``.
     """
+    inputs.check(space, dataset)
+    _ = _a_network(space, settings, dataset)  # raises
     first = spaces.representatives(space)
     numbers = np.unique(first)
     shape = settings.num_seeds, len(numbers), len(settings.budgets)
@@ -274,9 +280,22 @@ def _table(run, space, settings, dataset, state, place) -> tables.Table:
     return tables.Table(run.workdir.name, space.sizes, space.gene_names, metrics)
 
 
+def _a_network(space, settings, dataset) -> networks.Network:
+    """Builds the network of the first cell, and refuses what it cannot read."""
+    size = setup.network_size(settings, dataset, stem=settings.stem)
+    genotype = space.genotype([0] * len(space.sizes))
+    one = networks.derived(genotype, size)
+    inputs.check_derived(genotype, one, dataset)
+    return one
+
+
 def _parameters(space, settings, dataset) -> np.ndarray:
     """Counts f32[N] parameters of each cell's derived network."""
     size = setup.network_size(settings, dataset, stem=settings.stem)
+    if space.supernet not in registry.DERIVED:  # all are the supernet itself
+        one = _a_network(space, settings, dataset)
+        found = networks.measure(one, dataset.image_shape)["parameters"]
+        return np.full(math.prod(space.sizes), found, np.float32)
     costs = networks.option_costs(space, size, dataset.image_shape)["parameters"]
     rows = np.indices(space.sizes, np.int32).reshape(len(space.sizes), -1).T
     count = jax.jit(jax.vmap(lambda encoding: costs.of(space.weights(encoding))))

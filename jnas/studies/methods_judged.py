@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jnas import types
+from jnas.data import batches
 from jnas.discrete import comparison, controllers, objectives
 from jnas.discrete.tables import choice
 from jnas.spaces import rows
@@ -151,7 +152,7 @@ def random(plan: Plan, seed: int) -> dict[str, Any]:
       ValueError: fewer than two runs have a judged metric.
     """
     settings = plan.settings
-    train = round(len(plan.dataset.y_train) * 0.5) // settings.batch_size
+    train = round(batches.count(plan.dataset.y_train) * 0.5) // settings.batch_size
     images = 2 * settings.epochs * train * settings.batch_size
     evaluations = max(1, images // settings.images_per_cell)
     began = time.perf_counter()

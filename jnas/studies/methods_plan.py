@@ -123,6 +123,14 @@ def prepare(
       KeyError: an unknown method or table; the nearest is guessed.
     """
     table = choice.load_table(settings.objective)
+    entry = registry.TABLES.get(settings.objective.partition(":")[2])
+    embedded = entry is not None and entry.__module__.startswith("jnas.")
+    if embedded and dataset.task_name != "classification":
+        raise ValueError(
+            f"objective must be a table of the task {dataset.task_name}, which judges "
+            f"the cells that are found, got {table.name}, which holds accuracies of "
+            "classes. Make one with make_table.py, and name its file."
+        )
     if tuple(table.sizes) != space.sizes:
         raise ValueError(
             f"objective must be a table of {space.name}, got one with sizes "

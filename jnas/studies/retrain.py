@@ -16,6 +16,7 @@ from jnas.studies import (
     baselines,
     cells,
     closing,
+    inputs,
     recipe_rows,
     train_scratch,
     trained,
@@ -168,9 +169,10 @@ def hand_made(
     Raises:
       ValueError: too few parameters for one feature.
     """
+    inputs.check_images(dataset, f"--baseline={asked.baseline}")
     return baselines_lib.fit(
         asked.baseline,
-        dataset.num_classes,
+        dataset.num_outputs,
         dataset.image_shape,
         parameters=asked.parameters,
         dtype=settings.dtype,
@@ -267,6 +269,7 @@ def train_beside(
     ]
     keep = {name: run.workdir / MODELS / name for name in others}
     keep[baselines.FOUND] = run.workdir / trained.MODEL
-    result = baselines.result(baselines.train(run, plan, dataset, settings, keep=keep))
+    results = baselines.train(run, plan, dataset, settings, keep=keep)
+    result = baselines.result(results, dataset.task.signal)
     closing.close(run, plan.cells[baselines.FOUND], result)
     return result

@@ -13,8 +13,8 @@ from jnas.discrete import limits as limits_of_cells
 from jnas.discrete import objectives, shared_weights, tables
 from jnas.discrete.objectives import workers
 from jnas.discrete.tables import choice
+from jnas.studies import inputs, limits, rounds, setup
 from jnas.studies import kept as kept_lib
-from jnas.studies import limits, rounds, setup
 from jnas.training import optimizers
 from jnas.training import program as program_lib
 
@@ -144,8 +144,10 @@ def on_images(
     """
     splits = setup.two_splits(dataset, settings.valid_rate, seed=seed)
     size = setup.network_size(settings, dataset, stem=settings.stem)
+    inputs.check_network(space, size, dataset)
     costs = {n: objectives.counted(space, n, c) for n, c in costs.items()}
-    source, own = _source(space, settings, size, splits, augment, costs, hands)
+    task = dataset.task
+    source, own = _source(space, settings, size, splits, augment, task, costs, hands)
     signals = _signals(settings, own)
     limited = map(directions.declared, kept.bounds if kept else ())
     reports = [one for one in limited if one.name not in _names(signals)]
@@ -166,19 +168,19 @@ def on_images(
     return source._replace(objective=objective_of), metrics, len(signals)
 
 
-def _source(space, settings, size, splits, augment, costs, hands) -> tuple:
+def _source(space, settings, size, splits, augment, task, costs, hands) -> tuple:
     """Builds the source of what --objective names but costs, and all its columns."""
     named = parts(settings.objective)
     source, builders, own = rounds.Source(splits, lambda _: None), [], []
     for part in named:
         if part == SUPERNET:
-            source = _shared(space, settings, size, splits, augment)
+            source = _shared(space, settings, size, splits, augment, task)
             builders.append(source.objective)
-            own.append(objectives.ONE_SHOT)
+            own.append(objectives.one_shot_metric(task))
             continue
         one = costs[part] if part in costs else None
         if one is None:
-            one = build(part, space, settings, size, splits, augment)
+            one = build(part, space, settings, size, splits, augment, task)
             if hands and not objectives.jittable(one):
                 raise ValueError(
                     "workers must have an objective that can be compiled, got "
@@ -208,7 +210,8 @@ def build(
     settings: Any,
     size: networks.Size,
     splits: Sequence[types.Batch],
-    augment: data_lib.Augment,
+    augment: Any,
+    task: data_lib.Task = data_lib.CLASSIFICATION,
 ) -> types.Objective:
     """Builds one objective that no shared weights are trained for.
 
@@ -219,12 +222,13 @@ def build(
       size: of the networks.
       splits: images and labels that train, and that score.
       augment: augmentation of the training images.
+      task: what is learned.
     """
     if part == SCRATCH:
-        return _from_scratch(space, settings, size, splits, augment)
-    task = objectives.Task(space, size, *splits, augment)
+        return _from_scratch(space, settings, size, splits, augment, task)
+    problem = objectives.Problem(space, size, *splits, augment, task)
     make = pieces.resolve(registry.OBJECTIVES, part)
-    return _named(make(task), space)
+    return _named(make(problem), space)
 
 
 def _called(part) -> str:
@@ -270,8 +274,8 @@ def _named(objective, space):
     return objectives.declared(objective, *map(directions.Metric, names))
 
 
-def _from_scratch(space, settings, size, splits, augment):
-    """Builds the accuracy of a cell's network after its own training."""
+def _from_scratch(space, settings, size, splits, augment, task):
+    """Builds the signal of a cell's network after its own training."""
     return objectives.scratch(
         space,
         size,
@@ -281,18 +285,20 @@ def _from_scratch(space, settings, size, splits, augment):
         num_epochs=settings.epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
+        task=task,
     )
 
 
-def _shared(space, settings, size, splits, augment) -> rounds.Source:
+def _shared(space, settings, size, splits, augment, task) -> rounds.Source:
     """Builds the training of shared weights, and the objective that reads them."""
     supernet = networks.one_shot(space, size)
     (_, labels), (valid_images, valid_labels) = splits
+    counts = batches.count(labels), batches.count(valid_labels)
     rate = optimizers.cosine_by_epoch(
         start=settings.learning_rate,
         end=settings.learning_rate / 25,
         num_epochs=settings.epochs,
-        steps_per_epoch=batches.num_batches(len(labels), settings.batch_size),
+        steps_per_epoch=batches.num_batches(counts[0], settings.batch_size),
     )
     program = shared_weights.shared_training(
         space,
@@ -300,19 +306,20 @@ def _shared(space, settings, size, splits, augment) -> rounds.Source:
         setup.controller(settings.trainer, space.sizes),
         optimizer=optimizers.momentum_sgd(rate),
         augment=augment,
-        num_examples=(len(labels), len(valid_labels)),
+        num_examples=counts,
         batch_size=settings.batch_size,
         num_epochs=settings.epochs,
+        task=task,
     )
     program_lib.check_batches(program, jax.random.key(0), splits)
 
     def objective(params):
         images = data_lib.normalise(valid_images, augment)
         return objectives.one_shot_accuracy(
-            space, supernet, params, images, valid_labels
+            space, supernet, params, images, valid_labels, task=task
         )
 
     # a round has no gradient, and evaluates each cell on all validation images
     cells = settings.num_proposals or 1
-    cost = cells * len(valid_labels) / (3 * settings.batch_size)
+    cost = cells * counts[1] / (3 * settings.batch_size)
     return rounds.Source(splits, objective, program, round_cost=cost)

@@ -19,6 +19,7 @@ from jnas.studies import (
     augmentation,
     closing,
     evaluations,
+    inputs,
     keys,
     limits,
     members,
@@ -81,6 +82,7 @@ def search_cells(
         kept = kept_lib.of_table(run, table, settings)
         source, metrics, num_signals = scoring.on_table(table, space, settings, kept)
     else:
+        inputs.check(space, dataset)
         augment = augmentation.build(settings, dataset)
         costs, kept = _limits(run, space, settings, dataset)
         source, metrics, num_signals = scoring.on_images(

@@ -11,6 +11,7 @@ import numpy as np
 
 from jnas import data as data_lib
 from jnas import gradient, spaces, types
+from jnas.data import batches
 from jnas.run import workdir
 from jnas.spaces import genotype_text, rows
 from jnas.studies import (
@@ -18,6 +19,7 @@ from jnas.studies import (
     closing,
     gradient_plan,
     gradient_segment,
+    inputs,
     keys,
     limits,
     setup,
@@ -32,13 +34,15 @@ from jnas.studies.gradient_plan import check_limits as check_limits
 from jnas.studies.gradient_segment import FREE as FREE
 from jnas.studies.gradient_segment import SKIPS as SKIPS
 from jnas.training import program as program_lib
+from jnas.training import scratch
 
 
 class Found(NamedTuple):
     """Result of a search.
 
     Attributes:
-      genotype: the found cell; over seeds, that of the best validation accuracy.
+      genotype: the found cell; over seeds, that of the best signal on the validation
+        split.
       genotypes: the found cell of each seed.
       encodings: i32[S, G], one for each seed.
       weights: from which the cells were derived; leaves f64[S, ..., O].
@@ -82,20 +86,24 @@ def search_cells(
     """
     run.led(lambda: trained_supernet.check(keep))
     method = settings.method
+    inputs.check(space, dataset)
     _check_images(dataset, settings)
     space = gradient.space_of(method, space)
     bounds = build_limits(run, space, settings, dataset)
     augment = augmentation.build(settings, dataset)
     splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed, streams=True)
     size = setup.network_size(method, dataset, stem=settings.stem)
+    inputs.check_network(space, size, dataset)
     setting = gradient.Setting(
         size,
         augment,
-        tuple(len(labels) for _, labels in splits),
+        tuple(batches.count(labels) for _, labels in splits),
         settings.num_seeds,
         settings.remat,
         jnp.dtype(settings.dtype),
         bounds,
+        dataset.task,
+        dataset.image_shape,
     )
     key = jax.random.fold_in(jax.random.key(run.seed), keys.SEARCH)
     before: Callable[[], Any] | None = None
@@ -113,18 +121,18 @@ def search_cells(
         own_key = jax.random.fold_in(key, number) if number else key
         if phase.result is None:
             state = gradient_segment.drive(
-                phase, segment, own_key, splits, space, method, before=before
+                phase, segment, own_key, splits, space, method, dataset, before=before
             )
             before = _kept(state)
         else:
             before = gradient_segment.left(phase, segment, own_key)
         seconds += phase.result["seconds"]
     if keep is not None and run.led(lambda: not keep.exists()):
-        best = _best_of(phase.result)
+        best = _best_of(phase.result, dataset.task)
         about = {"dtype": settings.dtype, "seed": best}
         place = keep, run, dataset, space, segment
         trained_supernet.save(*place, before(), phase.result, **about)
-    found = _found(phase.result, seconds, splits[1][1], bounds, space)
+    found = _found(phase.result, seconds, splits[1][1], bounds, space, dataset)
     if not settings.finalists:
         return found
     training = training or _training(found.genotype, settings, dataset)
@@ -148,7 +156,7 @@ def _training(genotype, settings, dataset) -> train_scratch.RetrainSettings:
     )
     wanted = augmentation.changed(settings) | setup.changed_stem(settings)
     training = finalists_lib.training(genotype, dataset, numbers, settings)
-    return dataclasses.replace(training, **wanted)
+    return train_scratch.suited(dataclasses.replace(training, **wanted), dataset)
 
 
 def _final(run, found, space, dataset, settings, training, bounds, prefix) -> Found:
@@ -184,15 +192,20 @@ def _announce(run, dataset, settings, augment, size, prefix) -> None:
         run.say(f"{prefix}search: {text}")
 
 
-def _found(result, seconds, labels, bounds, space) -> Found:
+def _found(result, seconds, labels, bounds, space, dataset) -> Found:
     """Judges the result of the last phase; labels are those of the validation split."""
     result = result | {"seconds": round(seconds, 2)}
     encodings = np.array(result.pop("encodings"), np.int32)
     weights = _arrays(result.pop("weights"))
-    accuracies = [one["valid_accuracy"] for one in result["seeds"]]
-    best = result["seeds"][_best_of(result)]
+    task = dataset.task
+    signals = [one[scratch.valid_of(task)] for one in result["seeds"]]
+    best = result["seeds"][_best_of(result, task)]
     judged = verdict.of_gradient(
-        rows.apart(weights), accuracies, labels, one_hot=best.get("one_hot_accuracy")
+        rows.apart(weights),
+        signals,
+        labels,
+        one_hot=best.get(f"one_hot_{task.signal}"),
+        task=task,
     )
     replaced = result.pop("replaced", [])
     if any(replaced):
@@ -261,6 +274,6 @@ def _kept(state) -> Callable[[], Any]:
     return lambda: state
 
 
-def _best_of(result) -> int:
-    accuracies = [one["valid_accuracy"] for one in result["seeds"]]
-    return int(np.argmax(accuracies))
+def _best_of(result, task) -> int:
+    signals = [one[scratch.valid_of(task)] for one in result["seeds"]]
+    return int(np.argmax(signals))

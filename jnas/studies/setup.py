@@ -17,7 +17,10 @@ from jnas.networks import stems
 from jnas.settings import option
 from jnas.spaces import genotype_choices
 from jnas.spaces import rows as rows_lib
+from jnas.studies import inputs as inputs_lib
 from jnas.training import feed
+
+AUTO = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,19 @@ class DataSettings:
     )
     shrink: int = option(
         1, "Downscale images by this integer factor (average pooling).", group="data"
+    )
+    task: str = option(
+        AUTO,
+        "What is learned: classification, regression, multilabel, your own, or auto "
+        "(what the data set says, else classification).",
+        group="data",
+    )
+    inputs: str = option(
+        AUTO,
+        "How arrays are read: images [N, H, W, C], series [N, L, C], vectors [N, F], "
+        "or auto (what the data set says, else images). Cells and chains read images.",
+        group="data",
+        among=(AUTO, *data_lib.INPUTS[:3]),
     )
     __post_init__ = settings_lib.check
 
@@ -126,16 +142,34 @@ class NetworkSettings(Protocol):
     layers: int
 
 
-def dataset(settings: DataSettings) -> data_lib.Dataset:
+def kinds(settings: DataSettings) -> dict[str, str | None]:
+    """Returns task and inputs as ``data.load`` takes them.
+
+    Args:
+      settings: of the data.
+    """
+    given = {"task": settings.task, "inputs": settings.inputs}
+    return {name: None if one == AUTO else one for name, one in given.items()}
+
+
+def dataset(
+    settings: DataSettings, *, space: spaces.Space | None = None
+) -> data_lib.Dataset:
     """Loads the data set of a run.
 
     Args:
       settings: its name and scale.
+      space: whose networks must read its inputs, of a launcher that shrinks images by
+        default; None checks nothing.
 
     Raises:
-      ValueError: no such data set, or damaged data.
+      ValueError: no such data set, or damaged data; inputs that the space's networks
+        do not read.
     """
-    return data_lib.shrink(data_lib.load(settings.data), settings.shrink)
+    found = data_lib.load(settings.data, **kinds(settings))
+    if space is not None:
+        inputs_lib.check(space, found)
+    return data_lib.shrink(found, settings.shrink)
 
 
 def space(settings: SpaceSettings) -> spaces.Space:
@@ -163,23 +197,27 @@ def space(settings: SpaceSettings) -> spaces.Space:
 def network_size(
     settings: NetworkSettings, dataset: data_lib.Dataset, *, stem: str = stems.AUTO
 ) -> networks.Size:
-    """Returns the size of a network that classifies a data set.
+    """Returns the size of a network for a data set.
 
     Args:
       settings: features and layers.
-      dataset: classes, channels and the size of the images.
+      dataset: outputs, channels and the size of the images. Of series and vectors the
+        last axis is the channels; of several arrays a network knows its own.
       stem: name of the stem, or "auto".
 
     Raises:
       KeyError: a stem that is not registered; the nearest is guessed.
     """
+    shape, whole = dataset.image_shape, (settings.features, settings.layers)
+    if dataset.inputs != data_lib.IMAGES:
+        channels = 1 if isinstance(shape, dict) else shape[-1]
+        return networks.Size(*whole, dataset.num_outputs, channels)
     return networks.Size(
-        settings.features,
-        settings.layers,
-        dataset.num_classes,
-        dataset.image_shape[-1],
-        stems.named(stem, dataset.image_shape),
-        tuple(dataset.image_shape[:2]),
+        *whole,
+        dataset.num_outputs,
+        shape[-1],
+        stems.named(stem, shape),
+        tuple(shape[:2]),
     )
 
 
@@ -247,7 +285,7 @@ def announce_stem(
 def two_splits(
     dataset: data_lib.Dataset, valid_rate: float, *, seed: int, streams: bool = False
 ) -> tuple[types.Batch, types.Batch]:
-    """Splits the training images in two, class by class.
+    """Splits the training images in two: class by class, other targets at random.
 
     Args:
       dataset: its test split is not touched.
@@ -263,9 +301,7 @@ def two_splits(
       ValueError: a rate that leaves one of them without images; images that do not fit
         and may not be read when needed.
     """
-    rows = data_lib.stratified(
-        seed, dataset.y_train, valid_rate, names=dataset.class_names
-    )
+    rows = data_lib.two_parts(seed, dataset, valid_rate)
     how = is_resident(dataset, streams=streams)
     train, valid = (
         feed.split(dataset.x_train, dataset.y_train, i, resident=how) for i in rows
@@ -291,7 +327,7 @@ def is_resident(
     Raises:
       ValueError: they do not fit, and may not be.
     """
-    if streams:
+    if streams and dataset.inputs != data_lib.ARRAYS:
         return feed.fits(dataset.x_train, dataset.x_test)
     needed = source.num_bytes(dataset.x_train) + source.num_bytes(dataset.x_test)
     if needed > feed.device_bytes():

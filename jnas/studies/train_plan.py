@@ -12,7 +12,7 @@ from jnas import settings as settings_lib
 from jnas.data import batches
 from jnas.settings import option
 from jnas.spaces import genotype as genotypes
-from jnas.studies import augmentation, recipe_rows, recipes, setup
+from jnas.studies import augmentation, inputs, recipe_rows, recipes, setup
 from jnas.training import feed, scratch
 from jnas.training import program as program_lib
 from jnas.training import recipe as recipe_lib
@@ -68,12 +68,12 @@ def needed(dataset: data_lib.Dataset, genotype: genotypes.Genotype) -> dict[str,
       dataset: the images.
       genotype: the cells.
     """
-    flags, count = {}, len(dataset.y_train)
+    flags, count = {}, batches.count(dataset.y_train)
     row = recipe_rows.defaults(genotype, dataset.image_shape)
     if count < row.get("batch_size", RetrainSettings.batch_size):
         flags["batch_size"] = max(2, count // 2)
-    rows, columns, _ = dataset.image_shape
-    if min(rows, columns) <= 4 and networks.has_auxiliary(genotype):
+    small = dataset.inputs == data_lib.IMAGES and min(dataset.image_shape[:2]) <= 4
+    if small and networks.has_auxiliary(genotype):
         flags["auxiliary"] = False
     return flags
 
@@ -122,7 +122,9 @@ def prepare(
         )
     augment = augmentation.build(settings, dataset, how=data_lib.for_training)
     splits = splits_of(dataset, settings, seed=seed, streams=True)
-    num_examples, recipe = len(splits[0][1]), recipes.recipe(settings)
+    num_examples = batches.count(splits[0][1])
+    recipe, task = recipes.recipe(settings), dataset.task
+    check_smoothing(settings, task)
     numbers = recipes.numbers(settings)
     rate = recipe_lib.rate(
         recipe,
@@ -144,8 +146,47 @@ def prepare(
         validates=len(splits) > 1,
         patience=settings.early_stopping or None,
         num_seeds=settings.num_seeds if settings.num_seeds > 1 else None,
+        task=task,
     )
     return Plan(network, program, rate, augment, splits)
+
+
+def unsuited(dataset: data_lib.Dataset) -> tuple[str, ...]:
+    """Returns the settings of a recipe that a task does not have.
+
+    Args:
+      dataset: gives the task.
+    """
+    shape = dataset.image_shape
+    shapes = shape.values() if isinstance(shape, dict) else ()
+    found = {
+        "label_smoothing": dataset.task.smoothed is None,
+        "mixup": any(isinstance(one, types.Whole) for one in shapes),
+    }
+    return tuple(name for name, missing in found.items() if missing)
+
+
+def suited(settings: Any, dataset: data_lib.Dataset) -> Any:
+    """Returns settings without the label smoothing of a recipe that a task has not.
+
+    Args:
+      settings: of trainings, by a recipe.
+      dataset: gives the task.
+    """
+    return dataclasses.replace(settings, **dict.fromkeys(unsuited(dataset), 0.0))
+
+
+def check_smoothing(settings: recipes.RecipeSettings, task: data_lib.Task) -> None:
+    """Refuses label smoothing for targets that are no classes, before it is traced.
+
+    Args:
+      settings: of the training.
+      task: what is learned.
+
+    Raises:
+      ValueError: it is on, and the task has nothing to smooth.
+    """
+    task.check_smoothing(settings.label_smoothing)
 
 
 def build_network(
@@ -155,22 +196,26 @@ def build_network(
 
     Args:
       genotype: the cells.
-      dataset: gives classes and channels.
+      dataset: gives outputs and channels.
       settings: give its size.
 
     Raises:
-      ValueError: images that are too small for the auxiliary head.
+      ValueError: inputs that the network does not read, or images that are too small
+        for the auxiliary head.
     """
+    inputs.check_genotype(genotype, dataset)
     size = setup.network_size(settings, dataset, stem=settings.stem)
-    if settings.auxiliary:
+    if settings.auxiliary and dataset.inputs == data_lib.IMAGES:
         networks.check_auxiliary(size, dataset.image_shape)
-    return networks.derived(
+    network = networks.derived(
         genotype,
         size,
         auxiliary=settings.auxiliary,
         remat=settings.remat,
         dtype=jnp.dtype(settings.dtype),
     )
+    inputs.check_derived(genotype, network, dataset)
+    return network
 
 
 def splits_of(

@@ -11,6 +11,8 @@ import numpy as np
 
 from jnas import data as data_lib
 from jnas import models, networks, types
+from jnas.data import batches
+from jnas.report import numbers
 from jnas.run import drive as drive_lib
 from jnas.run import workdir
 from jnas.spaces import genotype as genotypes
@@ -18,6 +20,8 @@ from jnas.spaces import genotype_text
 from jnas.studies import augmentation, keys, setup, train_plan, trained
 from jnas.studies.train_plan import RetrainSettings as RetrainSettings
 from jnas.studies.train_plan import needed as needed
+from jnas.studies.train_plan import suited as suited
+from jnas.studies.train_plan import unsuited as unsuited
 from jnas.training import chunks, feed, placement, scratch, top
 from jnas.training import program as program_lib
 
@@ -50,8 +54,8 @@ def retrain_cell(
       notes: lines that are said once everything is checked.
 
     Returns:
-      The phase's result: ``test_accuracy``, with more than ten classes
-      ``test_top5_accuracy``, ``train_loss`` and ``train_accuracy`` in
+      The phase's result: the task's metrics as ``test_accuracy``, with more than ten
+      classes ``test_top5_accuracy``, ``train_loss`` and ``train_accuracy`` in
       the last epoch, ``parameters``, ``auxiliary_parameters``, ``macs``, ``seconds``;
       with ``valid_rate`` ``valid_accuracy`` of the tested weights, and with early
       stopping ``best_epoch``; with several seeds their means, each metric's standard
@@ -155,7 +159,7 @@ def train_network(
     steps = plan.program.steps_per_epoch
     extended = [one // steps for one in phase.extended_from]
     result = (
-        _figures(tested, state, metrics, steps, settings)
+        _figures(tested, state, metrics, steps, settings, dataset.task)
         | networks.measure(plan.network, dataset.image_shape)
         | {"seconds": round(phase.seconds, 2)}
         | ({"extended_from": extended} if extended else {})
@@ -195,28 +199,30 @@ def _say_stopped(phase, program, state, settings: RetrainSettings) -> None:
         )
 
 
-def _figures(tested, state, metrics, steps, settings) -> dict[str, Any]:
+def _figures(tested, state, metrics, steps, settings, task) -> dict[str, Any]:
     """Returns the figures of the tested weights; of several seeds, also of each."""
     known = state.inner.validation
-    found = dict(tested)
+    found = {f"test_{name}": tested[f"test_{name}"] for name in task.metrics} | tested
     if known is not None:
         kept = settings.early_stopping
-        found["valid_accuracy"] = known.best if kept else known.accuracy
+        found[scratch.valid_of(task)] = known.best if kept else known.score
         found |= {"best_epoch": known.best_epoch} if kept else {}
     found = {name: jax.device_get(one) for name, one in found.items()}  # in order
     if settings.num_seeds == 1:
-        return {n: round(value.item(), 6) for n, value in found.items()} | metrics
+        return {n: numbers.figure(value.item()) for n, value in found.items()} | metrics
     last = {n: jax.device_get(total) / steps for n, total in state.sums.items()}
+    every = {**found, **last}
     seeds = [
-        {"seed": i} | {n: round(v[i].item(), 6) for n, v in {**found, **last}.items()}
+        {"seed": i} | {n: numbers.figure(v[i].item()) for n, v in every.items()}
         for i in range(settings.num_seeds)
     ]
     spread = {}
     for name, values in found.items():
-        spread[name] = round(float(values.mean()), 6)
-        spread[f"{name}_sd"] = round(float(values.std(ddof=1)), 6)
+        spread[name] = numbers.figure(float(values.mean()))
+        spread[f"{name}_sd"] = numbers.figure(float(values.std(ddof=1)))
     shown = ", ".join(
-        f"{name} {spread[name]:.4f} ± {spread[f'{name}_sd']:.4f}" for name in found
+        f"{name} {numbers.words(spread[name])} ± {numbers.words(spread[f'{name}_sd'])}"
+        for name in found
     )
     verdict = f"mean ± standard deviation of {len(seeds)} seeds: {shown}"
     return spread | metrics | {"seeds": seeds, "verdict": verdict}
@@ -225,25 +231,35 @@ def _figures(tested, state, metrics, steps, settings) -> dict[str, Any]:
 def _test(key, plan, state, dataset, batch_size) -> dict[str, types.Array]:
     """Returns metric -> f32[] or f32[S] on the test split.
 
-    The accuracy among the five largest outputs is measured with more than ten classes.
+    They are the task's; the accuracy among the five largest outputs is measured too
+    with more than ten classes.
     """
-    measures = {"test_accuracy": lambda out, y: out.argmax(-1).astype(jnp.int32) == y}
-    if dataset.num_classes > TOP5_FROM:
-        measures["test_top5_accuracy"] = top.top_k
+    task = dataset.task
+    measures = {f"test_{name}": task.metric(name) for name in task.metrics}
+    of_classes = task.num_outputs == dataset.num_classes and task.signal == "accuracy"
+    if of_classes and dataset.num_classes > TOP5_FROM:
+        whole = task._replace(metrics={"top5": top.top_k})
+        measures["test_top5_accuracy"] = whole.metric()
 
-    def right(kept, x, y):
-        return scratch.map_outputs(
-            lambda out, row: {n: one(out, y[row]) for n, one in measures.items()},
-            key,
-            plan.network,
-            *kept,
-            x,
-            augment=plan.augment,
-            batch_size=batch_size,
-        )
+    def each(kept, x, y):
+        def of_batch(out, row):
+            targets = batches.rows_of(y, row)
+            return {name: one.each(out, targets) for name, one in measures.items()}
+
+        how = {"augment": plan.augment, "batch_size": batch_size}
+        return scratch.map_outputs(of_batch, key, plan.network, *kept, x, **how)
+
+    def over(found):
+        return {name: one.over(found[name]) for name, one in measures.items()}
 
     def test(kept, x, y):
-        return {name: one.mean() for name, one in right(kept, x, y).items()}
+        return over(each(kept, x, y))
+
+    def last(kept, x, y):
+        return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), each(kept, x, y))
+
+    def over_last(found):
+        return over(jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), found))
 
     seeds, kept = plan.program.num_seeds, scratch.trained(state)
 
@@ -254,11 +270,13 @@ def _test(key, plan, state, dataset, batch_size) -> dict[str, types.Array]:
 
     images, labels = dataset.x_test, dataset.y_test
     if not feed.is_streamed(plan.splits):
-        args = placement.put((kept, np.asarray(images), labels), count=seeds)
+        images = jax.tree.map(np.asarray, images)
+        args = placement.put((kept, images, labels), count=seeds)
         return placement.local(compiled(test)(*args))
     placed = placement.put(kept, count=seeds)
-    function = functools.partial(compiled(right), placed)
+    function = functools.partial(compiled(last), placed)
     found = chunks.in_chunks(
         function, images, labels, batch_size=batch_size, count=seeds
     )
-    return {name: jnp.asarray(one).mean(-1) for name, one in found.items()}
+    found = jax.tree.map(jnp.asarray, found)
+    return (over_last if seeds is None else jax.vmap(over_last))(found)

@@ -1,5 +1,6 @@
 """What a run leaves of the networks that it trained: folders model and supernet."""
 
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import jax
 from jnas import data as data_lib
 from jnas import models
 from jnas.models import folder as model_folder
-from jnas.models import storage
+from jnas.models import learned, storage
 from jnas.run import checkpoint, files, phase, record, workdir
 from jnas.run import folder as run_folder
 from jnas.training import scratch
@@ -42,8 +43,8 @@ class Saver(NamedTuple):
     def save(self, state: scratch.TrainState, figures: Mapping[str, Any]) -> None:
         """Saves the model, whole or not at all.
 
-        Of several seeds it is the one with the best validation accuracy, or the first
-        where there is no validation split.
+        Of several seeds it is the one with the best signal on the validation split, or
+        the first where there is no validation split.
 
         Args:
           state: of the training, at its end. The parameters of an auxiliary head are
@@ -55,17 +56,21 @@ class Saver(NamedTuple):
         """
         if self.folder is None or not self.run.leads:
             return
+        if self.dataset.inputs == data_lib.ARRAYS:
+            self.run.say_once(said_of_arrays(self.folder))
+            return
         kept = jax.device_get(scratch.trained(state))
         seeds = figures.get("seeds") or ()
         if seeds:
-            best = max(seeds, key=lambda one: one.get("valid_accuracy", 0))["seed"]
+            valid = scratch.valid_of(self.dataset.task)
+            best = max(seeds, key=lambda one: _score(one.get(valid)))["seed"]
             kept = jax.tree.map(lambda x: x[best], kept)
             figures = {**figures, **seeds[best]}
             how = "the first, as none was validated"
-            if "valid_accuracy" in figures:
+            if valid in figures:
                 how = "the best on the validation split"
             self.run.say_once(f"{self.folder.name}/ is of seed {best}, {how}")
-        trees = ({k: v for k, v in one.items() if k != "auxiliary"} for one in kept)
+        trees = map(_without_head, kept)
         model = models.Model(
             self.describe(),
             *trees,
@@ -73,6 +78,7 @@ class Saver(NamedTuple):
             self.dataset.class_names,
             files.plain(_own(figures)),
             record.versions(),
+            learned.of_dataset(self.dataset),
         )
         with files.writing(self.folder):
             models.save(self.folder, model)
@@ -121,6 +127,29 @@ class Saver(NamedTuple):
             return self.run.finished
         self.save(inner, self.run.finished)
         return self.run.finished
+
+
+def _without_head(tree: Any) -> Any:
+    """Leaves out an auxiliary head; a network of one's own may have any tree."""
+    if not isinstance(tree, dict):
+        return tree
+    return {name: one for name, one in tree.items() if name != "auxiliary"}
+
+
+def said_of_arrays(folder: pathlib.Path) -> str:
+    """Returns why no network of several inputs is saved.
+
+    Args:
+      folder: in which one would be.
+    """
+    return (
+        f"{folder.name}/ is not written: networks of several inputs are not saved; the "
+        "parameters are in the last checkpoint"
+    )
+
+
+def _score(value: float | None) -> float:
+    return -math.inf if value is None or math.isnan(value) else value
 
 
 def _own(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from jnas import data as data_lib
 from jnas import gradient, models, spaces
 from jnas.gradient import mixing
 from jnas.models import folder as model_folder
-from jnas.models import supernet_storage
+from jnas.models import learned, supernet_storage
 from jnas.run import files, record, workdir
 from jnas.studies import trained
 
@@ -58,7 +58,9 @@ def save(
     Raises:
       RunError: it could not be written.
     """
-    if not run.leads:
+    if dataset.inputs == data_lib.ARRAYS:
+        run.say_once(trained.said_of_arrays(folder))
+    if dataset.inputs == data_lib.ARRAYS or not run.leads:
         return
     inner = state.inner
     params, arch = inner.params, inner.logits
@@ -81,6 +83,7 @@ def save(
         dataset.class_names,
         files.plain(dict(result["seeds"][seed])),
         record.versions(),
+        learned.of_dataset(dataset),
     )
     with files.writing(folder):
         models.save_supernet(folder, supernet)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jnas.report import numbers as numbers_lib
 from jnas.run import drive as drive_lib
 from jnas.run import workdir
 from jnas.studies import keys, members, tune_optuna, tune_workers
@@ -50,7 +51,7 @@ def tune_training(
     else:
         how = _here(plan.tuning) if hands is None else _apart(plan.tuning, hands)
         found = _tuned(run, "tune", plan, how, key, plan.facts)
-    if all(one["valid_accuracy"] is None for one in found):
+    if all(one[plan.tuning.signal] is None for one in found):
         raise ValueError(
             f"tune must leave a trial that stays finite, got none of {len(found)}. "
             "Lower the upper bound of learning_rate, and use a new --workdir."
@@ -100,13 +101,14 @@ def _tuned(
     phase.must_keep(**facts, **how.facts)
     if phase.result is None:
         found = _lines(how.train(run, phase, plan, key, proposed), plan, first)
-        lost = sum(one["valid_accuracy"] is None for one in found)
+        signal = plan.tuning.signal
+        lost = sum(one[signal] is None for one in found)
         if lost:
             phase.say(f"{lost} of {len(found)} trials diverged and ranked last")
         best = winner(found)
         phase.end(
             {
-                "valid_accuracy": best["valid_accuracy"],
+                signal: best[signal],
                 "trial": best["trial"],
                 "seconds": round(phase.seconds, 2),
                 "trials": found,
@@ -118,16 +120,17 @@ def _tuned(
 def _lines(trials: promotion.Trials, plan: Plan, first: int) -> list[dict[str, Any]]:
     """Returns what is known of each trial as JSON values."""
     found, names = [], [one.name for one in plan.ranges]
-    for i in range(len(trials.accuracy)):
+    for i in range(len(trials.score)):
         epochs, copied = int(trials.epochs[i]), int(trials.copied[i])
-        accuracy = None if trials.diverged[i] else round(float(trials.accuracy[i]), 6)
+        score = float(trials.score[i])
+        lost = trials.diverged[i] or score <= promotion.LOST
         line = {
             "trial": first + i,
             "settings": {n: _short(n, trials.numbers[n][i]) for n in names},
             "rung": int(trials.rung[i]),
             "epochs": epochs,
             "images": epochs * plan.images,
-            "valid_accuracy": accuracy,
+            plan.tuning.signal: None if lost else numbers_lib.figure(score),
         }
         found.append(line | ({"copied": copied} if copied >= 0 else {}))
     return found
@@ -196,17 +199,27 @@ def winner(found: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def ranking(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Returns the trials, the best first: by epochs, then accuracy, then number.
+    """Returns the trials, the best first: by epochs, then score, then number.
 
     Args:
       found: of ``tune_training``.
     """
+    signal = signal_of(found[0])
     return sorted(
         found,
         key=lambda one: (
-            one["valid_accuracy"] is None,
+            one[signal] is None,
             -one["epochs"],
-            -(one["valid_accuracy"] or 0),
+            -(one[signal] or 0),
             one["trial"],
         ),
     )
+
+
+def signal_of(trial: Mapping[str, Any]) -> str:
+    """Returns the name of a trial's score, such as "valid_accuracy".
+
+    Args:
+      trial: of ``tune_training``.
+    """
+    return next(name for name in trial if name.startswith("valid_"))

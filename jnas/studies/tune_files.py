@@ -38,13 +38,14 @@ def close(
     best = tune.winner(found)
     run.write_text(TRIALS, "".join(f"{json.dumps(one)}\n" for one in found))
     kept = tune.retrain_settings(settings, best["settings"])
-    about = {n: best[n] for n in ("trial", "valid_accuracy", "epochs")}
+    signal = tune.signal_of(best)
+    about = {n: best[n] for n in ("trial", signal, "epochs")}
     run.write_text(BEST, settings_file.to_json(kept, **about))
     seed = {"seed": run.seed} if run.seed else {}
     command = closing.retrain_command(run, *shared, settings=run.workdir / BEST, **seed)
     result = {
         **tested,
-        "valid_accuracy": best["valid_accuracy"],
+        signal: best[signal],
         "settings": best["settings"],
         "trial": best["trial"],
         "trials": len(found),
@@ -62,9 +63,9 @@ def table(found: Sequence[Mapping[str, Any]]) -> report.Table:
       found: the trials.
     """
     best = tune.ranking(found)[:_MOST_ROWS]
-    names = list(best[0]["settings"])
+    names, signal = list(best[0]["settings"]), tune.signal_of(best[0])
     return report.Table(
-        ("trial", *names, "rung", "epochs", "images", "valid_accuracy ↑"),
+        ("trial", *names, "rung", "epochs", "images", f"{signal} ↑"),
         [
             [
                 str(one["trial"]),
@@ -72,7 +73,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> report.Table:
                 one["rung"],
                 one["epochs"],
                 one["images"],
-                one["valid_accuracy"],
+                one[signal],
             ]
             for one in best
         ],

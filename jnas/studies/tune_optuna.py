@@ -87,11 +87,15 @@ def _frozen(found: Sequence[Mapping[str, Any]], ranges) -> list[Any]:
         optuna.trial.create_trial(
             params={one.name: _inside(trial, one) for one in ranges},
             distributions=known,
-            value=trial["valid_accuracy"],
-            state=states.FAIL if trial["valid_accuracy"] is None else states.COMPLETE,
+            value=score,
+            state=states.FAIL if score is None else states.COMPLETE,
         )
-        for trial in found
+        for trial, score in zip(found, map(_score, found), strict=True)
     ]
+
+
+def _score(trial: Mapping[str, Any]) -> float | None:
+    return next(value for name, value in trial.items() if name.startswith("valid_"))
 
 
 def _inside(trial: Mapping[str, Any], one: ranges_lib.Range) -> float:
@@ -110,7 +114,7 @@ def propose(
     """Returns the numbers of the next trials.
 
     Args:
-      found: the trials so far, with ``settings`` and ``valid_accuracy``.
+      found: the trials so far, with ``settings`` and a score ``valid_...``.
       ranges: of the numbers.
       count: number of trials.
       tuner: "optuna" or "optuna:SAMPLER".

@@ -129,15 +129,27 @@ def prepare(
     network = train_plan.build_network(genotype, dataset, settings)
     augment = _augment(settings, dataset, ranges)
     splits = train_plan.splits_of(dataset, settings, seed=seed)
-    num_examples = len(splits[0][1])
-    build = _trainers(network, augment, num_examples, settings)
+    num_examples, task = batches.count(splits[0][1]), dataset.task
+    train_plan.check_smoothing(settings, task)
+    for one in ranges:
+        if one.name == "label_smoothing":
+            task.check_smoothing(one.high)
+    build = _trainers(network, augment, num_examples, settings, task)
     build({one.name: one.high for one in ranges})  # numbers that the optimiser lacks
+
+    signal = scratch.valid_of(task)
 
     def measure(key, numbers, state, split):
         del numbers  # what is evaluated does not depend on them
         kept = scratch.trained(state)
         return scratch.evaluate(
-            key, network, *kept, *split, augment=augment, batch_size=settings.batch_size
+            key,
+            network,
+            *kept,
+            *split,
+            augment=augment,
+            batch_size=settings.batch_size,
+            task=task,
         )
 
     def draw(key):
@@ -152,6 +164,7 @@ def prepare(
         num_examples,
         settings.batch_size,
         settings.side_by_side,
+        signal,
     )
     steps = batches.num_batches(num_examples, settings.batch_size)
     facts = dict(
@@ -252,7 +265,7 @@ def _notes(dataset, augment, ranges) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _trainers(network, augment, num_examples, settings) -> Callable:
+def _trainers(network, augment, num_examples, settings, task) -> Callable:
     """Returns numbers, name -> f32[] -> the trainer with these numbers."""
     recipe, base = recipes.recipe(settings), recipes.numbers(settings)
     steps = batches.num_batches(num_examples, settings.batch_size)
@@ -274,6 +287,7 @@ def _trainers(network, augment, num_examples, settings) -> Callable:
             label_smoothing=numbers.label_smoothing,
             mixup=numbers.mixup,
             ema_decay=numbers.ema_decay,
+            task=task,
         )
 
     return build

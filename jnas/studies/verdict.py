@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jnas import data as data_lib
 from jnas import directions, types
+from jnas.data import batches
 from jnas.discrete.controllers import fronts
 from jnas.gradient import methods
 
@@ -70,20 +71,26 @@ def still(weights: types.Weights) -> str | None:
     )
 
 
-def guessing(accuracy: float, labels: np.ndarray) -> str | None:
-    """Returns a warning where an accuracy is that of guessing.
+def guessing(
+    signal: float, labels: Any, task: data_lib.Task = data_lib.CLASSIFICATION
+) -> str | None:
+    """Returns a warning where a signal is that of guessing.
 
     Args:
-      accuracy: fraction of right answers.
-      labels: i[N], on which it was measured.
+      signal: of the task, such as the fraction of right answers.
+      labels: i[N], on which it was measured, or other targets.
+      task: says what guessing reaches; where it does not, there is no warning.
     """
-    share = np.bincount(np.asarray(labels)).max() / len(labels)
-    if accuracy > share + 2 * math.sqrt(share * (1 - share) / len(labels)):
+    if task.guess is None:
         return None
+    most, why = task.guess(labels)
+    if signal > most:
+        return None
+    what = "labels" if task.signal == "accuracy" else "targets"
     return (
-        f"validation accuracy {accuracy:.3f} is that of guessing (the most frequent "
-        f"class has {share:.3f} of the images): the supernet learned nothing that a "
-        "cell could be judged by; raise --epochs or --learning_rate, or check labels"
+        f"validation {task.signal} {signal:.3f} is that of guessing ({why}): the "
+        "supernet learned nothing that a cell could be judged by; raise --epochs or "
+        f"--learning_rate, or check {what}"
     )
 
 
@@ -93,28 +100,30 @@ def of_gradient(
     labels: np.ndarray,
     *,
     one_hot: float | None = None,
+    task: data_lib.Task = data_lib.CLASSIFICATION,
 ) -> Verdict:
     """Returns the verdict on searches by gradient.
 
     Args:
       weights: of each search, from which its cell was derived.
-      accuracies: validation accuracy of each search.
-      labels: of the validation split.
-      one_hot: accuracy of the best search's cell with the supernet's parameters; None
+      accuracies: validation accuracy, or another signal, of each search.
+      labels: of the validation split, or other targets.
+      one_hot: that of the best search's cell with the supernet's parameters; None
         where it was not measured.
+      task: what was learned.
     """
     unmoved = [one for one in weights if still(one)]
     warnings = [still(max(unmoved, key=largest_move))] if unmoved else []
     if warnings and len(weights) > 1:
         warnings = [f"{len(unmoved)} of {len(weights)} searches: {warnings[0]}"]
-    warnings += filter(None, [guessing(max(accuracies), labels)])
+    warnings += filter(None, [guessing(max(accuracies), labels, task)])
     moves = [100 * largest_move(one) for one in weights]
     known = [move for move in moves if math.isfinite(move)]
     text = "The cell was derived by the method's own decisions."
     if known:
         text = (
             "The weights moved by up to "
-            f"{max(known):.3g} % from equal; validation accuracy of the supernet "
+            f"{max(known):.3g} % from equal; validation {task.signal} of the supernet "
             f"{max(accuracies):.4g}"
         )
         alone = "" if one_hot is None else f", of its cell alone in it {one_hot:.4g}"
@@ -200,7 +209,7 @@ def small_budget(method: methods.Method, dataset: data_lib.Dataset, rate: float)
         return ""
     paper = row.epochs * (_PAPER_IMAGES // row.batch_size)
     steps = method.epochs * (
-        int(len(dataset.y_train) * (1 - rate)) // method.batch_size
+        int(batches.count(dataset.y_train) * (1 - rate)) // method.batch_size
     )
     own = method.logits_learning_rate
     if not 0 < 4 * steps < paper:

@@ -1,4 +1,4 @@
-"""Parallel coordinates of a tuning: a line a trial, coloured by its accuracy."""
+"""Parallel coordinates of a tuning: a line a trial, coloured by its score."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _MOST = 400  # trials; more are thinned evenly
 
 
 def parallel(run: runs_lib.RunFiles) -> alt.LayerChart:
-    """Draws each trial as a line over an axis per tuned number, and its accuracy.
+    """Draws each trial as a line over an axis per tuned number, and its score.
 
     Axes of numbers that were drawn by their logarithm are logarithmic. Trials that
     diverged are left out.
@@ -24,14 +24,14 @@ def parallel(run: runs_lib.RunFiles) -> alt.LayerChart:
       run: a tuning.
 
     Raises:
-      ValueError: no trial with an accuracy.
+      ValueError: no trial with a score.
     """
     known = trials.known(run)
     if not known:
         raise ValueError(
-            "trials must hold at least one with an accuracy, got none. Tune again."
+            "trials must hold at least one with a score, got none. Tune again."
         )
-    known = numbers.thinned(known, _MOST)
+    known, score = numbers.thinned(known, _MOST), f"valid_{run.signal}"
     log, most = trials.logarithmic(run), max(one.epochs for one in known)
     axes = {
         name: _Axis(name, [one.values[name] for one in known], name in log)
@@ -43,7 +43,7 @@ def parallel(run: runs_lib.RunFiles) -> alt.LayerChart:
             "axis": axis.title,
             "place": axis.place(one.values[name]),
             "value": _text(one.values[name]),
-            "accuracy": one.values[trials.ACCURACY],
+            "score": one.values[score],
             "epochs": one.epochs,
             "width": 2.2 if one.epochs == most else 0.9,
         }
@@ -55,7 +55,8 @@ def parallel(run: runs_lib.RunFiles) -> alt.LayerChart:
         for axis in axes.values()
         for value in axis.ticks()
     ]
-    return _drawn(rows, ticks, [axis.title for axis in axes.values()])
+    titles = [axis.title for axis in axes.values()]
+    return _drawn(rows, ticks, titles, data.words(score))
 
 
 def _text(value: float) -> str:
@@ -86,7 +87,7 @@ class _Axis:
         return [10**one if self.log else one for one in places] if span else [places[0]]
 
 
-def _drawn(rows, ticks, names) -> alt.LayerChart:
+def _drawn(rows, ticks, names, score) -> alt.LayerChart:
     x = alt.X(
         "axis:N",
         sort=names,
@@ -102,14 +103,12 @@ def _drawn(rows, ticks, names) -> alt.LayerChart:
             x=x,
             y=y,
             detail="trial:N",
-            order=alt.Order("accuracy:Q"),
+            order=alt.Order("score:Q"),
             strokeWidth=alt.StrokeWidth("width:Q", scale=None, legend=None),
-            color=alt.Color(
-                "accuracy:Q", title="valid accuracy", scale=alt.Scale(scheme="viridis")
-            ),
+            color=alt.Color("score:Q", title=score, scale=alt.Scale(scheme="viridis")),
             tooltip=[
                 alt.Tooltip("trial:N", title="trial"),
-                data.tooltip("accuracy", "valid accuracy"),
+                data.tooltip("score", score),
                 alt.Tooltip("epochs:Q", title="epochs"),
                 alt.Tooltip("axis:N", title="number"),
                 alt.Tooltip("value:N", title="value"),

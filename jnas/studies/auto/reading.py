@@ -27,7 +27,15 @@ class Read(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read(spec: str, shrink: int, *, minutes: float, device: str) -> Read:
+def read(
+    spec: str,
+    shrink: int,
+    *,
+    minutes: float,
+    device: str,
+    task: str | None = None,
+    inputs: str | None = None,
+) -> Read:
     """Reads a data set; pictures of a folder get the size that a rule says.
 
     The size is chosen where the user gives none and the pictures differ in size or are
@@ -38,31 +46,35 @@ def read(spec: str, shrink: int, *, minutes: float, device: str) -> Read:
       shrink: integer factor of downscaling.
       minutes: of the whole.
       device: its kind.
+      task: as for ``data.load``.
+      inputs: as for ``data.load``.
 
     Raises:
-      ValueError: the data cannot be read, or are too few to be divided.
+      ValueError: the data cannot be read, are no images of classes, or are too few to
+        be divided.
     """
+    how = {"task": task, "inputs": inputs}
     query = spec.partition("?")[2]
     given = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
     notes = ()
     if spec.startswith("folder:") and "size" not in given and shrink == 1:
         side = rules.side(minutes, device)
         sized = f"{spec}{'&' if query else '?'}size={side}"
-        found, why = _one_size(spec, side)
+        found, why = _one_size(spec, side, how)
         if found is None:
-            found, spec = data_lib.load(sized), sized
+            found, spec = data_lib.load(sized, **how), sized
             notes = (f"pictures {why}: they are resized to {side}x{side} (?size=)",)
     else:
-        found = data_lib.load(spec)
-    found = data_lib.shrink(found, shrink)
+        found = data_lib.load(spec, **how)
     check(found)
+    found = data_lib.shrink(found, shrink)
     return Read(spec, found, notes)
 
 
-def _one_size(spec: str, side: int) -> tuple[data_lib.Dataset | None, str]:
+def _one_size(spec: str, side: int, how: dict) -> tuple[data_lib.Dataset | None, str]:
     """Reads a folder as it is, where its pictures have one size that is not larger."""
     try:
-        found = data_lib.load(spec)
+        found = data_lib.load(spec, **how)
     except ValueError as error:
         if not str(error).startswith("images must have one size"):
             raise
@@ -81,6 +93,12 @@ def check(dataset: data_lib.Dataset) -> None:
     Raises:
       ValueError: one class, or a class with fewer than three training images.
     """
+    if dataset.task_name != "classification" or dataset.inputs != data_lib.IMAGES:
+        raise ValueError(
+            f"data must have images and classes for auto, got {dataset.inputs} of the "
+            f"task {dataset.task_name} in {dataset.name!r}. Use quickstart, or search "
+            "and retrain."
+        )
     if dataset.num_classes < 2:
         raise ValueError(
             f"data must have at least 2 classes, got {dataset.num_classes} in "
