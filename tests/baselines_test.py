@@ -193,7 +193,7 @@ def test_json_and_back():
         ({"features": 2.5}, ValueError, "must have positive integers"),
         ({"features": True}, ValueError, "must have positive integers"),
         ({"features": 10**9}, ValueError, "features must be from 1 to 10000"),
-        ({"num_classes": 1}, ValueError, "num_classes must be from 2"),
+        ({"num_classes": 100_001}, ValueError, "num_classes must be from 1"),
         ({"image_shape": [8, 8]}, ValueError, "3 of image_shape"),
         ({"image_shape": 8}, ValueError, "image_shape must be a list"),
         ({"dtype": "float16"}, ValueError, "dtype must be one of float32, bfloat16"),

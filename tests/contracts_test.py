@@ -8,7 +8,7 @@ import optax
 import pytest
 from flax import nnx
 
-from jnas import gradient, networks, ops, registry, spaces, testing
+from jnas import data, gradient, networks, ops, registry, spaces, testing
 
 # of each family of inverted residuals some; the others differ in their numbers alone
 FEW = {"mbconv_3x3_e1", "mbconv_3x3_e3", "mbconv_5x5_e6_se", "ir_k3_e1_g2", "mb6_k5"}
@@ -88,6 +88,49 @@ def test_large_spaces(name):
 def test_datasets(name):
     """Every embedded data set keeps its contract."""
     testing.check_dataset(name)
+
+
+@pytest.mark.parametrize("name", list(registry.TASKS))
+def test_tasks(name):
+    """Every task keeps its contract, on the first data set that is of it."""
+    of = (n for n, load in registry.DATASETS.items() if load().task_name == name)
+    testing.check_task(name, next(of))
+
+
+def test_broken_tasks_are_found(monkeypatch):
+    """A loss that reads other examples, a signal that falls, a figure of no shape."""
+    entries = dict(registry.TASKS._entries)
+    monkeypatch.setattr(registry.TASKS, "_entries", entries)
+
+    def loss(o, y):
+        return (o[:, 0] - y[:, 0]) ** 2
+
+    def broken(name, loss, metric):
+        registry.TASKS.register(name=name)(
+            lambda targets: data.Task(1, loss, {"closeness": metric})
+        )
+
+    def near(o, y):
+        return -loss(o, y)
+
+    broken("sound", loss, near)
+    broken("mixed", lambda o, y: loss(o, y) - loss(o, y).mean() / 2, near)
+    broken("fallen", loss, loss)
+    broken("flat", lambda o, y: loss(o, y).mean(), near)
+    broken("still", lambda o, y: 0 * loss(o, y), near)
+    broken("vector", loss, data.Metric(near, lambda each: each))
+    broken("batch", loss, data.Metric(near, jnp.mean, lambda each: each))
+    testing.check_task("sound", "ellipses")
+    for name, rule in {
+        "mixed": "a loss f32.* of each example by itself",
+        "fallen": "a signal that rises",
+        "flat": "a loss f32",
+        "still": "have gradients",
+        "vector": "have metrics f32",
+        "batch": "finite metrics f32.* of a batch",
+    }.items():
+        with pytest.raises((AssertionError, ValueError), match=rule):
+            testing.check_task(name, "ellipses")
 
 
 def test_methods_name_registered_pieces():

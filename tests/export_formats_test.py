@@ -1,5 +1,6 @@
 """Files of a model: each checked in its runtime, none left where the check fails."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 from jnas import export, models, networks
+from jnas.data import task as task_lib
 from jnas.export import formats, packages, stablehlo, tflite
+from jnas.models import learned as learned_lib
 from jnas.spaces import genotype_text, published
 
 CELL = "|nor_conv_3x3~0|+|avg_pool_3x3~0|none~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
@@ -74,6 +77,49 @@ def test_each_format_gives_the_logits_of_jnas(model, tmp_path, name):
     np.testing.assert_allclose(got, model.logits(raw), rtol=0, atol=1e-5)
 
 
+_NUMBERS = 50 + 9 * np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+TARGETS = {
+    "regression": _NUMBERS[:, 0],
+    "regression of three": _NUMBERS,
+    "multilabel": np.float32(_NUMBERS > 50),
+}
+
+
+@pytest.mark.parametrize("task", TARGETS)
+@pytest.mark.parametrize("name", ["stablehlo", "tflite", "onnx"])
+def test_each_format_gives_the_answer_of_the_task(tmp_path, name, task):
+    """In the targets' own unit: one number, several, probabilities."""
+    needs = {"tflite": ["litert_converter", "ai_edge_litert"], "onnx": ["onnxruntime"]}
+    for package in needs.get(name, []):
+        pytest.importorskip(package)
+    kind, y = task.split()[0], TARGETS[task]
+    learned = learned_lib.Learned(kind, task_lib.describe(y))
+    model = made(nasbench(), networks.Size(2, 1, learned.task.num_outputs))
+    model = dataclasses.replace(model, learned=learned)
+    path = tmp_path / "file"
+    assert not export.export(model, name, path).unchecked
+    raw = np.random.default_rng(5).integers(0, 256, (3, 8, 8, 3)).astype(np.float32)
+    got = np.asarray(formats.FORMATS[name].read(path, model)(raw))
+    wanted = next(iter(model.predict(raw).values()))
+    assert got.shape == wanted.shape == (3, *y.shape[1:])
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_weights_alone_are_those_of_another_task_too(tmp_path):
+    """Compared in the targets' unit; bfloat16 keeps the task."""
+    learned = learned_lib.Learned(
+        "regression", task_lib.describe(TARGETS["regression"])
+    )
+    for dtype in ("float32", "bfloat16"):
+        model = made(
+            published.genotype("DARTS_V2"), networks.Size(2, 3, 1), dtype=dtype
+        )
+        model = dataclasses.replace(model, learned=learned)
+        found = export.export(model, "safetensors", tmp_path / "file")
+        assert found.difference <= 1e-5 * max(1, found.largest_logit)
+        assert found.same_class is None and found.largest_logit > 30
+
+
 def test_tflite_has_native_windows(tmp_path):
     """Lowered for an accelerator: one operation a convolution and a pool, no products.
 
@@ -129,6 +175,18 @@ def wrong(monkeypatch, factor):
         stablehlo.write(path, lambda x: function(x) * factor, (8, 8, 3))
 
     monkeypatch.setitem(formats.FORMATS, "stablehlo", right._replace(write=write))
+
+
+def test_numbers_of_unlike_sizes_are_compared_each_by_itself(tmp_path, monkeypatch):
+    """A wrong age is found beside a price in millions."""
+    y = _NUMBERS[:, :2] * np.array([1, 1e5], np.float32)
+    learned = learned_lib.Learned("regression", task_lib.describe(y))
+    model = made(nasbench(), networks.Size(2, 1, 2))
+    model = dataclasses.replace(model, learned=learned)
+    export.export(model, "stablehlo", tmp_path / "file")
+    wrong(monkeypatch, np.array([1.01, 1], np.float32))
+    with pytest.raises(ValueError, match="outputs of .* within 1e-05 .of their"):
+        export.export(model, "stablehlo", tmp_path / "file")
 
 
 @pytest.mark.parametrize("factor", [1 + 1e-3, jnp.nan])

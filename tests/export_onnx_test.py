@@ -65,6 +65,15 @@ def agree(function, x):
     return counts
 
 
+def test_angles_are_those_of_atan2():
+    """In all quarters and on the axes."""
+    at = np.array([-2.0, -1, 0, 1, 3], np.float32)
+    x = np.stack(np.meshgrid(at, at), -1).reshape(5, 5, 1, 2)
+    agree(lambda x: jnp.arctan2(x[..., 0], x[..., 1]), x)
+    agree(lambda x: jnp.arctan2(x[..., 0] + 0.5, -0.0 * abs(x[..., 1])), x)
+    agree(lambda x: jnp.arctan2(x[:, 0, 0, 0], 1 + 0 * x[:, 1, 0, 1]), x)
+
+
 def flat(x):
     """Returns [B, everything else]."""
     return x.reshape(x.shape[0], -1)

@@ -45,7 +45,7 @@ def test_the_better_half_is_trained_further(tmp_path):
     assert finished[0]["encoding"] == finished[2]["encoding"] == CELLS[0]
     first, second = (finished[i] for i in (0, 2))
     if first["epochs"] == second["epochs"]:
-        assert first["accuracy"] == second["accuracy"]
+        assert first["score"] == second["score"]
     ranked = halve_cells.ranked(finished)
     assert [one["epochs"] for one in ranked] == [2, 2, 1, 1]
-    assert ranked[0]["accuracy"] >= ranked[1]["accuracy"]
+    assert ranked[0]["score"] >= ranked[1]["score"]

@@ -68,7 +68,7 @@ def test_trials_are_those_of_one_program(name):
     for how in ({}, {"load": load, "keep": keep}):
         score = lineages.scorer(made, NAMES, splits(), **how)
         found, _ = one_by_one(made, functools.partial(score, KEY))
-        for field in ("ranked", "numbers", "accuracy", "rung", "epochs", "diverged"):
+        for field in ("ranked", "numbers", "score", "rung", "epochs", "diverged"):
             own, other = getattr(found.trials, field), getattr(wanted, field)
             jax.tree.map(np.testing.assert_array_equal, own, other)
         np.testing.assert_array_equal(found.trials.copied, wanted.copied)

@@ -85,7 +85,11 @@ def test_many_images_are_divided_evenly():
         return np.zeros((len(images), 10), np.float32)
 
     counting = types.SimpleNamespace(
-        preprocessing=one.preprocessing, space=one.space, class_names=(), apply=count
+        preprocessing=one.preprocessing,
+        space=one.space,
+        class_names=(),
+        apply=count,
+        learned=one.learned,
     )
     for total, sizes in {300: [300], 600: [300, 300], 767: [384, 383], 2: [2]}.items():
         images = np.zeros((total, 4, 4, 1), np.uint8)
@@ -119,7 +123,7 @@ def test_what_does_not_fit_is_refused():
         (("variant", "skip_zeros"), 1, "skip_zeros must be of type bool"),
         (("normalise_pools",), None, "normalise_pools must be of type bool"),
         (("dtype",), "float16", "dtype must be one of"),
-        (("version",), 2, "up to 1, got 2"),
+        (("version",), 3, "up to 2, got 3"),
         (("format",), "jnas.model", "format 'jnas.supernet'"),
         (("size", "num_layers"), 2, "weights.safetensors must hold the"),
     ],

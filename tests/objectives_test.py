@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnas import data, networks, ops, spaces, testing
+from jnas import data, networks, ops, registry, spaces, testing
 from jnas.discrete import objectives
 from jnas.networks import mixture as mixture_lib
 from jnas.training import devices, optimizers, program
@@ -216,6 +216,15 @@ def test_jacobian_covariance_is_numpys():
     found = scored(objectives.jacobian_covariance(SPACE, SHAPE, x))
     # 1 / v of the smallest eigenvalues magnifies float32's rounding
     assert found == pytest.approx(wanted, rel=0.02)
+
+
+def test_naswot_needs_units():
+    """A network without a recorded ReLU has nothing to compare."""
+    space = registry.SPACES["tiny_chain"]()
+    size = networks.Size(2, 1, 3)
+    proxy = objectives.naswot(space, size, jnp.ones((4, 8, 8, 3)))
+    with pytest.raises(ValueError, match="naswot must have networks with a ReLU"):
+        proxy(jax.random.key(0), jnp.zeros((1, len(space.sizes)), jnp.int32))
 
 
 def test_naswot_compares_every_unit():

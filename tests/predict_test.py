@@ -74,9 +74,9 @@ def test_pictures_that_cannot_be_classified_are_refused_by_name(tmp_path):
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
     with pytest.raises(ValueError, match="must be readable, got .*b.png"):
         pictures.read([tmp_path / "a.png", tmp_path / "b.png"], how(3))
-    with pytest.raises(ValueError, match="npz file for this model, .* float32 with 1"):
+    with pytest.raises(ValueError, match="npz file for this model, .* float32 .N, 8"):
         only(tmp_path, GREY, how(1, unit="float32"))
-    with pytest.raises(ValueError, match="uint8 with 4 channels"):
+    with pytest.raises(ValueError, match="uint8 .N, 8, 8, 4."):
         only(tmp_path, GREY, how(4))
 
 
@@ -138,6 +138,8 @@ def test_npz(key, tmp_path):
     """The first array of these names; the others are named."""
     model, images = made_models.model(), made_models.digits().x_test[:5]
     np.savez(tmp_path / "a.npz", **{key: images[..., 0]}, y=np.zeros(5))
+    read = predict.read(f"npz:{tmp_path / 'a.npz'}", model)  # as --data names it
+    assert np.array_equal(read.pixels, images)
     read = predict.read(str(tmp_path / "a.npz"), model)
     assert np.array_equal(read.pixels, images)
     assert read.names == tuple("01234")
@@ -174,7 +176,7 @@ def test_the_summary_counts_classes():
     """Most frequent first, with the mean of the largest probabilities."""
     each = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], np.float32)
     found = models.Prediction(np.array([0, 1, 1]), ("a", "b", "b"), each)
-    lines = predict.summary(found).splitlines()
+    lines = predict.summary(found, None).splitlines()
     assert lines[2:] == ["| b     |      2 |           0.7000 |",
                          "| a     |      1 |           0.9000 |"]  # fmt: skip
 

@@ -303,7 +303,7 @@ def test_patience_keeps_the_best_epoch():
     assert over == [False, False, False, False, True, True]
     assert state.best_epoch == 2 and state.kept["w"] == 2 and state.epoch == 5
     assert state.best == jnp.float32(0.5)  # .9 came after the end: a seed stays ended
-    assert state.accuracy == jnp.float32(0.9)
+    assert state.score == jnp.float32(0.9)
 
 
 def test_early_stopping_ends_the_program_and_keeps_its_best_weights():

@@ -1,7 +1,6 @@
 """Tests of a gradient search as phases of a run, interrupted between and in them."""
 
 import dataclasses
-import functools
 
 import numpy as np
 import pytest
@@ -44,9 +43,14 @@ def search(folder, **changes):
 def test_a_search_resumes_between_its_stages_and_inside_them(tmp_path, monkeypatch):
     """Interrupted before stage 2, and again inside it: the same weights to the bit."""
     # compiled once: a process of its own for each start would do the same
-    monkeypatch.setattr(
-        gradient_lib, "build_segments", functools.lru_cache(gradient_lib.build_segments)
-    )
+    build, built = gradient_lib.build_segments, {}
+
+    def once(method, space, setting):
+        if (method, space) not in built:
+            built[method, space] = build(method, space, setting)
+        return built[method, space]
+
+    monkeypatch.setattr(gradient_lib, "build_segments", once)
     whole = search(tmp_path / "whole")
 
     class Stop(Exception):

@@ -59,7 +59,9 @@ def reference(plan, rates, key):
                         lost.add(i)
                     if i not in lost:
                         w[i] += rates[i] * (images[rows].mean() - w[i])
-            score[i] = -1 if i in lost else round(1 - 2 * abs(w[i] - 0.45), 1)
+            score[i] = (
+                promotion.LOST if i in lost else round(1 - 2 * abs(w[i] - 0.45), 1)
+            )
             done[i] = rung.stop
         alive[rung.first] = sorted(names, key=lambda i: (-score[i], i))
     return w, score, done, lost, alive
@@ -70,7 +72,7 @@ def check(made, rates, state):
     inner = jax.device_get(state.inner)
     w, score, done, lost, alive = reference(made.rungs, rates, state.key)
     np.testing.assert_allclose(inner.train.params["w"], w, rtol=1e-5)
-    np.testing.assert_allclose(inner.accuracy, score, atol=1e-6)
+    np.testing.assert_allclose(inner.score, score, atol=1e-6)
     assert inner.epochs.tolist() == done
     assert set(np.flatnonzero(inner.diverged)) == lost
     for first, names in alive.items():
@@ -176,7 +178,7 @@ def test_pbt_copies_the_best_and_varies_them():
     calls.sort(key=lambda one: int(one[0]))
     assert [int(number) for number, *_ in calls] == [0, 1, 2]
     for number, old, new in calls:
-        order = sorted(range(8), key=lambda i: (-old.accuracy[i], i))
+        order = sorted(range(8), key=lambda i: (-old.score[i], i))
         assert new.ranked.tolist() == order
         for i in range(8):
             source = i
@@ -284,7 +286,7 @@ def test_ranked_parts_do_not_touch_each_other():
     """Sorting one bracket leaves the others and its own lost trials in place."""
     ranked = jnp.array([1, 0, 2, 5, 4, 3])
     state = promotion.Trials(*[None] * 9)._replace(
-        ranked=ranked, accuracy=jnp.array([0.1, 0.9, 0.5, 0.2, 0.2, 0.7])
+        ranked=ranked, score=jnp.array([0.1, 0.9, 0.5, 0.2, 0.2, 0.7])
     )
     sort = functools.partial(promotion.rank, None, state, None)
     assert sort(3, 3).ranked.tolist() == [1, 0, 2, 5, 3, 4]  # 3 and 4 tie

@@ -270,7 +270,8 @@ def test_flags_may_change_where_that_is_allowed(tmp_path, capsys):
     with run.open_run(tmp_path, flags={"a": 1, "b": "x"}, data_digest="d1") as r:
         do(r.phase("search", 3), 1)
         r._books.checkpoints.save(1, state(1), {"phase": "x", "results": {}})
-    for wrong in ({"seed": 1, "data_digest": "d1"}, {"data_digest": "d2"}):
+    other = {"data_digest": "d1", "data": {"task": "regression"}}
+    for wrong in ({"seed": 1, "data_digest": "d1"}, {"data_digest": "d2"}, other):
         with pytest.raises(run.RunError, match="seed and data must be those"):
             run.open_run(tmp_path, flags={"a": 1}, allow_changed=True, **wrong)
     again = {"flags": {"a": 2, "b": "x"}, "data_digest": "d1"}
