@@ -178,8 +178,8 @@ def train_all(
       ``seconds`` of the full budget, ``parameters``.
     """
     inputs.check(space, dataset)
-    _ = _a_network(space, settings, dataset)  # raises
     first = spaces.representatives(space)
+    _ = _a_network(space, settings, dataset)  # raises
     numbers = np.unique(first)
     shape = settings.num_seeds, len(numbers), len(settings.budgets)
     empty = {
