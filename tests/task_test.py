@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jnas import data, registry, types
-from jnas.data import batches, tasks
+from jnas.data import batches, task_lookup
 from jnas.data import task as task_lib
 from jnas.data import validate as validate_lib
 
@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 
 def of(name, targets, **how):
     """Builds a task for some targets."""
-    return tasks.build(name, task_lib.describe(np.asarray(targets), **how))
+    return task_lookup.build(name, task_lib.describe(np.asarray(targets), **how))
 
 
 def measured(task, name, outputs, targets):
@@ -493,7 +493,7 @@ def test_a_task_must_have_a_signal_that_rises(own):
     every = {"falls": ValueError, "nothing": TypeError, "breaks": ValueError}
     for name, error in every.items():
         with pytest.raises(error, match=f"task {name} must"):
-            tasks.build(name, task_lib.Targets())
+            task_lookup.build(name, task_lib.Targets())
 
 
 def test_smoothing_without_classes_is_refused():

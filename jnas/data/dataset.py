@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jnas import types
-from jnas.data import batches, source, tasks
+from jnas.data import batches, source, task_lookup
 from jnas.data import facts as facts_lib
 from jnas.data import moments as moments_lib
 from jnas.data import task as task_lib
@@ -72,7 +72,7 @@ class Dataset:
     @functools.cached_property
     def task(self) -> task_lib.Task:
         """What is learned."""
-        return tasks.build(self.task_name, self.targets)
+        return task_lookup.build(self.task_name, self.targets)
 
     @property
     def num_outputs(self) -> int:
@@ -92,7 +92,7 @@ class Dataset:
         if name in (None, self.task_name):
             return self
         made = dataclasses.replace(self, task_name=name)
-        tasks.check_loss(name, made.task, made.y_train)
+        task_lookup.check_loss(name, made.task, made.y_train)
         return made if self.identity is None else made.on_disk(self.identity)
 
     def on_disk(self, identity: str) -> "Dataset":

@@ -10,6 +10,8 @@ import numpy as np
 
 from jnas import directions, types
 
+CLASSES, FLOATS = "classes", "floats"  # what a task reads, see ``task_lookup.reads``
+
 
 class Metric(NamedTuple):
     """A figure of many examples that is no mean of one figure each.
@@ -42,8 +44,8 @@ class Task(NamedTuple):
         None where nothing can be smoothed.
       prepare: (key, or None for an evaluation, inputs) -> the network's inputs, of the
         same shapes; None augments and normalises images, and normalises other arrays.
-      answer: outputs f32[N, K] -> what a user is told, name -> array [N, ...], of which
-        an exported model gives the first; None tells the outputs.
+      answer: outputs f32[N, K] -> what is predicted, name -> array [N, ...], of which
+        an exported model gives the first; None predicts the outputs.
       guess: targets -> (the signal that guessing reaches on them, a sentence that says
         how), for a warning; None where that is not known.
     """
@@ -154,6 +156,16 @@ class Targets:
     def size(self) -> int:
         """Numbers of a target."""
         return math.prod(self.shape)
+
+    def words(self) -> str:
+        """Returns how many classes, or which numbers of which shape, for messages."""
+        if self.num_classes:
+            return f"{self.num_classes} classes"
+        if not self.mean:
+            return "several arrays or integers"
+        shape = ", ".join(map(str, ("N", *self.shape)))
+        what = "" if self.whole else "fractions from "
+        return f"{what}{self.low:g} to {self.high:g} as floats [{shape}]"
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as JSON values."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jnas.data import batches, facts, layouts, others, source, tasks
+from jnas.data import batches, facts, layouts, others, source, task_lookup
 from jnas.data import dataset as dataset_lib
 from jnas.data import task as task_lib
 
@@ -51,7 +51,7 @@ def validate(
       KeyError: a task that is not registered; the nearest is guessed.
       ValueError: one line with the array, the index, the value and the rule.
     """
-    reads = tasks.reads(task)
+    task_lookup.reads(task)  # raises, before arrays are read
     if inputs not in dataset_lib.INPUTS:
         raise ValueError(
             f"inputs must be one of {', '.join(dataset_lib.INPUTS)}, got {inputs!r}. "
@@ -74,21 +74,11 @@ def validate(
         notes += (note,) if note and key == "x_train" else ()
     train, test = found.values()
     others.check_alike(name, train, test, "x")
-    class_names, num_classes = tuple(map(str, class_names)), 0
-    if reads == tasks.CLASSES or (not reads and _are_labels(y_train)):
-        y_train = _labels(f"y_train of {name}", y_train, batches.count(train))
-        y_test = _labels(f"y_test of {name}", y_test, batches.count(test))
-        other = "use --task=regression for numbers"
-        if not reads:
-            other = f'set {task}.reads = "floats" for numbers'
-        num_classes = _classes(name, y_train, y_test, class_names, other)
-    else:
-        if len(class_names) > 1 and _are_labels(y_train):
-            class_names = ()
-            notes += ("class numbers are read as numbers, without the classes' names",)
-        y_train = others.targets(f"y_train of {name}", y_train, batches.count(train))
-        y_test = others.targets(f"y_test of {name}", y_test, batches.count(test))
-        others.check_alike(name, y_train, y_test, "y")
+    pair = (y_train, batches.count(train)), (y_test, batches.count(test))
+    y_train, y_test, num_classes, class_names, note = _targets(
+        name, task, *pair, tuple(map(str, class_names))
+    )
+    notes += note
     for key, tree, what in (
         ("x_train", train, "images" if kind == dataset_lib.IMAGES else "inputs"),
         ("y_train", y_train, "targets"),
@@ -119,6 +109,42 @@ def validate(
     return made
 
 
+def _targets(
+    name: str,
+    task: str,
+    train: tuple[Any, int],
+    test: tuple[Any, int],
+    names: tuple[str, ...],
+) -> tuple:
+    """Reads targets as their task does.
+
+    Args:
+      name: name of the data set.
+      task: key in ``registry.TASKS``.
+      train: (targets, number of examples) of the training split.
+      test: of the test split.
+      names: of the classes, or of the numbers of a target.
+
+    Returns:
+      (y_train, y_test, number of classes or 0, names, notes).
+    """
+    reads, (y_train, y_test) = task_lookup.reads(task), (train[0], test[0])
+    found = (f"y_train of {name}", *train), (f"y_test of {name}", *test)
+    if reads == task_lib.CLASSES or (not reads and _are_labels(y_train)):
+        other = "use --task=regression for numbers"
+        if not reads:
+            other = f'set {task}.reads = "floats" for numbers'
+        y_train, y_test = (_labels(*one) for one in found)
+        return y_train, y_test, _classes(name, y_train, y_test, names, other), names, ()
+    notes = ()
+    if len(names) > 1 and _are_labels(y_train):
+        names = ()
+        notes = ("class numbers are read as numbers, without the classes' names",)
+    y_train, y_test = (others.targets(*one) for one in found)
+    others.check_alike(name, y_train, y_test, "y")
+    return y_train, y_test, 0, names, notes
+
+
 def _are_labels(y: Any) -> bool:
     """Returns whether targets are class numbers: integers [N]."""
     if isinstance(y, Mapping):
@@ -129,13 +155,13 @@ def _are_labels(y: Any) -> bool:
 
 def _check_task(dataset: dataset_lib.Dataset) -> None:
     """Refuses targets that do not fit their task, and names of other numbers."""
-    tasks.check_loss(dataset.task_name, dataset.task, dataset.y_train)
+    task_lookup.check_loss(dataset.task_name, dataset.task, dataset.y_train)
     size = dataset.targets.size
     if dataset.num_classes or isinstance(dataset.y_train, dict):
         return
     test = task_lib.describe(dataset.y_test, dataset.class_names)
     try:
-        tasks.build(dataset.task_name, test)
+        task_lookup.build(dataset.task_name, test)
     except ValueError as error:
         raise ValueError(f"y_test of {dataset.name}: {error}") from error
     if dataset.class_names and len(dataset.class_names) != size:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jnas import data as data_lib
 from jnas import registry, types
 from jnas.data import task as task_lib
-from jnas.data import tasks
+from jnas.data import task_lookup
 from jnas.models import preprocessing as preprocessing_lib
 
 CLASSIFICATION = "classification"
@@ -33,7 +33,7 @@ class Learned:
         """The task."""
         if self.targets is None:
             return data_lib.CLASSIFICATION
-        return tasks.build(self.name, self.targets)
+        return task_lookup.build(self.name, self.targets)
 
     def prepared(
         self, pixels: types.Array, how: preprocessing_lib.Preprocessing

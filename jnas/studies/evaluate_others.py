@@ -8,7 +8,7 @@ import numpy as np
 
 from jnas import data as data_lib
 from jnas import models, report
-from jnas.data import source, tasks
+from jnas.data import source, task_lookup
 from jnas.data import task as task_lib
 from jnas.models import model as model_lib
 from jnas.report import numbers
@@ -111,7 +111,7 @@ def _each(model, outputs, targets) -> list[dict[str, Any]]:
             *(one[k : k + 1] for one in (about.mean, about.std)),
             *(about.low, about.high, about.whole),
         )
-        task, part = tasks.build(name, own), slice(k, k + 1)
+        task, part = task_lookup.build(name, own), slice(k, k + 1)
         label = about.names[k] if about.names else str(k)
         found = _metrics(task, outputs[:, part], targets[:, part])
         if (targets[:, k] == targets[0, k]).all():  # neither order nor deviation
