@@ -170,10 +170,11 @@ def _row(plan: Plan, name: str, figures: dict[str, Any]) -> list[Any]:
         return compared.shown(figures[key], digits) if key in figures else "-"
 
     best = figures["best"]
+    digits = compared.digits_of(plan.table.column(plan.judged.name))
     return [
         name,
-        shown(plan.judged.name, 2),
-        "-" if best is None else f"{best:.2f}",
+        shown(plan.judged.name, digits),
+        "-" if best is None else f"{best:.{digits}f}",
         shown("percentile", 1),
         shown("tau", 2),
         shown("skip_connects", 1),

@@ -64,6 +64,15 @@ def spread(values: np.ndarray) -> dict[str, Any]:
     }
 
 
+def digits_of(values: np.ndarray) -> int:
+    """Returns the digits after the point: 2 of percent and costs, 4 of shares.
+
+    Args:
+      values: of a metric, f[N], or NaN.
+    """
+    return 4 if np.nanmax(np.abs(values)) <= 1 else 2
+
+
 def shown(one: Mapping[str, Any], digits: int = 2) -> str:
     """Writes a spread for the printed table.
 

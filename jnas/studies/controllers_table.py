@@ -44,14 +44,16 @@ def table(
     header += [f"runs with {metric.name}" for metric in partly]
     header += [f"regret of {judged.name}", "p against random"]
     header += ["evaluations", "wall seconds", *shares.values()]
+    columns = {one.name: plan.table.column(one.name) for one in plan.reports}
+    digits = {n: compared.digits_of(column) for n, column in columns.items()}
     rows = []
     for name, one in result.items():
         regret = best - judged.sign * one[judged.name]["mean"]
         rows.append(
             [name]
-            + [compared.shown(one[metric.name]) for metric in plan.reports]
+            + [compared.shown(one[n], digits[n]) for n in digits]
             + [f"{one[metric.name]['n']} of {total}" for metric in partly]
-            + [f"{regret:.2f}", _significance(name, values)]
+            + [f"{regret:.{digits[judged.name]}f}", _significance(name, values)]
             + [round(one["evaluations"], 1), f"{one['wall_seconds']:.3g}"]
             + [f"{100 * one[rate]:.1f} %" for rate in shares]
         )
