@@ -113,6 +113,13 @@ def test_a_finished_run_without_checkpoints_still_has_its_result(
     assert "no checkpoint of 'retrain' is left" in said and "--workdir" in said
 
 
+def test_the_best_seed_may_have_a_score_of_zero():
+    """Above what is negative; a score that is missing or NaN is below all."""
+    scores = [None, -0.5, float("nan"), 0.0, -1e30]
+    assert max(scores, key=trained._score) == 0.0
+    assert trained._score(None) == trained._score(float("nan")) < -1e38
+
+
 def test_a_model_of_several_seeds_is_of_one(tmp_path, capsys):
     """Of the best on the validation split; figures of other seeds are left out."""
     settings = dataclasses.replace(SETTINGS, num_seeds=2, valid_rate=0.2, epochs=1)

@@ -1,7 +1,10 @@
 """Tasks other than classification go through every family of search, and further."""
 
 import json
+import os
 import pathlib
+import subprocess
+import sys
 
 import forks
 import numpy as np
@@ -223,6 +226,29 @@ def test_several_inputs_and_targets_are_searched_and_trained(tmp_path, trees):
         f"--workdir={tmp_path / 'x'}",
     )  # fmt: skip
     assert done.status and "mixup must be 0 for inputs that are integers" in done.err
+
+
+@pytest.mark.slow
+def test_tokens_are_scored_on_two_devices(tmp_path, trees):
+    """A gather from shared weights, each device of some candidates."""
+    command = (
+        sys.executable, "experiments/search_discrete.py", *trees, *SHORT,
+        "--num_evaluations=4", "--num_proposals=4", "--objective=supernet",
+    )  # fmt: skip
+    found = []
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        done = subprocess.run(
+            [*command, f"--num_devices={count}", f"--workdir={folder}"],
+            cwd=pathlib.Path(__file__).parents[1],
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+        )
+        assert not done.returncode, done.stderr
+        result = json.loads((folder / "result.json").read_text())
+        found.append(result["one_shot_kind_accuracy"])
+    assert found[1] == pytest.approx(found[0], abs=1e-6)
 
 
 def test_images_that_are_streamed_give_the_same_regression(tmp_path):
