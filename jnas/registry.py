@@ -143,6 +143,9 @@ PERTURBATIONS = Registry("perturbation")  # name -> types.Perturbation
 REGULARIZERS = Registry("regularizer")  # name -> types.Regularizer
 HYPERGRADIENTS = Registry("hypergradient")  # name -> types.Hypergradient
 ALTERNATIONS = Registry("alternation")  # name -> types.Alternation
+PROGRESS = Registry("progress")  # name -> types.Progress
+# name -> (weight_regularizers.Problem, **numbers) -> types.WeightRegularizer
+WEIGHT_REGULARIZERS = Registry("weight regularizer")
 HOOKS = Registry("hook")  # name -> (hooks.hook.Search, **numbers) -> Hook or None
 OPTIMIZERS = Registry("optimizer")  # name -> (learning_rate, **numbers) -> Optax's
 # those of OPTIMIZERS, and those that need logits: the rows of a simplex

@@ -121,6 +121,29 @@ class Alternation(Protocol):
         """Maps a Clock (epoch, progress, step) to bool[]."""
 
 
+class Progress(Protocol):
+    """Says how far the schedules of a search's pieces are: from 0 to 1."""
+
+    def __call__(self, clock: Any, num_epochs: int) -> Array:
+        """Maps a Clock (epoch, progress, step) to f32[]."""
+
+
+class WeightRegularizer(NamedTuple):
+    """Acts on the gradient of a supernet's parameters in every step.
+
+    Attributes:
+      init: (params, logits) -> carry, before the first step.
+      call: (key, Clock, params, logits, grads, train batch, validation batch, carry) ->
+        (grads, moves, carry). grads are those of the training loss at params and the
+        logits of this step; moves is bool arrays that broadcast against the params,
+        False where a parameter stays as it is whatever the optimizer says, or None
+        where all move.
+    """
+
+    init: Callable[[Params, Params], Any]
+    call: Callable[..., tuple[Params, Any, Any]]
+
+
 class Selection(Protocol):
     """Derives an architecture at the end of a gradient search."""
 
@@ -159,9 +182,11 @@ class Bilevel(NamedTuple):
 
     Attributes:
       init: (params, logits) -> state.
-      step: (key, state, train_batch, valid_batch, *, frozen=None) -> (state, info).
-        Where ``frozen`` bool[], which may be traced, is true, the logits and the state
-        of their optimiser do not change; None means that they always change.
+      step: (key, state, train_batch, valid_batch, *, frozen=None, adjust=None) ->
+        (state, info). Where ``frozen`` bool[], which may be traced, is true, the logits
+        and the state of their optimiser do not change; None means that they always
+        change. ``adjust`` is (params, logits, grads) -> (grads, moves, carry), as in
+        WeightRegularizer; None leaves the gradient of the params as it is.
     """
 
     init: Callable[[Params, Params], Any]

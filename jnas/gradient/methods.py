@@ -1,10 +1,12 @@
 """Methods of papers, each a row of pieces; every piece can be replaced by a flag.
 
 ``METHODS[name]()`` gives a Method with its paper's defaults for the DARTS space on
-CIFAR-10. Pieces are given by their names in the registries; this file imports none.
+CIFAR-10; the rows are in ``gradient/papers``. Pieces are given by their names in the
+registries; neither imports any.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 from jnas import pieces, registry, settings
 from jnas.settings import option
@@ -49,6 +51,17 @@ class Method:
         "Rule for the gradient of the architecture.",
         group="method",
         pieces=registry.HYPERGRADIENTS,
+    )
+    params_first: bool = option(
+        False,
+        "Move the parameters before the logits in each step, not after them.",
+        group="schedule",
+    )
+    weight_regularizers: tuple[pieces.Piece, ...] = option(
+        (),
+        "Rules on the gradient of the parameters, comma-separated.",
+        group="method",
+        pieces=registry.WEIGHT_REGULARIZERS,
     )
     perturbation: pieces.Piece = option(
         "",
@@ -130,6 +143,12 @@ class Method:
         "Rule that decides which steps move the logits after the frozen epochs.",
         group="schedule",
         pieces=registry.ALTERNATIONS,
+    )
+    progress: pieces.Piece = option(
+        "by_step",
+        "Rule by which temperatures, strengths and radii of pieces follow the search.",
+        group="schedule",
+        pieces=registry.PROGRESS,
     )
     projection_epochs: int = option(
         0,
@@ -223,9 +242,16 @@ class Method:
         least=0,
         most=1,
     )
+    logits_clip_norm: float = option(
+        0.0,
+        "Largest global norm of the logits' gradient; 0 disables clipping.",
+        group="schedule",
+        least=0,
+    )
     logits_scale: float = option(
         1e-3, "Standard deviation of the initial logits.", group="schedule", least=0
     )
+    logits_mean: float = option(0.0, "Mean of the initial logits.", group="schedule")
 
     def __post_init__(self):
         """Raises ValueError where a number is out of its range."""
@@ -234,10 +260,6 @@ class Method:
             raise ValueError(
                 f"stages must be one at least, got {self.stages}. Choose another."
             )
-
-
-DARTS = "Liu et al. 2019, arXiv:1806.09055"
-ROBUST = "Zela et al. 2020, arXiv:1909.09656"
 
 
 def row_of(method: Method) -> Method:
@@ -257,206 +279,8 @@ def row_of(method: Method) -> Method:
     return min(same, key=changed)
 
 
-@registry.METHODS.register
-def darts() -> Method:
-    """Returns first-order DARTS. Source: arXiv:1806.09055, xi = 0."""
-    return Method(DARTS)
-
-
-@registry.METHODS.register
-def darts2() -> Method:
-    """Returns second-order DARTS, with the exact gradient. Source: arXiv:1806.09055."""
-    return Method(DARTS, hypergradient="unrolled")
-
-
-@registry.METHODS.register
-def darts2_fd() -> Method:
-    """Returns second-order DARTS by finite differences. Source: arXiv:1806.09055."""
-    return Method(DARTS, hypergradient="finite_difference")
-
-
-@registry.METHODS.register
-def gdas() -> Method:
-    """Returns GDAS.
-
-    Source: arXiv:1910.04465 and its released code. Differs: its own space has a fixed
-    reduction cell; here both cells are searched.
-    """
-    return Method(
-        "Dong and Yang 2019, arXiv:1910.04465",
-        relaxation="straight_through",
-        skip_zeros=True,
-        epochs=250,
-        weight_decay=5e-4,
-        nesterov=True,
-    )
-
-
-@registry.METHODS.register
-def snas() -> Method:
-    """Returns SNAS. Source: arXiv:1812.09926. Differs: no resource cost."""
-    return Method(
-        "Xie et al. 2019, arXiv:1812.09926", relaxation="gumbel_softmax", epochs=150
-    )
-
-
-@registry.METHODS.register
-def drnas() -> Method:
-    """Returns DrNAS in one stage, as for NAS-Bench-201.
-
-    Source: arXiv:2006.10355, section 4.3 and its released code.
-    """
-    return Method(
-        "Chen et al. 2021, arXiv:2006.10355", relaxation="dirichlet", epochs=100
-    )
-
-
-@registry.METHODS.register
-def drnas_progressive() -> Method:
-    """Returns DrNAS with progressive widening, as for CIFAR-10.
-
-    Source: arXiv:2006.10355, sections 3.4 and 4.1 and its released code.
-    """
-    return dataclasses.replace(
-        drnas(),
-        drop_none=True,
-        stages=(
-            Stage(epochs_rate=0.5, partial=6),
-            Stage(epochs_rate=0.5, candidates_rate=4 / 7, partial=4),
-        ),
-        widens=True,
-        frozen_rate=0.4,
-        features=36,
-        layers=20,
-        epochs=50,
-        learning_rate=0.1,
-        final_learning_rate=0.0,
-        logits_learning_rate=6e-4,
-    )
-
-
-@registry.METHODS.register
-def pcdarts() -> Method:
-    """Returns PC-DARTS. Source: arXiv:1907.05737, section 4.2 and its released code."""
-    return Method(
-        "Xu et al. 2020, arXiv:1907.05737",
-        partial=4,
-        edge_weights=True,
-        frozen_rate=0.3,
-        batch_size=256,
-        learning_rate=0.1,
-        final_learning_rate=0.0,
-        logits_learning_rate=6e-4,
-    )
-
-
-@registry.METHODS.register
-def pdarts() -> Method:
-    """Returns P-DARTS: 5, 11 and 17 layers with 8, 5 and 3 candidates.
-
-    Source: arXiv:1904.12760, section 4.2 and its released code.
-    """
-    return Method(
-        "Chen et al. 2019, arXiv:1904.12760",
-        max_skips=2,
-        skip_zeros=True,
-        stages=(
-            Stage(epochs_rate=1 / 3, skip_dropout=0.1),
-            Stage(1 / 3, depth_rate=11 / 5, candidates_rate=5 / 8, skip_dropout=0.4),
-            Stage(1 / 3, depth_rate=17 / 5, candidates_rate=3 / 8, skip_dropout=0.7),
-        ),
-        frozen_rate=0.4,
-        layers=5,
-        epochs=75,
-        batch_size=96,
-        final_learning_rate=0.0,
-        logits_learning_rate=6e-4,
-    )
-
-
-@registry.METHODS.register
-def fairdarts() -> Method:
-    """Returns FairDARTS. Source: arXiv:1911.12126, section 4 and its released code."""
-    return Method(
-        "Chu et al. 2020, arXiv:1911.12126",
-        relaxation="sigmoid",
-        regularizers=("zero_one",),
-        eval_relaxation="sigmoid",
-        selection="above_threshold",
-        drop_none=True,
-        batch_size=128,
-        learning_rate=0.005,
-        logits_learning_rate=3e-3,
-        logits_b1=0.9,
-        logits_scale=0.0,
-    )
-
-
-@registry.METHODS.register
-def sdarts_rs() -> Method:
-    """Returns SmoothDARTS with random perturbation. Source: arXiv:2002.05283."""
-    return Method("Chen and Hsieh 2020, arXiv:2002.05283", perturbation="uniform")
-
-
-@registry.METHODS.register
-def sdarts_adv() -> Method:
-    """Returns SmoothDARTS with adversarial perturbation. Source: arXiv:2002.05283."""
-    return Method("Chen and Hsieh 2020, arXiv:2002.05283", perturbation="adversarial")
-
-
-@registry.METHODS.register
-def darts_minus() -> Method:
-    """Returns DARTS-. Source: arXiv:2009.01027, section 3.3 and its released code."""
-    return Method("Chu et al. 2021, arXiv:2009.01027", auxiliary_skip=True)
-
-
-@registry.METHODS.register
-def darts_pt() -> Method:
-    """Returns DARTS-PT: DARTS, derived by perturbation. Source: arXiv:2108.04392."""
-    return Method("Wang et al. 2021, arXiv:2108.04392", projection_epochs=5)
-
-
-@registry.METHODS.register
-def robust_darts() -> Method:
-    """Returns DARTS with early stopping (DARTS-ES). Source: arXiv:1909.09656."""
-    return Method(ROBUST, hooks=("stop_early",), watch_interval=2)
-
-
-@registry.METHODS.register
-def robust_darts_ada() -> Method:
-    """Returns DARTS with adaptive L2 (DARTS-ADA). Source: arXiv:1909.09656."""
-    return Method(ROBUST, hooks=("adaptive_decay",), watch_interval=2)
-
-
-@registry.METHODS.register
-def gaea() -> Method:
-    """Returns GAEA DARTS as on NAS-Bench-201: exponentiated gradients, one level.
-
-    Source: arXiv:2004.07802, section 4 and its released code. Differs: there ``none``
-    is left out of NAS-Bench-201 too, here of spaces whose nodes choose their inputs.
-    """
-    return Method(
-        "Li et al. 2021, arXiv:2004.07802",
-        relaxation="simplex",
-        hypergradient="one_level",
-        logits_optimizer="exponentiated",
-        drop_none=True,
-        features=24,
-        layers=5,
-        epochs=25,
-        logits_learning_rate=0.1,
-        logits_weight_decay=0.0,
-        logits_scale=0.0,
-    )
-
-
-@registry.METHODS.register
-def sgas() -> Method:
-    """Returns SGAS with criterion 1: a cell is decided edge by edge.
-
-    ``--options=hook.decide_edges.stability=true`` is criterion 2.
-
-    Source: arXiv:1912.00195, section 4.1 and its released code. Differs: batches do not
-    grow with each decision.
-    """
-    return Method("Li et al. 2020, arXiv:1912.00195", hooks=("watch", "decide_edges"))
+def __getattr__(name: str) -> Callable[[], Method]:
+    """Returns a registered method by its name, such as ``methods.darts``."""
+    if name in registry.METHODS:
+        return registry.METHODS[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -64,6 +64,8 @@ def check(method: methods.Method, space: spaces.Space) -> None:
     _check_costs(method)
     _check_hooks(method)
     _check_simplex(method)
+    for one in method.weight_regularizers:
+        pieces_lib.resolve(registry.WEIGHT_REGULARIZERS, one)  # raises
 
 
 def _check_hooks(method) -> None:
@@ -189,6 +191,10 @@ def resolve(
         selection=selection(method),
         edge_weights=method.edge_weights,
         logits_scale=method.logits_scale,
+        logits_mean=method.logits_mean,
+        params_first=method.params_first,
+        weight_regularizers=method.weight_regularizers,
+        progress=pieces_lib.resolve(registry.PROGRESS, method.progress),
         alternation=_alternation(method),
     )
 
@@ -206,7 +212,10 @@ def _logits_optimizer(method) -> optax.GradientTransformation:
     given = {"b1": method.logits_b1, "weight_decay": method.logits_weight_decay}
     bound = build.keywords if isinstance(build, functools.partial) else {}
     numbers = {n: v for n, v in given.items() if n in own and n not in bound}
-    return build(method.logits_learning_rate, **numbers)
+    optimizer = build(method.logits_learning_rate, **numbers)
+    if not method.logits_clip_norm:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(method.logits_clip_norm), optimizer)
 
 
 def _params_optimizer(method, steps_per_epoch, epochs) -> optax.GradientTransformation:

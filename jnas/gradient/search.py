@@ -10,13 +10,15 @@ import numpy as np
 import optax
 
 from jnas import networks, spaces, types
+from jnas import pieces as pieces_lib
 from jnas.data import augment as augment_lib
 from jnas.data import batches, tasks
 from jnas.data import task as task_lib
 from jnas.gradient import bilevel as bilevel_lib
 from jnas.gradient import limits as limits_lib
 from jnas.gradient import losses as losses_lib
-from jnas.gradient import mixing, relaxations, selections
+from jnas.gradient import mixing, relaxations, selections, weight_regularizers
+from jnas.gradient import progress as progress_lib
 from jnas.gradient.hooks import hook as hook_lib
 from jnas.spaces import rows as rows_lib
 from jnas.training import program as program_lib
@@ -51,6 +53,11 @@ class Pieces:
       selection: derives a cell from these weights.
       edge_weights: whether the edges that enter a node have weights too.
       logits_scale: standard deviation of the initial logits.
+      logits_mean: their mean.
+      params_first: whether a step moves the parameters before the logits.
+      weight_regularizers: rules on the gradient of the parameters, as
+        ``weight_regularizers.build`` takes them.
+      progress: (Clock, number of epochs) -> f32[] that the schedules of pieces follow.
       frozen_epochs: epochs at the start that train the parameters only.
       alternation: Clock -> bool[], whether a later step moves the logits; None is
         every step.
@@ -70,6 +77,10 @@ class Pieces:
     selection: types.Selection = selections.strongest
     edge_weights: bool = False
     logits_scale: float = 1e-3
+    logits_mean: float = 0.0
+    params_first: bool = False
+    weight_regularizers: tuple[pieces_lib.Piece, ...] = ()
+    progress: types.Progress = progress_lib.by_step
     frozen_epochs: int = 0
     alternation: types.Alternation | None = None
     variant_inputs: Callable[[program_lib.Clock], networks.VariantInputs] = (
@@ -97,6 +108,7 @@ class GradientState(NamedTuple):
       mask: bool arrays like the logits, False for removed options; None keeps all.
       hooks: what is kept of each hook.
       multipliers: f32[L] of the limits; None without limits.
+      regularizers: what the weight regularizers carry; None without any.
     """
 
     params: types.Params
@@ -106,6 +118,7 @@ class GradientState(NamedTuple):
     mask: types.Mask | None
     hooks: tuple[hook_lib.HookState, ...] = ()
     multipliers: types.Array | None = None
+    regularizers: Any = None
 
 
 def gradient_search(
@@ -155,14 +168,24 @@ def gradient_search(
     Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, algorithm 1. Differs: an
     epoch's last incomplete batch is left out.
     """
-    optimizer, own = _bilevel(supernet, pieces, task), metrics_of(task)
+    optimizer, adjusting = _bilevel(supernet, pieces, task, num_epochs)
+    own = metrics_of(task)
     _check_metrics(pieces, hooks, own)
     per_epoch = batches.num_batches(num_examples[0], batch_size)
     moving, _ = moving_steps(pieces, num_epochs, per_epoch)
     rate = limits_lib.ASCENT / max(1, moving)
     return program_lib.program(
-        _init(supernet, pieces, optimizer, masks, hooks),
-        _step(supernet.space, pieces, optimizer, augment, rate, task),
+        _init(supernet, pieces, optimizer, masks, hooks, adjusting),
+        _step(
+            supernet.space,
+            pieces,
+            optimizer,
+            augment,
+            rate,
+            task,
+            num_epochs,
+            adjusting,
+        ),
         metrics=own + limits_lib.metrics(pieces.limits),
         num_examples=num_examples,
         batch_size=batch_size,
@@ -237,8 +260,8 @@ def _costs(frozen: int, num_epochs: int) -> tuple[tuple[int, float], ...]:
     return (frozen, 1.0), (num_epochs - frozen, 1.7)
 
 
-def _bilevel(supernet, pieces, task) -> types.Bilevel:
-    """Builds the optimizer of logits and parameters from the method's pieces."""
+def _bilevel(supernet, pieces, task, num_epochs) -> tuple:
+    """Builds the optimizer of both levels, and the weight regularizers or None."""
     limit_penalty = None
     if pieces.limits:
         weights_of = pieces.weights_in(supernet.space)
@@ -252,16 +275,21 @@ def _bilevel(supernet, pieces, task) -> types.Bilevel:
         costs=pieces.costs,
         task=task,
     )
-    return bilevel_lib.bilevel(
+    problem = weight_regularizers.Problem(
+        supernet, pieces.relaxation, train_loss, valid_loss, num_epochs, task
+    )
+    optimizer = bilevel_lib.bilevel(
         train_loss,
         valid_loss,
         params_optimizer=pieces.params_optimizer,
         logits_optimizer=pieces.logits_optimizer,
         hypergradient=pieces.hypergradient,
+        params_first=pieces.params_first,
     )
+    return optimizer, weight_regularizers.build(pieces.weight_regularizers, problem)
 
 
-def _init(supernet, pieces, optimizer, masks, hooks) -> Callable:
+def _init(supernet, pieces, optimizer, masks, hooks, adjusting) -> Callable:
     """Builds key -> GradientState before the first step."""
 
     def init(key):
@@ -270,13 +298,18 @@ def _init(supernet, pieces, optimizer, masks, hooks) -> Callable:
         inner = optimizer.init(supernet.init(params_key), arch)
         mask = rows_lib.full(supernet.space, True, bool) if masks else None
         multipliers = jnp.zeros(len(pieces.limits)) if pieces.limits else None
-        state = GradientState(*inner, mask, (), multipliers)
+        kept = None
+        if adjusting is not None:
+            kept = adjusting.init(inner.params, inner.logits)
+        state = GradientState(*inner, mask, (), multipliers, kept)
         return state._replace(hooks=hook_lib.begin(hooks, state))
 
     return init
 
 
-def _step(space, pieces, optimizer, augment, rate, task) -> Callable:
+def _step(
+    space, pieces, optimizer, augment, rate, task, num_epochs, adjusting
+) -> Callable:
     """Builds (key, Clock, state, one batch of each split) -> (state, metrics)."""
     weights_of = pieces.weights_in(space)
     ascend = _ascend(space, pieces, weights_of, rate)
@@ -284,11 +317,12 @@ def _step(space, pieces, optimizer, augment, rate, task) -> Callable:
 
     def step(key, clock, state, pair):
         step_key, *image_keys = jax.random.split(key, 3)
+        progress = pieces.progress(clock, num_epochs)
         train, valid = (
             losses_lib.Batch(
                 augment_lib.augment(k, images, augment),
                 labels,
-                clock.progress,
+                progress,
                 state.mask,
                 pieces.variant_inputs(clock),
                 state.multipliers,
@@ -302,8 +336,11 @@ def _step(space, pieces, optimizer, augment, rate, task) -> Callable:
             still = ~pieces.alternation(clock)
             frozen = still if frozen is None else frozen | still
         inner = bilevel_lib.BilevelState(*state[:4])
-        inner, info = optimizer.step(step_key, inner, train, valid, frozen=frozen)
-        state = state._replace(**inner._asdict())
+        adjust = _adjust(adjusting, key, clock, train, valid, state.regularizers)
+        inner, info = optimizer.step(
+            step_key, inner, train, valid, frozen=frozen, adjust=adjust
+        )
+        state = state._replace(**inner._asdict(), regularizers=info.carry)
         values = (
             info.train_loss,
             info.train_metrics[signal],
@@ -315,6 +352,18 @@ def _step(space, pieces, optimizer, augment, rate, task) -> Callable:
         return state, dict(zip(names, values, strict=True)) | more
 
     return step
+
+
+def _adjust(adjusting, key, clock, train, valid, carry) -> Callable | None:
+    """Builds (params, logits, grads) -> (grads, moves, carry) of one step."""
+    if adjusting is None:
+        return None
+    own = jax.random.fold_in(key, 3)  # the step's own keys are 0 to 2
+
+    def adjust(params, logits, grads):
+        return adjusting.call(own, clock, params, logits, grads, train, valid, carry)
+
+    return adjust
 
 
 def _ascend(space, pieces, weights_of, rate) -> Callable:
@@ -340,15 +389,23 @@ def first_arch(key: types.Key, space: spaces.Space, pieces: Pieces) -> types.Par
       pieces: the functions of the method.
 
     Returns:
-      Logits logits_scale * N(0, 1) of the space, or ArchParams of such logits.
+      Logits logits_mean + logits_scale * N(0, 1) of the space, or ArchParams of such
+      logits, whose edges have mean 0.
     """
     if not pieces.edge_weights:
-        return _drawn(key, rows_lib.shapes(space), pieces.logits_scale)
+        drawn = _drawn(key, rows_lib.shapes(space), pieces.logits_scale)
+        return _raised(drawn, pieces.logits_mean)
     logits_key, edges_key = jax.random.split(key)
+    drawn = pieces.logits_scale * jax.random.normal(logits_key, space.shape)
     return types.ArchParams(
-        pieces.logits_scale * jax.random.normal(logits_key, space.shape),
+        _raised(drawn, pieces.logits_mean),
         pieces.logits_scale * jax.random.normal(edges_key, space.shape[:2]),
     )
+
+
+def _raised(logits, mean) -> types.Logits:
+    """Adds a mean to logits; of 0 their bits stay."""
+    return jax.tree.map(lambda leaf: leaf + mean, logits) if mean else logits
 
 
 def _drawn(key, shapes, scale) -> types.Logits:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jnas import types
@@ -38,12 +39,14 @@ class BilevelInfo(NamedTuple):
         step, at the w before its update.
       train_metrics: the metrics of train_loss.
       valid_metrics: the metrics of valid_loss.
+      carry: what ``adjust`` has left; None without it.
     """
 
     train_loss: types.Array
     valid_loss: types.Array
     train_metrics: Any
     valid_metrics: Any
+    carry: Any = None
 
 
 def bilevel(
@@ -53,6 +56,7 @@ def bilevel(
     params_optimizer: optax.GradientTransformation,
     logits_optimizer: optax.GradientTransformation,
     hypergradient: types.Hypergradient = first_order,
+    params_first: bool = False,
 ) -> types.Bilevel:
     """Builds the alternating optimizer of DARTS.
 
@@ -71,14 +75,16 @@ def bilevel(
       params_optimizer: optimizer of w.
       logits_optimizer: optimizer of a.
       hypergradient: rule for d L_valid / d a.
+      params_first: whether (2) comes before (1), both with this step's batches.
 
     Returns:
       ``init(params, logits) -> BilevelState`` and ``step(key, state, train_batch,
-      valid_batch, *, frozen=None) -> (BilevelState, BilevelInfo)``; frozen is bool[],
-      may be traced, and None means never.
+      valid_batch, *, frozen=None, adjust=None) -> (BilevelState, BilevelInfo)``; frozen
+      is bool[], may be traced, and None means never; adjust is (params, logits, grads)
+      -> (grads, moves, carry), as in ``types.WeightRegularizer``.
 
     Source: arXiv:1806.09055, algorithm 1. Differs: frozen, for methods that train w
-    alone at the start.
+    alone at the start; adjust.
     """
     outer_gradient = hypergradient(train_loss, valid_loss, params_optimizer)
     inner_gradient = jax.value_and_grad(train_loss, argnums=1, has_aux=True)
@@ -92,20 +98,32 @@ def bilevel(
             logits_optimizer.init(logits),
         )
 
-    def step(key, state, train_batch, valid_batch, *, frozen=None):
-        outer_key, inner_key = jax.random.split(key)
-        (valid, valid_metrics), logits, logits_opt = outer_step(
-            frozen, outer_key, state, train_batch, valid_batch
-        )
-        (train, train_metrics), grads = inner_gradient(
-            inner_key, state.params, logits, train_batch
-        )
+    def inner_step(key, state, batch, adjust):
+        """Moves the params; returns the state, the loss and metrics, and the carry."""
+        reported, grads = inner_gradient(key, state.params, state.logits, batch)
+        moves = carry = None
+        if adjust is not None:
+            grads, moves, carry = adjust(state.params, state.logits, grads)
         updates, params_opt = params_optimizer.update(
             grads, state.params_opt, state.params
         )
+        if moves is not None:
+            updates = jax.tree.map(lambda m, u: jnp.where(m, u, 0), moves, updates)
         params = optax.apply_updates(state.params, updates)
-        info = BilevelInfo(train, valid, train_metrics, valid_metrics)
-        return BilevelState(params, logits, params_opt, logits_opt), info
+        return state._replace(params=params, params_opt=params_opt), reported, carry
+
+    def step(key, state, train_batch, valid_batch, *, frozen=None, adjust=None):
+        outer_key, inner_key = jax.random.split(key)
+        if params_first:
+            state, trained, carry = inner_step(inner_key, state, train_batch, adjust)
+        valid, logits, logits_opt = outer_step(
+            frozen, outer_key, state, train_batch, valid_batch
+        )
+        state = state._replace(logits=logits, logits_opt=logits_opt)
+        if not params_first:
+            state, trained, carry = inner_step(inner_key, state, train_batch, adjust)
+        info = BilevelInfo(trained[0], valid[0], trained[1], valid[1], carry)
+        return state, info
 
     return types.Bilevel(init, step)
 

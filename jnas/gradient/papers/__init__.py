@@ -1,0 +1,8 @@
+"""The methods of papers; importing this package registers their rows."""
+
+from jnas.gradient.papers import darts as darts
+from jnas.gradient.papers import decided as decided
+from jnas.gradient.papers import networks as networks
+from jnas.gradient.papers import regularized as regularized
+from jnas.gradient.papers import sampled as sampled
+from jnas.gradient.papers import simplex as simplex

@@ -1,0 +1,66 @@
+"""Methods whose weights are drawn: one-hot, nearly so, or from a simplex."""
+
+import dataclasses
+
+from jnas import registry
+from jnas.gradient.methods import Method, Stage
+
+
+@registry.METHODS.register
+def gdas() -> Method:
+    """Returns GDAS.
+
+    Source: arXiv:1910.04465 and its released code. Differs: its own space has a fixed
+    reduction cell; here both cells are searched.
+    """
+    return Method(
+        "Dong and Yang 2019, arXiv:1910.04465",
+        relaxation="straight_through",
+        skip_zeros=True,
+        epochs=250,
+        weight_decay=5e-4,
+        nesterov=True,
+    )
+
+
+@registry.METHODS.register
+def snas() -> Method:
+    """Returns SNAS. Source: arXiv:1812.09926. Differs: no resource cost."""
+    return Method(
+        "Xie et al. 2019, arXiv:1812.09926", relaxation="gumbel_softmax", epochs=150
+    )
+
+
+@registry.METHODS.register
+def drnas() -> Method:
+    """Returns DrNAS in one stage, as for NAS-Bench-201.
+
+    Source: arXiv:2006.10355, section 4.3 and its released code.
+    """
+    return Method(
+        "Chen et al. 2021, arXiv:2006.10355", relaxation="dirichlet", epochs=100
+    )
+
+
+@registry.METHODS.register
+def drnas_progressive() -> Method:
+    """Returns DrNAS with progressive widening, as for CIFAR-10.
+
+    Source: arXiv:2006.10355, sections 3.4 and 4.1 and its released code.
+    """
+    return dataclasses.replace(
+        drnas(),
+        drop_none=True,
+        stages=(
+            Stage(epochs_rate=0.5, partial=6),
+            Stage(epochs_rate=0.5, candidates_rate=4 / 7, partial=4),
+        ),
+        widens=True,
+        frozen_rate=0.4,
+        features=36,
+        layers=20,
+        epochs=50,
+        learning_rate=0.1,
+        final_learning_rate=0.0,
+        logits_learning_rate=6e-4,
+    )
