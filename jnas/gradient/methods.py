@@ -52,11 +52,6 @@ class Method:
         group="method",
         pieces=registry.HYPERGRADIENTS,
     )
-    params_first: bool = option(
-        False,
-        "Move the parameters before the logits in each step, not after them.",
-        group="schedule",
-    )
     weight_regularizers: tuple[pieces.Piece, ...] = option(
         (),
         "Rules on the gradient of the parameters, comma-separated.",
@@ -143,6 +138,11 @@ class Method:
         "Rule that decides which steps move the logits after the frozen epochs.",
         group="schedule",
         pieces=registry.ALTERNATIONS,
+    )
+    params_first: bool = option(
+        False,
+        "Move the parameters before the logits in each step, not after them.",
+        group="schedule",
     )
     progress: pieces.Piece = option(
         "by_step",
