@@ -106,6 +106,13 @@ class Method:
         "Add a skip to each edge whose factor falls from 1 to 0 (DARTS-).",
         group="network",
     )
+    drop_path_rate: float = option(
+        0.0,
+        "Rate of the drop path on each edge while the parameters are trained.",
+        group="network",
+        least=0,
+        most=1,
+    )
     skip_zeros: bool = option(
         False, "Do not compute candidates whose weight is zero.", group="network"
     )
@@ -139,10 +146,11 @@ class Method:
         group="schedule",
         pieces=registry.ALTERNATIONS,
     )
-    params_first: bool = option(
-        False,
-        "Move the parameters before the logits in each step, not after them.",
+    order: pieces.Piece = option(
+        "logits_first",
+        "Order in which a step moves logits and parameters.",
         group="schedule",
+        pieces=registry.ORDERS,
     )
     progress: pieces.Piece = option(
         "by_step",

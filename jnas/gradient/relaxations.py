@@ -42,10 +42,10 @@ def gumbel_softmax(
     start: float = 1.0,
     end: float = 0.03,
 ):
-    """Samples relaxed one-hot weights whose temperature falls over the search.
+    """Samples relaxed one-hot weights whose temperature falls geometrically.
 
     weights = softmax((log_softmax(logits) + G) / t), G standard Gumbel, the temperature
-    t falling geometrically from start to end.
+    t = start (end / start)^progress.
 
     Args:
       key: consumed by the sample.
@@ -57,10 +57,42 @@ def gumbel_softmax(
     Returns:
       f32[..., O], rows that sum to 1.
 
-    Source: Xie et al. 2019, arXiv:1812.09926, equation 4. Differs: the paper gives the
-    temperature at both ends, not the schedule between them.
+    Source: Jang et al. 2017, arXiv:1611.01144; the schedule is that of Wu et al. 2019,
+    arXiv:1812.03443, the temperatures those of SNAS.
     """
-    temperature = start * (end / start) ** progress
+    return _relaxed(key, logits, start * (end / start) ** progress)
+
+
+@registry.RELAXATIONS.register
+def gumbel_softmax_linear(
+    key: types.Key,
+    logits: types.Logits,
+    progress: types.Array,
+    *,
+    start: float = 1.0,
+    end: float = 0.03,
+):
+    """Samples relaxed one-hot weights whose temperature falls linearly.
+
+    As ``gumbel_softmax``, with the temperature start + (end - start) progress.
+
+    Args:
+      key: consumed by the sample.
+      logits: f32[..., O].
+      progress: f32[], 0 to 1.
+      start: temperature at progress 0.
+      end: temperature at progress 1.
+
+    Returns:
+      f32[..., O], rows that sum to 1.
+
+    Source: Xie et al. 2019, arXiv:1812.09926, equation 4; the schedule is that of its
+    released code.
+    """
+    return _relaxed(key, logits, start + (end - start) * progress)
+
+
+def _relaxed(key, logits, temperature) -> types.Array:
     noise = jax.random.gumbel(key, logits.shape, logits.dtype)
     return jax.nn.softmax((jax.nn.log_softmax(logits, -1) + noise) / temperature, -1)
 
@@ -99,6 +131,37 @@ def straight_through(
     soft = jax.nn.softmax(noisy, -1)
     hard = jax.nn.one_hot(noisy.argmax(-1), logits.shape[-1], dtype=soft.dtype)
     return hard + (soft - jax.lax.stop_gradient(soft))
+
+
+@registry.RELAXATIONS.register
+def straight_through_winner(
+    key: types.Key,
+    logits: types.Logits,
+    progress: types.Array,
+    *,
+    start: float = 10.0,
+    end: float = 0.1,
+):
+    """Samples one-hot weights, of which the 1 alone has a gradient.
+
+    As ``straight_through``, but a candidate of weight 0 gives the logits no gradient:
+    it is not computed, nor is its weight a number in the network.
+
+    Args:
+      key: consumed by the sample.
+      logits: f32[..., O].
+      progress: f32[], 0 to 1.
+      start: temperature at progress 0.
+      end: temperature at progress 1.
+
+    Returns:
+      f32[..., O], one-hot rows.
+
+    Source: the released code of Dong and Yang 2019, arXiv:1910.04465, in the DARTS
+    space; its code for NAS-Bench-201 is ``straight_through``.
+    """
+    given = straight_through(key, logits, progress, start=start, end=end)
+    return jnp.where(jax.lax.stop_gradient(given) > 0.5, given, 0)
 
 
 @registry.RELAXATIONS.register

@@ -23,6 +23,7 @@ _OF_EDGES = (  # fields of a method that need cells
     "edge_weights",
     "partial",
     "auxiliary_skip",
+    "drop_path_rate",
     "projection_epochs",
     "max_skips",
     "widens",
@@ -64,6 +65,7 @@ def check(method: methods.Method, space: spaces.Space) -> None:
     _check_costs(method)
     _check_hooks(method)
     _check_simplex(method)
+    _check_order(method)
     for one in method.weight_regularizers:
         pieces_lib.resolve(registry.WEIGHT_REGULARIZERS, one)  # raises
 
@@ -92,6 +94,24 @@ def _check_hooks(method) -> None:
                 f"watch_interval must be at least 1 with the hook {name}, got 0. Set "
                 "the number of epochs between two evaluations."
             )
+
+
+def _check_order(method) -> None:
+    """Refuses pieces that a step of one gradient for both levels does not use."""
+    if pieces_lib.name_of(registry.ORDERS, method.order) != "together":
+        return
+    rule = pieces_lib.name_of(registry.HYPERGRADIENTS, method.hypergradient)
+    if rule != "one_level":
+        raise ValueError(
+            f"hypergradient must be one_level with order together, got {rule}. Add "
+            "--hypergradient=one_level, or use another order."
+        )
+    if method.perturbation:
+        name = pieces_lib.name_of(registry.PERTURBATIONS, method.perturbation)
+        raise ValueError(
+            f"perturbation must be left out with order together, got {name}. Use "
+            "another order."
+        )
 
 
 def _check_simplex(method) -> None:
@@ -192,7 +212,7 @@ def resolve(
         edge_weights=method.edge_weights,
         logits_scale=method.logits_scale,
         logits_mean=method.logits_mean,
-        params_first=method.params_first,
+        order=pieces_lib.resolve(registry.ORDERS, method.order),
         weight_regularizers=method.weight_regularizers,
         progress=pieces_lib.resolve(registry.PROGRESS, method.progress),
         alternation=_alternation(method),
@@ -270,7 +290,8 @@ def variant_inputs(
 
     The factor falls linearly from 1 to 0, epoch by epoch. The dropout rate at epoch e
     is p (E - e - 1) / E while the logits are frozen, then p exp(-5 (e - frozen) / E):
-    for P-DARTS' 25 epochs, of which 10 are frozen, its own p exp(-.2 (e - 10)).
+    for P-DARTS' 25 epochs, of which 10 are frozen, its own p exp(-.2 (e - 10)). The
+    rate of drop path is constant.
 
     Args:
       method: has the auxiliary skip and the share of frozen epochs.
@@ -284,6 +305,7 @@ def variant_inputs(
     """
     frozen = round(method.frozen_rate * epochs)
     rate, decay = stage.skip_dropout, 0.2 * 25 / epochs
+    path = jnp.float32(method.drop_path_rate) if method.drop_path_rate else None
 
     def inputs(clock):
         factor = dropped = None
@@ -293,7 +315,7 @@ def variant_inputs(
             early = rate * (epochs - clock.epoch - 1) / epochs
             late = rate * jnp.exp(-decay * (clock.epoch - frozen))
             dropped = jnp.where(clock.epoch < frozen, early, late)
-        return networks.VariantInputs(factor, dropped)
+        return networks.VariantInputs(factor, dropped, path)
 
     return inputs
 

@@ -54,7 +54,7 @@ class Pieces:
       edge_weights: whether the edges that enter a node have weights too.
       logits_scale: standard deviation of the initial logits.
       logits_mean: their mean.
-      params_first: whether a step moves the parameters before the logits.
+      order: builds a step of both levels, as ``bilevel.bilevel`` does.
       weight_regularizers: rules on the gradient of the parameters, as
         ``weight_regularizers.build`` takes them.
       progress: (Clock, number of epochs) -> f32[] that the schedules of pieces follow.
@@ -78,7 +78,7 @@ class Pieces:
     edge_weights: bool = False
     logits_scale: float = 1e-3
     logits_mean: float = 0.0
-    params_first: bool = False
+    order: Callable[..., types.Bilevel] = bilevel_lib.bilevel
     weight_regularizers: tuple[pieces_lib.Piece, ...] = ()
     progress: types.Progress = progress_lib.by_step
     frozen_epochs: int = 0
@@ -278,13 +278,12 @@ def _bilevel(supernet, pieces, task, num_epochs) -> tuple:
     problem = weight_regularizers.Problem(
         supernet, pieces.relaxation, train_loss, valid_loss, num_epochs, task
     )
-    optimizer = bilevel_lib.bilevel(
+    optimizer = pieces.order(
         train_loss,
         valid_loss,
         params_optimizer=pieces.params_optimizer,
         logits_optimizer=pieces.logits_optimizer,
         hypergradient=pieces.hypergradient,
-        params_first=pieces.params_first,
     )
     return optimizer, weight_regularizers.build(pieces.weight_regularizers, problem)
 

@@ -167,6 +167,7 @@ def _variant(method, stage) -> networks.EdgeVariant:
         auxiliary_skip=method.auxiliary_skip,
         skip_dropout=stage.skip_dropout > 0,
         skip_zeros=method.skip_zeros,
+        drop_path=method.drop_path_rate > 0,
     )
 
 

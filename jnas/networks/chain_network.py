@@ -18,7 +18,7 @@ from jnas.spaces import genotype_choices
 
 NAME = spaces.ChainSpace.supernet
 STEM, HEAD = "stem", "head"  # keys of parameters
-_EDGES = "partial", "auxiliary_skip", "skip_dropout"  # of an edge variant
+_EDGES = "partial", "auxiliary_skip", "skip_dropout", "drop_path"  # of a variant
 
 
 @registry.SUPERNETS.register(name=NAME)

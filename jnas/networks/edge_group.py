@@ -52,6 +52,8 @@ class EdgeGroup(NamedTuple):
         all go through.
       dropped: stacked columns under dropout.
       skip_zeros: whether stacked candidates of weight zero are not computed.
+      drop_path: whether the sum of an edge is under drop path; all candidates are
+        stacked then.
     """
 
     name: str
@@ -64,6 +66,7 @@ class EdgeGroup(NamedTuple):
     bypass: int | None = None
     dropped: tuple[int, ...] = ()
     skip_zeros: bool = False
+    drop_path: bool = False
 
     @property
     def shared_columns(self) -> np.ndarray:
@@ -101,7 +104,8 @@ class EdgeGroup(NamedTuple):
           params: of this edge.
           row: f32[O], its weights.
           x: f32[B, H, W, F], the source's state.
-          noise: (key, dropout rate f32[]), each None where nothing needs it.
+          noise: (key, dropout rate f32[], drop path rate f32[]), each None where
+            nothing needs it.
 
         Returns:
           f32[B, H / stride, W / stride, F].
@@ -123,11 +127,14 @@ class EdgeGroup(NamedTuple):
                 total += compute(*args)
         if self.skip_zeros:  # value 0; gives weights of zero their gradient
             total += jnp.where(row == 0, row, 0).sum().astype(x.dtype)
+        key, _, rate = noise
+        if self.drop_path and rate is not None:
+            total = ops.drop_path(jax.random.fold_in(key, len(self.names)), total, rate)
         return partial.widen(total, self.partial)
 
     def _candidate(self, column, params, row, x, noise):
         """Computes the weighted output of one stacked candidate."""
-        key, rate = noise
+        key, rate, _ = noise
         column_key = None if key is None else jax.random.fold_in(key, column)
         # an operation that only draws has an entry without leaves
         own = params.get(self.names[column], {})

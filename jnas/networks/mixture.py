@@ -36,15 +36,23 @@ class EdgeVariant:
         (P-DARTS, arXiv:1904.12760); ``apply`` then takes its rate.
       skip_zeros: whether candidates of weight zero are not computed;
         ``networks/edge_scan.py`` explains their gradient.
+      drop_path: whether an edge's sum is zeroed at random, image by image (SNAS,
+        arXiv:1812.09926); ``apply`` then takes its rate.
     """
 
     partial: int = 1
     auxiliary_skip: bool = False
     skip_dropout: bool = False
     skip_zeros: bool = False
+    drop_path: bool = False
 
     def __post_init__(self):
-        """Raises ValueError where partial is below 1."""
+        """Raises ValueError where partial is below 1, or combined with drop_path."""
+        if self.drop_path and (self.partial > 1 or self.auxiliary_skip):
+            raise ValueError(
+                "drop_path must be left out with partial features or an auxiliary "
+                "skip, which pass it by, got all. Set its rate to 0."
+            )
         if self.partial < 1:
             raise ValueError(
                 f"partial must be at least 1, got {self.partial}. 1 takes all features."
@@ -60,10 +68,12 @@ class VariantInputs(NamedTuple):
     Attributes:
       auxiliary_skip: f32[] factor of the auxiliary skip.
       skip_dropout: f32[] rate of the skips' dropout.
+      drop_path: f32[] rate of the edges' drop path; None is 0.
     """
 
     auxiliary_skip: types.Array | None = None
     skip_dropout: types.Array | None = None
+    drop_path: types.Array | None = None
 
 
 NOTHING = VariantInputs()
@@ -145,6 +155,7 @@ def _apply(groups, num_inputs, num_nodes, stride, variant) -> Callable:
             noise = (
                 None if key is None else jax.random.fold_in(key, number),
                 extra.skip_dropout if group.dropped else None,
+                extra.drop_path if group.drop_path else None,
             )
             own = params[group.name]
             states = scan(own, weights, states, inputs if apart else None, noise)
@@ -218,7 +229,9 @@ def _group(name, edges, stride, build, variant) -> edge_group.EdgeGroup:
         if variant.skip_dropout and names[column] == spaces.SKIP and not op.has_params
     )
     stacked = {
-        c: op for c, op in ops.items() if op.has_params or op.draws or c in dropped
+        c: op
+        for c, op in ops.items()
+        if op.has_params or op.draws or c in dropped or variant.drop_path
     }
     return edge_group.EdgeGroup(
         name,
@@ -231,6 +244,7 @@ def _group(name, edges, stride, build, variant) -> edge_group.EdgeGroup:
         bypass=bypass,
         dropped=dropped,
         skip_zeros=variant.skip_zeros,
+        drop_path=variant.drop_path,
     )
 
 

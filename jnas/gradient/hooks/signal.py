@@ -89,14 +89,15 @@ def signal(
 
 
 def without_dropout(inputs: networks.VariantInputs) -> networks.VariantInputs:
-    """Sets the dropout of skip connections to 0, where an edge variant has it.
+    """Sets dropout and drop path to 0, where an edge variant has them.
 
     Args:
       inputs: what the edge variant needs.
     """
-    if inputs.skip_dropout is None:
-        return inputs
-    return inputs._replace(skip_dropout=jnp.float32(0))
+    dropped = inputs.skip_dropout
+    return inputs._replace(
+        skip_dropout=None if dropped is None else jnp.float32(0), drop_path=None
+    )
 
 
 def without_auxiliary_skip(inputs: networks.VariantInputs) -> networks.VariantInputs:
