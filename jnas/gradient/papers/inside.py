@@ -1,0 +1,21 @@
+"""Methods that look inside the supernet: at its cells, gradients and outputs."""
+
+from jnas import registry
+from jnas.gradient.methods import Method
+
+
+@registry.METHODS.register
+def lambda_darts() -> Method:
+    """Returns Lambda-DARTS as on NAS-Bench-201, with the exact regularizer.
+
+    Source: arXiv:2210.07998 and the defaults of its released program; its script has
+    ``alignment.strength`` .25 and ``logits_learning_rate`` 1e-4. Its other program, for
+    DARTS' cells, takes 50 epochs and moves the logits first.
+    """
+    return Method(
+        "Movahedi et al. 2022, arXiv:2210.07998",
+        params_first=True,
+        weight_regularizers=("alignment",),
+        layers=5,
+        epochs=100,
+    )
