@@ -19,3 +19,15 @@ def lambda_darts() -> Method:
         layers=5,
         epochs=100,
     )
+
+
+@registry.METHODS.register
+def oles() -> Method:
+    """Returns OLES: DARTS whose operations stop learning one by one.
+
+    Source: Jiang et al. 2023, NeurIPS 36, OpenReview yAOwkf4FyL, and its released code.
+    """
+    return Method(
+        "Jiang et al. 2023, OpenReview:yAOwkf4FyL",
+        weight_regularizers=("freeze_operations",),
+    )
