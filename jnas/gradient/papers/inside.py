@@ -31,3 +31,25 @@ def oles() -> Method:
         "Jiang et al. 2023, OpenReview:yAOwkf4FyL",
         weight_regularizers=("freeze_operations",),
     )
+
+
+@registry.METHODS.register
+def is_darts() -> Method:
+    """Returns IS-DARTS as on NAS-Bench-201: no logits, options removed by outputs.
+
+    In the space of DARTS it takes ``epochs`` 50 and ``layers`` 8.
+
+    Source: arXiv:2312.12648 and its released code. Differs: the code trains on all
+    images; here the architecture's split is for scores alone.
+    """
+    return Method(
+        "He et al. 2024, arXiv:2312.12648",
+        relaxation="uniform",
+        eval_relaxation="uniform",
+        alternation="never",
+        hooks=("shrink",),
+        layers=5,
+        epochs=30,
+        nesterov=True,
+        logits_scale=0.0,
+    )
