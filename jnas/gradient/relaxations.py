@@ -244,6 +244,24 @@ def simplex(key: types.Key, logits: types.Array, progress: types.Array):
     return weights + (centred - jax.lax.stop_gradient(centred))
 
 
+@registry.RELAXATIONS.register
+def uniform(key: types.Key, logits: types.Array, progress: types.Array):
+    """Gives every option that is left the weight 1 / O, whatever its logit.
+
+    Args:
+      key: not used.
+      logits: f32[..., O].
+      progress: not used.
+
+    Returns:
+      f32[..., O], 1 / O or 0; rows sum to the share of options that are left.
+
+    Source: He et al. 2024, arXiv:2312.12648, released code.
+    """
+    del key, progress
+    return jnp.where(jnp.isneginf(logits), 0, 1 / logits.shape[-1]).astype(logits.dtype)
+
+
 def concentration(logits: types.Logits) -> types.Array:
     """Returns max(elu(logits) + 1, 1e-6), the concentration of ``dirichlet``.
 

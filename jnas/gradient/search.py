@@ -1,6 +1,7 @@
 """Gradient-based search: a supernet's parameters and its architecture, in turns."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -266,17 +267,18 @@ def _bilevel(supernet, pieces, task, num_epochs) -> tuple:
     if pieces.limits:
         weights_of = pieces.weights_in(supernet.space)
         limit_penalty = limits_lib.penalty(pieces.limits, weights_of)
-    train_loss, valid_loss = losses_lib.build_losses(
-        supernet,
-        pieces.relaxation,
+    losses_of = functools.partial(
+        losses_lib.build_losses,
+        relaxation=pieces.relaxation,
         regularizers=pieces.regularizers,
         perturbation=pieces.perturbation,
         limit_penalty=limit_penalty,
         costs=pieces.costs,
         task=task,
     )
+    train_loss, valid_loss = losses_of(supernet)
     problem = weight_regularizers.Problem(
-        supernet, pieces.relaxation, train_loss, valid_loss, num_epochs, task
+        supernet, pieces.relaxation, train_loss, valid_loss, num_epochs, task, losses_of
     )
     optimizer = pieces.order(
         train_loss,

@@ -14,6 +14,8 @@ from jnas.networks.count import count_params as count_params
 from jnas.networks.count import measure as measure
 from jnas.networks.inheritance import inherit as inherit
 from jnas.networks.inheritance import widen as widen
+from jnas.networks.inside import Candidate as Candidate
+from jnas.networks.inside import Inside as Inside
 from jnas.networks.latency import Latencies as Latencies
 from jnas.networks.latency import measure_latencies as measure_latencies
 from jnas.networks.latency import network_latency as network_latency

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jnas import ops, spaces, types
-from jnas.networks import functional
+from jnas.networks import functional, outputs
 from jnas.networks import mixture as mixture_lib
 from jnas.spaces import genotype as genotype_lib
 
@@ -26,12 +26,20 @@ class Context(NamedTuple):
       drop_path_rate: f32[] probability; None disables drop path.
       train: whether batch statistics are used and updated.
       variant_inputs: of the supernet's edge variant.
+      layers: f32[L, E, O] mixing weights of the cells themselves, first to last, which
+        replace ``weights``; inside a cell its own f32[E, O]. None where cells of a kind
+        share their weights.
+      statistic: output of a candidate f32[B, H, W, F] -> array; a supernet's cells then
+        give it, f32[E, O, ...], for each candidate in place of statistics. None in all
+        else.
     """
 
     weights: types.Weights | None = None
     drop_path_rate: types.Array | None = None
     train: bool = True
     variant_inputs: mixture_lib.VariantInputs = mixture_lib.NOTHING
+    layers: types.Array | None = None
+    statistic: Callable | None = None
 
 
 class Layer(NamedTuple):
@@ -163,10 +171,15 @@ def supernet_cell(
     )
 
     def apply(params, stats, inputs, context, key):
-        weights = context.weights[place.cell]
-        nodes = mixture.apply(
-            params, jnp.stack(inputs), weights, key, context.variant_inputs
-        )
+        weights = context.layers
+        if weights is None:
+            weights = context.weights[place.cell]
+        stacked = jnp.stack(inputs)
+        nodes = mixture.apply(params, stacked, weights, key, context.variant_inputs)
+        if context.statistic is not None:
+            stats = outputs.statistics(
+                mixture, context.statistic, params, stacked, nodes, key
+            )
         return _joined(inputs, list(nodes), space.concat), stats
 
     preprocess = preprocessing(place, space.num_inputs, norm)

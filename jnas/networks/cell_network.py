@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jnas import ops, registry, spaces, types
-from jnas.networks import cell, heads, mixture, skeletons
+from jnas.networks import cell, heads, inside, mixture, skeletons
 from jnas.networks import layers as layers_lib
 from jnas.networks import skeleton as skeleton_lib
 from jnas.networks import switched as switched_lib
@@ -63,8 +63,9 @@ def supernet(
 
     width = len(space.concat)
     skeleton = skeletons.of(space.skeleton, space.num_inputs)
+    plan = skeleton.plan(space.cells, width, size)
     groups = layers_lib.groups(
-        skeleton.plan(space.cells, width, size),
+        plan,
         skeleton_lib.stage_of,
         build,
         skeleton.reduction,
@@ -85,7 +86,30 @@ def supernet(
         return core.apply(params, stats, x, context, key)[0][0]
 
     layers = tuple((g.name, g.count, g.mixture) for g in groups)
-    return Supernet(init, apply, space, layers)
+    kinds = tuple(place.cell for place in plan if not isinstance(place, int))
+    look = _inside(core, stats, groups)
+    own = inside.Inside(inside.of_cells(layers), kinds, *look)
+    return Supernet(init, apply, space, layers, own)
+
+
+def _inside(core, stats, groups) -> tuple[Callable, Callable]:
+    """Builds ``apply`` and ``statistics`` of ``networks/inside.py``."""
+
+    def apply(params, x, layers, *, key=None, variant_inputs=mixture.NOTHING):
+        context = cell.Context(layers=layers, variant_inputs=variant_inputs)
+        return core.apply(params, stats, x, context, key)[0][0]
+
+    def statistics(
+        params, x, weights, statistic, *, key=None, variant_inputs=mixture.NOTHING
+    ):
+        context = cell.Context(
+            weights=weights, variant_inputs=variant_inputs, statistic=statistic
+        )
+        found = core.apply(params, stats, x, context, key)[1]
+        each = [(g, found[g.name]["nodes"]) for g in groups if g.mixture]
+        return jnp.concatenate([f if g.count > 1 else f[None] for g, f in each])
+
+    return apply, statistics
 
 
 @registry.DERIVED.register(name=NAME)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jnas import ops, registry, spaces, types
-from jnas.networks import cell, chain, functional, mixture
+from jnas.networks import cell, chain, functional, inside, mixture
 from jnas.networks.network import Network, Supernet
 from jnas.networks.skeleton import Size
 from jnas.spaces import genotype_choices
@@ -86,7 +86,7 @@ def supernet(
             x, _ = _repeat(step, x, (params[run.name],), (rows, keys))
         return head.apply(params[HEAD], {}, x)[0]
 
-    return Supernet(init, apply, space)
+    return Supernet(init, apply, space, inside=_inside(runs, built))
 
 
 @registry.DERIVED.register(name=NAME)
@@ -196,6 +196,18 @@ def switched(
         return Network(init, apply)
 
     return network
+
+
+def _inside(runs, built) -> inside.Inside:
+    """Lists the operations of each run; a chain has neither cells nor edges."""
+    return inside.Inside(
+        tuple(
+            inside.Candidate(name, (run.name, name), int(len(run.positions) > 1))
+            for run in runs
+            for name, op in built[run.block].items()
+            if op.has_params
+        )
+    )
 
 
 def _built(blocks, norm) -> dict[chain.Block, dict[str, functional.Functional]]:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from jnas import ops, registry, spaces, types
 from jnas.networks import mixture
+from jnas.networks.inside import Inside
 from jnas.networks.skeleton import Size as Size
 from jnas.spaces import genotype_choices
 from jnas.spaces import rows as rows_lib
@@ -43,12 +44,14 @@ class Supernet(NamedTuple):
         variants that take any; a function may have neither.
       space: that it computes.
       layers: (name, count, mixture) of each stage of cells, for inheriting.
+      inside: what methods that look inside need; None where they are refused.
     """
 
     init: Callable
     apply: Callable
     space: spaces.Space
     layers: tuple = ()
+    inside: Inside | None = None
 
 
 class Network(NamedTuple):
