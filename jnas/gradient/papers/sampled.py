@@ -24,6 +24,22 @@ def gdas() -> Method:
 
 
 @registry.METHODS.register
+def reinmax() -> Method:
+    """Returns GDAS with the gradient estimator ReinMax.
+
+    Source: arXiv:2304.08612 and its released code, which search no architecture: the
+    numbers are those of ``gdas``, and not sourced for this estimator. Differs: it needs
+    the output of every candidate, so that zeros are not skipped.
+    """
+    return dataclasses.replace(
+        gdas(),
+        source="Liu et al. 2023, arXiv:2304.08612",
+        relaxation="reinmax",
+        skip_zeros=False,
+    )
+
+
+@registry.METHODS.register
 def snas() -> Method:
     """Returns SNAS. Source: arXiv:1812.09926. Differs: no resource cost."""
     return Method(
