@@ -319,10 +319,7 @@ REFUSED = {
     "optimizer must be one whose weight decay can change": dict(
         hooks=("adaptive_decay",), watch_interval=1, optimizer="lion"
     ),
-    "edge_weights must be off with logits_optimizer exponentiated": dict(
-        logits_optimizer="exponentiated", relaxation="simplex", edge_weights=True
-    ),
-    "relaxation must be simplex with logits_optimizer exponentiated": dict(
+    "relaxation must be simplex or .* with logits_optimizer exponentiated": dict(
         logits_optimizer="exponentiated"
     ),
     "logits_b1 must be left out with logits_optimizer momentum_sgd": dict(

@@ -121,6 +121,12 @@ class Method:
         "Remove the candidate none where nodes choose their inputs.",
         group="network",
     )
+    mask_none: bool = option(
+        False,
+        "Mask the candidate none where nodes do not choose their inputs; the space "
+        "stays the same.",
+        group="network",
+    )
     stages: tuple[Stage, ...] = option(
         (Stage(),),
         "Stages of a progressive search as a JSON list of objects with epochs_rate, "

@@ -7,13 +7,13 @@ has weight 0. Relaxations are mapped over the leaves.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jnas import spaces, types
+from jnas.gradient import relaxations
 
 
 def split(arch: types.Params) -> tuple[types.Logits, types.Array | None]:
@@ -87,9 +87,49 @@ def edge_weights(space: spaces.CellSpace, edges: types.Array) -> types.Array:
 
     Source: Xu et al. 2020, arXiv:1907.05737, equation 3.
     """
-    targets = np.array([target for _, target in space.edges])
-    rivals = jnp.where(targets[:, None] == targets, edges[:, None, :], -jnp.inf)
+    rivals = jnp.where(_rivals(space), edges[:, None, :], -jnp.inf)
     return jnp.exp(edges - jax.nn.logsumexp(rivals, -1))
+
+
+def simplex_edge_weights(space: spaces.CellSpace, edges: types.Array) -> types.Array:
+    """Computes ``edge_weights`` whose gradient reaches the logits as it is.
+
+    d loss / d edges := d loss / d weights, minus its mean over the edges into a node,
+    which moves no weight: what ``relaxations.simplex`` does with a row, node by node.
+
+    Args:
+      space: the space of cells.
+      edges: f32[C, E] logits.
+
+    Returns:
+      f32[C, E], as ``edge_weights``.
+
+    Source: the released code of Li, Khodak, Balcan and Talwalkar 2021,
+    arXiv:2004.07802 (eedarts).
+    """
+    rivals = _rivals(space)
+    centred = edges - edges @ (rivals / rivals.sum(0)).astype(edges.dtype)
+    weights = jax.lax.stop_gradient(edge_weights(space, edges))
+    return weights + (centred - jax.lax.stop_gradient(centred))
+
+
+def edge_weights_beside(relaxation: types.Relaxation) -> Callable:
+    """Returns the rule for edge weights whose gradient is of a relaxation's kind.
+
+    Args:
+      relaxation: of the options; one on the simplex passes on the gradient of weights.
+
+    Returns:
+      ``simplex_edge_weights`` or ``edge_weights``.
+    """
+    on_simplex = relaxations.marked(relaxation, "on_simplex")
+    return simplex_edge_weights if on_simplex else edge_weights
+
+
+def _rivals(space) -> np.ndarray:
+    """Returns bool[E, E]: which edges enter the same node."""
+    targets = np.array([target for _, target in space.edges])
+    return targets[:, None] == targets
 
 
 def eval_weights(
@@ -97,30 +137,34 @@ def eval_weights(
     relaxation: types.Relaxation,
     arch: types.Params,
     mask: types.Mask | None = None,
+    progress: types.Array | float = 1.0,
 ) -> types.Weights:
     """Computes the weights that an architecture is derived from.
 
-    They are relaxation(logits) at progress 1, times the mask, times the edge weights.
+    They are relaxation(logits), times the mask, times the edge weights.
 
     Args:
       space: that is searched; one of cells where the method has edge weights.
       relaxation: a relaxation that draws nothing at random.
       arch: outer variables.
       mask: bool arrays like the logits; None keeps all.
+      progress: f32[], that a schedule of the relaxation follows; 1 is its end.
 
     Returns:
       The weights of the space.
     """
     logits, edges = split(arch)
-    weights = relax(relaxation, jax.random.key(0), logits, mask, jnp.float32(1))
+    now = jnp.float32(progress)
+    weights = relax(relaxation, jax.random.key(0), logits, mask, now)
     if edges is not None:
-        weights = weights * edge_weights(space, edges)[..., None]
+        rule = edge_weights_beside(relaxation)
+        weights = weights * rule(space, edges)[..., None]
     return weights
 
 
 def build_weights_of(
     space: spaces.Space, relaxation: types.Relaxation
-) -> Callable[[Any], types.Weights]:
+) -> Callable[..., types.Weights]:
     """Builds ``eval_weights`` as a function of a search's state.
 
     Args:
@@ -128,10 +172,10 @@ def build_weights_of(
       relaxation: a relaxation that draws nothing at random.
 
     Returns:
-      state -> weights, for any state with ``logits`` and ``mask``.
+      (state, progress=1) -> weights, for any state with ``logits`` and ``mask``.
     """
 
-    def weights(state):
-        return eval_weights(space, relaxation, state.logits, state.mask)
+    def weights(state, progress=1.0):
+        return eval_weights(space, relaxation, state.logits, state.mask, progress)
 
     return weights

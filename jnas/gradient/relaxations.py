@@ -9,6 +9,9 @@ A logit of -inf marks a removed candidate: its weight and its gradient are exact
 nothing is NaN, as long as each edge has at least one finite logit.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -31,6 +34,37 @@ def softmax(key: types.Key, logits: types.Logits, progress: types.Array):
     """
     del key, progress
     return jax.nn.softmax(logits, -1)
+
+
+@registry.RELAXATIONS.register
+def annealed_softmax(
+    key: types.Key,
+    logits: types.Logits,
+    progress: types.Array,
+    *,
+    start: float = 1.6,
+    end: float = 0.1231,
+):
+    """Computes softmax(logits / t), the temperature t falling over the search.
+
+    t = start (end / start)^progress. The defaults are a factor of 0.95 in each of 50
+    epochs.
+
+    Args:
+      key: not used.
+      logits: f32[..., O].
+      progress: f32[], 0 to 1.
+      start: temperature at progress 0.
+      end: temperature at progress 1.
+
+    Returns:
+      f32[..., O], rows that sum to 1.
+
+    Source: Noy et al. 2020, arXiv:1904.04123. Differs: no code of the authors was
+    found; the numbers are those of a third party's, UniNAS.
+    """
+    del key
+    return jax.nn.softmax(logits / (start * (end / start) ** progress), -1)
 
 
 @registry.RELAXATIONS.register
@@ -260,6 +294,22 @@ def uniform(key: types.Key, logits: types.Array, progress: types.Array):
     """
     del key, progress
     return jnp.where(jnp.isneginf(logits), 0, 1 / logits.shape[-1]).astype(logits.dtype)
+
+
+simplex.on_simplex = True  # its gradient is that of weights
+
+
+def marked(piece: Callable, mark: str) -> bool:
+    """Returns whether a piece has a mark that decides what it can be combined with.
+
+    Args:
+      piece: a function, perhaps partial.
+      mark: ``on_simplex``, it takes or passes on the gradient of weights;
+        ``needs_zeros``, its gradient needs the outputs of options of weight zero.
+    """
+    while isinstance(piece, functools.partial):
+        piece = piece.func
+    return getattr(piece, mark, False)
 
 
 def concentration(logits: types.Logits) -> types.Array:

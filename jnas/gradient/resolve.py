@@ -5,12 +5,14 @@ import functools
 import inspect
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jnas import networks, registry, spaces, types
 from jnas import pieces as pieces_lib
-from jnas.gradient import alternations, methods, mixing, search, selections
+from jnas.gradient import alternations, methods, mixing, relaxations, search, selections
 from jnas.gradient import regularizers as regularizers_lib
 from jnas.gradient.hooks import hook as hook_lib
 from jnas.spaces import rows as rows_lib
@@ -56,6 +58,7 @@ def check(method: methods.Method, space: spaces.Space) -> None:
       ValueError: pieces that cannot be combined.
     """
     resolve(method, space, steps_per_epoch=1, epochs=1)
+    _check_relaxations(method, space)
     _ = registry.SUPERNETS[space.supernet]  # raises
     for name in getattr(space, "operations", ()):
         registry.OPERATIONS[name]
@@ -68,6 +71,22 @@ def check(method: methods.Method, space: spaces.Space) -> None:
     _check_order(method)
     for one in method.weight_regularizers:
         pieces_lib.resolve(registry.WEIGHT_REGULARIZERS, one)  # raises
+
+
+def _check_relaxations(method, space) -> None:
+    """Traces the relaxations, which raise where a number is out of its range."""
+    key, progress = jax.random.key(0), jnp.float32(0)
+    logits, *_ = jax.tree.leaves(rows_lib.shapes(space))
+    for one in (method.relaxation, method.eval_relaxation):
+        relaxation = pieces_lib.resolve(registry.RELAXATIONS, one)
+        jax.eval_shape(relaxation, key, logits, progress)
+    relaxation = pieces_lib.resolve(registry.RELAXATIONS, method.relaxation)
+    if method.skip_zeros and relaxations.marked(relaxation, "needs_zeros"):
+        raise ValueError(
+            "skip_zeros must be off with relaxation "
+            f"{pieces_lib.name_of(registry.RELAXATIONS, method.relaxation)}, whose "
+            "gradient needs every candidate's output, got True. Leave it out."
+        )
 
 
 def _check_hooks(method) -> None:
@@ -114,23 +133,31 @@ def _check_order(method) -> None:
         )
 
 
+def _on_simplex(piece) -> bool:
+    return relaxations.marked(piece, "on_simplex")
+
+
 def _check_simplex(method) -> None:
     """Refuses what does not fit an optimizer whose rows are those of a simplex."""
     piece = method.logits_optimizer
     build = pieces_lib.resolve(registry.LOGITS_OPTIMIZERS, piece)
     name = pieces_lib.name_of(registry.LOGITS_OPTIMIZERS, piece)
-    bare = build.func if isinstance(build, functools.partial) else build
-    if getattr(bare, "on_simplex", False):
-        relaxation = pieces_lib.name_of(registry.RELAXATIONS, method.relaxation)
-        if relaxation != "simplex":
+    relaxation = pieces_lib.resolve(registry.RELAXATIONS, method.relaxation)
+    if _on_simplex(build) and not _on_simplex(relaxation):
+        fitting = [n for n, f in registry.RELAXATIONS.items() if _on_simplex(f)]
+        raise ValueError(
+            f"relaxation must be {' or '.join(fitting)} with logits_optimizer {name}, "
+            "which needs the gradient of weights, got "
+            f"{pieces_lib.name_of(registry.RELAXATIONS, method.relaxation)}. Add "
+            f"--relaxation={fitting[0]}."
+        )
+    for one in method.regularizers:
+        penalty = pieces_lib.resolve(registry.REGULARIZERS, one)
+        if _on_simplex(penalty) and not _on_simplex(build):
             raise ValueError(
-                f"relaxation must be simplex with logits_optimizer {name}, which needs "
-                f"the gradient of weights, got {relaxation}. Add --relaxation=simplex."
-            )
-        if method.edge_weights:
-            raise ValueError(
-                f"edge_weights must be off with logits_optimizer {name}, whose rows "
-                "are options of one edge, got True. Use another optimizer."
+                "logits_optimizer must be exponentiated with regularizer "
+                f"{pieces_lib.name_of(registry.REGULARIZERS, one)}, whose gradient is "
+                f"that of weights, got {name}. Add --logits_optimizer=exponentiated."
             )
     row, plain = methods.row_of(method), methods.Method("")
     for number, option in (
@@ -216,7 +243,25 @@ def resolve(
         weight_regularizers=method.weight_regularizers,
         progress=pieces_lib.resolve(registry.PROGRESS, method.progress),
         alternation=_alternation(method),
+        mask=first_mask(method, space),
     )
+
+
+def first_mask(method: methods.Method, space: spaces.Space) -> types.Mask | None:
+    """Returns which options a search starts with; None for all of them.
+
+    They are all but ``none`` where the method's mask_none is on and the space is one of
+    cells whose nodes do not choose their inputs.
+
+    Args:
+      method: the method.
+      space: the space that it searches.
+    """
+    chooses = getattr(space, "num_kept", None) is not None
+    if not method.mask_none or chooses or not rows_lib.has_edges(space):
+        return None
+    is_none = np.asarray(rows_lib.where(space, spaces.NONE))
+    return ~is_none if is_none.any() else None
 
 
 def _alternation(method) -> types.Alternation | None:

@@ -66,6 +66,8 @@ class Pieces:
       limits: of the derived cell's costs.
       hooks: of the program, of which ``resolve.derive`` asks what they found.
       costs: cost -> what each option costs, for regularizers that take it.
+      mask: bool arrays like the logits, False for options that are removed from the
+        start; None keeps all.
     """
 
     params_optimizer: optax.GradientTransformation
@@ -90,6 +92,7 @@ class Pieces:
     limits: tuple[networks.Limit, ...] = ()
     hooks: tuple[hook_lib.Hook, ...] = ()
     costs: Mapping[str, networks.Costs] | None = None
+    mask: types.Mask | None = None
 
     def weights_in(self, space: spaces.Space) -> Callable[[Any], types.Weights]:
         """Returns ``weights_of``, or that of softmax in a space."""
@@ -156,7 +159,8 @@ def gradient_search(
       num_examples: sizes of the training and the validation split.
       batch_size: B, of both splits.
       num_epochs: passes over the training split.
-      masks: whether candidates can be removed; the search starts with all of them.
+      masks: whether candidates can be removed; the search starts with those of
+        ``pieces.mask``, which are all where it is None.
       hooks: called after epochs, in order.
       num_seeds: S searches as one program, or None for one.
       over_seeds: how they are mapped, as in ``program.program``.
@@ -298,6 +302,8 @@ def _init(supernet, pieces, optimizer, masks, hooks, adjusting) -> Callable:
         arch = first_arch(logits_key, supernet.space, pieces)
         inner = optimizer.init(supernet.init(params_key), arch)
         mask = rows_lib.full(supernet.space, True, bool) if masks else None
+        if pieces.mask is not None:
+            mask = jax.tree.map(jnp.asarray, pieces.mask)
         multipliers = jnp.zeros(len(pieces.limits)) if pieces.limits else None
         kept = None
         if adjusting is not None:

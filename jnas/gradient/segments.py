@@ -183,6 +183,7 @@ def _hooks(named, method, supernet, pieces, setting, epochs) -> tuple:
         method.watch_interval,
         pieces.variant_inputs,
         setting.task,
+        lambda clock: pieces.progress(clock, epochs),
     )
     return hook_lib.build(named, search_of)
 
@@ -215,6 +216,8 @@ def _stage_carry(method, stage, space, pieces) -> Callable:
         # copies, as a program donates its first state
         old, new = jax.tree.map(jnp.copy, before.inner), fresh.inner
         mask = strongest_candidates(pieces.weights_of(old), rate)
+        if pieces.mask is not None:
+            mask = jax.tree.map(jnp.logical_and, mask, pieces.mask)
         if method.widens:
             widen = functools.partial(networks.widen, jax.random.fold_in(fresh.key, 1))
             new = new._replace(

@@ -31,10 +31,11 @@ class Search(NamedTuple):
       interval: epochs between two checks for collapse; 0 disables them.
       variant_inputs: Clock -> what the edge variant needs.
       task: what is learned.
+      progress: Clock -> f32[], that the schedules of pieces follow; None is their end.
     """
 
     supernet: networks.Supernet
-    weights_of: Callable[[Any], types.Weights]
+    weights_of: Callable[..., types.Weights]
     selection: types.Selection
     augment: augment_lib.Augment
     batch_size: int
@@ -42,11 +43,23 @@ class Search(NamedTuple):
     interval: int = 1
     variant_inputs: Callable = lambda clock: networks.VariantInputs()
     task: task_lib.Task = tasks.CLASSIFICATION
+    progress: Callable | None = None
 
     @property
     def space(self) -> spaces.Space:
         """The space that is searched."""
         return self.supernet.space
+
+    def weights_at(self, clock: Any, state: Any) -> types.Weights:
+        """Returns ``weights_of`` with its schedules where the search is.
+
+        Args:
+          clock: of the epoch that has ended.
+          state: of the search.
+        """
+        if self.progress is None:
+            return self.weights_of(state)
+        return self.weights_of(state, self.progress(clock))
 
 
 class Hook(NamedTuple):

@@ -1,6 +1,6 @@
 """Methods whose cell is decided, or whose search ends, by a hook."""
 
-from jnas import registry
+from jnas import pieces, registry
 from jnas.gradient.methods import Method
 
 ROBUST = "Zela et al. 2020, arXiv:1909.09656"
@@ -34,3 +34,22 @@ def sgas() -> Method:
     grow with each decision.
     """
     return Method("Li et al. 2020, arXiv:1912.00195", hooks=("watch", "decide_edges"))
+
+
+@registry.METHODS.register
+def asap() -> Method:
+    """Returns ASAP: the softmax cools, and options of small weight are removed.
+
+    Source: arXiv:1904.04123. Differs: no code of the authors was found; the numbers,
+    two levels among them, are those of a third party's, UniNAS, without its drop path.
+    There the logits wait until the temperature is below 1, which is 10 of 50 epochs.
+    """
+    return Method(
+        "Noy et al. 2020, arXiv:1904.04123",
+        relaxation="annealed_softmax",
+        eval_relaxation="annealed_softmax",
+        progress="by_epochs_done",
+        frozen_rate=0.2,
+        hooks=("watch", pieces.bind(registry.HOOKS, "prune", {"every": 1})),
+        logits_clip_norm=5.0,
+    )

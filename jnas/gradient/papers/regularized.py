@@ -23,6 +23,21 @@ def fairdarts() -> Method:
 
 
 @registry.METHODS.register
+def beta_darts() -> Method:
+    """Returns beta-DARTS: logits decay by the mean of their logsumexp.
+
+    Source: arXiv:2203.01665 and its released code for NAS-Bench-201. Differs: that code
+    divides the epoch by 100 whatever their number is.
+    """
+    return Method(
+        "Ye et al. 2022, arXiv:2203.01665",
+        regularizers=("beta_decay",),
+        progress="by_epochs_done",
+        epochs=100,
+    )
+
+
+@registry.METHODS.register
 def sdarts_rs() -> Method:
     """Returns SmoothDARTS with random perturbation. Source: arXiv:2002.05283."""
     return Method("Chen and Hsieh 2020, arXiv:2002.05283", perturbation="uniform")

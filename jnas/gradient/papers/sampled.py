@@ -35,6 +35,21 @@ def gdas_nasbench201() -> Method:
     return dataclasses.replace(gdas(), relaxation="straight_through", batch_size=64)
 
 
+def reinmax() -> Method:
+    """Returns GDAS with the gradient estimator ReinMax.
+
+    Source: arXiv:2304.08612 and its released code, which search no architecture: the
+    numbers are those of ``gdas``, and not sourced for this estimator. Differs: it needs
+    the output of every candidate, so that zeros are not skipped.
+    """
+    return dataclasses.replace(
+        gdas(),
+        source="Liu et al. 2023, arXiv:2304.08612",
+        relaxation="reinmax",
+        skip_zeros=False,
+    )
+
+
 @registry.METHODS.register
 def snas() -> Method:
     """Returns SNAS: one loss and one draw for both levels.
