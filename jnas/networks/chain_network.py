@@ -18,7 +18,8 @@ from jnas.spaces import genotype_choices
 
 NAME = spaces.ChainSpace.supernet
 STEM, HEAD = "stem", "head"  # keys of parameters
-_EDGES = "partial", "auxiliary_skip", "skip_dropout"  # of an edge variant
+# of an edge variant
+_EDGES = "partial", "auxiliary_skip", "skip_dropout", "entangled", "lora_rank"
 
 
 @registry.SUPERNETS.register(name=NAME)
