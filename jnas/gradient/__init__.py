@@ -1,5 +1,6 @@
 """Gradient-based search: a supernet's parameters and its architecture, in turns."""
 
+from jnas.gradient import frozen_kernels as frozen_kernels
 from jnas.gradient import papers as papers
 from jnas.gradient.hooks.watch import COUNT as COUNT
 from jnas.gradient.hooks.watch import WATCHED as WATCHED

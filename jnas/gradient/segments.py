@@ -167,6 +167,8 @@ def _variant(method, stage) -> networks.EdgeVariant:
         auxiliary_skip=method.auxiliary_skip,
         skip_dropout=stage.skip_dropout > 0,
         skip_zeros=method.skip_zeros,
+        entangled=method.entangled,
+        lora_rank=method.lora_rank,
     )
 
 
