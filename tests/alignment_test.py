@@ -249,7 +249,7 @@ def run(name, **changes):
 
 def test_a_search_is_darts_in_its_first_epoch_alone():
     """Strength 0 in epoch 0; then the parameters differ, and are finite."""
-    ours, darts = run("lambda_darts"), run("darts", params_first=True)
+    ours, darts = run("lambda_darts"), run("darts", order="params_first")
     np.testing.assert_array_equal(ours[0], darts[0])
     assert np.isfinite(ours[1]).all()
     assert np.abs(ours[1] - darts[1]).max() > 1e-5
@@ -259,5 +259,5 @@ def test_the_row_has_its_programs_numbers():
     """100 epochs of 16 features, 5 cells a stage; parameters first."""
     row = registry.METHODS["lambda_darts"]()
     assert (row.epochs, row.features, row.layers, row.batch_size) == (100, 16, 5, 64)
-    assert row.params_first and row.weight_regularizers == ("alignment",)
+    assert row.order == "params_first" and row.weight_regularizers == ("alignment",)
     assert row.logits_learning_rate == 3e-4 and row.hypergradient == "first_order"

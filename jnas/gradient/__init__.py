@@ -3,6 +3,7 @@
 from jnas.gradient import alignment as alignment
 from jnas.gradient import decays as decays
 from jnas.gradient import freezing as freezing
+from jnas.gradient import frozen_kernels as frozen_kernels
 from jnas.gradient import one_hot as one_hot
 from jnas.gradient import papers as papers
 from jnas.gradient.hooks.watch import COUNT as COUNT

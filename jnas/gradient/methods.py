@@ -113,6 +113,19 @@ class Method:
         least=0,
         most=1,
     )
+    entangled: bool = option(
+        False,
+        "Candidates that differ in the size of their kernels alone share the largest "
+        "kernel, which their weights multiply (TangleNAS).",
+        group="network",
+    )
+    lora_rank: int = option(
+        0,
+        "Rank of the factors beside each convolution kernel of the cells (LoRA-DARTS); "
+        "0 disables them.",
+        group="network",
+        least=0,
+    )
     skip_zeros: bool = option(
         False, "Do not compute candidates whose weight is zero.", group="network"
     )

@@ -26,6 +26,8 @@ _OF_EDGES = (  # fields of a method that need cells
     "partial",
     "auxiliary_skip",
     "drop_path_rate",
+    "entangled",
+    "lora_rank",
     "projection_epochs",
     "max_skips",
     "widens",
@@ -69,6 +71,7 @@ def check(method: methods.Method, space: spaces.Space) -> None:
     _check_hooks(method)
     _check_simplex(method)
     _check_order(method)
+    _check_factors(method)
     for one in method.weight_regularizers:
         pieces_lib.resolve(registry.WEIGHT_REGULARIZERS, one)  # raises
 
@@ -170,6 +173,18 @@ def _check_simplex(method) -> None:
             raise ValueError(
                 f"{number} must be left out with logits_optimizer {name}, which has no "
                 f"{option}, got {value}. Leave it out."
+            )
+
+
+def _check_factors(method) -> None:
+    """Refuses what does not fit factors of low rank beside kernels."""
+    for name in ("widens", "projection_epochs"):
+        value = getattr(method, name)
+        if method.lora_rank and value:
+            raise ValueError(
+                f"{name} must be left out with lora_rank, whose factors cannot be "
+                "widened and whose kernels would move again in another segment, got "
+                f"{value}. Leave one of them out."
             )
 
 

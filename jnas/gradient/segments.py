@@ -168,6 +168,8 @@ def _variant(method, stage) -> networks.EdgeVariant:
         skip_dropout=stage.skip_dropout > 0,
         skip_zeros=method.skip_zeros,
         drop_path=method.drop_path_rate > 0,
+        entangled=method.entangled,
+        lora_rank=method.lora_rank,
     )
 
 

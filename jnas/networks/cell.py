@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jnas import ops, spaces, types
-from jnas.networks import functional, outputs
+from jnas.networks import functional, low_rank, outputs
 from jnas.networks import mixture as mixture_lib
 from jnas.spaces import genotype as genotype_lib
 
@@ -182,7 +182,10 @@ def supernet_cell(
             )
         return _joined(inputs, list(nodes), space.concat), stats
 
-    preprocess = preprocessing(place, space.num_inputs, norm)
+    preprocess = tuple(
+        low_rank.adapt(op, variant.lora_rank)
+        for op in preprocessing(place, space.num_inputs, norm)
+    )
     return Cell(place, preprocess, lambda key: (mixture.init(key), {}), apply, mixture)
 
 

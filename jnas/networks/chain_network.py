@@ -18,7 +18,14 @@ from jnas.spaces import genotype_choices
 
 NAME = spaces.ChainSpace.supernet
 STEM, HEAD = "stem", "head"  # keys of parameters
-_EDGES = "partial", "auxiliary_skip", "skip_dropout", "drop_path"  # of a variant
+_EDGES = (  # of an edge variant
+    "partial",
+    "auxiliary_skip",
+    "skip_dropout",
+    "entangled",
+    "lora_rank",
+    "drop_path",
+)
 
 
 @registry.SUPERNETS.register(name=NAME)

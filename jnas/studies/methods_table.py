@@ -43,6 +43,8 @@ def _network(method: methods.Method) -> list[str]:
     found = [f"partial {' then '.join(partial)}"] if partial else []
     found += ["edge weights"] * method.edge_weights
     found += ["auxiliary skip"] * method.auxiliary_skip
+    found += ["entangled kernels"] * method.entangled
+    found += [f"factors of rank {method.lora_rank}"] * bool(method.lora_rank)
     found += ["skip dropout"] * any(s.skip_dropout for s in method.stages)
     found += [f"drop path {method.drop_path_rate}"] * (method.drop_path_rate > 0)
     found += ["zeros skipped"] * method.skip_zeros

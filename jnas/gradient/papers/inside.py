@@ -14,7 +14,7 @@ def lambda_darts() -> Method:
     """
     return Method(
         "Movahedi et al. 2022, arXiv:2210.07998",
-        params_first=True,
+        order="params_first",
         weight_regularizers=("alignment",),
         layers=5,
         epochs=100,

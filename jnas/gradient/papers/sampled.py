@@ -35,6 +35,7 @@ def gdas_nasbench201() -> Method:
     return dataclasses.replace(gdas(), relaxation="straight_through", batch_size=64)
 
 
+@registry.METHODS.register
 def reinmax() -> Method:
     """Returns GDAS with the gradient estimator ReinMax.
 
