@@ -1,6 +1,7 @@
 """Gradient-based search: a supernet's parameters and its architecture, in turns."""
 
 from jnas.gradient import papers as papers
+from jnas.gradient import path_gradients as path_gradients
 from jnas.gradient.hooks.watch import COUNT as COUNT
 from jnas.gradient.hooks.watch import WATCHED as WATCHED
 from jnas.gradient.losses import Batch as Batch

@@ -43,12 +43,15 @@ class Supernet(NamedTuple):
         variants that take any; a function may have neither.
       space: that it computes.
       layers: (name, count, mixture) of each stage of cells, for inheriting.
+      split: number of the row whose options have parameters of their own, see
+        ``networks/few_shot.py``; None where all share them.
     """
 
     init: Callable
     apply: Callable
     space: spaces.Space
     layers: tuple = ()
+    split: int | None = None
 
 
 class Network(NamedTuple):

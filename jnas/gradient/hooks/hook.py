@@ -31,6 +31,7 @@ class Search(NamedTuple):
       interval: epochs between two checks for collapse; 0 disables them.
       variant_inputs: Clock -> what the edge variant needs.
       task: what is learned.
+      limits: of the derived cell's costs.
     """
 
     supernet: networks.Supernet
@@ -42,6 +43,7 @@ class Search(NamedTuple):
     interval: int = 1
     variant_inputs: Callable = lambda clock: networks.VariantInputs()
     task: task_lib.Task = tasks.CLASSIFICATION
+    limits: tuple[networks.Limit, ...] = ()
 
     @property
     def space(self) -> spaces.Space:
