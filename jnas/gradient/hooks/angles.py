@@ -16,8 +16,8 @@ from jnas.gradient.hooks import hook as hook_lib
 from jnas.gradient.hooks import paths
 from jnas.gradient.hooks import signal as signal_lib
 
-_IMAGES = 4  # of a forward pass that finds a path's parameters
-_NOISE = 0.1  # added to them: none may hide behind a parameter that begins at 0
+_IMAGES = 16  # by which a path's parameters are found: no unit is 0 for all
+_NOISE = 0.1  # added to constant ones: none may hide behind a parameter that is 0
 _LEAST = 1e-5  # gradients below this share of the largest are rounding
 
 
@@ -73,9 +73,10 @@ def used(
 ) -> tuple[Any, types.Array]:
     """Finds the parameters that a path computes with, of any supernet.
 
-    They are those with a gradient of the outputs, at parameters near the given ones. A
-    parameter that changes no output, such as a bias before a normalisation, is not one
-    of them, nor is one behind ``none`` alone.
+    They are those with a gradient of the outputs, at parameters drawn around the given
+    ones. A parameter that changes no output, such as a bias before a normalisation, is
+    not one of them, nor is one behind ``none`` alone, or in a unit that is 0 for all
+    inputs in every draw.
 
     Args:
       key: consumed.
@@ -104,11 +105,11 @@ def used(
 
 
 def _near(key: types.Key, params: types.Params) -> types.Params:
-    """Adds noise to parameters."""
+    """Adds noise to parameters, as large as they are."""
     leaves, treedef = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
     noisy = [
-        leaf + _NOISE * jax.random.normal(own, leaf.shape, leaf.dtype)
+        leaf + (leaf.std() + _NOISE) * jax.random.normal(own, leaf.shape, leaf.dtype)
         for own, leaf in zip(keys, leaves, strict=True)
     ]
     return jax.tree.unflatten(treedef, noisy)
