@@ -25,6 +25,13 @@ class Stage:
     )
     partial: int = option(1, "As Method's partial; 1 takes the method's.", least=1)
     skip_dropout: float = option(0.0, "First rate of the dropout on skip connections.")
+    split: int | None = option(
+        None,
+        "Row of the space, such as an edge, for each of whose options the supernet has "
+        "a copy of its parameters, begun from those of the stage before (few-shot "
+        "NAS); without it all share them.",
+        least=0,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +150,7 @@ class Method:
     stages: tuple[Stage, ...] = option(
         (Stage(),),
         "Stages of a progressive search as a JSON list of objects with epochs_rate, "
-        "depth_rate, candidates_rate, partial and skip_dropout.",
+        "depth_rate, candidates_rate, partial, skip_dropout and split.",
         group="schedule",
     )
     widens: bool = option(
@@ -216,6 +223,12 @@ class Method:
     )
     batch_size: int = option(
         64, "Images in a batch, of both splits.", group="schedule", least=1
+    )
+    random_labels: bool = option(
+        False,
+        "Train the parameters on random classes, drawn once for each training image "
+        "(RLNAS); the validation split keeps its own.",
+        group="data",
     )
     optimizer: pieces.Piece = option(
         "momentum_sgd",

@@ -3,7 +3,8 @@
 Each is ``(key, logits f32[..., O], progress f32[]) -> weights``, of the same shape; a
 row, the last axis, is one decision. A search maps it over the leaves of its logits. A
 schedule, such as a temperature's, is a function of ``progress``, which runs from 0 to 1
-over the search.
+over the search. One with the attribute ``whole`` gets all leaves at once, and by name
+the space.
 
 A logit of -inf marks a removed candidate: its weight and its gradient are exactly 0 and
 nothing is NaN, as long as each edge has at least one finite logit.
@@ -11,6 +12,7 @@ nothing is NaN, as long as each edge has at least one finite logit.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -310,6 +312,45 @@ def marked(piece: Callable, mark: str) -> bool:
     while isinstance(piece, functools.partial):
         piece = piece.func
     return getattr(piece, mark, False)
+
+
+@registry.RELAXATIONS.register
+def uniform_path(
+    key: types.Key, logits: types.Logits, progress: types.Array, *, space: Any = None
+):
+    """Draws one architecture uniformly, whatever the logits are.
+
+    Options with a logit of -inf are never drawn. The gradient of the logits is 0.
+
+    Args:
+      key: consumed.
+      logits: leaves f32[..., O], of which only -inf is read.
+      progress: not used.
+      space: a search gives its own; of cells whose nodes choose their inputs, the other
+        edges then have rows of zeros. None draws an option of every row.
+
+    Returns:
+      Weights like the logits: those of an encoding of the space, or one-hot rows.
+
+    Source: Li and Talwalkar 2019, arXiv:1902.07638, section 3.2; Guo et al. 2020,
+    arXiv:1904.00420, section 3.3.
+    """
+    del progress
+    leaves, treedef = jax.tree.flatten(logits)
+    keys = jax.random.split(key, len(leaves))
+    # the largest of equally many uniform numbers is anywhere with equal chances
+    drawn = [
+        jnp.where(jnp.isneginf(leaf), -1.0, jax.random.uniform(own, leaf.shape))
+        for own, leaf in zip(keys, leaves, strict=True)
+    ]
+    if space is not None:
+        scores = jax.tree.unflatten(treedef, drawn)
+        return space.weights(space.strongest(scores))
+    rows = [jax.nn.one_hot(one.argmax(-1), one.shape[-1]) for one in drawn]
+    return jax.tree.unflatten(treedef, rows)
+
+
+uniform_path.whole = True  # it gets all leaves at once, and the space
 
 
 def concentration(logits: types.Logits) -> types.Array:

@@ -72,6 +72,7 @@ def check(method: methods.Method, space: spaces.Space) -> None:
     _check_simplex(method)
     _check_order(method)
     _check_factors(method)
+    _check_stages(method, space)
     for one in method.weight_regularizers:
         pieces_lib.resolve(registry.WEIGHT_REGULARIZERS, one)  # raises
 
@@ -90,6 +91,22 @@ def _check_relaxations(method, space) -> None:
             f"{pieces_lib.name_of(registry.RELAXATIONS, method.relaxation)}, whose "
             "gradient needs every candidate's output, got True. Leave it out."
         )
+
+
+def _check_stages(method, space) -> None:
+    """Refuses supernets that cannot be split, or not be continued."""
+    for number, stage in enumerate(method.stages):
+        if stage.split is None:
+            continue
+        networks.check_split(space_of(method, space), stage.split)
+        before = method.stages[max(0, number - 1)]
+        alike = (before.depth_rate, before.partial) == (stage.depth_rate, stage.partial)
+        if method.widens or not alike or number and before.split is not None:
+            raise ValueError(
+                "split must be that of a stage that continues a whole supernet of its "
+                f"own size, got {stage.split} of stage {number + 1}. Give both stages "
+                "one depth_rate and one partial, without widens or another split."
+            )
 
 
 def _check_hooks(method) -> None:
@@ -243,7 +260,9 @@ def resolve(
     return search.Pieces(
         _params_optimizer(method, steps_per_epoch, epochs),
         _logits_optimizer(method),
-        relaxation=pieces_lib.resolve(registry.RELAXATIONS, method.relaxation),
+        relaxation=mixing.in_space(
+            pieces_lib.resolve(registry.RELAXATIONS, method.relaxation), space
+        ),
         hypergradient=pieces_lib.resolve(registry.HYPERGRADIENTS, method.hypergradient),
         regularizers=regularizers,
         perturbation=perturbation,

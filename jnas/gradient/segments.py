@@ -119,6 +119,8 @@ def _stage(method, number, space, setting) -> Segment:
     supernet = networks.supernet(
         space, size, remat=setting.remat, dtype=setting.dtype, variant=variant
     )
+    if stage.split is not None:
+        supernet = networks.split(supernet, stage.split)
     hooks = _hooks(method.hooks, method, supernet, pieces, setting, epochs)
     if many and any(hook.removes for hook in hooks):
         raise ValueError(
@@ -186,6 +188,7 @@ def _hooks(named, method, supernet, pieces, setting, epochs) -> tuple:
         pieces.variant_inputs,
         setting.task,
         lambda clock: pieces.progress(clock, epochs),
+        setting.limits,
     )
     return hook_lib.build(named, search_of)
 
@@ -210,7 +213,8 @@ def _stage_carry(method, stage, space, pieces) -> Callable:
     """Builds what a stage keeps of the one before: its strongest options.
 
     The limits' multipliers continue. A method that widens also keeps the parameters,
-    made wider, and the logits.
+    made wider, and the logits. A supernet that is split keeps the parameters in each of
+    its copies.
     """
     rate = stage.candidates_rate
 
@@ -228,6 +232,8 @@ def _stage_carry(method, stage, space, pieces) -> Callable:
                 logits=old.logits,
                 logits_opt=old.logits_opt,
             )
+        if stage.split is not None:
+            new = new._replace(params=networks.copied(old.params, new.params))
         new = new._replace(mask=mask, multipliers=old.multipliers)
         return fresh._replace(inner=new)
 

@@ -12,6 +12,9 @@ from jnas.networks.count import count_elementwise as count_elementwise
 from jnas.networks.count import count_macs as count_macs
 from jnas.networks.count import count_params as count_params
 from jnas.networks.count import measure as measure
+from jnas.networks.few_shot import check_split as check_split
+from jnas.networks.few_shot import copied as copied
+from jnas.networks.few_shot import split as split
 from jnas.networks.inheritance import inherit as inherit
 from jnas.networks.inheritance import widen as widen
 from jnas.networks.inside import Candidate as Candidate

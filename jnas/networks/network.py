@@ -45,6 +45,8 @@ class Supernet(NamedTuple):
       space: that it computes.
       layers: (name, count, mixture) of each stage of cells, for inheriting.
       inside: what methods that look inside need; None where they are refused.
+      split: number of the row whose options have parameters of their own, see
+        ``networks/few_shot.py``; None where all share them.
     """
 
     init: Callable
@@ -52,6 +54,7 @@ class Supernet(NamedTuple):
     space: spaces.Space
     layers: tuple = ()
     inside: Inside | None = None
+    split: int | None = None
 
 
 class Network(NamedTuple):

@@ -1,5 +1,7 @@
 """Hooks, called at ends of epochs; importing this package registers them."""
 
+from jnas.gradient.hooks import angles as angles
+from jnas.gradient.hooks import paths as paths
 from jnas.gradient.hooks import projection as projection
 from jnas.gradient.hooks import prune as prune
 from jnas.gradient.hooks import sgas as sgas

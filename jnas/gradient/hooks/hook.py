@@ -32,6 +32,7 @@ class Search(NamedTuple):
       variant_inputs: Clock -> what the edge variant needs.
       task: what is learned.
       progress: Clock -> f32[], that the schedules of pieces follow; None is their end.
+      limits: of the derived cell's costs.
     """
 
     supernet: networks.Supernet
@@ -44,6 +45,7 @@ class Search(NamedTuple):
     variant_inputs: Callable = lambda clock: networks.VariantInputs()
     task: task_lib.Task = tasks.CLASSIFICATION
     progress: Callable | None = None
+    limits: tuple[networks.Limit, ...] = ()
 
     @property
     def space(self) -> spaces.Space:
