@@ -169,6 +169,8 @@ def test_numbers_of_the_papers():
         "pcdarts": dict(partial=4, batch_size=256, learning_rate=0.1),
         "pdarts": dict(layers=5, epochs=75, batch_size=96, max_skips=2),
         "drnas_progressive": dict(features=36, layers=20, epochs=50),
+        "robust_darts": dict(hypergradient="unrolled", watch_interval=2),
+        "robust_darts_ada": dict(hypergradient="unrolled", weight_decay=3e-4),
         "fairdarts": dict(learning_rate=0.005, batch_size=128, logits_b1=0.9),
     }
     for name, numbers in said.items():

@@ -2,6 +2,7 @@
 
 from jnas.gradient.hooks import projection as projection
 from jnas.gradient.hooks import prune as prune
+from jnas.gradient.hooks import robust as robust
 from jnas.gradient.hooks import sgas as sgas
 from jnas.gradient.hooks import watch as watch
 from jnas.gradient.hooks.hook import Hook as Hook
