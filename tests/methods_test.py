@@ -6,6 +6,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jnas import data, gradient, networks, registry, report, spaces
@@ -117,11 +118,24 @@ def dr_nas_goes_on_wider(made, states, seen):
 
 
 def dartspt_decides_every_edge(made, states, seen):
-    """It ends with one candidate on two edges a node, which are the derived cell."""
+    """One edge is decided by the search; in the end two edges a node have one option.
+
+    The rate of the tuning is constant, and the logits move in it.
+    """
     assert [segment.name for segment in made] == ["search", "projection"]
+    assert int((states[0].inner.mask.sum(-1) == 1).sum()) == 1
+    assert made[1].program.num_steps == (5 + 1 - 1 + 1) * 2  # 5 edges, one node
     assert int(states[-1].inner.mask.sum()) == 4
+    optimizer, w = made[1].pieces.params_optimizer, jnp.ones(())
+    for step in (0, 11):
+        kept = optax.tree.set(optimizer.init(w), count=jnp.int32(step))
+        moves, _ = optimizer.update(0 * w, kept, w)
+        np.testing.assert_allclose(moves, -0.025 / 10 * 3e-4, rtol=1e-5)
     encoding, _ = gradient.derive(made[-1].pieces, SPACE, states[-1])
-    np.testing.assert_array_equal(SPACE.weights(encoding), states[-1].inner.mask)
+    left = SPACE.weights(encoding) * ~states[-1].inner.mask
+    none = states[-1].inner.mask[..., 0].sum()  # an operation stands for each
+    assert int(left.sum()) == int(none)
+    assert max(moved(states[0].inner.logits, states[-1].inner.logits)) > 1e-3
 
 
 def pc_darts_waits(made, states, seen):
