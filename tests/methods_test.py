@@ -185,6 +185,8 @@ def test_numbers_of_the_papers():
         "drnas_progressive": dict(features=36, layers=20, epochs=50),
         "robust_darts": dict(hypergradient="unrolled", watch_interval=2),
         "robust_darts_ada": dict(hypergradient="unrolled", weight_decay=3e-4),
+        "sdarts_rs": dict(perturbation="uniform", progress="by_epochs_done"),
+        "sdarts_adv": dict(perturbation="adversarial", progress="by_epochs_done"),
         "fairdarts": dict(learning_rate=0.005, batch_size=128, logits_b1=0.9),
     }
     for name, numbers in said.items():
@@ -199,6 +201,23 @@ def test_numbers_of_the_papers():
     assert [round(8 * s.candidates_rate) for s in stages] == [8, 5, 3]
     kept = [round(7 * s.candidates_rate) for s in methods.drnas_progressive().stages]
     assert kept == [7, 4]
+
+
+def test_the_radius_of_smooth_darts():
+    """0.03 + 0.27 e / 50 in epoch e, and never 0.3: the largest move of 4,000 rows.
+
+    A row [1/2, 1/2] moves furthest where its two noises are at opposite ends.
+    """
+    method = methods.sdarts_rs()
+    pieces = resolve.resolve(method, SPACE, steps_per_epoch=4, epochs=method.epochs)
+    weights = jnp.full((1, 4000, 2), 0.5)
+    for epoch in (0, 25, 49):
+        clock = program.Clock(jnp.int32(epoch), jnp.float32(0.999), 7)
+        share = pieces.progress(clock, method.epochs)
+        moved = pieces.perturbation(jax.random.key(0), weights, share, None)
+        radius = 0.03 + 0.27 * epoch / 50
+        furthest = np.abs(moved - 0.5).max()
+        assert 0.95 * radius < furthest <= radius * (1 + 1e-6)
 
 
 def test_seeds_are_searches_of_their_own():
