@@ -186,8 +186,8 @@ class Method:
     )
     projection_epochs: int = option(
         0,
-        "Epochs of tuning before each decision of DARTS-PT; 0 derives the cell without "
-        "it.",
+        "Epochs of tuning between two decisions of DARTS-PT; 0 derives the cell "
+        "without it.",
         group="schedule",
         least=0,
     )

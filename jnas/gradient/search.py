@@ -158,7 +158,7 @@ def gradient_search(
       augment: augmentation of the images.
       num_examples: sizes of the training and the validation split.
       batch_size: B, of both splits.
-      num_epochs: passes over the training split.
+      num_epochs: passes over the training split, without those that a hook repeats.
       masks: whether candidates can be removed; the search starts with those of
         ``pieces.mask``, which are all where it is None.
       hooks: called after epochs, in order.
@@ -177,6 +177,7 @@ def gradient_search(
     own = metrics_of(task)
     _check_metrics(pieces, hooks, own)
     per_epoch = batches.num_batches(num_examples[0], batch_size)
+    length = num_epochs + sum(hook.repeats for hook in hooks)
     moving, _ = moving_steps(pieces, num_epochs, per_epoch)
     rate = limits_lib.ASCENT / max(1, moving)
     return program_lib.program(
@@ -190,18 +191,19 @@ def gradient_search(
             task,
             num_epochs,
             adjusting,
+            hooks,
         ),
         metrics=own + limits_lib.metrics(pieces.limits),
         num_examples=num_examples,
         batch_size=batch_size,
-        num_epochs=num_epochs,
+        num_epochs=length,
         num_seeds=num_seeds,
         over_seeds=over_seeds,
         at_epoch_end=hook_lib.at_epoch_end(hooks) if hooks else None,
         reads=hook_lib.rows_of(hooks, num_examples[1]) if hooks else None,
         ended=(lambda state: hook_lib.ended(state.hooks)) if hooks else None,
         between="watch",
-        costs=_costs(pieces.frozen_epochs, num_epochs),
+        costs=_costs(pieces.frozen_epochs, length),
     )
 
 
@@ -315,7 +317,7 @@ def _init(supernet, pieces, optimizer, masks, hooks, adjusting) -> Callable:
 
 
 def _step(
-    space, pieces, optimizer, augment, rate, task, num_epochs, adjusting
+    space, pieces, optimizer, augment, rate, task, num_epochs, adjusting, hooks
 ) -> Callable:
     """Builds (key, Clock, state, one batch of each split) -> (state, metrics)."""
     weights_of = pieces.weights_in(space)
@@ -324,6 +326,7 @@ def _step(
 
     def step(key, clock, state, pair):
         step_key, *image_keys = jax.random.split(key, 3)
+        clock = hook_lib.clock_of(hooks, state.hooks, clock)
         progress = pieces.progress(clock, num_epochs)
         train, valid = (
             losses_lib.Batch(

@@ -128,6 +128,11 @@ def _stage(method, number, space, setting) -> Segment:
             f"stages, which remove options themselves, got {len(method.stages)} "
             "stages. Leave the hook out, or use another --method."
         )
+    if method.projection_epochs and number + 1 == len(method.stages):
+        # DARTS-PT decides first, and tunes the network after it
+        first = functools.partial(projection.build, every=epochs)
+        named = (*method.hooks, first)
+        hooks = _hooks(named, method, supernet, pieces, setting, epochs)
     pieces = dataclasses.replace(pieces, hooks=hooks)
     masks = many or bool(method.projection_epochs)
     program = _program(method, supernet, pieces, setting, epochs, masks)
@@ -261,10 +266,11 @@ def strongest_candidates(weights: types.Weights, rate: float) -> types.Mask:
 
 
 def _projection(method, space, setting, before) -> Segment:
-    """Builds the segment of DARTS-PT, at a tenth of the learning rate."""
+    """Builds the segment of DARTS-PT, at a constant tenth of the learning rate."""
     supernet = before.supernet
-    epochs = method.projection_epochs * projection.num_decisions(space)
-    slower = dataclasses.replace(method, learning_rate=method.learning_rate / 10)
+    epochs, project = projection.segment(space, method.projection_epochs)
+    rate = method.learning_rate / 10
+    slower = dataclasses.replace(method, learning_rate=rate, final_learning_rate=rate)
     steps = _steps_per_epoch(method, setting)
     pieces = resolve_lib.resolve(slower, space, steps_per_epoch=steps, epochs=epochs)
     # as at the end of the search: the auxiliary skip has fallen to zero; no dropout
@@ -279,7 +285,6 @@ def _projection(method, space, setting, before) -> Segment:
         limits=setting.limits,
         costs=before.pieces.costs,
     )
-    project = functools.partial(projection.project, every=method.projection_epochs)
     # the search has ended: what would end it, or roll it back, is over
     over = ("stop_early", "adaptive_decay")
     name_of = functools.partial(pieces_lib.name_of, registry.HOOKS)

@@ -225,11 +225,15 @@ def derived_cell(
     *,
     norm: ops.Norm,
     normalise: bool,
+    constants: bool = False,
 ) -> Cell:
     """Builds a cell that computes its own operations only.
 
-    A node that no edge enters is zero. Drop path applies to every operation except the
-    identity.
+    A node that no edge enters is zero. An operation that reads such a node adds nothing
+    unless ``constants`` is on, where its norm adds its bias: a trained constant, as in
+    the released code of NAS-Bench-201, arXiv:2001.00326. It reaches the output in 2,140
+    of that benchmark's 15,625 cells, and in no cell of the DARTS space. Drop path
+    applies to every operation except the identity.
 
     Args:
       cell: its edges.
@@ -237,6 +241,7 @@ def derived_cell(
       place: its position.
       norm: of everything inside it.
       normalise: whether pools are followed by a norm, as they are in a supernet.
+      constants: whether operations on a node that nothing reaches are computed.
     """
     live = [(i, e) for i, e in enumerate(cell.edges) if e[2] != spaces.NONE]
     modules = {
@@ -253,16 +258,17 @@ def derived_cell(
     def apply(params, stats, inputs, context, key):
         sums: list[Any] = [*inputs, *([None] * states.num_nodes)]
         new_stats = {}
+        zero = jnp.zeros(node_shape(inputs[-1], place), inputs[-1].dtype)
         for i, (source, target, _) in sorted(live, key=lambda item: item[1][1]):
             x, n = sums[source], str(i)
-            if x is None:
+            if x is None and not constants:
                 continue
+            x = zero if x is None else x
             edge_key = None if key is None else jax.random.fold_in(key, i)
             y, new_stats[n] = apply_operation(
                 modules[n], params[n], stats[n], x, context, edge_key
             )
             sums[target] = y if sums[target] is None else sums[target] + y
-        zero = jnp.zeros(node_shape(inputs[-1], place), inputs[-1].dtype)
         nodes = [zero if s is None else s for s in sums[states.num_inputs :]]
         # statistics of an operation that nothing reaches stay as they are
         return _joined(inputs, nodes, cell.concat), stats | new_stats

@@ -121,6 +121,7 @@ def derived(
     norm: ops.Norm = ops.TRAINING,
     stem_norm: ops.Norm = ops.TRAINING,
     normalise_pools: bool = False,
+    constants: bool = False,
     remat: bool = False,
     dtype: jnp.dtype | None = None,
 ) -> Network:
@@ -133,6 +134,8 @@ def derived(
       norm: inside the cells and heads.
       stem_norm: of the stem and of the reductions between stages.
       normalise_pools: whether a norm follows each pool, as inside a DARTS supernet.
+      constants: whether an operation that reads a node that nothing reaches adds its
+        norm's bias, as in NAS-Bench-201's own networks (``networks.cell``).
       remat: whether each cell is computed again for the gradient.
       dtype: of the activations; None keeps that of the images. Parameters, statistics
         and outputs keep theirs.
@@ -147,7 +150,12 @@ def derived(
 
     def build(place):
         return cell.derived_cell(
-            cells[place.cell], states, place, norm=norm, normalise=normalise_pools
+            cells[place.cell],
+            states,
+            place,
+            norm=norm,
+            normalise=normalise_pools,
+            constants=constants,
         )
 
     # every cell of a network has the width of its own concat

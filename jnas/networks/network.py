@@ -103,7 +103,7 @@ def derived(genotype: Any, size: Size, **options: Any) -> Network:
       genotype: cells, or choices whose space is registered.
       size: its size.
       **options: of the network's builder; those of cells are ``auxiliary``, ``norm``,
-        ``stem_norm``, ``normalise_pools``, ``remat`` and ``dtype``.
+        ``stem_norm``, ``normalise_pools``, ``constants``, ``remat`` and ``dtype``.
 
     Raises:
       GenotypeError: choices of a space that is not registered, or cells whose inputs

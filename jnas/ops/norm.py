@@ -132,7 +132,11 @@ class BatchStatisticsNorm(nnx.Module):
 
 
 class RunningNorm(nnx.BatchNorm):
-    """Normalises by the batch in training, by running statistics after it."""
+    """Normalises by the batch in training, by running statistics after it.
+
+    The running variance takes the batch's with n / (n - 1), n its values of a feature,
+    as torch does; Flax takes it without.
+    """
 
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f[B, H, W, F] to the same shape and dtype; statistics are float32."""
@@ -141,7 +145,11 @@ class RunningNorm(nnx.BatchNorm):
         groups = num_groups(x)
         check_values(x, groups)
         if groups == 1:
-            return super().__call__(x).astype(x.dtype)
+            before = self.momentum * self.var[...]
+            y = super().__call__(x).astype(x.dtype)
+            noted = self.var[...]  # before + (1 - momentum) * variance
+            self.var[...] = noted + (noted - before) / (x.size // x.shape[-1] - 1)
+            return y
         return (
             self._apart(_wide(x).reshape(groups, -1, x.shape[-1]))
             .reshape(x.shape)
@@ -152,7 +160,8 @@ class RunningNorm(nnx.BatchNorm):
         """Normalises f32[G, N, F] group by group; notes the means of their moments."""
         mean = x.mean(1, keepdims=True)
         variance = jnp.maximum((x * x).mean(1, keepdims=True) - mean * mean, 0)
-        for running, new in ((self.mean, mean), (self.var, variance)):
+        unbiased = variance * (x.shape[1] / (x.shape[1] - 1))
+        for running, new in ((self.mean, mean), (self.var, unbiased)):
             new = lax.stop_gradient(new.mean((0, 1)))
             running[...] = self.momentum * running[...] + (1 - self.momentum) * new
         y = (x - mean) * lax.rsqrt(variance + self.epsilon)
