@@ -2,6 +2,7 @@
 
 from jnas.gradient.papers import darts as darts
 from jnas.gradient.papers import decided as decided
+from jnas.gradient.papers import hypergradients as hypergradients
 from jnas.gradient.papers import networks as networks
 from jnas.gradient.papers import regularized as regularized
 from jnas.gradient.papers import sampled as sampled
