@@ -32,3 +32,23 @@ def idarts() -> Method:
         weight_decay=5e-4,
         nesterov=True,
     )
+
+
+@registry.METHODS.register
+def zarts() -> Method:
+    """Returns ZARTS: a step of the logits from samples, without a gradient through w.
+
+    Source: arXiv:2110.04743, MGS, and its released code. Differs: see the hypergradient
+    ``zarts``; a cosine over the epochs after the warm-up, there one epoch behind.
+    """
+    return Method(
+        "Wang et al. 2021, arXiv:2110.04743",
+        hypergradient="zarts",
+        alternation=functools.partial(alternations.every, steps=10),
+        progress="by_epochs_done",
+        drop_none=True,
+        frozen_rate=0.2,
+        logits_optimizer="sgd",
+        logits_learning_rate=1.0,
+        logits_weight_decay=0.0,
+    )
