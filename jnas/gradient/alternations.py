@@ -47,3 +47,13 @@ def after(clock: program.Clock, *, share: float = 0.3) -> types.Array:
       share: of all steps, from 0 to 1.
     """
     return clock.progress >= share
+
+
+@registry.ALTERNATIONS.register
+def never(clock: program.Clock) -> types.Array:
+    """Never moves the logits: hooks, or nothing, do.
+
+    Args:
+      clock: position of the step.
+    """
+    return clock.step < 0
