@@ -13,6 +13,7 @@ from jnas.gradient.bilevel.finite_difference import (
 )
 from jnas.gradient.bilevel.implicit import conjugate_gradient as conjugate_gradient
 from jnas.gradient.bilevel.implicit import neumann as neumann
+from jnas.gradient.bilevel.sampled import zarts as zarts
 from jnas.gradient.bilevel.step import BilevelInfo as BilevelInfo
 from jnas.gradient.bilevel.step import BilevelState as BilevelState
 from jnas.gradient.bilevel.step import bilevel as bilevel

@@ -2,6 +2,7 @@
 
 from jnas.gradient.papers import darts as darts
 from jnas.gradient.papers import decided as decided
+from jnas.gradient.papers import hypergradients as hypergradients
 from jnas.gradient.papers import inside as inside
 from jnas.gradient.papers import kernels as kernels
 from jnas.gradient.papers import networks as networks
