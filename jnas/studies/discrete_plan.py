@@ -63,6 +63,14 @@ class DiscreteSettings(limits.LimitSettings, augmentation.AugmentSettings):
         group="search",
         pieces=registry.CONTROLLERS,
     )
+    recalibrate: int = option(
+        0,
+        "Batches of training images on which the batch norms' statistics of each cell "
+        "are measured before it is scored with shared weights; they and the validation "
+        "images are one batch. 0 takes the statistics of the validation images.",
+        group="search",
+        least=0,
+    )
     signal: tuple[str, ...] = option(
         (),
         "Metrics that are searched on, comma-separated; the first chooses the best "
@@ -86,6 +94,7 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
     """
     pieces.resolve(registry.CONTROLLERS, settings.controller)
     pieces.resolve(registry.CONTROLLERS, settings.trainer)
+    _check_shared(settings)
     if not isinstance(settings.objective, str):
         return None
     if settings.objective.startswith("table:"):
@@ -96,6 +105,17 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
         return table
     scoring.check(settings.objective)
     return None
+
+
+def _check_shared(settings: DiscreteSettings) -> None:
+    """Refuses options of shared weights where no objective reads them."""
+    if settings.recalibrate and scoring.SUPERNET not in scoring.parts(
+        settings.objective
+    ):
+        raise ValueError(
+            "recalibrate must be 0 without the objective supernet, got "
+            f"{settings.recalibrate}. Leave --recalibrate out."
+        )
 
 
 def check_limits(
