@@ -59,9 +59,17 @@ class DiscreteSettings(limits.LimitSettings, augmentation.AugmentSettings):
     trainer: pieces.Piece = option(
         "random_search",
         "Controller that draws the cells by which shared weights are trained: "
-        "random_search is SPOS, reinforce is ENAS.",
+        "random_search is SPOS, enas_lstm is ENAS.",
         group="search",
         pieces=registry.CONTROLLERS,
+    )
+    controller_rounds: int = option(
+        0,
+        "Rounds in which the trainer learns after each epoch of the shared weights, "
+        "each cell on a validation batch of its own (ENAS: 50); 0 lets it learn in "
+        "every training step.",
+        group="search",
+        least=0,
     )
     recalibrate: int = option(
         0,
@@ -108,14 +116,15 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
 
 
 def _check_shared(settings: DiscreteSettings) -> None:
-    """Refuses options of shared weights where no objective reads them."""
-    if settings.recalibrate and scoring.SUPERNET not in scoring.parts(
-        settings.objective
-    ):
-        raise ValueError(
-            "recalibrate must be 0 without the objective supernet, got "
-            f"{settings.recalibrate}. Leave --recalibrate out."
-        )
+    """Refuses options of shared weights where no objective has any."""
+    shared = scoring.SUPERNET in scoring.parts(settings.objective)
+    for name in ("recalibrate", "controller_rounds"):
+        value = getattr(settings, name)
+        if value and not shared:
+            raise ValueError(
+                f"{name} must be 0 without the objective supernet, got {value}. Leave "
+                f"--{name} out."
+            )
 
 
 def check_limits(

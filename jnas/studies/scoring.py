@@ -311,6 +311,7 @@ def _shared(space, settings, size, splits, augment, task) -> rounds.Source:
         num_examples=counts,
         batch_size=settings.batch_size,
         num_epochs=settings.epochs,
+        controller_rounds=settings.controller_rounds,
         task=task,
     )
     program_lib.check_batches(program, jax.random.key(0), splits)
