@@ -27,6 +27,7 @@ def supernet(
     size: Size,
     *,
     norm: ops.Norm = ops.SEARCH,
+    stem_norm: ops.Norm = ops.STEM,
     normalise_pools: bool | None = None,
     remat: bool = False,
     dtype: jnp.dtype | None = None,
@@ -38,6 +39,7 @@ def supernet(
       space: its cells.
       size: its size.
       norm: inside the cells; without statistics.
+      stem_norm: of the stem and of the reductions between stages; likewise.
       normalise_pools: whether a norm follows each pool; None follows the papers: True
         for cells of two inputs (DARTS), False for cells of one (NAS-Bench-201).
       remat: whether each cell is computed again for the gradient, so that only the
@@ -69,11 +71,11 @@ def supernet(
         skeleton_lib.stage_of,
         build,
         skeleton.reduction,
-        ops.STEM,
+        stem_norm,
         width,
         remat,
     )
-    core = _core(skeleton, groups, space.num_inputs, size, norm, ops.STEM, dtype=dtype)
+    core = _core(skeleton, groups, space.num_inputs, size, norm, stem_norm, dtype=dtype)
 
     def init(key):
         return core.init(key)[0]

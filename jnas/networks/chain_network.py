@@ -34,6 +34,7 @@ def supernet(
     size: Size,
     *,
     norm: ops.Norm = ops.SEARCH,
+    stem_norm: ops.Norm = ops.STEM,
     remat: bool = False,
     dtype: jnp.dtype | None = None,
     variant: mixture.EdgeVariant = mixture.PLAIN,
@@ -46,6 +47,7 @@ def supernet(
       space: the chain.
       size: of the network; ``num_layers`` is not read.
       norm: inside the operations; without statistics.
+      stem_norm: of stem and head; likewise.
       remat: whether each position is computed again for the gradient.
       dtype: of the activations; None keeps that of the images.
       variant: only ``skip_zeros`` can be set: operations of weight zero are not
@@ -69,8 +71,8 @@ def supernet(
                 f"operation {name!r} must keep no statistics in a supernet, got some. "
                 "Use the norm that it is given."
             )
-    stem = chain.stem(space, size, ops.STEM)
-    head = chain.head(space, size, blocks[-1].features, ops.STEM)
+    stem = chain.stem(space, size, stem_norm)
+    head = chain.head(space, size, blocks[-1].features, stem_norm)
     mixed = _mixed(variant.skip_zeros)
 
     def init(key):
