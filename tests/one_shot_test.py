@@ -319,7 +319,7 @@ def test_what_a_hook_chose_is_not_called_still():
 
 
 def test_without_a_hook_a_search_without_steps_is_still():
-    """``chosen`` is what hooks did, not what the alternation is."""
+    """What counts is what hooks did, not what the alternation is."""
     assert not gradient_segment.chosen(*run("spos", epochs=1, hooks=())[:2])
 
 
