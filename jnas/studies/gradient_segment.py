@@ -13,6 +13,7 @@ from jnas.gradient import limits as limits_of_cells
 from jnas.gradient import methods
 from jnas.gradient import search as search_lib
 from jnas.run import drive as drive_lib
+from jnas.run import metrics as metrics_lib
 from jnas.run import phase as phase_lib
 from jnas.spaces import genotype_text, rows
 from jnas.studies import cells, verdict
@@ -88,28 +89,26 @@ def drive(
         segment.program,
         key,
         splits,
-        describe=_found_so_far(space, derive, segment.program.num_seeds, signal),
+        describe=_found_so_far(segment, space, derive, signal),
         begin=begin,
         warn=_warnings(space, derive, segment, splits[1][1], dataset),
     )
     for one in state.inner.hooks:
         metrics |= {name: float(value.mean()) for name, value in one.values.items()}
     metrics |= _cells(segment, space, method, derive(state), _best_seed(state, signal))
-    metrics["chosen"] = chosen(segment, state)
+    metrics["chosen"] = not _moving(segment)[0] and chosen(segment, state)
     metrics["seeds"] = _seeds(segment.program, state, signal)
     phase.end(metrics | {"seconds": round(phase.seconds, 2)})
     return state
 
 
 def chosen(segment: gradient.Segment, state: Any) -> bool:
-    """Returns whether hooks chose every seed's cell, and no step moved the logits.
+    """Returns whether hooks chose every seed's cell, whatever the weights are.
 
     Args:
       segment: of the search.
-      state: its last state.
+      state: of it.
     """
-    if _moving(segment)[0]:
-        return False
     stands = [
         np.atleast_1d(hook.found(own.carry)[0])
         for hook, own in zip(segment.pieces.hooks, state.inner.hooks, strict=True)
@@ -153,10 +152,16 @@ def _seeds(program, state, signal) -> list[dict[str, float]]:
     return [{"seed": i} | {n: v[i] for n, v in values.items()} for i in range(count)]
 
 
-def _found_so_far(space, derive, num_seeds, signal) -> Callable:
-    """Builds (state, metrics) -> the best seed's cell, for people."""
+def _found_so_far(segment, space, derive, signal) -> Callable:
+    """Builds (state, metrics) -> the best seed's cell, for people.
+
+    Nothing, where no step moves the logits, before hooks have chosen cells.
+    """
+    moves, num_seeds = _moving(segment)[0] > 0, segment.program.num_seeds
 
     def describe(state, metrics):
+        if not moves and not chosen(segment, state):
+            return metrics_lib.NOTHING
         encodings, weights, _ = derive(state)
         winner = _best_seed(state, signal)
         return cells.found(
