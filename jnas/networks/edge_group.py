@@ -18,6 +18,7 @@ F / k features take this way; ``bypass`` takes the others past the candidates.
 """
 
 import functools
+import operator
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -166,20 +167,21 @@ class EdgeGroup(NamedTuple):
         y, _ = family.op.apply(mixed, {}, x, key=key)
         return y.astype(x.dtype)
 
-    def own_params(self, params: types.Params, name: str) -> types.Params:
+    def own_params(self, params: types.Params, row: int, name: str) -> types.Params:
         """Takes a candidate's own parameters, as if it were computed by itself.
 
         Args:
-          params: of one edge.
+          params: of the group.
+          row: number of the edge among the group's.
           name: the candidate.
 
         Returns:
           Those of the operation without edge variants; {} where it has none.
         """
-        for family in self.families:
-            if name in family.names:
-                return family.cut(params[family.name], name)
-        return low_rank.merged(params.get(name, {}))
+        family = next((one for one in self.families if name in one.names), None)
+        stacked = params.get(name if family is None else family.name, {})
+        own = jax.tree.map(operator.itemgetter(row), stacked)
+        return low_rank.merged(own) if family is None else family.cut(own, name)
 
 
 def _any_of(row, columns) -> types.Array:

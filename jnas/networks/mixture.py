@@ -7,7 +7,6 @@ stacked, one array for each parameter of each operation.
 """
 
 import itertools
-import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -243,6 +242,5 @@ def edge_params(
     for group in mixture.groups:
         for row, edge in enumerate(group.edges):
             if (edge.source, edge.target) == (source, target):
-                own = jax.tree.map(operator.itemgetter(row), params[group.name])
-                return group.own_params(own, name)
+                return group.own_params(params[group.name], row, name)
     raise KeyError(f"edge must be one of the cell's, got {(source, target)}.")
