@@ -50,10 +50,10 @@ def test_parameters_are_those_of_the_networks():
 TRAIN = """
 import json, sys
 from jnas import data, spaces
-from jnas.run import tabulate
+from jnas.studies import make_table
 
-train = tabulate.trainer(
-    data.load("digits"), spaces.zoo.nasbench201(), tabulate.TableSettings(), seed=0
+train = make_table.trainer(
+    data.load("digits"), spaces.zoo.nasbench201(), make_table.TableSettings(), seed=0
 )
 print(json.dumps([train([int(number)], [0])[0][0].tolist() for number in sys.argv[1:]]))
 """
