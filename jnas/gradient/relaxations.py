@@ -37,37 +37,6 @@ def softmax(key: types.Key, logits: types.Logits, progress: types.Array):
 
 
 @registry.RELAXATIONS.register
-def annealed_softmax(
-    key: types.Key,
-    logits: types.Logits,
-    progress: types.Array,
-    *,
-    start: float = 1.6,
-    end: float = 0.1231,
-):
-    """Computes softmax(logits / t), the temperature t falling over the search.
-
-    t = start (end / start)^progress. The defaults are a factor of 0.95 in each of 50
-    epochs.
-
-    Args:
-      key: not used.
-      logits: f32[..., O].
-      progress: f32[], 0 to 1.
-      start: temperature at progress 0.
-      end: temperature at progress 1.
-
-    Returns:
-      f32[..., O], rows that sum to 1.
-
-    Source: Noy et al. 2020, arXiv:1904.04123. Differs: no code of the authors was
-    found; the numbers are those of a third party's, UniNAS.
-    """
-    del key
-    return jax.nn.softmax(logits / (start * (end / start) ** progress), -1)
-
-
-@registry.RELAXATIONS.register
 def gumbel_softmax(
     key: types.Key,
     logits: types.Logits,
@@ -133,6 +102,37 @@ def straight_through(
     soft = jax.nn.softmax(noisy, -1)
     hard = jax.nn.one_hot(noisy.argmax(-1), logits.shape[-1], dtype=soft.dtype)
     return hard + (soft - jax.lax.stop_gradient(soft))
+
+
+@registry.RELAXATIONS.register
+def annealed_softmax(
+    key: types.Key,
+    logits: types.Logits,
+    progress: types.Array,
+    *,
+    start: float = 1.6,
+    end: float = 0.1231,
+):
+    """Computes softmax(logits / t), the temperature t falling over the search.
+
+    t = start (end / start)^progress. The defaults are a factor of 0.95 in each of 50
+    epochs.
+
+    Args:
+      key: not used.
+      logits: f32[..., O].
+      progress: f32[], 0 to 1.
+      start: temperature at progress 0.
+      end: temperature at progress 1.
+
+    Returns:
+      f32[..., O], rows that sum to 1.
+
+    Source: Noy et al. 2020, arXiv:1904.04123. Differs: no code of the authors was
+    found; the numbers are those of a third party's, UniNAS.
+    """
+    del key
+    return jax.nn.softmax(logits / (start * (end / start) ** progress), -1)
 
 
 @registry.RELAXATIONS.register
