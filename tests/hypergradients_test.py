@@ -192,9 +192,11 @@ def test_contract(name):
     def blind(key, params, logits, batch):
         return jnp.sum(jnp.sin(logits)), {}
 
-    # a validation loss that does not see w has no second term, and no direction
+    # a validation loss that does not see w has no second term, and no direction; steps
+    # that are drawn around it are within five standard deviations of .025
     _, got = registry.HYPERGRADIENTS[name](train, blind, optimizer)(*args)
-    np.testing.assert_allclose(got, jnp.cos(logits), rtol=1e-6)
+    drawn = {"zarts": 5 * 0.025}
+    np.testing.assert_allclose(got, jnp.cos(logits), rtol=1e-6, atol=drawn.get(name, 0))
 
 
 @pytest.mark.parametrize(

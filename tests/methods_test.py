@@ -1,15 +1,17 @@
 """Tests of methods: their papers' numbers, their pieces, and each of them run whole."""
 
 import dataclasses
+import functools
 import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jnas import data, gradient, networks, registry, report, spaces
-from jnas.gradient import methods, resolve, segments
+from jnas.gradient import alternations, methods, resolve, segments
 from jnas.studies import methods_table
 from jnas.training import program
 
@@ -31,12 +33,23 @@ def setting(**changes):
     return made._replace(**changes)
 
 
-def splits():
-    """Random images for both levels."""
+def splits(contrast=0.0):
+    """Random images for both levels; those of class 1 have another left half."""
+    labels, left = jnp.arange(8) % 2, jnp.arange(4)[:, None] < 2
+    apart = contrast * labels[:, None, None, None] * left
     return tuple(
-        (jax.random.uniform(jax.random.key(i), (8, 4, 4, 1)), jnp.arange(8) % 2)
+        (jax.random.uniform(jax.random.key(i), (8, 4, 4, 1)) + apart, labels)
         for i in range(2)
     )
+
+
+# what a row needs to move its logits in six steps
+SHORTER = {
+    "zarts": {
+        "alternation": functools.partial(alternations.every, steps=2),
+        "logits_learning_rate": 1.0,
+    },
+}
 
 
 def short(name, **changes):
@@ -47,10 +60,11 @@ def short(name, **changes):
     tuning = {"projection_epochs": min(1, method.projection_epochs)}
     if set(method.hooks) & {"stop_early", "adaptive_decay"}:
         rate["watch_interval"] = 1
-    return dataclasses.replace(method, **small | rate | tuning | changes)
+    own = SHORTER.get(name, {})
+    return dataclasses.replace(method, **small | rate | tuning | own | changes)
 
 
-def run_all(method, space=SPACE, seen=None, **changes):
+def run_all(method, space=SPACE, seen=None, contrast=0.0, **changes):
     """Runs a method's segments; returns them and their last states.
 
     Appends to ``seen`` the parameters and logits at the start and after each epoch.
@@ -68,7 +82,9 @@ def run_all(method, space=SPACE, seen=None, **changes):
         fresh = segment.program.init(jax.random.key(number))
         state = segment.carry(state, fresh) if states else fresh
         observe(0, state, {}, False)
-        state, _ = program.run(segment.program, state, splits(), observe=observe)
+        state, _ = program.run(
+            segment.program, state, splits(contrast), observe=observe
+        )
         last = number + 1 == len(made)  # the next segment donates the arrays
         states.append(state if last else jax.tree.map(jnp.copy, state))
     return made, states
@@ -117,11 +133,24 @@ def dr_nas_goes_on_wider(made, states, seen):
 
 
 def dartspt_decides_every_edge(made, states, seen):
-    """It ends with one candidate on two edges a node, which are the derived cell."""
+    """One edge is decided by the search; in the end two edges a node have one option.
+
+    The rate of the tuning is constant, and the logits move in it.
+    """
     assert [segment.name for segment in made] == ["search", "projection"]
+    assert int((states[0].inner.mask.sum(-1) == 1).sum()) == 1
+    assert made[1].program.num_steps == (5 + 1 - 1 + 1) * 2  # 5 edges, one node
     assert int(states[-1].inner.mask.sum()) == 4
+    optimizer, w = made[1].pieces.params_optimizer, jnp.ones(())
+    for step in (0, 11):
+        kept = optax.tree.set(optimizer.init(w), count=jnp.int32(step))
+        moves, _ = optimizer.update(0 * w, kept, w)
+        np.testing.assert_allclose(moves, -0.025 / 10 * 3e-4, rtol=1e-5)
     encoding, _ = gradient.derive(made[-1].pieces, SPACE, states[-1])
-    np.testing.assert_array_equal(SPACE.weights(encoding), states[-1].inner.mask)
+    left = SPACE.weights(encoding) * ~states[-1].inner.mask
+    none = states[-1].inner.mask[..., 0].sum()  # an operation stands for each
+    assert int(left.sum()) == int(none)
+    assert max(moved(states[0].inner.logits, states[-1].inner.logits)) > 1e-3
 
 
 def pc_darts_waits(made, states, seen):
@@ -148,14 +177,17 @@ def test_every_method_runs(name):
     # three networks, of which the third is three cells deep
     method, seen = short(name), []
     mini = ONE_NODE if name == "pdarts" else SPACE
-    made, states = run_all(method, mini, seen)
+    # a row that scores options by accuracy needs one that they change
+    contrast = 3.0 if name == "shapley" else 0.0
+    made, states = run_all(method, mini, seen, contrast)
     params, logits = seen[-1]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((params, logits)))
     space = gradient.space_of(method, mini)
     encoding, weights = gradient.derive(made[-1].pieces, space, states[-1])
     assert encoding.shape == (len(space.sizes),) and weights.shape == space.shape
     assert (np.asarray(weights) >= 0).all()
-    assert np.abs(gradient.mixing.split(logits)[0]).max() > 5e-3
+    moves = method.alternation != "never"
+    assert (np.abs(gradient.mixing.split(logits)[0]).max() > 5e-3) == moves
     assert len(made) == len(method.stages) + bool(method.projection_epochs)
     MORE.get(name, lambda *_: None)(made, states, seen)
 
@@ -169,6 +201,10 @@ def test_numbers_of_the_papers():
         "pcdarts": dict(partial=4, batch_size=256, learning_rate=0.1),
         "pdarts": dict(layers=5, epochs=75, batch_size=96, max_skips=2),
         "drnas_progressive": dict(features=36, layers=20, epochs=50),
+        "robust_darts": dict(hypergradient="unrolled", watch_interval=2),
+        "robust_darts_ada": dict(hypergradient="unrolled", weight_decay=3e-4),
+        "sdarts_rs": dict(perturbation="uniform", progress="by_epochs_done"),
+        "sdarts_adv": dict(perturbation="adversarial", progress="by_epochs_done"),
         "fairdarts": dict(learning_rate=0.005, batch_size=128, logits_b1=0.9),
     }
     for name, numbers in said.items():
@@ -183,6 +219,23 @@ def test_numbers_of_the_papers():
     assert [round(8 * s.candidates_rate) for s in stages] == [8, 5, 3]
     kept = [round(7 * s.candidates_rate) for s in methods.drnas_progressive().stages]
     assert kept == [7, 4]
+
+
+def test_the_radius_of_smooth_darts():
+    """0.03 + 0.27 e / 50 in epoch e, and never 0.3: the largest move of 4,000 rows.
+
+    A row [1/2, 1/2] moves furthest where its two noises are at opposite ends.
+    """
+    method = methods.sdarts_rs()
+    pieces = resolve.resolve(method, SPACE, steps_per_epoch=4, epochs=method.epochs)
+    weights = jnp.full((1, 4000, 2), 0.5)
+    for epoch in (0, 25, 49):
+        clock = program.Clock(jnp.int32(epoch), jnp.float32(0.999), 7)
+        share = pieces.progress(clock, method.epochs)
+        moved = pieces.perturbation(jax.random.key(0), weights, share, None)
+        radius = 0.03 + 0.27 * epoch / 50
+        furthest = np.abs(moved - 0.5).max()
+        assert 0.95 * radius < furthest <= radius * (1 + 1e-6)
 
 
 def test_seeds_are_searches_of_their_own():

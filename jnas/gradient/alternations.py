@@ -47,3 +47,13 @@ def after(clock: program.Clock, *, share: float = 0.3) -> types.Array:
       share: of all steps, from 0 to 1.
     """
     return clock.progress >= share
+
+
+@registry.ALTERNATIONS.register
+def never(clock: program.Clock) -> types.Array:
+    """Moves the logits in no step: something else decides, such as a hook.
+
+    Args:
+      clock: position of the step.
+    """
+    return clock.step < 0

@@ -6,6 +6,7 @@ by setting its logit to -inf before the relaxation; a row whose options are all 
 has weight 0. Relaxations are mapped over the leaves.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -50,6 +51,21 @@ def masked(logits: types.Logits, mask: types.Mask | None) -> types.Logits:
     return jax.tree.map(of_leaf, logits, mask)
 
 
+def in_space(relaxation: types.Relaxation, space: spaces.Space) -> types.Relaxation:
+    """Gives a relaxation the space, if it draws whole architectures.
+
+    Args:
+      relaxation: perhaps partial; one with the attribute ``whole`` takes a space.
+      space: that is searched.
+    """
+    bare = relaxation.func if isinstance(relaxation, functools.partial) else relaxation
+    if not getattr(bare, "whole", False):
+        return relaxation
+    made = functools.partial(relaxation, space=space)
+    made.whole = True
+    return made
+
+
 def relax(
     relaxation: types.Relaxation,
     key: types.Key,
@@ -60,12 +76,16 @@ def relax(
     """Relaxes logits into weights that are exactly 0 for removed options.
 
     Args:
-      relaxation: logits f32[..., O] to weights; mapped over the leaves.
+      relaxation: logits f32[..., O] to weights; mapped over the leaves, unless it is
+        one of ``in_space``.
       key: consumed; a single leaf gets it as it is.
       logits: of a space.
       mask: like the logits; None keeps all.
       progress: f32[].
     """
+    if getattr(relaxation, "whole", False):
+        weights = relaxation(key, masked(logits, mask), progress)
+        return weights if mask is None else jax.tree.map(jnp.multiply, weights, mask)
     leaves, treedef = jax.tree.flatten(masked(logits, mask))
     keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))
     relaxed = [

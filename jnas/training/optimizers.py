@@ -130,6 +130,18 @@ def adam_l2(
 
 
 @registry.LOGITS_OPTIMIZERS.register
+def sgd(learning_rate: optax.ScalarOrSchedule = 1.0) -> optax.GradientTransformation:
+    """Builds plain gradient descent on the logits: a <- a - learning_rate g.
+
+    At rate 1 it adds a hypergradient that is a step, as that of ``zarts``.
+
+    Args:
+      learning_rate: a number or a schedule of the step.
+    """
+    return optax.scale_by_learning_rate(learning_rate)
+
+
+@registry.LOGITS_OPTIMIZERS.register
 def exponentiated(
     learning_rate: optax.ScalarOrSchedule = 0.1, *, floor: float = 1e-5
 ) -> optax.GradientTransformation:

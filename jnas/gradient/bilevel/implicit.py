@@ -17,13 +17,16 @@ import jax.numpy as jnp
 import optax
 
 from jnas import registry, types
-from jnas.gradient.bilevel import adjoint
+from jnas.gradient.bilevel import adjoint, schedule
 
 
 def _implicit(
     train_loss: types.Loss, valid_loss: types.Loss, solve: Callable
 ) -> Callable:
-    """Builds d_a - (d2 L_train / da dw) solve(product with H, grad_w L_valid)."""
+    """Builds d_a - (d2 L_train / da dw) solve(product with H, grad_w L_valid, train).
+
+    train is the batch of L_train.
+    """
     valid_gradient = jax.value_and_grad(valid_loss, argnums=(1, 2), has_aux=True)
 
     def hypergradient(key, params, opt_state, logits, train, valid):
@@ -37,7 +40,7 @@ def _implicit(
                 train_loss, arguments, direction, (argnum,)
             )[0]
 
-        mixed = product(solve(product, direction), argnum=2)
+        mixed = product(solve(product, direction, train), argnum=2)
         return value, optax.tree.sub(d_logits, mixed)
 
     return hypergradient
@@ -51,6 +54,7 @@ def neumann(
     *,
     num_terms: int = 5,
     step_size: float = 0.01,
+    final_step_size: float | None = None,
 ) -> Callable:
     """Approximates H^-1 v by s sum_{j=0}^{K} (I - s H)^j v, with step size s.
 
@@ -68,12 +72,14 @@ def neumann(
       optimizer: not used; the theorem does not depend on it.
       num_terms: K, the number of products with H, at least 0.
       step_size: s, above 0 and below 2 over the largest eigenvalue of H.
+      final_step_size: s at the end of the search, to which it falls along a cosine, as
+        a learning rate does; None keeps it.
 
     Returns:
       fn(key, params, opt_state, logits, train, valid) -> ((loss, metrics), d_logits).
 
     Raises:
-      ValueError: num_terms below 0; step_size that is not above 0.
+      ValueError: num_terms below 0; a step size that is not above 0.
 
     Source: Lorraine, Vicol and Duvenaud 2020, arXiv:1911.02590, the Neumann series.
     Differs: computed at the current w, during training. The paper gives no settings for
@@ -85,20 +91,25 @@ def neumann(
         raise ValueError(
             f"num_terms must be at least 0, got {num_terms}. 0 takes step_size as H^-1."
         )
-    if not step_size > 0:
-        raise ValueError(
-            f"step_size must be above 0, got {step_size}. Use first_order to "
-            "leave H out."
-        )
+    final = step_size if final_step_size is None else final_step_size
+    for name, value in (("step_size", step_size), ("final_step_size", final)):
+        if not value > 0:
+            raise ValueError(
+                f"{name} must be above 0, got {value}. Use first_order to leave H out."
+            )
 
-    def solve(product, v):
+    def solve(product, v, train):
+        size = step_size
+        if final != step_size:
+            size = schedule.cosine(train, step_size, final)
+
         def body(_, carry):
             term, total = carry
-            term = optax.tree.add_scale(term, -step_size, product(term))
+            term = optax.tree.add_scale(term, -size, product(term))
             return term, optax.tree.add(total, term)
 
         _, total = jax.lax.fori_loop(0, num_terms, body, (v, v))
-        return optax.tree.scale(step_size, total)
+        return optax.tree.scale(size, total)
 
     return _implicit(train_loss, valid_loss, solve)
 
@@ -155,7 +166,9 @@ def conjugate_gradient(
             "compensates for negative curvature."
         )
 
-    def solve(product, v):
+    def solve(product, v, train):
+        del train
+
         def damped(direction):
             return optax.tree.add_scale(product(direction), damping, direction)
 
