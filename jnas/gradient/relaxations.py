@@ -39,37 +39,6 @@ def softmax(key: types.Key, logits: types.Logits, progress: types.Array):
 
 
 @registry.RELAXATIONS.register
-def annealed_softmax(
-    key: types.Key,
-    logits: types.Logits,
-    progress: types.Array,
-    *,
-    start: float = 1.6,
-    end: float = 0.1231,
-):
-    """Computes softmax(logits / t), the temperature t falling over the search.
-
-    t = start (end / start)^progress. The defaults are a factor of 0.95 in each of 50
-    epochs.
-
-    Args:
-      key: not used.
-      logits: f32[..., O].
-      progress: f32[], 0 to 1.
-      start: temperature at progress 0.
-      end: temperature at progress 1.
-
-    Returns:
-      f32[..., O], rows that sum to 1.
-
-    Source: Noy et al. 2020, arXiv:1904.04123. Differs: no code of the authors was
-    found; the numbers are those of a third party's, UniNAS.
-    """
-    del key
-    return jax.nn.softmax(logits / (start * (end / start) ** progress), -1)
-
-
-@registry.RELAXATIONS.register
 def gumbel_softmax(
     key: types.Key,
     logits: types.Logits,
@@ -201,6 +170,37 @@ def straight_through_winner(
 
 
 @registry.RELAXATIONS.register
+def annealed_softmax(
+    key: types.Key,
+    logits: types.Logits,
+    progress: types.Array,
+    *,
+    start: float = 1.6,
+    end: float = 0.1231,
+):
+    """Computes softmax(logits / t), the temperature t falling over the search.
+
+    t = start (end / start)^progress. The defaults are a factor of 0.95 in each of 50
+    epochs.
+
+    Args:
+      key: not used.
+      logits: f32[..., O].
+      progress: f32[], 0 to 1.
+      start: temperature at progress 0.
+      end: temperature at progress 1.
+
+    Returns:
+      f32[..., O], rows that sum to 1.
+
+    Source: Noy et al. 2020, arXiv:1904.04123. Differs: no code of the authors was
+    found; the numbers are those of a third party's, UniNAS.
+    """
+    del key
+    return jax.nn.softmax(logits / (start * (end / start) ** progress), -1)
+
+
+@registry.RELAXATIONS.register
 def sigmoid(key: types.Key, logits: types.Logits, progress: types.Array):
     """Computes a sigmoid of each logit, so that candidates do not compete.
 
@@ -280,6 +280,9 @@ def simplex(key: types.Key, logits: types.Array, progress: types.Array):
     return weights + (centred - jax.lax.stop_gradient(centred))
 
 
+simplex.on_simplex = True  # its gradient is that of weights
+
+
 @registry.RELAXATIONS.register
 def uniform(key: types.Key, logits: types.Array, progress: types.Array):
     """Gives every option that is left the weight 1 / O, whatever its logit.
@@ -296,9 +299,6 @@ def uniform(key: types.Key, logits: types.Array, progress: types.Array):
     """
     del key, progress
     return jnp.where(jnp.isneginf(logits), 0, 1 / logits.shape[-1]).astype(logits.dtype)
-
-
-simplex.on_simplex = True  # its gradient is that of weights
 
 
 def marked(piece: Callable, mark: str) -> bool:

@@ -79,11 +79,11 @@ def check(method: methods.Method, space: spaces.Space) -> None:
 
 def _check_relaxations(method, space) -> None:
     """Traces the relaxations, which raise where a number is out of its range."""
-    key, progress = jax.random.key(0), jnp.float32(0)
-    logits, *_ = jax.tree.leaves(rows_lib.shapes(space))
+    given = jax.random.key(0), rows_lib.shapes(space), None, jnp.float32(0)
     for one in (method.relaxation, method.eval_relaxation):
         relaxation = pieces_lib.resolve(registry.RELAXATIONS, one)
-        jax.eval_shape(relaxation, key, logits, progress)
+        relaxation = mixing.in_space(relaxation, space)
+        jax.eval_shape(functools.partial(mixing.relax, relaxation), *given)
     relaxation = pieces_lib.resolve(registry.RELAXATIONS, method.relaxation)
     if method.skip_zeros and relaxations.marked(relaxation, "needs_zeros"):
         raise ValueError(
