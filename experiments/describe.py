@@ -65,7 +65,8 @@ def main():
             f"{'both' if FLAGS.methods else 'neither'}. Add --genotype=DARTS_V2."
         )
     if FLAGS.methods:
-        print(report.markdown(methods_table.methods_table()))
+        print(report.markdown(methods_table.methods_table()), end="\n\n")
+        print(report.markdown(methods_table.numbers_table()))
         return
     files.check_output("drawing", FLAGS.drawing)
     cell = cells.find(FLAGS.genotype, space=FLAGS.space, seed=0)

@@ -251,10 +251,15 @@ def slots(cls: type) -> dict[str, tuple[str, registry_lib.Registry]]:
       cls: the class.
     """
     return {
-        field.name.removesuffix("s"): (field.name, field.metadata["pieces"])
+        _slot(field): (field.name, field.metadata["pieces"])
         for field in dataclasses.fields(cls)
         if field.metadata.get("pieces") is not None
     }
+
+
+def _slot(field: dataclasses.Field) -> str:
+    several = isinstance(field.default, tuple)
+    return field.name.removesuffix("s") if several else field.name
 
 
 def _bound(registry, slot, held, given) -> tuple:

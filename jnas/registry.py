@@ -143,6 +143,9 @@ PERTURBATIONS = Registry("perturbation")  # name -> types.Perturbation
 REGULARIZERS = Registry("regularizer")  # name -> types.Regularizer
 HYPERGRADIENTS = Registry("hypergradient")  # name -> types.Hypergradient
 ALTERNATIONS = Registry("alternation")  # name -> types.Alternation
+# name -> (train_loss, valid_loss, *, params_optimizer, logits_optimizer,
+# hypergradient) -> types.Bilevel
+ORDERS = Registry("order")
 PROGRESS = Registry("progress")  # name -> types.Progress
 # name -> (weight_regularizers.Problem, **numbers) -> types.WeightRegularizer
 WEIGHT_REGULARIZERS = Registry("weight regularizer")

@@ -50,7 +50,9 @@ class Operation(Protocol):
 
     The result is an ``nnx.Module`` that maps f32[B, H, W, F] to
     f32[B, ceil(H / stride), ceil(W / stride), F]. ``norm(features, rngs=rngs)`` builds
-    the network's normalisation layer.
+    the network's normalisation layer. An attribute ``family`` of the function names
+    the operations that differ from it in the size of their kernels alone
+    (``ops.family``).
     """
 
     def __call__(self, features: int, stride: int, *, norm: Callable, rngs: Any) -> Any:

@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from jnas import data, report, run, spaces
 from jnas.discrete import tables
 from jnas.report import headline
-from jnas.studies import compare_methods, compared, search_gradient
+from jnas.studies import compare_methods, compared, methods_beside, search_gradient
 
 SPACE = spaces.zoo.nasbench201()
 NUM_CELLS = 15625
@@ -97,7 +98,7 @@ def test_a_ranking_is_judged_on_the_cells_that_the_table_holds(kind, tmp_path, c
     )
     for name, tau in (("darts", 1.0), ("gdas", -1.0)):
         assert line[name]["tau"] == {"mean": pytest.approx(tau), "sd": 0.0, "n": 3}
-        assert row_of(text, name)[4] == f"{tau:.2f} ± 0.00"
+        assert row_of(text, name)[5] == f"{tau:.2f} ± 0.00"
         assert line[name]["test"]["mean"] == pytest.approx(TRUTH[here].mean())
 
 
@@ -115,8 +116,11 @@ def test_cells_outside_the_table_are_counted_and_left_out(tmp_path, compare, cap
     assert "holds test of 15,622 of 15,625 cells" in capfd.readouterr().err
     assert [line[n]["test"]["n"] for n in ("darts", "gdas", "snas")] == [3, 1, 0]
     assert line["darts"]["test"]["sd"] == pytest.approx(TRUTH[1:4].std(ddof=1))
-    assert line["gdas"]["test"] == {"mean": float(TRUTH[2]), "sd": None, "n": 1}
-    assert line["snas"]["test"] == {"mean": None, "sd": None, "n": 0}
+    one = float(TRUTH[2])
+    assert line["gdas"]["test"] == {"mean": one, "sd": None, "n": 1, "values": [one]}
+    assert line["snas"]["test"] == {"mean": None, "sd": None, "n": 0, "values": []}
+    assert line["darts"]["test"]["values"] == TRUTH[1:4].tolist()
+    assert line["darts"]["p"] <= 1 and line["gdas"]["p"] is None
     assert line["snas"]["best"] is None and line["gdas"]["best"] == TRUTH[2]
     assert (
         row_of(text, "gdas")[-1] == "2 of 3" and row_of(text, "darts")[-1] == "0 of 3"
@@ -127,7 +131,9 @@ def test_cells_outside_the_table_are_counted_and_left_out(tmp_path, compare, cap
     assert [one.partition(":")[0] for one in result["warnings"]] == ["gdas", "snas"]
     assert "does not hold test of 2 of the 3 found cells" in result["warnings"][0]
     rows = report.compare([report.load(tmp_path / "run")])["test"]
-    assert [row.name for row in rows] == ["darts", "gdas", "random_search"]
+    assert {row.name for row in rows} == {
+        "darts", "gdas", "random_search", "most_parameters",
+    }  # fmt: skip
 
 
 def test_a_table_of_few_cells_is_refused_before_the_searches(tmp_path, compare):
@@ -161,7 +167,7 @@ def test_a_comparison_in_which_nothing_was_learned_says_so(tmp_path, compare):
         objective,
         {"darts": found([1, 2, 3]), "gdas": found([1, 2, 3], (equal,) * 3, [warning])},
     )
-    assert list(line) == ["darts", "gdas", "random_search"]
+    assert list(line) == ["darts", "gdas", "random_search", "most_parameters"]
     assert set(result) == {*line, *compared.APART}
     said = (
         "1 of 2 methods had searches that learned nothing their cells can be trusted "
@@ -213,3 +219,53 @@ def test_a_minimised_metric_is_judged_by_the_lowest(tmp_path, compare):
         read = report.load(tmp_path / "run")
         assert "Lowest test mistakes" in " ".join(headline.sentences([read]))
         (tmp_path / "run").rename(tmp_path / f"run{number}")
+
+
+def test_counting_parameters_is_judged_beside_the_methods(tmp_path, compare):
+    """The cell of 3x3 convolutions alone, and the ranking by parameters, by hand."""
+    names = SPACE.candidates_of(0, 0)
+    # of a network of one cell a stage, up to its stem, reductions and classifier
+    own = {"nor_conv_1x1": 1, "nor_conv_3x3": 9}
+    counts = np.array([[own.get(names[o], 0) for o in cell] for cell in CELLS]).sum(1)
+    objective = write(tmp_path / "t", test=TRUTH)
+    line, text, _ = compare(objective, {"darts": found([1, 2, 3])})
+    (most,) = np.flatnonzero(counts == counts.max())
+    figures = line["most_parameters"]
+    assert figures["test"]["values"] == [float(TRUTH[most])]
+    rows = np.random.default_rng(0).permutation(NUM_CELLS)[:4000]
+    whole = stats.kendalltau(counts[rows], TRUTH[rows]).statistic
+    assert figures["tau"]["mean"] == pytest.approx(whole, abs=0.05)  # another sample
+    assert row_of(text, "most_parameters")[1] == f"{TRUTH[most]:.2f}"
+
+
+def test_p_values_are_corrected_for_their_number():
+    """Holm's: sorted, times what is left, never falling; p of the test as SciPy has it.
+
+    By hand: .01 * 4, max(.04, .02 * 3), max(.06, .03 * 2), .9.
+    """
+    got = methods_beside.holm([0.02, 0.9, 0.01, 0.03])
+    np.testing.assert_allclose(got, [0.06, 0.9, 0.04, 0.06])
+    assert methods_beside.holm([]) == [] and methods_beside.holm([0.7, 0.6]) == [1, 1]
+    chance = list(np.linspace(0, 1, 50))
+    result = {
+        "good": {"m": {"values": [2.0, 3, 4]}},
+        "alone": {"m": {"values": [2.0]}},
+        "middle": {"m": {"values": [0.4, 0.5, 0.6]}},
+        "random_search": {"m": {"values": chance}},
+    }
+    found = methods_beside.significance(result, ("good", "alone", "middle"), "m")
+    raw = stats.mannwhitneyu([2.0, 3, 4], chance).pvalue
+    assert found["good"] == pytest.approx(2 * raw) and found["alone"] is None
+    assert found["middle"] > 0.9
+
+
+def test_logits_of_every_method_are_frozen_by_one_flag(tmp_path):
+    """Without it a method keeps its own share; with it, all have the same."""
+    for given, want in ((None, {"darts": 0.0, "pcdarts": 0.3}), (0.5, None)):
+        settings = compare_methods.MethodsSettings(
+            methods=("darts", "pcdarts"), objective=write(tmp_path / "t", test=TRUTH),
+            report=("test",), signal=("test",), frozen_rate=given,
+        )  # fmt: skip
+        plan = compare_methods.prepare(settings, SPACE, data.load("digits"))
+        got = {name: one.frozen_rate for name, one in plan.methods.items()}
+        assert got == (want or dict.fromkeys(got, 0.5))

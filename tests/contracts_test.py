@@ -137,7 +137,9 @@ def test_methods_name_registered_pieces():
     """A row of pieces names pieces that exist, and says where it is from."""
     for make in registry.METHODS.values():
         gradient.check(make(), spaces.zoo.darts())
-        assert "arXiv:" in make().source and make.__doc__
+        # one paper of NeurIPS has no preprint
+        assert any(of in make().source for of in ("arXiv:", "OpenReview:"))
+        assert make.__doc__
 
 
 def test_objective():

@@ -1,6 +1,7 @@
 """Controllers: what they draw, keep and forget, against closed forms and loops."""
 
 import functools
+import inspect
 import itertools
 
 import jax
@@ -16,7 +17,11 @@ from jnas.discrete.controllers import draws, fronts
 
 SIZES = (3, 1, 4, 2)
 CELLS = np.array(list(itertools.product(*map(range, SIZES))), np.int32)
-STARTERS = [n for n in registry.CONTROLLERS if n != "reinforce"]
+STARTERS = [
+    name
+    for name, make in registry.CONTROLLERS.items()
+    if "initial" in inspect.signature(make).parameters
+]
 
 
 def column(values):

@@ -99,7 +99,8 @@ def test_a_flag_replaces_what_the_row_sets(gradient_flags):
 def test_options_and_stages_reach_the_method(gradient_flags):
     """Each number of a piece has a flag, and so have stages."""
     found = gradient_flags["options"][2]["method"]
-    assert found["relaxation"] == {"name": "straight_through", "start": 5.0, "end": 0.1}
+    name = "straight_through_winner"
+    assert found["relaxation"] == {"name": name, "start": 5.0, "end": 0.1}
     assert found["regularizers"] == [
         {"name": "zero_one", "strength": 2.0},
         {"name": "dirichlet_kl", "strength": 0.001},
@@ -182,7 +183,7 @@ def test_help_shows_the_numbers_that_a_row_sets(helps):
     text = helps["search", "--help", "--method=pcdarts"]
     assert "[pcdarts: 4; darts: 1]" in text and "[pcdarts: true; darts: false]" in text
     assert "[pcdarts: 256; darts: 64]" in text and "[pcdarts: 50]" in text
-    assert "One of softmax, gumbel_softmax, straight_through," in text
+    assert "One of softmax, annealed_softmax, gumbel_softmax," in text
     assert "hypergradient neumann: num_terms=5, step_size=0.01, " in text
     text = helps["search", "--method=mine", "-h", "--plugins=mine.py"]
     assert "[mine: 0.123; darts: 0.025]" in text and "relaxation warm: heat=2.0" in text

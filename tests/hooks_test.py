@@ -22,7 +22,7 @@ from jnas.gradient import (
     search,
 )
 from jnas.gradient.hooks import hook as hook_lib
-from jnas.gradient.hooks import prune, sgas, watch
+from jnas.gradient.hooks import prune, robust, sgas
 from jnas.training import program
 
 MINI = spaces.CellSpace(
@@ -319,10 +319,7 @@ REFUSED = {
     "optimizer must be one whose weight decay can change": dict(
         hooks=("adaptive_decay",), watch_interval=1, optimizer="lion"
     ),
-    "edge_weights must be off with logits_optimizer exponentiated": dict(
-        logits_optimizer="exponentiated", relaxation="simplex", edge_weights=True
-    ),
-    "relaxation must be simplex with logits_optimizer exponentiated": dict(
+    "relaxation must be simplex or .* with logits_optimizer exponentiated": dict(
         logits_optimizer="exponentiated"
     ),
     "logits_b1 must be left out with logits_optimizer momentum_sgd": dict(
@@ -387,7 +384,7 @@ def test_a_carry_keeps_its_types():
 
 def test_a_bound_interval_stands_for_the_watch_s():
     """``every`` of a hook replaces the method's number."""
-    piece = functools.partial(watch.stop_early, every=2)
+    piece = functools.partial(robust.stop_early, every=2)
     gradient.check(short(hooks=(piece,), watch_interval=0), MINI)
 
 

@@ -406,7 +406,7 @@ def norms_of_devices():
     def alone(x):
         flat = x.reshape(-1, 2)
         mean, var = flat.mean(0), flat.var(0)
-        return (x - mean) / np.sqrt(var + 1e-5), mean, var
+        return (x - mean) / np.sqrt(var + 1e-5), mean, flat.var(0, ddof=1)
 
     groups = [alone(x[2 * i : 2 * i + 2]) for i in range(4)]
     wanted = np.concatenate([g[0] for g in groups])

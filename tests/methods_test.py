@@ -7,6 +7,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jnas import data, gradient, networks, registry, report, spaces
@@ -132,11 +133,24 @@ def dr_nas_goes_on_wider(made, states, seen):
 
 
 def dartspt_decides_every_edge(made, states, seen):
-    """It ends with one candidate on two edges a node, which are the derived cell."""
+    """One edge is decided by the search; in the end two edges a node have one option.
+
+    The rate of the tuning is constant, and the logits move in it.
+    """
     assert [segment.name for segment in made] == ["search", "projection"]
+    assert int((states[0].inner.mask.sum(-1) == 1).sum()) == 1
+    assert made[1].program.num_steps == (5 + 1 - 1 + 1) * 2  # 5 edges, one node
     assert int(states[-1].inner.mask.sum()) == 4
+    optimizer, w = made[1].pieces.params_optimizer, jnp.ones(())
+    for step in (0, 11):
+        kept = optax.tree.set(optimizer.init(w), count=jnp.int32(step))
+        moves, _ = optimizer.update(0 * w, kept, w)
+        np.testing.assert_allclose(moves, -0.025 / 10 * 3e-4, rtol=1e-5)
     encoding, _ = gradient.derive(made[-1].pieces, SPACE, states[-1])
-    np.testing.assert_array_equal(SPACE.weights(encoding), states[-1].inner.mask)
+    left = SPACE.weights(encoding) * ~states[-1].inner.mask
+    none = states[-1].inner.mask[..., 0].sum()  # an operation stands for each
+    assert int(left.sum()) == int(none)
+    assert max(moved(states[0].inner.logits, states[-1].inner.logits)) > 1e-3
 
 
 def pc_darts_waits(made, states, seen):
@@ -172,7 +186,8 @@ def test_every_method_runs(name):
     encoding, weights = gradient.derive(made[-1].pieces, space, states[-1])
     assert encoding.shape == (len(space.sizes),) and weights.shape == space.shape
     assert (np.asarray(weights) >= 0).all()
-    assert np.abs(gradient.mixing.split(logits)[0]).max() > 5e-3
+    moves = method.alternation != "never" or "shapley" in method.hooks
+    assert (np.abs(gradient.mixing.split(logits)[0]).max() > 5e-3) == moves
     assert len(made) == len(method.stages) + bool(method.projection_epochs)
     MORE.get(name, lambda *_: None)(made, states, seen)
 
@@ -186,6 +201,10 @@ def test_numbers_of_the_papers():
         "pcdarts": dict(partial=4, batch_size=256, learning_rate=0.1),
         "pdarts": dict(layers=5, epochs=75, batch_size=96, max_skips=2),
         "drnas_progressive": dict(features=36, layers=20, epochs=50),
+        "robust_darts": dict(hypergradient="unrolled", watch_interval=2),
+        "robust_darts_ada": dict(hypergradient="unrolled", weight_decay=3e-4),
+        "sdarts_rs": dict(perturbation="uniform", progress="by_epochs_done"),
+        "sdarts_adv": dict(perturbation="adversarial", progress="by_epochs_done"),
         "fairdarts": dict(learning_rate=0.005, batch_size=128, logits_b1=0.9),
     }
     for name, numbers in said.items():
@@ -200,6 +219,23 @@ def test_numbers_of_the_papers():
     assert [round(8 * s.candidates_rate) for s in stages] == [8, 5, 3]
     kept = [round(7 * s.candidates_rate) for s in methods.drnas_progressive().stages]
     assert kept == [7, 4]
+
+
+def test_the_radius_of_smooth_darts():
+    """0.03 + 0.27 e / 50 in epoch e, and never 0.3: the largest move of 4,000 rows.
+
+    A row [1/2, 1/2] moves furthest where its two noises are at opposite ends.
+    """
+    method = methods.sdarts_rs()
+    pieces = resolve.resolve(method, SPACE, steps_per_epoch=4, epochs=method.epochs)
+    weights = jnp.full((1, 4000, 2), 0.5)
+    for epoch in (0, 25, 49):
+        clock = program.Clock(jnp.int32(epoch), jnp.float32(0.999), 7)
+        share = pieces.progress(clock, method.epochs)
+        moved = pieces.perturbation(jax.random.key(0), weights, share, None)
+        radius = 0.03 + 0.27 * epoch / 50
+        furthest = np.abs(moved - 0.5).max()
+        assert 0.95 * radius < furthest <= radius * (1 + 1e-6)
 
 
 def test_seeds_are_searches_of_their_own():

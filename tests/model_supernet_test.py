@@ -1,5 +1,6 @@
 """Tests of saved supernets: what a search trained, applied to raw images."""
 
+import dataclasses
 import functools
 import json
 import types
@@ -13,6 +14,7 @@ import pytest
 import jnas
 from jnas import gradient, models, networks, registry, run, spaces
 from jnas.studies import trained_supernet
+from jnas.training import program
 
 DIGITS = made_models.digits()
 SIZE = networks.Size(2, 1, 10, 1)
@@ -52,6 +54,24 @@ def test_a_loaded_supernet_is_the_saved_one(edges, tmp_path):
     assert after.preprocessing == before.preprocessing
     assert after.class_names == made_models.NAMES
     assert after.figures == {"valid_accuracy": 0.5}
+
+
+@pytest.mark.parametrize("changes", [{}, {"entangled": True, "lora_rank": 2}])
+def test_later_fields_of_a_variant_are_in_files_that_need_them(changes, tmp_path):
+    """Plain files are those of before; entangled kernels and factors come back."""
+    one = supernet()
+    about = dataclasses.replace(
+        one.description, variant=networks.EdgeVariant(**changes)
+    )
+    params = program.once(about.build().init)(jax.random.key(0))
+    before = dataclasses.replace(one, description=about, params=params)
+    models.save_supernet(tmp_path / "supernet", before)
+    content = json.loads((tmp_path / "supernet" / "supernet.json").read_text())
+    first = {"partial", "auxiliary_skip", "skip_dropout", "skip_zeros"}
+    assert content["variant"].keys() == first | changes.keys()
+    after = jnas.load_supernet(tmp_path)
+    assert after.description == about
+    jax.tree.map(np.testing.assert_array_equal, before.params, after.params)
 
 
 def test_it_computes_what_the_search_computed():
@@ -121,6 +141,8 @@ def test_what_does_not_fit_is_refused():
         (("size", "features"), 0, "features must be from 1"),
         (("variant", "partial"), 0, "partial must be at least 1"),
         (("variant", "skip_zeros"), 1, "skip_zeros must be of type bool"),
+        (("variant", "lora_rank"), True, "lora_rank must be of type int"),
+        (("variant", "lora"), 1, "lora"),
         (("normalise_pools",), None, "normalise_pools must be of type bool"),
         (("dtype",), "float16", "dtype must be one of"),
         (("version",), 3, "up to 2, got 3"),

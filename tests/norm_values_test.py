@@ -60,6 +60,34 @@ def test_every_norm(name):
         np.testing.assert_allclose(y.reshape(2, 4), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_running_statistics_are_those_of_torch(rows):
+    """Two batches: r <- 0.9 r + 0.1 (mean, variance with n - 1), then they normalise.
+
+    The batch itself is normalised by its variance with n. Of n = 2 the two differ by a
+    factor of two.
+    """
+    norm = functional.functional(lambda rngs: ops.TRAINING(4, rngs=rngs))
+    params, stats = norm.init(jax.random.key(0))
+    mean, variance = np.zeros(4), np.ones(4)
+    rng = np.random.default_rng(rows)
+    for _ in range(2):
+        x = np.float32(rng.normal(size=(2, rows, rows, 4)))
+        y, stats = norm.apply(params, stats, jnp.asarray(x), train=True)
+        flat = np.float64(x).reshape(-1, 4)
+        mean = 0.9 * mean + 0.1 * flat.mean(0)
+        variance = 0.9 * variance + 0.1 * flat.var(0, ddof=1)
+        want = (x - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-5)
+        np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-4)
+    leaves = {path[-1].key: leaf for path, leaf in jax.tree.leaves_with_path(stats)}
+    np.testing.assert_allclose(leaves["mean"], mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(leaves["var"], variance, rtol=1e-5)
+    x = jnp.ones((1, 1, 1, 4))
+    y, _ = norm.apply(params, stats, x, train=False)
+    want = (1 - leaves["mean"]) / np.sqrt(leaves["var"] + 1e-5)
+    np.testing.assert_allclose(y[0, 0, 0], want, rtol=1e-4)
+
+
 def test_evaluation_of_one_image():
     """Running statistics normalise one value; the mean and variance are theirs."""
     norm = functional.functional(lambda rngs: ops.TRAINING(2, rngs=rngs))

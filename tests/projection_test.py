@@ -107,10 +107,26 @@ def call(hook, state, epoch, split=None, seed=0):
     return hook(key, clock, state, images_of(NUM_IMAGES) if split is None else split)
 
 
-def may_become(space, cell, edge):
-    """What an edge may become: not ``none`` where nodes choose."""
-    names = space.candidates_of(cell, edge)
-    return [o for o, n in enumerate(names) if space.num_kept is None or n != "none"]
+def parsed_by_hand(space, rows):
+    """The cell of decided rows as the released code reads it, as one-hot weights."""
+    cells = np.zeros(rows.shape, np.float32)
+    for cell in range(len(space.cells)):
+        for node in dict.fromkeys(target for _, target in space.edges):
+            own = [e for e, (_, target) in enumerate(space.edges) if target == node]
+            names = {e: space.candidates_of(cell, e) for e in own}
+
+            def strength(edge, cell=cell, names=names):
+                pairs = zip(rows[cell, edge], names[edge], strict=True)
+                return max(weight for weight, name in pairs if name != "none")
+
+            for edge in sorted(own, key=lambda e, f=strength: -f(e))[: space.num_kept]:
+                best = None
+                for o, name in enumerate(names[edge]):
+                    row = rows[cell, edge]
+                    if name != "none" and (best is None or row[o] > row[best]):
+                        best = o
+                cells[cell, edge, best] = 1
+    return cells
 
 
 def kept_by_loop(space, accuracy, logits, mask, cell, edge):
@@ -119,7 +135,7 @@ def kept_by_loop(space, accuracy, logits, mask, cell, edge):
     Its weight is taken out, and the others stay what they were.
     """
     best, least = None, None
-    for o in may_become(space, cell, edge):
+    for o in range(space.shape[-1]):
         if not mask[cell, edge, o]:
             continue
         weights = rows_by_hand(logits, mask)
@@ -166,7 +182,7 @@ def follow_edge(space, accuracy, logits, before, after, cell):
 def test_decisions_are_those_of_a_loop(name):
     """Every decision of a whole projection: edges, then nodes, cell after cell.
 
-    At the end the mask names one cell, the one that is derived from its weights.
+    At the end one cell is derived from the mask, as their code reads it.
     """
     space = SPACES[name]
     assert projection.num_decisions(space) == len(space.edges) + NUM_CHOOSING[name]
@@ -199,8 +215,9 @@ def test_decisions_are_those_of_a_loop(name):
     weights = gradient.eval_weights(
         space, relaxations.softmax, state.logits, state.mask
     )
-    one_hot = space.weights(space.strongest(weights))
-    np.testing.assert_array_equal(one_hot, np.asarray(state.mask, np.float32))
+    one_hot, rows = space.weights(space.strongest(weights)), np.float32(state.mask)
+    want = rows if space.num_kept is None else parsed_by_hand(space, rows)
+    np.testing.assert_array_equal(one_hot, want)
     # called once more, nothing is left to decide
     again = call(hook, state, projection.num_decisions(space))
     np.testing.assert_array_equal(again.mask, state.mask)
@@ -208,7 +225,11 @@ def test_decisions_are_those_of_a_loop(name):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_equal_accuracies(seed):
-    """A network without labels to hit: the first candidate stays, the last edges go."""
+    """A network without labels to hit: the first candidate stays, the last edges go.
+
+    The first is ``none``; the cell then has the first operation after it, and the first
+    inputs.
+    """
     space = SPACES["tiny"]
     images, labels = images_of(NUM_IMAGES)
     hook, state = hook_of(space), begun(space)
@@ -219,8 +240,12 @@ def test_equal_accuracies(seed):
         source, target = space.edges[edge]
         kept = target == 2 or source < 2
         want = np.zeros(space.shape[-1], bool)
-        want[1] = kept  # max_pool_3x3 is the first after none
+        want[0] = kept
         np.testing.assert_array_equal(mask[cell, edge], want)
+        cell_of = parsed_by_hand(space, np.float32(mask))
+        np.testing.assert_array_equal(cell_of[cell, edge, 1], kept)  # max_pool_3x3
+    found = space.weights(space.strongest(jnp.float32(mask)))
+    np.testing.assert_array_equal(found, cell_of)
 
 
 def test_what_is_out_stays_out():
@@ -230,12 +255,12 @@ def test_what_is_out_stays_out():
     """
     space = SPACES["tiny"]
     mask = np.ones(space.shape, bool)
-    mask[..., 1] = False
+    mask[..., :2] = False
     mask[0, 2] = [False, False, False, True]  # one that is decided
     mask[1, 0] = False  # one that has been removed
     images, labels = images_of(NUM_IMAGES)
     hook, state = hook_of(space), begun(space, mask=mask)
-    for epoch in range(len(space.edges)):
+    for epoch in range(len(space.edges) - 1):  # of each cell, as one is decided
         state = call(hook, state, epoch, (images, labels + 5))
     kept = np.asarray(state.mask)
     want = np.zeros(space.shape, bool)
@@ -255,6 +280,40 @@ def test_decisions_are_made_when_they_are_due(interval):
         assert same == ((epoch + 1) % interval != 0)
         state = new
     assert (state.mask.sum((1, 2)) == 4).all()
+
+
+def test_none_is_kept_where_nothing_costs_accuracy():
+    """Right wherever an edge adds nothing: ``none`` stays, and is no operation."""
+    space = SPACES["tiny"]
+    state, split = begun(space), images_of(NUM_IMAGES)
+    state = state._replace(params=state.params.at[:, 1:].set(0))  # one edge matters
+    hook, kept = hook_of(space), np.zeros(space.shape[1], int)
+    for epoch in range(len(space.edges)):
+        state = call(hook, state, epoch)
+    kept = np.asarray(state.mask.argmax(-1))
+    np.testing.assert_array_equal(kept[:, 1:], 0)
+    weights = rows_by_hand(np.asarray(state.logits), np.asarray(state.mask))
+    before = accuracy_by_hand(state.params, weights, split)
+    weights[..., 0] = 0
+    assert accuracy_by_hand(state.params, weights, split) == before
+    assert kept[:, 0].any()
+
+
+def test_a_tuning_decides_before_its_first_epoch_and_its_last():
+    """81 epochs in the DARTS space; decisions 2 to 17 after every fifth; the rest."""
+    space = SPACES["darts"]
+    epochs, hook = projection.segment(space, 5)
+    search = hooks.Search(
+        stand_in(space),
+        mixing.build_weights_of(space, relaxations.softmax),
+        spaces.CellSpace.strongest,
+        PLAIN,
+        8,
+        epochs,
+    )
+    due = [e for e in range(epochs) if hook(search).due(e)]
+    assert epochs == 81 and due == [*range(4, 80, 5), 80]
+    assert len(due) + 1 == projection.num_decisions(space) + 1
 
 
 def test_one_key_gives_one_order():

@@ -48,6 +48,39 @@ def test_gumbel_softmax_cools_geometrically(progress, temperature):
 
 
 @pytest.mark.parametrize(
+    ("progress", "temperature"), [(0.0, 1.0), (0.5, 0.515), (1.0, 0.03)]
+)
+def test_gumbel_softmax_linear_cools_in_a_straight_line(progress, temperature):
+    """SNAS' own schedule, the same draw; float32 of logits near 2 over 0.03."""
+    key, logits = jax.random.key(3), jnp.array([[[0.2, -0.4, 1.0, 0.5]]])
+    got = relaxations.gumbel_softmax_linear(key, logits, jnp.float32(progress))
+    expected = softmax(noisy_logits(key, logits) / temperature)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-38)
+
+
+@pytest.mark.parametrize(
+    ("progress", "temperature"), [(0.0, 10.0), (0.5, 5.05), (1.0, 0.1)]
+)
+def test_the_winner_alone_has_a_gradient(progress, temperature):
+    """Its row of the relaxed Jacobian; the rows of the others are exactly 0."""
+    key, logits = jax.random.key(3), jnp.array([[[0.2, -0.4, 1.0, 0.5]]])
+    p = softmax(noisy_logits(key, logits) / temperature)[0, 0]
+
+    @jax.jit
+    def run(logits):
+        given = key, logits, jnp.float32(progress)
+        return relaxations.straight_through_winner(*given)[0, 0]
+
+    winner = p.argmax()
+    assert run(logits).tolist() == (np.arange(4) == winner).tolist()
+    got = np.array(jax.jacrev(run)(logits)[:, 0, 0])
+    expected = (np.diag(p) - np.outer(p, p))[winner] / temperature
+    np.testing.assert_allclose(got[winner], expected, atol=2e-6)
+    got[winner] = 0
+    assert not got.any()
+
+
+@pytest.mark.parametrize(
     ("progress", "temperature"), [(0.0, 10.0), (0.5, 5.05), (1.0, 0.1)]
 )
 def test_straight_through_is_one_hot_with_the_relaxed_gradient(progress, temperature):
@@ -181,7 +214,9 @@ def test_logits_out_leave_the_rest_as_if_alone(name):
 
     for progress in (jnp.float32(0), jnp.float32(1)):
         weights = relax(jax.random.key(2), logits, progress)
-        alone = jax.nn.sigmoid(logits[0, :2, 1]) if name == "sigmoid" else 1
+        # sigmoids and uniform weights do not depend on what else is left
+        free = {"sigmoid": jax.nn.sigmoid(logits[0, :2, 1]), "uniform": 1 / 3}
+        alone = free.get(name, 1)
         np.testing.assert_allclose(weights[0, :2, 1], alone, rtol=1e-6)
         assert not weights[out].any()
         gradient = jax.grad(loss)(logits, progress)

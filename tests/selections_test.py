@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from jnas import registry, spaces
+from jnas import networks, registry, spaces
 from jnas.gradient import segments, selections
+from jnas.spaces import genotype_text
 
 MIXED = spaces.CellSpace(  # none stands elsewhere on each edge
     "mixed",
@@ -323,3 +324,57 @@ def test_strongest_candidates_are_those_that_sort_first(rows, count):
     np.put_along_axis(want, firsts, True, -1)
     got = segments.strongest_candidates(jnp.asarray(weights), count / 6)
     np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sparse_genotypes_leave_out_what_is_small(seed):
+    """The DARTS space against a loop: edges, nodes without input, and what reads them.
+
+    Sigmoids are small in the normal cell, so that edges and nodes go; in the reduction
+    cell all stay.
+    """
+    space = spaces.zoo.darts().without_none()
+    rng = np.random.default_rng(seed)
+    weights = rng.uniform(0.5, 0.9, size=space.shape).astype(np.float32)
+    weights[1] = 0.9 + 0.05 * rng.random(space.shape[1:])
+    names = space.candidates_of(0, 0)
+    found = dict(selections.sparse_genotype(space, weights).cells)
+    kept, left, start = [], [0, 1], 0
+    for node in range(2, 6):
+        own = {source: weights[0, start + source] for source in range(node)}
+        start += node
+        best = sorted(own, key=lambda source, own=own: -own[source].max())[:2]
+        inputs = [s for s in best if s in left and own[s].max() >= 0.85]
+        kept += [(s, node, names[own[s].argmax()]) for s in sorted(inputs)]
+        left += [node] if inputs else []
+    normal, reduce = found["normal"], found["reduce"]
+    assert sorted(normal.edges) == sorted(kept)
+    assert normal.concat == tuple(left[2:])
+    assert len(reduce.edges) == 8 and reduce.concat == (2, 3, 4, 5)
+    with pytest.raises(ValueError, match="threshold must be at most a weight"):
+        selections.sparse_genotype(space, weights, threshold=0.99)
+
+
+def test_sparse_genotypes_are_networks():
+    """A node without input is no part of the cell's output: three nodes wide."""
+    space = spaces.zoo.darts().without_none()
+    weights = np.full(space.shape, 0.9, np.float32)
+    weights[0, 2:5] = 0.1  # node 3
+    weights[0, [7, 12]] = 0.89  # of others, edges from it are never among the best
+    genotype = selections.sparse_genotype(space, weights)
+    assert genotype.cell("normal").concat == (2, 4, 5)
+    assert len(genotype.cell("normal").edges) == 6
+    read = genotype_text.from_json(genotype_text.to_json(genotype))
+    assert read.canonical() == genotype.canonical()
+    size = networks.Size(4, 4, 10)
+    net = networks.derived(read, size)
+    init = jax.eval_shape(net.init, jax.random.key(0))
+    images = jax.ShapeDtypeStruct((2, 8, 8, 3), np.float32)
+    run = functools.partial(net.apply, train=True, key=jax.random.key(0))
+    (outputs, _), _ = jax.eval_shape(run, *init, images)
+    assert outputs.shape == (2, 10)
+    # the last cell is a normal one of 16 features, three times
+    (matrix,) = (
+        leaf for leaf in jax.tree.leaves(init[0]["classifier"]) if leaf.ndim > 1
+    )
+    assert matrix.shape == (3 * 16, 10)

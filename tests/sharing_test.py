@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
-from jnas import data, networks, spaces
+from jnas import data, networks, spaces, types
 from jnas.discrete import controllers, objectives, shared_weights
 from jnas.training import program
 
@@ -27,9 +28,16 @@ def part(count):
 PARTS = part(32), part(24)
 
 
-def trained(controller, num_epochs, rate=0.05):
-    """Returns the program and the state at its end."""
-    made = shared_weights.shared_training(
+def trained(controller, num_epochs, rate=0.05, **phases):
+    """Returns the state at the end of a training, and its last metrics."""
+    made = phased(controller, num_epochs, rate, **phases)
+    state, metrics = program.run(made, made.init(jax.random.key(0)), PARTS)
+    return state.inner, metrics
+
+
+def phased(controller, num_epochs, rate, **phases):
+    """Returns the program."""
+    return shared_weights.shared_training(
         SPACE,
         SUPERNET,
         controller,
@@ -38,9 +46,8 @@ def trained(controller, num_epochs, rate=0.05):
         num_examples=(32, 24),
         batch_size=8,
         num_epochs=num_epochs,
+        **phases,
     )
-    state, metrics = program.run(made, made.init(jax.random.key(0)), PARTS)
-    return state.inner, metrics
 
 
 def test_uniform_paths_train_the_shared_weights():
@@ -89,3 +96,45 @@ def test_the_gradient_is_the_mean_over_cells():
     two = controllers.random_search(SPACE.sizes, initial=rows, num_proposals=2)
     found = [trained(c, 1)[0].params for c in (one, two)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *found)
+
+
+def test_the_lstm_of_enas_turns_away_from_the_dead_cell():
+    """In phases: an epoch of weights, then rounds of the controller."""
+    learner = controllers.enas_lstm(SPACE.sizes, learning_rate=0.02)
+    state, metrics = trained(learner, 6, controller_rounds=10)
+    assert set(metrics) == set(shared_weights.METRICS)
+    keys = jax.random.split(jax.random.key(1), 50)
+    asked = jax.vmap(lambda key: learner.ask(key, state.controller))(keys)
+    assert (asked == 0).mean() < 0.15  # a third at the start
+
+
+def test_phases_are_the_plain_loop():
+    """Steps train the first of the asked cells; rounds score on one batch a cell."""
+    told, cells = {}, jnp.array([[1], [2]])
+
+    def tell(state, encodings, scores):
+        jax.debug.callback(lambda i, s: told.update({int(i): s[:, 0]}), state, scores)
+        return state + 1
+
+    fixed = types.Controller(
+        lambda key: jnp.int32(0), lambda key, state: cells + 0 * state, tell
+    )
+    made = phased(fixed, 2, rate=0.002, controller_rounds=2)
+    state, metrics = program.run(made, made.init(jax.random.key(0)), PARTS)
+    jax.effects_barrier()
+    assert int(state.inner.controller) == len(told) == 4  # two rounds an epoch, no step
+    only = controllers.random_search(SPACE.sizes, initial=jnp.array([[1]] * 99))
+    alone, _ = trained(only, 2, rate=0.002)
+    jax.tree.map(np.testing.assert_array_equal, state.inner.params, alone.params)
+    # the second epoch's two rounds read its validation batches 0, 1, 2 and 0
+    key = jax.random.fold_in(jax.random.split(state.key, 3)[2], 1)
+    order = jax.random.fold_in(jax.random.split(key)[0], 1)
+    rows = np.asarray(jax.random.permutation(order, 24)).reshape(3, 8)
+    wanted = []
+    for place, cell in enumerate([1, 2, 1, 2]):
+        images, labels = (part[rows[place % 3]] for part in PARTS[1])
+        outputs = SUPERNET.apply(alone.params, images, SPACE.weights(jnp.array([cell])))
+        wanted.append(float((outputs.argmax(-1) == labels).mean()))
+    assert len(set(wanted)) > 2
+    np.testing.assert_allclose(np.concatenate([told[2], told[3]]), wanted, atol=1e-6)
+    assert float(metrics["valid_accuracy"]) == pytest.approx(np.mean(wanted))

@@ -188,6 +188,37 @@ def test_dropout_falls_on_identities_alone():
     assert nearest.max() < 1e-4
 
 
+def test_drop_path_falls_on_the_sum_of_an_edge():
+    """Each image's edge, all candidates of it, is there twice or not at all."""
+    variant = mixture_lib.EdgeVariant(drop_path=True)
+    mixture, params, inputs, weights = build(variant, 1)
+    plain, *_ = build(mixture_lib.PLAIN, 1)
+
+    def run(rate, key):
+        given = mixture_lib.VariantInputs(drop_path=rate)
+        return mixture.apply(params, inputs, weights, key, given)[0]
+
+    keys = jax.random.split(jax.random.key(0), 200)
+    alone = [
+        jax.jit(plain.apply)(params, inputs, weights.at[other].set(0))[0]
+        for other in (1, 0)
+    ]
+    # no rate, as in an evaluation, and a rate of 0 change nothing
+    for rate in (None, 0.0):
+        np.testing.assert_allclose(
+            jax.jit(run, static_argnums=0)(rate, keys[0]), sum(alone), atol=1e-4
+        )
+    drawn = jax.jit(jax.vmap(lambda key: run(0.5, key)))(keys)
+    ways = [2 * (a * alone[0] + b * alone[1]) for a in (0, 1) for b in (0, 1)]
+    # for each image one of the four ways, whole; all four occur, about equally often
+    gaps = np.stack([np.abs(drawn - way).max((2, 3, 4)) for way in ways])
+    assert gaps.min(0).max() < 1e-3
+    counts = np.bincount(gaps.argmin(0).ravel(), minlength=4)
+    assert (np.abs(counts - 150) < 6 * 150**0.5).all(), counts
+    with pytest.raises(ValueError, match="drop_path must be left out with partial"):
+        mixture_lib.EdgeVariant(drop_path=True, partial=2)
+
+
 def test_the_supernet_of_pc_darts_has_its_published_size():
     """299,578 parameters: 16 features, 8 layers, k = 4."""
     shape = networks.Size(16, 8, 10)

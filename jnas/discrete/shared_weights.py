@@ -4,13 +4,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jnas import networks, spaces, types
 from jnas.data import augment as augment_lib
+from jnas.data import batches, tasks
 from jnas.data import task as task_lib
-from jnas.data import tasks
 from jnas.discrete import search
+from jnas.training import placement
 from jnas.training import program as program_lib
 
 
@@ -50,6 +52,7 @@ def shared_training(
     num_examples: tuple[int, int],
     batch_size: int,
     num_epochs: int,
+    controller_rounds: int = 0,
     num_seeds: int | None = None,
     over_seeds: Callable | None = None,
     task: task_lib.Task = tasks.CLASSIFICATION,
@@ -59,8 +62,12 @@ def shared_training(
     A step asks the controller for cells, updates the weights with the mean of the
     cells' gradients on a training batch, scores the same cells on a validation batch,
     and reports the scores to the controller. With ``random_search`` this is uniform
-    path sampling (SPOS), which ignores the scores; with ``reinforce`` it is ENAS; any
-    controller can be used.
+    path sampling (SPOS), which ignores the scores; with ``enas_lstm`` it is ENAS, with
+    ``reinforce`` ENAS with independent genes; any controller can be used.
+
+    With controller_rounds the two alternate in phases, as in ENAS' own code: a step
+    trains the first proposed cell alone and reports nothing, and after each epoch
+    so many rounds of the controller score each cell on a validation batch of its own.
 
     Args:
       space: the space of the cells.
@@ -72,6 +79,8 @@ def shared_training(
       num_examples: numbers of examples in the training and in the validation split.
       batch_size: number B of examples in a batch of either split.
       num_epochs: number of passes over the training split.
+      controller_rounds: number of rounds of the controller after each epoch; 0 reports
+        the cells of every step to it.
       num_seeds: number S of trainings in one program; None means one without that axis.
       over_seeds: how to map over seeds, as for ``program.program``.
       task: what is learned; its signal scores the cells.
@@ -81,8 +90,8 @@ def shared_training(
       ``metrics_of``.
 
     Source: Guo et al. 2020, arXiv:1904.00420, section 3.2; Pham et al. 2018,
-    arXiv:1802.03268, section 2.2. Differs: ENAS' two phases alternate step by step, not
-    epoch by epoch, and its policy here is independent in the genes, not an LSTM.
+    arXiv:1802.03268, section 2.2. Differs: without controller_rounds ENAS' two phases
+    alternate step by step, not epoch by epoch.
     """
 
     names = metrics_of(task)
@@ -113,23 +122,25 @@ def shared_training(
         params = optax.apply_updates(state.params, updates)
         return params, opt_state, (losses.mean(), signals.mean())
 
+    def trained(keys, state, encodings, images, labels):
+        image_key, train_key = keys
+        images = augment_lib.augment(image_key, images, augment)
+        return train(state, encodings, train_key, images, labels)
+
+    def score(params, encoding, key, images, labels):
+        images = augment_lib.normalise(images, augment)
+        return loss(params, encoding, key, images, labels)[1]
+
     def step(key, clock, state, splits):
+        """Trains cells, scores the same cells and reports them."""
         del clock  # the optimiser counts steps itself
         ask_key, *other_keys = jax.random.split(key, 4)
 
         def train_and_score(keys, encodings):
-            image_key, train_key, valid_key = keys
-            (images, labels), (valid_images, valid_labels) = splits
-            images = augment_lib.augment(image_key, images, augment)
-            params, opt_state, values = train(
-                state, encodings, train_key, images, labels
+            params, opt_state, values = trained(keys[:2], state, encodings, *splits[0])
+            scores = jax.lax.map(
+                lambda encoding: score(params, encoding, keys[2], *splits[1]), encodings
             )
-            valid_images = augment_lib.normalise(valid_images, augment)
-
-            def score(encoding):
-                return loss(params, encoding, valid_key, valid_images, valid_labels)[1]
-
-            scores = jax.lax.map(score, encodings)
             return scores[:, None], (params, opt_state, (*values, scores.mean()))
 
         controller_state, _, (params, opt_state, values) = search.one_round(
@@ -140,10 +151,56 @@ def shared_training(
             dict(zip(names, values, strict=True)),
         )
 
+    def weights_step(key, clock, state, splits):
+        """Trains one cell; the controller learns nothing."""
+        del clock
+        ask_key, *other_keys = jax.random.split(key, 3)
+        encodings = controller.ask(ask_key, state.controller)[:1]
+        params, opt_state, values = trained(other_keys, state, encodings, *splits[0])
+        after = SharedState(params, opt_state, state.controller)
+        return after, dict(zip(names, values, strict=False))
+
+    def learn(key, clock, state, splits):
+        """Runs the controller's rounds, each cell on the next validation batch."""
+        order_key, rounds_key = jax.random.split(key)
+        rows = batches.order(order_key, clock.epoch, num_examples[1], batch_size)
+
+        def one(controller_state, number):
+            ask_key, score_key = jax.random.split(
+                jax.random.fold_in(rounds_key, number)
+            )
+
+            def evaluate(key, encodings):
+                def alone(member):
+                    place, encoding = member
+                    batch = batches.take(*splits[1], rows[place % len(rows)])
+                    batch = placement.split(batch)
+                    return score(state.params, encoding, key, *batch)
+
+                places = number * len(encodings) + jnp.arange(len(encodings))
+                scores = jax.lax.map(alone, (places, encodings))
+                return scores[:, None], scores.mean()
+
+            controller_state, _, value = search.one_round(
+                controller, evaluate, ask_key, score_key, controller_state
+            )
+            return controller_state, value
+
+        numbers = jnp.arange(controller_rounds)
+        controller_state, values = jax.lax.scan(one, state.controller, numbers)
+        return state._replace(controller=controller_state), {names[2]: values.mean()}
+
+    phases = {"metrics": names, "step": step}
+    if controller_rounds:
+        phases = {
+            "metrics": names[:2],
+            "step": weights_step,
+            "at_epoch_end": learn,
+            "between": "controller",
+        }
     return program_lib.program(
         init,
-        step,
-        metrics=names,
+        **phases,
         num_examples=num_examples,
         batch_size=batch_size,
         num_epochs=num_epochs,

@@ -51,7 +51,7 @@ def after(clock: program.Clock, *, share: float = 0.3) -> types.Array:
 
 @registry.ALTERNATIONS.register
 def never(clock: program.Clock) -> types.Array:
-    """Never moves the logits: hooks, or nothing, do.
+    """Moves the logits in no step: something else decides, such as a hook.
 
     Args:
       clock: position of the step.

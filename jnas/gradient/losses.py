@@ -68,7 +68,8 @@ def build_losses(
       TypeError: a regularizer of other arguments.
     """
 
-    task_loss, space = _task_loss(supernet, task), supernet.space
+    space = supernet.space
+    task_loss = _task_loss(supernet, mixing.edge_weights_beside(relaxation), task)
     penalties = [regularizers_lib.with_all(one) for one in regularizers]
 
     def relax(key, logits, batch):
@@ -106,12 +107,12 @@ def build_losses(
     return train_loss, valid_loss
 
 
-def _task_loss(supernet, task) -> Callable:
+def _task_loss(supernet, edge_weights, task) -> Callable:
     """Builds the mean loss of a task, and its signal, at given weights."""
 
     def task_loss(key, params, weights, edges, batch):
         if edges is not None:
-            weights = weights * mixing.edge_weights(supernet.space, edges)[..., None]
+            weights = weights * edge_weights(supernet.space, edges)[..., None]
         outputs = supernet.apply(
             params, batch.images, weights, key=key, variant_inputs=batch.variant_inputs
         )

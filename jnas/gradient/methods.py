@@ -25,6 +25,13 @@ class Stage:
     )
     partial: int = option(1, "As Method's partial; 1 takes the method's.", least=1)
     skip_dropout: float = option(0.0, "First rate of the dropout on skip connections.")
+    split: int | None = option(
+        None,
+        "Row of the space, such as an edge, for each of whose options the supernet has "
+        "a copy of its parameters, begun from those of the stage before (few-shot "
+        "NAS); without it all share them.",
+        least=0,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +58,6 @@ class Method:
         "Rule for the gradient of the architecture.",
         group="method",
         pieces=registry.HYPERGRADIENTS,
-    )
-    params_first: bool = option(
-        False,
-        "Move the parameters before the logits in each step, not after them.",
-        group="schedule",
     )
     weight_regularizers: tuple[pieces.Piece, ...] = option(
         (),
@@ -111,6 +113,26 @@ class Method:
         "Add a skip to each edge whose factor falls from 1 to 0 (DARTS-).",
         group="network",
     )
+    drop_path_rate: float = option(
+        0.0,
+        "Rate of the drop path on each edge while the parameters are trained.",
+        group="network",
+        least=0,
+        most=1,
+    )
+    entangled: bool = option(
+        False,
+        "Candidates that differ in the size of their kernels alone share the largest "
+        "kernel, which their weights multiply (TangleNAS).",
+        group="network",
+    )
+    lora_rank: int = option(
+        0,
+        "Rank of the factors beside each convolution kernel of the cells (LoRA-DARTS); "
+        "0 disables them.",
+        group="network",
+        least=0,
+    )
     skip_zeros: bool = option(
         False, "Do not compute candidates whose weight is zero.", group="network"
     )
@@ -119,10 +141,16 @@ class Method:
         "Remove the candidate none where nodes choose their inputs.",
         group="network",
     )
+    mask_none: bool = option(
+        False,
+        "Mask the candidate none where nodes do not choose their inputs; the space "
+        "stays the same.",
+        group="network",
+    )
     stages: tuple[Stage, ...] = option(
         (Stage(),),
         "Stages of a progressive search as a JSON list of objects with epochs_rate, "
-        "depth_rate, candidates_rate, partial and skip_dropout.",
+        "depth_rate, candidates_rate, partial, skip_dropout and split.",
         group="schedule",
     )
     widens: bool = option(
@@ -144,6 +172,12 @@ class Method:
         group="schedule",
         pieces=registry.ALTERNATIONS,
     )
+    order: pieces.Piece = option(
+        "logits_first",
+        "Order in which a step moves logits and parameters.",
+        group="schedule",
+        pieces=registry.ORDERS,
+    )
     progress: pieces.Piece = option(
         "by_step",
         "Rule by which temperatures, strengths and radii of pieces follow the search.",
@@ -152,8 +186,8 @@ class Method:
     )
     projection_epochs: int = option(
         0,
-        "Epochs of tuning before each decision of DARTS-PT; 0 derives the cell without "
-        "it.",
+        "Epochs of tuning between two decisions of DARTS-PT; 0 derives the cell "
+        "without it.",
         group="schedule",
         least=0,
     )
@@ -162,8 +196,8 @@ class Method:
         "Hooks that are called after epochs, in order, comma-separated: watch reports "
         "signs of collapse, stop_early ends the search at one with the cell from "
         "before, adaptive_decay rolls it back and increases the weight decay, prune "
-        "removes options of small weight, decide_edges fixes them one by one, or your "
-        "own.",
+        "removes options of small weight, decide_edges fixes them one by one, shrink "
+        "removes options by their outputs, or your own.",
         group="method",
         pieces=registry.HOOKS,
     )
@@ -189,6 +223,12 @@ class Method:
     )
     batch_size: int = option(
         64, "Images in a batch, of both splits.", group="schedule", least=1
+    )
+    random_labels: bool = option(
+        False,
+        "Train the parameters on random classes, drawn once for each training image "
+        "(RLNAS); the validation split keeps its own.",
+        group="data",
     )
     optimizer: pieces.Piece = option(
         "momentum_sgd",

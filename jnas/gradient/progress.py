@@ -36,6 +36,19 @@ def by_epoch(clock: program.Clock, num_epochs: int) -> types.Array:
 
 
 @registry.PROGRESS.register
+def by_epochs_begun(clock: program.Clock, num_epochs: int) -> types.Array:
+    """Returns (e + 1) / E in epoch e, from 0: exactly 1 in the last epoch.
+
+    Args:
+      clock: position of the step.
+      num_epochs: E.
+
+    Source: the released code of Xie et al. 2019, arXiv:1812.09926.
+    """
+    return (clock.epoch + 1).astype(jnp.float32) / num_epochs
+
+
+@registry.PROGRESS.register
 def by_epochs_done(clock: program.Clock, num_epochs: int) -> types.Array:
     """Returns e / E in epoch e, from 0: the share of epochs that are done.
 

@@ -3,11 +3,16 @@
 Each is ``(key, logits f32[..., O], progress f32[]) -> weights``, of the same shape; a
 row, the last axis, is one decision. A search maps it over the leaves of its logits. A
 schedule, such as a temperature's, is a function of ``progress``, which runs from 0 to 1
-over the search.
+over the search. One with the attribute ``whole`` gets all leaves at once, and by name
+the space.
 
 A logit of -inf marks a removed candidate: its weight and its gradient are exactly 0 and
 nothing is NaN, as long as each edge has at least one finite logit.
 """
+
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +39,37 @@ def softmax(key: types.Key, logits: types.Logits, progress: types.Array):
 
 
 @registry.RELAXATIONS.register
+def annealed_softmax(
+    key: types.Key,
+    logits: types.Logits,
+    progress: types.Array,
+    *,
+    start: float = 1.6,
+    end: float = 0.1231,
+):
+    """Computes softmax(logits / t), the temperature t falling over the search.
+
+    t = start (end / start)^progress. The defaults are a factor of 0.95 in each of 50
+    epochs.
+
+    Args:
+      key: not used.
+      logits: f32[..., O].
+      progress: f32[], 0 to 1.
+      start: temperature at progress 0.
+      end: temperature at progress 1.
+
+    Returns:
+      f32[..., O], rows that sum to 1.
+
+    Source: Noy et al. 2020, arXiv:1904.04123. Differs: no code of the authors was
+    found; the numbers are those of a third party's, UniNAS.
+    """
+    del key
+    return jax.nn.softmax(logits / (start * (end / start) ** progress), -1)
+
+
+@registry.RELAXATIONS.register
 def gumbel_softmax(
     key: types.Key,
     logits: types.Logits,
@@ -42,10 +78,10 @@ def gumbel_softmax(
     start: float = 1.0,
     end: float = 0.03,
 ):
-    """Samples relaxed one-hot weights whose temperature falls over the search.
+    """Samples relaxed one-hot weights whose temperature falls geometrically.
 
     weights = softmax((log_softmax(logits) + G) / t), G standard Gumbel, the temperature
-    t falling geometrically from start to end.
+    t = start (end / start)^progress.
 
     Args:
       key: consumed by the sample.
@@ -57,10 +93,42 @@ def gumbel_softmax(
     Returns:
       f32[..., O], rows that sum to 1.
 
-    Source: Xie et al. 2019, arXiv:1812.09926, equation 4. Differs: the paper gives the
-    temperature at both ends, not the schedule between them.
+    Source: Jang et al. 2017, arXiv:1611.01144; the schedule is that of Wu et al. 2019,
+    arXiv:1812.03443, the temperatures those of SNAS.
     """
-    temperature = start * (end / start) ** progress
+    return _relaxed(key, logits, start * (end / start) ** progress)
+
+
+@registry.RELAXATIONS.register
+def gumbel_softmax_linear(
+    key: types.Key,
+    logits: types.Logits,
+    progress: types.Array,
+    *,
+    start: float = 1.0,
+    end: float = 0.03,
+):
+    """Samples relaxed one-hot weights whose temperature falls linearly.
+
+    As ``gumbel_softmax``, with the temperature start + (end - start) progress.
+
+    Args:
+      key: consumed by the sample.
+      logits: f32[..., O].
+      progress: f32[], 0 to 1.
+      start: temperature at progress 0.
+      end: temperature at progress 1.
+
+    Returns:
+      f32[..., O], rows that sum to 1.
+
+    Source: Xie et al. 2019, arXiv:1812.09926, equation 4; the schedule is that of its
+    released code.
+    """
+    return _relaxed(key, logits, start + (end - start) * progress)
+
+
+def _relaxed(key, logits, temperature) -> types.Array:
     noise = jax.random.gumbel(key, logits.shape, logits.dtype)
     return jax.nn.softmax((jax.nn.log_softmax(logits, -1) + noise) / temperature, -1)
 
@@ -99,6 +167,37 @@ def straight_through(
     soft = jax.nn.softmax(noisy, -1)
     hard = jax.nn.one_hot(noisy.argmax(-1), logits.shape[-1], dtype=soft.dtype)
     return hard + (soft - jax.lax.stop_gradient(soft))
+
+
+@registry.RELAXATIONS.register
+def straight_through_winner(
+    key: types.Key,
+    logits: types.Logits,
+    progress: types.Array,
+    *,
+    start: float = 10.0,
+    end: float = 0.1,
+):
+    """Samples one-hot weights, of which the 1 alone has a gradient.
+
+    As ``straight_through``, but a candidate of weight 0 gives the logits no gradient:
+    it is not computed, nor is its weight a number in the network.
+
+    Args:
+      key: consumed by the sample.
+      logits: f32[..., O].
+      progress: f32[], 0 to 1.
+      start: temperature at progress 0.
+      end: temperature at progress 1.
+
+    Returns:
+      f32[..., O], one-hot rows.
+
+    Source: the released code of Dong and Yang 2019, arXiv:1910.04465, in the DARTS
+    space; its code for NAS-Bench-201 is ``straight_through``.
+    """
+    given = straight_through(key, logits, progress, start=start, end=end)
+    return jnp.where(jax.lax.stop_gradient(given) > 0.5, given, 0)
 
 
 @registry.RELAXATIONS.register
@@ -179,6 +278,79 @@ def simplex(key: types.Key, logits: types.Array, progress: types.Array):
     centred = jnp.where(inside, free - mean, 0)
     weights = jax.lax.stop_gradient(jax.nn.softmax(logits, -1))
     return weights + (centred - jax.lax.stop_gradient(centred))
+
+
+@registry.RELAXATIONS.register
+def uniform(key: types.Key, logits: types.Array, progress: types.Array):
+    """Gives every option that is left the weight 1 / O, whatever its logit.
+
+    Args:
+      key: not used.
+      logits: f32[..., O].
+      progress: not used.
+
+    Returns:
+      f32[..., O], 1 / O or 0; rows sum to the share of options that are left.
+
+    Source: He et al. 2024, arXiv:2312.12648, released code.
+    """
+    del key, progress
+    return jnp.where(jnp.isneginf(logits), 0, 1 / logits.shape[-1]).astype(logits.dtype)
+
+
+simplex.on_simplex = True  # its gradient is that of weights
+
+
+def marked(piece: Callable, mark: str) -> bool:
+    """Returns whether a piece has a mark that decides what it can be combined with.
+
+    Args:
+      piece: a function, perhaps partial.
+      mark: ``on_simplex``, it takes or passes on the gradient of weights;
+        ``needs_zeros``, its gradient needs the outputs of options of weight zero.
+    """
+    while isinstance(piece, functools.partial):
+        piece = piece.func
+    return getattr(piece, mark, False)
+
+
+@registry.RELAXATIONS.register
+def uniform_path(
+    key: types.Key, logits: types.Logits, progress: types.Array, *, space: Any = None
+):
+    """Draws one architecture uniformly, whatever the logits are.
+
+    Options with a logit of -inf are never drawn. The gradient of the logits is 0.
+
+    Args:
+      key: consumed.
+      logits: leaves f32[..., O], of which only -inf is read.
+      progress: not used.
+      space: a search gives its own; of cells whose nodes choose their inputs, the other
+        edges then have rows of zeros. None draws an option of every row.
+
+    Returns:
+      Weights like the logits: those of an encoding of the space, or one-hot rows.
+
+    Source: Li and Talwalkar 2019, arXiv:1902.07638, section 3.2; Guo et al. 2020,
+    arXiv:1904.00420, section 3.3.
+    """
+    del progress
+    leaves, treedef = jax.tree.flatten(logits)
+    keys = jax.random.split(key, len(leaves))
+    # the largest of equally many uniform numbers is anywhere with equal chances
+    drawn = [
+        jnp.where(jnp.isneginf(leaf), -1.0, jax.random.uniform(own, leaf.shape))
+        for own, leaf in zip(keys, leaves, strict=True)
+    ]
+    if space is not None:
+        scores = jax.tree.unflatten(treedef, drawn)
+        return space.weights(space.strongest(scores))
+    rows = [jax.nn.one_hot(one.argmax(-1), one.shape[-1]) for one in drawn]
+    return jax.tree.unflatten(treedef, rows)
+
+
+uniform_path.whole = True  # it gets all leaves at once, and the space
 
 
 def concentration(logits: types.Logits) -> types.Array:

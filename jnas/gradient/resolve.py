@@ -5,12 +5,14 @@ import functools
 import inspect
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jnas import networks, registry, spaces, types
 from jnas import pieces as pieces_lib
-from jnas.gradient import alternations, methods, mixing, search, selections
+from jnas.gradient import alternations, methods, mixing, relaxations, search, selections
 from jnas.gradient import regularizers as regularizers_lib
 from jnas.gradient.hooks import hook as hook_lib
 from jnas.spaces import rows as rows_lib
@@ -23,6 +25,9 @@ _OF_EDGES = (  # fields of a method that need cells
     "edge_weights",
     "partial",
     "auxiliary_skip",
+    "drop_path_rate",
+    "entangled",
+    "lora_rank",
     "projection_epochs",
     "max_skips",
     "widens",
@@ -55,6 +60,7 @@ def check(method: methods.Method, space: spaces.Space) -> None:
       ValueError: pieces that cannot be combined.
     """
     resolve(method, space, steps_per_epoch=1, epochs=1)
+    _check_relaxations(method, space)
     _ = registry.SUPERNETS[space.supernet]  # raises
     for name in getattr(space, "operations", ()):
         registry.OPERATIONS[name]
@@ -64,8 +70,43 @@ def check(method: methods.Method, space: spaces.Space) -> None:
     _check_costs(method)
     _check_hooks(method)
     _check_simplex(method)
+    _check_order(method)
+    _check_factors(method)
+    _check_stages(method, space)
     for one in method.weight_regularizers:
         pieces_lib.resolve(registry.WEIGHT_REGULARIZERS, one)  # raises
+
+
+def _check_relaxations(method, space) -> None:
+    """Traces the relaxations, which raise where a number is out of its range."""
+    key, progress = jax.random.key(0), jnp.float32(0)
+    logits, *_ = jax.tree.leaves(rows_lib.shapes(space))
+    for one in (method.relaxation, method.eval_relaxation):
+        relaxation = pieces_lib.resolve(registry.RELAXATIONS, one)
+        jax.eval_shape(relaxation, key, logits, progress)
+    relaxation = pieces_lib.resolve(registry.RELAXATIONS, method.relaxation)
+    if method.skip_zeros and relaxations.marked(relaxation, "needs_zeros"):
+        raise ValueError(
+            "skip_zeros must be off with relaxation "
+            f"{pieces_lib.name_of(registry.RELAXATIONS, method.relaxation)}, whose "
+            "gradient needs every candidate's output, got True. Leave it out."
+        )
+
+
+def _check_stages(method, space) -> None:
+    """Refuses supernets that cannot be split, or not be continued."""
+    for number, stage in enumerate(method.stages):
+        if stage.split is None:
+            continue
+        networks.check_split(space_of(method, space), stage.split)
+        before = method.stages[max(0, number - 1)]
+        alike = (before.depth_rate, before.partial) == (stage.depth_rate, stage.partial)
+        if method.widens or not alike or number and before.split is not None:
+            raise ValueError(
+                "split must be that of a stage that continues a whole supernet of its "
+                f"own size, got {stage.split} of stage {number + 1}. Give both stages "
+                "one depth_rate and one partial, without widens or another split."
+            )
 
 
 def _check_hooks(method) -> None:
@@ -94,23 +135,49 @@ def _check_hooks(method) -> None:
             )
 
 
+def _check_order(method) -> None:
+    """Refuses pieces that a step of one gradient for both levels does not use."""
+    if pieces_lib.name_of(registry.ORDERS, method.order) != "together":
+        return
+    rule = pieces_lib.name_of(registry.HYPERGRADIENTS, method.hypergradient)
+    if rule != "one_level":
+        raise ValueError(
+            f"hypergradient must be one_level with order together, got {rule}. Add "
+            "--hypergradient=one_level, or use another order."
+        )
+    if method.perturbation:
+        name = pieces_lib.name_of(registry.PERTURBATIONS, method.perturbation)
+        raise ValueError(
+            f"perturbation must be left out with order together, got {name}. Use "
+            "another order."
+        )
+
+
+def _on_simplex(piece) -> bool:
+    return relaxations.marked(piece, "on_simplex")
+
+
 def _check_simplex(method) -> None:
     """Refuses what does not fit an optimizer whose rows are those of a simplex."""
     piece = method.logits_optimizer
     build = pieces_lib.resolve(registry.LOGITS_OPTIMIZERS, piece)
     name = pieces_lib.name_of(registry.LOGITS_OPTIMIZERS, piece)
-    bare = build.func if isinstance(build, functools.partial) else build
-    if getattr(bare, "on_simplex", False):
-        relaxation = pieces_lib.name_of(registry.RELAXATIONS, method.relaxation)
-        if relaxation != "simplex":
+    relaxation = pieces_lib.resolve(registry.RELAXATIONS, method.relaxation)
+    if _on_simplex(build) and not _on_simplex(relaxation):
+        fitting = [n for n, f in registry.RELAXATIONS.items() if _on_simplex(f)]
+        raise ValueError(
+            f"relaxation must be {' or '.join(fitting)} with logits_optimizer {name}, "
+            "which needs the gradient of weights, got "
+            f"{pieces_lib.name_of(registry.RELAXATIONS, method.relaxation)}. Add "
+            f"--relaxation={fitting[0]}."
+        )
+    for one in method.regularizers:
+        penalty = pieces_lib.resolve(registry.REGULARIZERS, one)
+        if _on_simplex(penalty) and not _on_simplex(build):
             raise ValueError(
-                f"relaxation must be simplex with logits_optimizer {name}, which needs "
-                f"the gradient of weights, got {relaxation}. Add --relaxation=simplex."
-            )
-        if method.edge_weights:
-            raise ValueError(
-                f"edge_weights must be off with logits_optimizer {name}, whose rows "
-                "are options of one edge, got True. Use another optimizer."
+                "logits_optimizer must be exponentiated with regularizer "
+                f"{pieces_lib.name_of(registry.REGULARIZERS, one)}, whose gradient is "
+                f"that of weights, got {name}. Add --logits_optimizer=exponentiated."
             )
     row, plain = methods.row_of(method), methods.Method("")
     for number, option in (
@@ -123,6 +190,18 @@ def _check_simplex(method) -> None:
             raise ValueError(
                 f"{number} must be left out with logits_optimizer {name}, which has no "
                 f"{option}, got {value}. Leave it out."
+            )
+
+
+def _check_factors(method) -> None:
+    """Refuses what does not fit factors of low rank beside kernels."""
+    for name in ("widens", "projection_epochs"):
+        value = getattr(method, name)
+        if method.lora_rank and value:
+            raise ValueError(
+                f"{name} must be left out with lora_rank, whose factors cannot be "
+                "widened and whose kernels would move again in another segment, got "
+                f"{value}. Leave one of them out."
             )
 
 
@@ -181,7 +260,9 @@ def resolve(
     return search.Pieces(
         _params_optimizer(method, steps_per_epoch, epochs),
         _logits_optimizer(method),
-        relaxation=pieces_lib.resolve(registry.RELAXATIONS, method.relaxation),
+        relaxation=mixing.in_space(
+            pieces_lib.resolve(registry.RELAXATIONS, method.relaxation), space
+        ),
         hypergradient=pieces_lib.resolve(registry.HYPERGRADIENTS, method.hypergradient),
         regularizers=regularizers,
         perturbation=perturbation,
@@ -192,11 +273,29 @@ def resolve(
         edge_weights=method.edge_weights,
         logits_scale=method.logits_scale,
         logits_mean=method.logits_mean,
-        params_first=method.params_first,
+        order=pieces_lib.resolve(registry.ORDERS, method.order),
         weight_regularizers=method.weight_regularizers,
         progress=pieces_lib.resolve(registry.PROGRESS, method.progress),
         alternation=_alternation(method),
+        mask=first_mask(method, space),
     )
+
+
+def first_mask(method: methods.Method, space: spaces.Space) -> types.Mask | None:
+    """Returns which options a search starts with; None for all of them.
+
+    They are all but ``none`` where the method's mask_none is on and the space is one of
+    cells whose nodes do not choose their inputs.
+
+    Args:
+      method: the method.
+      space: the space that it searches.
+    """
+    chooses = getattr(space, "num_kept", None) is not None
+    if not method.mask_none or chooses or not rows_lib.has_edges(space):
+        return None
+    is_none = np.asarray(rows_lib.where(space, spaces.NONE))
+    return ~is_none if is_none.any() else None
 
 
 def _alternation(method) -> types.Alternation | None:
@@ -270,7 +369,8 @@ def variant_inputs(
 
     The factor falls linearly from 1 to 0, epoch by epoch. The dropout rate at epoch e
     is p (E - e - 1) / E while the logits are frozen, then p exp(-5 (e - frozen) / E):
-    for P-DARTS' 25 epochs, of which 10 are frozen, its own p exp(-.2 (e - 10)).
+    for P-DARTS' 25 epochs, of which 10 are frozen, its own p exp(-.2 (e - 10)). The
+    rate of drop path is constant.
 
     Args:
       method: has the auxiliary skip and the share of frozen epochs.
@@ -284,6 +384,7 @@ def variant_inputs(
     """
     frozen = round(method.frozen_rate * epochs)
     rate, decay = stage.skip_dropout, 0.2 * 25 / epochs
+    path = jnp.float32(method.drop_path_rate) if method.drop_path_rate else None
 
     def inputs(clock):
         factor = dropped = None
@@ -293,7 +394,7 @@ def variant_inputs(
             early = rate * (epochs - clock.epoch - 1) / epochs
             late = rate * jnp.exp(-decay * (clock.epoch - frozen))
             dropped = jnp.where(clock.epoch < frozen, early, late)
-        return networks.VariantInputs(factor, dropped)
+        return networks.VariantInputs(factor, dropped, path)
 
     return inputs
 

@@ -1,6 +1,7 @@
 """Gradient-based search: a supernet's parameters and its architecture, in turns."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -54,7 +55,7 @@ class Pieces:
       edge_weights: whether the edges that enter a node have weights too.
       logits_scale: standard deviation of the initial logits.
       logits_mean: their mean.
-      params_first: whether a step moves the parameters before the logits.
+      order: builds a step of both levels, as ``bilevel.bilevel`` does.
       weight_regularizers: rules on the gradient of the parameters, as
         ``weight_regularizers.build`` takes them.
       progress: (Clock, number of epochs) -> f32[] that the schedules of pieces follow.
@@ -65,6 +66,8 @@ class Pieces:
       limits: of the derived cell's costs.
       hooks: of the program, of which ``resolve.derive`` asks what they found.
       costs: cost -> what each option costs, for regularizers that take it.
+      mask: bool arrays like the logits, False for options that are removed from the
+        start; None keeps all.
     """
 
     params_optimizer: optax.GradientTransformation
@@ -78,7 +81,7 @@ class Pieces:
     edge_weights: bool = False
     logits_scale: float = 1e-3
     logits_mean: float = 0.0
-    params_first: bool = False
+    order: Callable[..., types.Bilevel] = bilevel_lib.bilevel
     weight_regularizers: tuple[pieces_lib.Piece, ...] = ()
     progress: types.Progress = progress_lib.by_step
     frozen_epochs: int = 0
@@ -89,6 +92,7 @@ class Pieces:
     limits: tuple[networks.Limit, ...] = ()
     hooks: tuple[hook_lib.Hook, ...] = ()
     costs: Mapping[str, networks.Costs] | None = None
+    mask: types.Mask | None = None
 
     def weights_in(self, space: spaces.Space) -> Callable[[Any], types.Weights]:
         """Returns ``weights_of``, or that of softmax in a space."""
@@ -154,8 +158,9 @@ def gradient_search(
       augment: augmentation of the images.
       num_examples: sizes of the training and the validation split.
       batch_size: B, of both splits.
-      num_epochs: passes over the training split.
-      masks: whether candidates can be removed; the search starts with all of them.
+      num_epochs: passes over the training split, without those that a hook repeats.
+      masks: whether candidates can be removed; the search starts with those of
+        ``pieces.mask``, which are all where it is None.
       hooks: called after epochs, in order.
       num_seeds: S searches as one program, or None for one.
       over_seeds: how they are mapped, as in ``program.program``.
@@ -172,6 +177,7 @@ def gradient_search(
     own = metrics_of(task)
     _check_metrics(pieces, hooks, own)
     per_epoch = batches.num_batches(num_examples[0], batch_size)
+    length = num_epochs + sum(hook.repeats for hook in hooks)
     moving, _ = moving_steps(pieces, num_epochs, per_epoch)
     rate = limits_lib.ASCENT / max(1, moving)
     return program_lib.program(
@@ -185,18 +191,19 @@ def gradient_search(
             task,
             num_epochs,
             adjusting,
+            hooks,
         ),
         metrics=own + limits_lib.metrics(pieces.limits),
         num_examples=num_examples,
         batch_size=batch_size,
-        num_epochs=num_epochs,
+        num_epochs=length,
         num_seeds=num_seeds,
         over_seeds=over_seeds,
         at_epoch_end=hook_lib.at_epoch_end(hooks) if hooks else None,
         reads=hook_lib.rows_of(hooks, num_examples[1]) if hooks else None,
         ended=(lambda state: hook_lib.ended(state.hooks)) if hooks else None,
         between="watch",
-        costs=_costs(pieces.frozen_epochs, num_epochs),
+        costs=_costs(pieces.frozen_epochs, length),
     )
 
 
@@ -266,25 +273,25 @@ def _bilevel(supernet, pieces, task, num_epochs) -> tuple:
     if pieces.limits:
         weights_of = pieces.weights_in(supernet.space)
         limit_penalty = limits_lib.penalty(pieces.limits, weights_of)
-    train_loss, valid_loss = losses_lib.build_losses(
-        supernet,
-        pieces.relaxation,
+    losses_of = functools.partial(
+        losses_lib.build_losses,
+        relaxation=pieces.relaxation,
         regularizers=pieces.regularizers,
         perturbation=pieces.perturbation,
         limit_penalty=limit_penalty,
         costs=pieces.costs,
         task=task,
     )
+    train_loss, valid_loss = losses_of(supernet)
     problem = weight_regularizers.Problem(
-        supernet, pieces.relaxation, train_loss, valid_loss, num_epochs, task
+        supernet, pieces.relaxation, train_loss, valid_loss, num_epochs, task, losses_of
     )
-    optimizer = bilevel_lib.bilevel(
+    optimizer = pieces.order(
         train_loss,
         valid_loss,
         params_optimizer=pieces.params_optimizer,
         logits_optimizer=pieces.logits_optimizer,
         hypergradient=pieces.hypergradient,
-        params_first=pieces.params_first,
     )
     return optimizer, weight_regularizers.build(pieces.weight_regularizers, problem)
 
@@ -297,6 +304,8 @@ def _init(supernet, pieces, optimizer, masks, hooks, adjusting) -> Callable:
         arch = first_arch(logits_key, supernet.space, pieces)
         inner = optimizer.init(supernet.init(params_key), arch)
         mask = rows_lib.full(supernet.space, True, bool) if masks else None
+        if pieces.mask is not None:
+            mask = jax.tree.map(jnp.asarray, pieces.mask)
         multipliers = jnp.zeros(len(pieces.limits)) if pieces.limits else None
         kept = None
         if adjusting is not None:
@@ -308,7 +317,7 @@ def _init(supernet, pieces, optimizer, masks, hooks, adjusting) -> Callable:
 
 
 def _step(
-    space, pieces, optimizer, augment, rate, task, num_epochs, adjusting
+    space, pieces, optimizer, augment, rate, task, num_epochs, adjusting, hooks
 ) -> Callable:
     """Builds (key, Clock, state, one batch of each split) -> (state, metrics)."""
     weights_of = pieces.weights_in(space)
@@ -317,6 +326,7 @@ def _step(
 
     def step(key, clock, state, pair):
         step_key, *image_keys = jax.random.split(key, 3)
+        clock = hook_lib.clock_of(hooks, state.hooks, clock)
         progress = pieces.progress(clock, num_epochs)
         train, valid = (
             losses_lib.Batch(

@@ -119,6 +119,8 @@ def _stage(method, number, space, setting) -> Segment:
     supernet = networks.supernet(
         space, size, remat=setting.remat, dtype=setting.dtype, variant=variant
     )
+    if stage.split is not None:
+        supernet = networks.split(supernet, stage.split)
     hooks = _hooks(method.hooks, method, supernet, pieces, setting, epochs)
     if many and any(hook.removes for hook in hooks):
         raise ValueError(
@@ -126,6 +128,11 @@ def _stage(method, number, space, setting) -> Segment:
             f"stages, which remove options themselves, got {len(method.stages)} "
             "stages. Leave the hook out, or use another --method."
         )
+    if method.projection_epochs and number + 1 == len(method.stages):
+        # DARTS-PT decides first, and tunes the network after it
+        first = functools.partial(projection.build, every=epochs)
+        named = (*method.hooks, first)
+        hooks = _hooks(named, method, supernet, pieces, setting, epochs)
     pieces = dataclasses.replace(pieces, hooks=hooks)
     masks = many or bool(method.projection_epochs)
     program = _program(method, supernet, pieces, setting, epochs, masks)
@@ -167,6 +174,9 @@ def _variant(method, stage) -> networks.EdgeVariant:
         auxiliary_skip=method.auxiliary_skip,
         skip_dropout=stage.skip_dropout > 0,
         skip_zeros=method.skip_zeros,
+        drop_path=method.drop_path_rate > 0,
+        entangled=method.entangled,
+        lora_rank=method.lora_rank,
     )
 
 
@@ -182,6 +192,8 @@ def _hooks(named, method, supernet, pieces, setting, epochs) -> tuple:
         method.watch_interval,
         pieces.variant_inputs,
         setting.task,
+        lambda clock: pieces.progress(clock, epochs),
+        setting.limits,
     )
     return hook_lib.build(named, search_of)
 
@@ -206,7 +218,8 @@ def _stage_carry(method, stage, space, pieces) -> Callable:
     """Builds what a stage keeps of the one before: its strongest options.
 
     The limits' multipliers continue. A method that widens also keeps the parameters,
-    made wider, and the logits.
+    made wider, and the logits. A supernet that is split keeps the parameters in each of
+    its copies.
     """
     rate = stage.candidates_rate
 
@@ -214,6 +227,8 @@ def _stage_carry(method, stage, space, pieces) -> Callable:
         # copies, as a program donates its first state
         old, new = jax.tree.map(jnp.copy, before.inner), fresh.inner
         mask = strongest_candidates(pieces.weights_of(old), rate)
+        if pieces.mask is not None:
+            mask = jax.tree.map(jnp.logical_and, mask, pieces.mask)
         if method.widens:
             widen = functools.partial(networks.widen, jax.random.fold_in(fresh.key, 1))
             new = new._replace(
@@ -222,6 +237,8 @@ def _stage_carry(method, stage, space, pieces) -> Callable:
                 logits=old.logits,
                 logits_opt=old.logits_opt,
             )
+        if stage.split is not None:
+            new = new._replace(params=networks.copied(old.params, new.params))
         new = new._replace(mask=mask, multipliers=old.multipliers)
         return fresh._replace(inner=new)
 
@@ -249,10 +266,11 @@ def strongest_candidates(weights: types.Weights, rate: float) -> types.Mask:
 
 
 def _projection(method, space, setting, before) -> Segment:
-    """Builds the segment of DARTS-PT, at a tenth of the learning rate."""
+    """Builds the segment of DARTS-PT, at a constant tenth of the learning rate."""
     supernet = before.supernet
-    epochs = method.projection_epochs * projection.num_decisions(space)
-    slower = dataclasses.replace(method, learning_rate=method.learning_rate / 10)
+    epochs, project = projection.segment(space, method.projection_epochs)
+    rate = method.learning_rate / 10
+    slower = dataclasses.replace(method, learning_rate=rate, final_learning_rate=rate)
     steps = _steps_per_epoch(method, setting)
     pieces = resolve_lib.resolve(slower, space, steps_per_epoch=steps, epochs=epochs)
     # as at the end of the search: the auxiliary skip has fallen to zero; no dropout
@@ -267,7 +285,6 @@ def _projection(method, space, setting, before) -> Segment:
         limits=setting.limits,
         costs=before.pieces.costs,
     )
-    project = functools.partial(projection.project, every=method.projection_epochs)
     # the search has ended: what would end it, or roll it back, is over
     over = ("stop_early", "adaptive_decay")
     name_of = functools.partial(pieces_lib.name_of, registry.HOOKS)

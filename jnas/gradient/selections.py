@@ -5,10 +5,13 @@ weights are the eval weights: the method's relaxation without draws, masks appli
 times the edge weights where a method has them.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
 from jnas import registry, spaces, types
+from jnas.spaces import genotype as genotype_lib
 from jnas.spaces import rows as rows_lib
 
 
@@ -48,8 +51,8 @@ def above_threshold(
       i32[G].
 
     Source: Chu et al. 2020, arXiv:1911.12126, section 3 and its released code. Differs:
-    nodes that choose a fixed number of inputs keep that many, whatever their weights;
-    the original drops inputs below the threshold, and nodes without input.
+    nodes that choose a fixed number of inputs keep that many, whatever their weights,
+    as an encoding holds no fewer; ``sparse_genotype`` does.
     """
     replaced = jax.tree.map(
         lambda is_none, own: jnp.where(is_none, threshold, own),
@@ -57,6 +60,49 @@ def above_threshold(
         weights,
     )
     return space.strongest(replaced)
+
+
+def sparse_genotype(
+    space: spaces.CellSpace, weights: types.Weights, *, threshold: float = 0.85
+) -> genotype_lib.Genotype:
+    """Derives cells whose nodes have fewer inputs where weights are small; on the host.
+
+    Of the cells that ``above_threshold`` derives, edges below the threshold are left
+    out, nodes that no edge enters, edges from such nodes, and these nodes in the
+    concatenation. No encoding of the space stands for the result; networks are derived
+    and trained from it as from any genotype.
+
+    Args:
+      space: of the weights; one of cells.
+      weights: f32[C, E, O].
+      threshold: smallest weight that is kept.
+
+    Raises:
+      ValueError: a cell without any edge.
+
+    Source: Chu et al. 2020, arXiv:1911.12126, its released code with the option
+    ``threshold_sparse``.
+    """
+    encoding = above_threshold(space, weights, threshold=threshold)
+    whole, cells = space.genotype(encoding), []
+    for index, (name, cell) in enumerate(whole.cells):
+        edges, reached = [], set(range(space.num_inputs))
+        for source, target, operation in sorted(cell.edges, key=lambda edge: edge[1]):
+            edge = space.edges.index((source, target))
+            option = space.candidates_of(index, edge).index(operation)
+            if source in reached and weights[index, edge, option] >= threshold:
+                edges.append((source, target, operation))
+                reached.add(target)
+        concat = tuple(node for node in cell.concat if node in reached)
+        if not concat:
+            raise ValueError(
+                f"threshold must be at most a weight of each cell, got {threshold}, "
+                f"above all of {name}. Lower it."
+            )
+        cells.append(
+            (name, dataclasses.replace(cell, edges=tuple(edges), concat=concat))
+        )
+    return dataclasses.replace(whole, cells=tuple(cells))
 
 
 def limit_skips(

@@ -27,6 +27,8 @@ class Problem(NamedTuple):
       valid_loss: likewise.
       num_epochs: E, of the program.
       task: what is learned.
+      losses_of: supernet -> (training loss, validation loss) of another network over
+        the same space, otherwise as those of the problem.
     """
 
     supernet: networks.Supernet
@@ -35,6 +37,9 @@ class Problem(NamedTuple):
     valid_loss: types.Loss
     num_epochs: int
     task: task_lib.Task = tasks.CLASSIFICATION
+    losses_of: Callable[[networks.Supernet], tuple[types.Loss, types.Loss]] | None = (
+        None
+    )
 
 
 def build(

@@ -20,6 +20,7 @@ from jnas.spaces import rows
 NAME, FOLDER = "supernet.json", "supernet"
 FORMAT, VERSION = "jnas.supernet", 2  # the first has classes alone
 WEIGHTS, LOGITS, EDGES = "weights", "logits", "edge_logits"
+_LATER = "entangled", "lora_rank"  # fields of a variant that first files lack
 _KEYS = (
     "format",
     "version",
@@ -67,7 +68,7 @@ def save(folder: str | os.PathLike, supernet: supernet_lib.TrainedSupernet) -> N
         **({} if of_classes else supernet.learned.to_json()),
         "space": _described(about.space),
         "size": dataclasses.asdict(about.size),
-        "variant": dataclasses.asdict(about.variant),
+        "variant": _variant(about.variant),
         "normalise_pools": about.normalise_pools,
         "dtype": about.dtype,
         "preprocessing": supernet.preprocessing.to_json(),
@@ -165,14 +166,17 @@ def _read_space(fields: Mapping[str, Any]) -> spaces.Space:
 
 def _read_description(content: Mapping[str, Any]) -> supernet_lib.Description:
     space = _read_space(content["space"])
+    off = dataclasses.asdict(networks.EdgeVariant())
+    later = {name: off[name] for name in _LATER}
     variant = content["variant"]
-    keys = [field.name for field in dataclasses.fields(networks.EdgeVariant)]
-    architecture_lib.check_keys("variant", variant, keys)
+    if isinstance(variant, Mapping):
+        variant = later | {**variant}
+    architecture_lib.check_keys("variant", variant, list(off))
     for name, value in {
         **variant,
         "normalise_pools": content["normalise_pools"],
     }.items():
-        kind = int if name == "partial" else bool
+        kind = type(off.get(name, True))
         if type(value) is not kind:
             raise ValueError(
                 f"{name} must be of type {kind.__name__}, got {value!r:.80}. Restore "
@@ -190,6 +194,16 @@ def _read_description(content: Mapping[str, Any]) -> supernet_lib.Description:
         content["normalise_pools"],
         content["dtype"],
     )
+
+
+def _variant(variant: networks.EdgeVariant) -> dict[str, Any]:
+    """Describes an edge variant; later fields only where they say anything."""
+    off = networks.EdgeVariant()
+    return {
+        name: value
+        for name, value in dataclasses.asdict(variant).items()
+        if name not in _LATER or value != getattr(off, name)
+    }
 
 
 def _tuples(value: Any) -> Any:

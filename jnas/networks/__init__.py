@@ -12,8 +12,13 @@ from jnas.networks.count import count_elementwise as count_elementwise
 from jnas.networks.count import count_macs as count_macs
 from jnas.networks.count import count_params as count_params
 from jnas.networks.count import measure as measure
+from jnas.networks.few_shot import check_split as check_split
+from jnas.networks.few_shot import copied as copied
+from jnas.networks.few_shot import split as split
 from jnas.networks.inheritance import inherit as inherit
 from jnas.networks.inheritance import widen as widen
+from jnas.networks.inside import Candidate as Candidate
+from jnas.networks.inside import Inside as Inside
 from jnas.networks.latency import Latencies as Latencies
 from jnas.networks.latency import measure_latencies as measure_latencies
 from jnas.networks.latency import network_latency as network_latency
@@ -37,6 +42,7 @@ from jnas.networks.network import has_auxiliary as has_auxiliary
 from jnas.networks.network import one_shot as one_shot
 from jnas.networks.network import supernet as supernet
 from jnas.networks.network import switched as switched
+from jnas.networks.recalibration import recalibrated as recalibrated
 from jnas.networks.skeleton import check_auxiliary as check_auxiliary
 
 # as they were called in 0.1

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jnas import ops, registry, spaces, types
-from jnas.networks import cell, heads, mixture, skeletons
+from jnas.networks import cell, heads, inside, mixture, skeletons
 from jnas.networks import layers as layers_lib
 from jnas.networks import skeleton as skeleton_lib
 from jnas.networks import switched as switched_lib
@@ -27,6 +27,7 @@ def supernet(
     size: Size,
     *,
     norm: ops.Norm = ops.SEARCH,
+    stem_norm: ops.Norm = ops.STEM,
     normalise_pools: bool | None = None,
     remat: bool = False,
     dtype: jnp.dtype | None = None,
@@ -38,6 +39,7 @@ def supernet(
       space: its cells.
       size: its size.
       norm: inside the cells; without statistics.
+      stem_norm: of the stem and of the reductions between stages; likewise.
       normalise_pools: whether a norm follows each pool; None follows the papers: True
         for cells of two inputs (DARTS), False for cells of one (NAS-Bench-201).
       remat: whether each cell is computed again for the gradient, so that only the
@@ -63,16 +65,17 @@ def supernet(
 
     width = len(space.concat)
     skeleton = skeletons.of(space.skeleton, space.num_inputs)
+    plan = skeleton.plan(space.cells, width, size)
     groups = layers_lib.groups(
-        skeleton.plan(space.cells, width, size),
+        plan,
         skeleton_lib.stage_of,
         build,
         skeleton.reduction,
-        ops.STEM,
+        stem_norm,
         width,
         remat,
     )
-    core = _core(skeleton, groups, space.num_inputs, size, norm, ops.STEM, dtype=dtype)
+    core = _core(skeleton, groups, space.num_inputs, size, norm, stem_norm, dtype=dtype)
 
     def init(key):
         return core.init(key)[0]
@@ -85,7 +88,30 @@ def supernet(
         return core.apply(params, stats, x, context, key)[0][0]
 
     layers = tuple((g.name, g.count, g.mixture) for g in groups)
-    return Supernet(init, apply, space, layers)
+    kinds = tuple(place.cell for place in plan if not isinstance(place, int))
+    look = _inside(core, stats, groups)
+    own = inside.Inside(inside.of_cells(layers), kinds, *look)
+    return Supernet(init, apply, space, layers, own)
+
+
+def _inside(core, stats, groups) -> tuple[Callable, Callable]:
+    """Builds ``apply`` and ``statistics`` of ``networks/inside.py``."""
+
+    def apply(params, x, layers, *, key=None, variant_inputs=mixture.NOTHING):
+        context = cell.Context(layers=layers, variant_inputs=variant_inputs)
+        return core.apply(params, stats, x, context, key)[0][0]
+
+    def statistics(
+        params, x, weights, statistic, *, key=None, variant_inputs=mixture.NOTHING
+    ):
+        context = cell.Context(
+            weights=weights, variant_inputs=variant_inputs, statistic=statistic
+        )
+        found = core.apply(params, stats, x, context, key)[1]
+        each = [(g, found[g.name]["nodes"]) for g in groups if g.mixture]
+        return jnp.concatenate([f if g.count > 1 else f[None] for g, f in each])
+
+    return apply, statistics
 
 
 @registry.DERIVED.register(name=NAME)
@@ -97,6 +123,7 @@ def derived(
     norm: ops.Norm = ops.TRAINING,
     stem_norm: ops.Norm = ops.TRAINING,
     normalise_pools: bool = False,
+    constants: bool = False,
     remat: bool = False,
     dtype: jnp.dtype | None = None,
 ) -> Network:
@@ -109,6 +136,8 @@ def derived(
       norm: inside the cells and heads.
       stem_norm: of the stem and of the reductions between stages.
       normalise_pools: whether a norm follows each pool, as inside a DARTS supernet.
+      constants: whether an operation that reads a node that nothing reaches adds its
+        norm's bias, as in NAS-Bench-201's own networks (``networks.cell``).
       remat: whether each cell is computed again for the gradient.
       dtype: of the activations; None keeps that of the images. Parameters, statistics
         and outputs keep theirs.
@@ -123,7 +152,12 @@ def derived(
 
     def build(place):
         return cell.derived_cell(
-            cells[place.cell], states, place, norm=norm, normalise=normalise_pools
+            cells[place.cell],
+            states,
+            place,
+            norm=norm,
+            normalise=normalise_pools,
+            constants=constants,
         )
 
     # every cell of a network has the width of its own concat

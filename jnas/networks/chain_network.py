@@ -11,14 +11,21 @@ import jax.numpy as jnp
 from jax import lax
 
 from jnas import ops, registry, spaces, types
-from jnas.networks import cell, chain, functional, mixture
+from jnas.networks import cell, chain, functional, inside, mixture
 from jnas.networks.network import Network, Supernet
 from jnas.networks.skeleton import Size
 from jnas.spaces import genotype_choices
 
 NAME = spaces.ChainSpace.supernet
 STEM, HEAD = "stem", "head"  # keys of parameters
-_EDGES = "partial", "auxiliary_skip", "skip_dropout"  # of an edge variant
+_EDGES = (  # of an edge variant
+    "partial",
+    "auxiliary_skip",
+    "skip_dropout",
+    "entangled",
+    "lora_rank",
+    "drop_path",
+)
 
 
 @registry.SUPERNETS.register(name=NAME)
@@ -27,6 +34,7 @@ def supernet(
     size: Size,
     *,
     norm: ops.Norm = ops.SEARCH,
+    stem_norm: ops.Norm = ops.STEM,
     remat: bool = False,
     dtype: jnp.dtype | None = None,
     variant: mixture.EdgeVariant = mixture.PLAIN,
@@ -39,6 +47,7 @@ def supernet(
       space: the chain.
       size: of the network; ``num_layers`` is not read.
       norm: inside the operations; without statistics.
+      stem_norm: of stem and head; likewise.
       remat: whether each position is computed again for the gradient.
       dtype: of the activations; None keeps that of the images.
       variant: only ``skip_zeros`` can be set: operations of weight zero are not
@@ -62,8 +71,8 @@ def supernet(
                 f"operation {name!r} must keep no statistics in a supernet, got some. "
                 "Use the norm that it is given."
             )
-    stem = chain.stem(space, size, ops.STEM)
-    head = chain.head(space, size, blocks[-1].features, ops.STEM)
+    stem = chain.stem(space, size, stem_norm)
+    head = chain.head(space, size, blocks[-1].features, stem_norm)
     mixed = _mixed(variant.skip_zeros)
 
     def init(key):
@@ -86,7 +95,7 @@ def supernet(
             x, _ = _repeat(step, x, (params[run.name],), (rows, keys))
         return head.apply(params[HEAD], {}, x)[0]
 
-    return Supernet(init, apply, space)
+    return Supernet(init, apply, space, inside=_inside(runs, built))
 
 
 @registry.DERIVED.register(name=NAME)
@@ -196,6 +205,18 @@ def switched(
         return Network(init, apply)
 
     return network
+
+
+def _inside(runs, built) -> inside.Inside:
+    """Lists the operations of each run; a chain has neither cells nor edges."""
+    return inside.Inside(
+        tuple(
+            inside.Candidate(name, (run.name, name), int(len(run.positions) > 1))
+            for run in runs
+            for name, op in built[run.block].items()
+            if op.has_params
+        )
+    )
 
 
 def _built(blocks, norm) -> dict[chain.Block, dict[str, functional.Functional]]:

@@ -72,7 +72,8 @@ def build_scan(group: edge_group.EdgeGroup, lead: int, num_inputs: int) -> Calla
 
     ``states`` starts with ``lead`` inputs of the cell (none where they have another
     size than the nodes; edges then read them from ``inputs``, which is None otherwise).
-    ``noise`` is (key, dropout rate f32[]), each None where nothing needs it.
+    ``noise`` is (key, rate f32[] of dropout, rate f32[] of drop path), each None where
+    nothing needs it.
 
     Args:
       group: the edges.
@@ -162,7 +163,7 @@ class _EdgeScan:
             body, (d_states, zeros), edges, reverse=True
         )
         d_weights = self._d_weights(weights, d_rows, d_fan_outs)
-        return d_params, d_weights, d_states, d_inputs, (None, None)
+        return d_params, d_weights, d_states, d_inputs, (None, None, None)
 
     def _table(self, params, weights, num_nodes, noise):
         """Makes the scan's inputs: each edge's route, params, row, fan-out, noise."""
@@ -174,17 +175,17 @@ class _EdgeScan:
             .at[at]
             .set(rows[:, self.columns], unique_indices=True)
         )
-        keys, rate = noise
+        keys, *rates = noise
+        count = len(self.group.edges)
         if keys is not None:
-            keys = jax.random.split(keys, len(self.group.edges))
-        if rate is not None:
-            rate = jnp.broadcast_to(rate, len(self.group.edges))
+            keys = jax.random.split(keys, count)
+        rates = [None if r is None else jnp.broadcast_to(r, count) for r in rates]
         return (
             _Route(*map(jnp.asarray, self.route)),
             params,
             rows,
             fan_out[self.route.source],
-            (keys, rate),
+            (keys, *rates),
         )
 
     def _add_shared(self, states, fan_out, x):

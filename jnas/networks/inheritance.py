@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jnas import spaces, types
+from jnas.networks import low_rank, network, skeletons
 from jnas.networks import mixture as mixture_lib
-from jnas.networks import network, skeletons
 from jnas.networks import skeleton as skeleton_lib
 from jnas.spaces import genotype as genotype_lib
 
@@ -22,6 +22,7 @@ def inherit(
 
     ``derived(genotype, size, norm=SEARCH, stem_norm=STEM, normalise_pools=...)`` with
     them computes what the supernet computes with the genotype's one-hot weights.
+    Kernels that candidates share are cut, factors of low rank added to their kernels.
 
     Args:
       supernet: the supernet.
@@ -107,5 +108,6 @@ def _each_layer(supernet: network.Supernet, params: types.Params) -> list:
             nodes = own["nodes"]
             if count > 1:
                 nodes = jax.tree.map(lambda leaf, i=i: leaf[i], nodes)
-            layers.append((mixture, own.get(f"cell_{i:02d}", {}), nodes))
+            preprocessing = low_rank.merged(own.get(f"cell_{i:02d}", {}))
+            layers.append((mixture, preprocessing, nodes))
     return layers

@@ -119,13 +119,25 @@ def chain(stem, groups, classifier, auxiliary, dtype) -> cell.Layer:
 
         states = run("stem", x if dtype is None else x.astype(dtype))
         states = states if isinstance(states, tuple) else (states, states)
-        for i, group in enumerate(groups):
+        for i, (group, own) in enumerate(_contexts(groups, context)):
             group_key = None if key is None else jax.random.fold_in(key, i)
             states, new_stats[group.name] = group.layer.apply(
-                params[group.name], stats[group.name], states, context, group_key
+                params[group.name], stats[group.name], states, own, group_key
             )
             if auxiliary and context.train and group.last == auxiliary[0]:
                 extra = run("auxiliary", states[1])
         return (run("classifier", states[1]), extra), new_stats
 
     return cell.Layer(init, apply)
+
+
+def _contexts(groups: list, context: cell.Context) -> list:
+    """Lists (group, its context): that of the network, with its own cells' weights."""
+    if context.layers is None:
+        return [(group, context) for group in groups]
+    found, first = [], 0
+    for group in groups:
+        last = first + (group.count if group.mixture else 0)
+        found.append((group, context._replace(layers=context.layers[first:last])))
+        first = last
+    return found

@@ -6,7 +6,6 @@ one group, for which ``networks/edge_scan.py`` builds the scan; their parameters
 stacked, one array for each parameter of each operation.
 """
 
-import dataclasses
 import itertools
 import operator
 from collections.abc import Callable
@@ -16,57 +15,14 @@ import jax
 import jax.numpy as jnp
 
 from jnas import spaces, types
-from jnas.networks import edge_group, edge_scan, functional
+from jnas.networks import edge_group, edge_scan, entangle, functional, low_rank
 from jnas.networks.edge_group import Edge as Edge
+from jnas.networks.edge_variant import NOTHING as NOTHING
+from jnas.networks.edge_variant import PLAIN as PLAIN
+from jnas.networks.edge_variant import EdgeVariant as EdgeVariant
+from jnas.networks.edge_variant import VariantInputs as VariantInputs
 
 AUXILIARY = "auxiliary_skip"  # parameters of the skip that no logit moves
-
-
-@dataclasses.dataclass(frozen=True)
-class EdgeVariant:
-    """How a mixture's candidates are combined; the defaults are DARTS'.
-
-    Attributes:
-      partial: k; 1 / k of the features go through the candidates, the others past them
-        with the sum of an edge's weights, and a channel shuffle follows (PC-DARTS,
-        arXiv:1907.05737).
-      auxiliary_skip: whether each edge also adds a skip that no logit weighs (DARTS-,
-        arXiv:2009.01027); ``apply`` then takes its factor.
-      skip_dropout: whether dropout applies to ``skip_connect`` where it is the identity
-        (P-DARTS, arXiv:1904.12760); ``apply`` then takes its rate.
-      skip_zeros: whether candidates of weight zero are not computed;
-        ``networks/edge_scan.py`` explains their gradient.
-    """
-
-    partial: int = 1
-    auxiliary_skip: bool = False
-    skip_dropout: bool = False
-    skip_zeros: bool = False
-
-    def __post_init__(self):
-        """Raises ValueError where partial is below 1."""
-        if self.partial < 1:
-            raise ValueError(
-                f"partial must be at least 1, got {self.partial}. 1 takes all features."
-            )
-
-
-PLAIN = EdgeVariant()
-
-
-class VariantInputs(NamedTuple):
-    """The inputs of an edge variant in one forward pass.
-
-    Attributes:
-      auxiliary_skip: f32[] factor of the auxiliary skip.
-      skip_dropout: f32[] rate of the skips' dropout.
-    """
-
-    auxiliary_skip: types.Array | None = None
-    skip_dropout: types.Array | None = None
-
-
-NOTHING = VariantInputs()
 
 
 class Mixture(NamedTuple):
@@ -118,7 +74,7 @@ def mixture(
             f"features must be a multiple of partial={variant.partial}, got "
             f"{features}. Choose another number of either."
         )
-    build = _builder(features // variant.partial, norm, normalise)
+    build = _builder(features // variant.partial, norm, normalise, variant)
     groups = _groups(edges, num_inputs, stride, build, variant)
 
     def init(key):
@@ -145,6 +101,7 @@ def _apply(groups, num_inputs, num_nodes, stride, variant) -> Callable:
             noise = (
                 None if key is None else jax.random.fold_in(key, number),
                 extra.skip_dropout if group.dropped else None,
+                extra.drop_path if group.drop_path else None,
             )
             own = params[group.name]
             states = scan(own, weights, states, inputs if apart else None, noise)
@@ -175,14 +132,15 @@ def _columns(candidates: tuple[str, ...], variant: EdgeVariant) -> tuple[str, ..
     return candidates + bypass + (AUXILIARY,) * variant.auxiliary_skip
 
 
-def _builder(features, norm, normalise) -> Callable:
+def _builder(features, norm, normalise, variant) -> Callable:
     """Returns (name, stride) -> the operation."""
 
     def build(name, stride):
         name = spaces.SKIP if name == AUXILIARY else name
-        return functional.operation(
+        op = functional.operation(
             name, features, stride, norm=norm, normalise=normalise
         )
+        return low_rank.adapt(op, variant.lora_rank)
 
     return build
 
@@ -217,20 +175,27 @@ def _group(name, edges, stride, build, variant) -> edge_group.EdgeGroup:
         for column, op in ops.items()
         if variant.skip_dropout and names[column] == spaces.SKIP and not op.has_params
     )
+    families = entangle.families(names, ops) if variant.entangled else ()
+    apart = {column for family in families for column in family.columns}
     stacked = {
-        c: op for c, op in ops.items() if op.has_params or op.draws or c in dropped
+        c: op
+        for c, op in ops.items()
+        if (op.has_params or op.draws or c in dropped or variant.drop_path)
+        and c not in apart
     }
     return edge_group.EdgeGroup(
         name,
         edges,
         names,
-        shared={c: op for c, op in ops.items() if c not in stacked},
+        shared={c: op for c, op in ops.items() if c not in {*stacked, *apart}},
         stacked=stacked,
         stride=stride,
         partial=variant.partial,
         bypass=bypass,
         dropped=dropped,
         skip_zeros=variant.skip_zeros,
+        drop_path=variant.drop_path,
+        families=families,
     )
 
 
@@ -243,13 +208,14 @@ def _check_pure(name: str, op: functional.Functional) -> None:
 
 
 def _init_group(key, group):
-    names = group.names
-    keys = jax.random.split(key, max(1, len(group.stacked)))
+    inits = {group.names[c]: op.init for c, op in group.stacked.items()}
+    inits |= {family.name: family.op.init for family in group.families}
+    keys = jax.random.split(key, max(1, len(inits)))
     return {
-        names[column]: jax.vmap(lambda k, op=op: op.init(k)[0])(
+        name: jax.vmap(lambda k, init=init: init(k)[0])(
             jax.random.split(k, len(group.edges))
         )
-        for k, (column, op) in zip(keys, group.stacked.items(), strict=False)
+        for k, (name, init) in zip(keys, inits.items(), strict=False)
     }
 
 
@@ -257,6 +223,9 @@ def edge_params(
     mixture: Mixture, params: types.Params, source: int, target: int, name: str
 ) -> types.Params:
     """Takes one candidate's parameters on one edge from a mixture's.
+
+    They are those of the operation by itself: kernels that candidates share are cut,
+    and factors of low rank are added to their kernels.
 
     Args:
       mixture: the mixture.
@@ -274,6 +243,6 @@ def edge_params(
     for group in mixture.groups:
         for row, edge in enumerate(group.edges):
             if (edge.source, edge.target) == (source, target):
-                stacked = params[group.name].get(name, {})
-                return jax.tree.map(operator.itemgetter(row), stacked)
+                own = jax.tree.map(operator.itemgetter(row), params[group.name])
+                return group.own_params(own, name)
     raise KeyError(f"edge must be one of the cell's, got {(source, target)}.")

@@ -6,6 +6,7 @@ the same key ``registry.DERIVED`` may hold the network of one genotype, and
 them both are the supernet itself at one-hot weights.
 """
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 
 from jnas import ops, registry, spaces, types
 from jnas.networks import mixture
+from jnas.networks.inside import Inside
 from jnas.networks.skeleton import Size as Size
 from jnas.spaces import genotype_choices
 from jnas.spaces import rows as rows_lib
@@ -43,12 +45,21 @@ class Supernet(NamedTuple):
         variants that take any; a function may have neither.
       space: that it computes.
       layers: (name, count, mixture) of each stage of cells, for inheriting.
+      inside: what methods that look inside need; None where they are refused.
+      split: number of the row whose options have parameters of their own, see
+        ``networks/few_shot.py``; None where all share them.
+      calibrated: number of images -> the network of the same parameters whose norms
+        take the statistics of that many first images of a batch; see
+        ``networks.recalibrated``. None where a builder has not set it.
     """
 
     init: Callable
     apply: Callable
     space: spaces.Space
     layers: tuple = ()
+    inside: Inside | None = None
+    split: int | None = None
+    calibrated: Callable | None = None
 
 
 class Network(NamedTuple):
@@ -72,7 +83,7 @@ def supernet(space: spaces.Space, size: Size, **options: Any) -> Supernet:
     Args:
       space: it names the network, in ``registry.SUPERNETS``.
       size: its size.
-      **options: of the network's builder; those of cells are ``norm``,
+      **options: of the network's builder; those of cells are ``norm``, ``stem_norm``,
         ``normalise_pools``, ``remat``, ``dtype`` and ``variant``.
 
     Returns:
@@ -83,8 +94,10 @@ def supernet(space: spaces.Space, size: Size, **options: Any) -> Supernet:
       ValueError: sizes that do not fit, or an option that the builder does not have.
     """
     found = _call(registry.SUPERNETS, space.supernet, (space, size), options)
-    names = "key", "variant_inputs"
-    return found._replace(apply=_taking(found.apply, names))
+    return found._replace(
+        apply=_taking(found.apply, ("key", "variant_inputs")),
+        calibrated=_calibrated(supernet, registry.SUPERNETS, space, size, options),
+    )
 
 
 def derived(genotype: Any, size: Size, **options: Any) -> Network:
@@ -97,7 +110,7 @@ def derived(genotype: Any, size: Size, **options: Any) -> Network:
       genotype: cells, or choices whose space is registered.
       size: its size.
       **options: of the network's builder; those of cells are ``auxiliary``, ``norm``,
-        ``stem_norm``, ``normalise_pools``, ``remat`` and ``dtype``.
+        ``stem_norm``, ``normalise_pools``, ``constants``, ``remat`` and ``dtype``.
 
     Raises:
       GenotypeError: choices of a space that is not registered, or cells whose inputs
@@ -141,7 +154,12 @@ def switched(
 
 
 def one_shot(
-    space: spaces.Space, size: Size, *, norm: ops.Norm = ops.SEARCH, **options: Any
+    space: spaces.Space,
+    size: Size,
+    *,
+    norm: ops.Norm = ops.SEARCH,
+    stem_norm: ops.Norm = ops.STEM,
+    **options: Any,
 ) -> Supernet:
     """Builds the supernet whose weights are one-hot: it computes the chosen options.
 
@@ -154,6 +172,7 @@ def one_shot(
       size: of the network.
       norm: of the candidates, without statistics; not read where the network is the
         supernet itself.
+      stem_norm: of stem, reductions and head; likewise.
       **options: of the network's builder, as for ``switched``.
 
     Returns:
@@ -163,7 +182,7 @@ def one_shot(
         _refuse(space.supernet, options, ())
         return supernet(space, size)
     own = {"normalise_pools": None} | options if rows_lib.has_edges(space) else options
-    network = switched(space, size, norm=norm, stem_norm=ops.STEM, **own)
+    network = switched(space, size, norm=norm, stem_norm=stem_norm, **own)
     empty = rows_lib.full(space, 0)
     _, stats = jax.eval_shape(network(empty).init, jax.random.key(0))
 
@@ -172,7 +191,15 @@ def one_shot(
         outputs, _ = network(weights).apply(params, stats, x, train=True, key=key)
         return outputs[0]
 
-    return Supernet(lambda key: network(empty).init(key)[0], apply, space)
+    norms = {"norm": norm, "stem_norm": stem_norm}
+    return Supernet(
+        lambda key: network(empty).init(key)[0],
+        apply,
+        space,
+        calibrated=_calibrated(
+            one_shot, registry.SWITCHED, space, size, options | norms
+        ),
+    )
 
 
 def has_auxiliary(genotype: Any) -> bool:
@@ -206,6 +233,28 @@ def _fixed(net: Supernet, weights: types.Weights) -> Network:
         return (net.apply(params, x, weights, key=key), None), stats
 
     return Network(lambda key: (net.init(key), {}), apply)
+
+
+def _calibrated(build, builders, space, size, options) -> Callable:
+    """Builds ``Supernet.calibrated``: the same network with calibrated norms."""
+    defaults = {"norm": ops.SEARCH, "stem_norm": ops.STEM}
+
+    @functools.cache
+    def calibrated(num_images):
+        for name in defaults:
+            if not takes(builders[space.supernet], name):
+                raise ValueError(
+                    f"recalibration must have a network that takes {name}, got "
+                    f"{space.supernet!r}, whose builder has no such option. Leave "
+                    "recalibrate out, or add the option."
+                )
+        norms = {
+            name: dataclasses.replace(options.get(name, norm), calibrated=num_images)
+            for name, norm in defaults.items()
+        }
+        return build(space, size, **options | norms)
+
+    return calibrated
 
 
 def _call(builders: registry.Registry, name: str, given: tuple, options: dict) -> Any:

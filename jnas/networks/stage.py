@@ -106,6 +106,9 @@ class _Stage(NamedTuple):
     def single(self, params, stats, states, context, key):
         """Applies a stage of one cell."""
 
+        if context.layers is not None:
+            context = context._replace(layers=context.layers[0])
+
         def run(params, stats, states):
             inputs, own = self._first_inputs(params, stats, states, context)
             nodes = params["nodes"], stats["nodes"]
@@ -132,7 +135,7 @@ class _Stage(NamedTuple):
         states, (owns, new_nodes) = jax.lax.scan(
             jax.checkpoint(body) if self.remat else body,
             carry,
-            (jnp.arange(count), *steps),
+            (jnp.arange(count), *steps, context.layers),
         )
         states = tuple(state[..., : self.out_features] for state in states)
         new_stats = {"nodes": new_nodes}
@@ -157,9 +160,10 @@ class _Stage(NamedTuple):
             for tree, shapes in zip((params, stats), like, strict=True)
         )
 
-    def _step(self, given, context, states, number, own, nodes, key):
+    def _step(self, given, context, states, number, own, nodes, key, weights):
         """Applies one cell; ``given`` are the first's inputs where cells differ."""
         own_params, own_stats = own
+        context = context._replace(layers=weights)
 
         def inside(states):
             return _preprocess(self.shared, own_params, own_stats, states, context)

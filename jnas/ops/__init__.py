@@ -8,6 +8,7 @@ from jnas.ops.conv import relu_conv_norm as relu_conv_norm
 from jnas.ops.conv import stack as stack
 from jnas.ops.drop_path import drop_path as drop_path
 from jnas.ops.drop_path import dropout as dropout
+from jnas.ops.family import family as family
 from jnas.ops.inverted import InvertedResidual as InvertedResidual
 from jnas.ops.inverted import divisible as divisible
 from jnas.ops.inverted import inverted_branch as inverted_branch

@@ -14,6 +14,7 @@ from flax import nnx
 
 from jnas import registry, types
 from jnas.ops.activation import activation
+from jnas.ops.family import family
 from jnas.ops.kernels import dense, pointwise, windows
 from jnas.ops.kernels import stride as stride_lib
 
@@ -202,30 +203,35 @@ def dilated_conv(features, stride, kernel, *, norm, rngs) -> nnx.Module:
 
 
 @registry.OPERATIONS.register
+@family("sep_conv")
 def sep_conv_3x3(features, stride, *, norm, rngs):
     """Builds the 3x3 separable convolution, applied twice."""
     return separable_conv(features, stride, 3, norm=norm, rngs=rngs)
 
 
 @registry.OPERATIONS.register
+@family("sep_conv")
 def sep_conv_5x5(features, stride, *, norm, rngs):
     """Builds the 5x5 separable convolution, applied twice."""
     return separable_conv(features, stride, 5, norm=norm, rngs=rngs)
 
 
 @registry.OPERATIONS.register
+@family("sep_conv")
 def sep_conv_7x7(features, stride, *, norm, rngs):
     """Builds the 7x7 separable convolution, applied twice."""
     return separable_conv(features, stride, 7, norm=norm, rngs=rngs)
 
 
 @registry.OPERATIONS.register
+@family("dil_conv")
 def dil_conv_3x3(features, stride, *, norm, rngs):
     """Builds the 3x3 dilated convolution, which sees 5x5 pixels."""
     return dilated_conv(features, stride, 3, norm=norm, rngs=rngs)
 
 
 @registry.OPERATIONS.register
+@family("dil_conv")
 def dil_conv_5x5(features, stride, *, norm, rngs):
     """Builds the 5x5 dilated convolution, which sees 9x9 pixels."""
     return dilated_conv(features, stride, 5, norm=norm, rngs=rngs)
@@ -256,12 +262,14 @@ def _nor_conv(features, stride, kernel, *, norm, rngs):
 
 
 @registry.OPERATIONS.register
+@family("nor_conv")
 def nor_conv_1x1(features, stride, *, norm, rngs):
     """Builds NAS-Bench-201's ReLU, 1x1 convolution, norm."""
     return _nor_conv(features, stride, 1, norm=norm, rngs=rngs)
 
 
 @registry.OPERATIONS.register
+@family("nor_conv")
 def nor_conv_3x3(features, stride, *, norm, rngs):
     """Builds NAS-Bench-201's ReLU, 3x3 convolution, norm."""
     return _nor_conv(features, stride, 3, norm=norm, rngs=rngs)

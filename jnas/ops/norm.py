@@ -7,6 +7,9 @@ network that is trained from scratch keeps running statistics.
 A batch of one image of one pixel has one value a feature, which minus its own mean is
 0 for every image: no norm takes its statistics from it.
 
+Statistics that are measured on other images than those that are evaluated need no state
+either: a calibrated norm reads one batch of both, and takes them from its first images.
+
 A batch that several devices split is normalised as a whole; where the ambient mesh has
 an axis ``norm`` (``--norm_group=device``), each device along it normalises its own
 images, as data parallel training in PyTorch does.
@@ -91,9 +94,7 @@ def check_values(x: types.Array, groups: int = 1) -> None:
 def _standardised(x):
     """Returns y, and each feature's inverse deviation r f32[F]."""
     wide = _wide(x)
-    mean = _mean(wide)
-    variance = jnp.maximum(_mean(wide * wide) - mean * mean, 0)
-    scale = lax.rsqrt(variance + EPSILON)
+    mean, scale = _moments(wide)
     return ((wide - mean) * scale).astype(x.dtype), scale
 
 
@@ -107,6 +108,36 @@ def _standardised_jvp(primals, tangents):
     return (y, scale), (inner.astype(x.dtype), -scale * along)
 
 
+def standardise_by_first(x: types.Array, num_images: int) -> types.Array:
+    """Standardises a batch by the statistics of its first images.
+
+    y = (x - mean) / sqrt(variance + 1e-5), both of x[:num_images]: what evaluation does
+    after running statistics were set to those of these images. They belong to the whole
+    batch, so that a mesh axis ``norm`` is not read.
+
+    Args:
+      x: f[B, H, W, F].
+      num_images: number of images; all of them where B is smaller.
+
+    Returns:
+      The same shape and dtype; statistics are float32 at least.
+
+    Raises:
+      ValueError: one value a feature, while tracing.
+    """
+    first = x[:num_images]
+    check_values(first)
+    mean, scale = _moments(_wide(first))
+    return ((_wide(x) - mean) * scale).astype(x.dtype)
+
+
+def _moments(wide):
+    """Returns each feature's mean and inverse deviation, f32[F]."""
+    mean = _mean(wide)
+    variance = jnp.maximum(_mean(wide * wide) - mean * mean, 0)
+    return mean, lax.rsqrt(variance + EPSILON)
+
+
 def _mean(x):
     return x.sum((0, 1, 2)) * (x.shape[-1] / x.size)
 
@@ -118,21 +149,29 @@ def _wide(x):
 class BatchStatisticsNorm(nnx.Module):
     """Normalises by the mean and variance of the batch, in training and after it."""
 
-    def __init__(self, features: int, *, affine: bool):
+    def __init__(self, features: int, *, affine: bool, calibrated: int = 0):
         """Makes the norm; scale and bias, each f32[F], only where affine."""
+        self.calibrated = calibrated
         self.scale = nnx.Param(jnp.ones(features)) if affine else None
         self.bias = nnx.Param(jnp.zeros(features)) if affine else None
 
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f[B, H, W, F] to the same shape and dtype; statistics are float32."""
-        y = standardise(x)
+        if self.calibrated:
+            y = standardise_by_first(x, self.calibrated)
+        else:
+            y = standardise(x)
         if self.scale is None:
             return y
         return (_wide(y) * self.scale[...] + self.bias[...]).astype(x.dtype)
 
 
 class RunningNorm(nnx.BatchNorm):
-    """Normalises by the batch in training, by running statistics after it."""
+    """Normalises by the batch in training, by running statistics after it.
+
+    The running variance takes the batch's with n / (n - 1), n its values of a feature,
+    as torch does; Flax takes it without.
+    """
 
     def __call__(self, x: types.Array) -> types.Array:
         """Maps f[B, H, W, F] to the same shape and dtype; statistics are float32."""
@@ -141,7 +180,11 @@ class RunningNorm(nnx.BatchNorm):
         groups = num_groups(x)
         check_values(x, groups)
         if groups == 1:
-            return super().__call__(x).astype(x.dtype)
+            before = self.momentum * self.var[...]
+            y = super().__call__(x).astype(x.dtype)
+            noted = self.var[...]  # before + (1 - momentum) * variance
+            self.var[...] = noted + (noted - before) / (x.size // x.shape[-1] - 1)
+            return y
         return (
             self._apart(_wide(x).reshape(groups, -1, x.shape[-1]))
             .reshape(x.shape)
@@ -152,7 +195,8 @@ class RunningNorm(nnx.BatchNorm):
         """Normalises f32[G, N, F] group by group; notes the means of their moments."""
         mean = x.mean(1, keepdims=True)
         variance = jnp.maximum((x * x).mean(1, keepdims=True) - mean * mean, 0)
-        for running, new in ((self.mean, mean), (self.var, variance)):
+        unbiased = variance * (x.shape[1] / (x.shape[1] - 1))
+        for running, new in ((self.mean, mean), (self.var, unbiased)):
             new = lax.stop_gradient(new.mean((0, 1)))
             running[...] = self.momentum * running[...] + (1 - self.momentum) * new
         y = (x - mean) * lax.rsqrt(variance + self.epsilon)
@@ -178,19 +222,32 @@ class Norm:
       running: whether it keeps running statistics for evaluation.
       active: whether it normalises at all.
       recorded: images of a batch whose activations are compared; 0 disables that.
+      calibrated: first images of a batch whose statistics normalise all of it; 0 takes
+        those of the whole batch. Not with running statistics.
     """
 
     affine: bool
     running: bool
     active: bool = True
     recorded: int = 0
+    calibrated: int = 0
+
+    def __post_init__(self):
+        """Raises ValueError where a calibrated norm is to keep running statistics."""
+        if self.running and self.calibrated:
+            raise ValueError(
+                "calibrated must be 0 for a norm with running statistics, got "
+                f"{self.calibrated}. Choose one of the two."
+            )
 
     def __call__(self, features: int, *, rngs: nnx.Rngs) -> nnx.Module:
         """Builds the normalisation of f32[..., features]."""
         if not self.active:
             return NoNorm()
         if not self.running:
-            return BatchStatisticsNorm(features, affine=self.affine)
+            return BatchStatisticsNorm(
+                features, affine=self.affine, calibrated=self.calibrated
+            )
         return RunningNorm(
             features,
             epsilon=EPSILON,

@@ -37,7 +37,8 @@ def nasbench201() -> cell.CellSpace:
 
     Genes are in the order of the benchmark's strings, so ``encoding.index`` numbers its
     15,625 cells with the string's first operation slowest. The benchmark's own numbers
-    differ.
+    differ. In 2,140 cells the benchmark's network adds a bias that jnas' leaves out:
+    see ``constants`` of ``networks.cell.derived_cell``.
 
     Source: Dong and Yang, 2020, arXiv:2001.00326, section 2.1.
     """

@@ -12,6 +12,7 @@ from jnas.studies import (
     augmentation,
     compared,
     limits,
+    methods_beside,
     methods_judged,
     search_gradient,
 )
@@ -51,6 +52,12 @@ def compare_methods(run: workdir.Run, plan: Plan) -> tuple[dict[str, Any], str]:
         name: methods_judged.judge(plan, one, *sample) for name, one in found.items()
     }
     result[RANDOM] = random
+    most = methods_beside.most_parameters(plan, *sample)
+    if most is not None:
+        result[methods_beside.MOST] = most
+    tested = methods_beside.significance(result, tuple(found), plan.judged.name)
+    for name, p in tested.items():
+        result[name]["p"] = p
     figures = {n: directions.Metric(n) for n in ("percentile", "tau")}
     best = plan.judged._replace(name="best")
     return compared.close(
@@ -154,7 +161,7 @@ def _within(plan: Plan) -> str:
 
 def _table(plan: Plan, result: dict[str, Any]) -> report.Table:
     """Returns the printed table, a row a method."""
-    header = ["method", plan.judged.label, "best", "percentile", "Kendall's tau"]
+    header = ["method", plan.judged.label, "best", "percentile", "p", "Kendall's tau"]
     header += ["skips", "seconds"]
     rows = [_row(plan, name, one) for name, one in result.items()]
     if any(one["unknown"] for one in result.values()):
@@ -163,6 +170,12 @@ def _table(plan: Plan, result: dict[str, Any]) -> report.Table:
             total = one["unknown"] + one[plan.judged.name]["n"]
             row.append(f"{one['unknown']} of {total}")
     return report.Table(header, rows)
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "< .001" if value < 1e-3 else f"{value:.3f}"
 
 
 def _row(plan: Plan, name: str, figures: dict[str, Any]) -> list[Any]:
@@ -176,6 +189,7 @@ def _row(plan: Plan, name: str, figures: dict[str, Any]) -> list[Any]:
         shown(plan.judged.name, digits),
         "-" if best is None else f"{best:.{digits}f}",
         shown("percentile", 1),
+        _p(figures.get("p")),
         shown("tau", 2),
         shown("skip_connects", 1),
         f"{figures['wall_seconds']:.0f}",

@@ -59,9 +59,25 @@ class DiscreteSettings(limits.LimitSettings, augmentation.AugmentSettings):
     trainer: pieces.Piece = option(
         "random_search",
         "Controller that draws the cells by which shared weights are trained: "
-        "random_search is SPOS, reinforce is ENAS.",
+        "random_search is SPOS, enas_lstm is ENAS.",
         group="search",
         pieces=registry.CONTROLLERS,
+    )
+    controller_rounds: int = option(
+        0,
+        "Rounds in which the trainer learns after each epoch of the shared weights, "
+        "each cell on a validation batch of its own (ENAS: 50); 0 lets it learn in "
+        "every training step.",
+        group="search",
+        least=0,
+    )
+    recalibrate: int = option(
+        0,
+        "Batches of training images on which the batch norms' statistics of each cell "
+        "are measured before it is scored with shared weights; they and the validation "
+        "images are one batch. 0 takes the statistics of the validation images.",
+        group="search",
+        least=0,
     )
     signal: tuple[str, ...] = option(
         (),
@@ -86,6 +102,7 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
     """
     pieces.resolve(registry.CONTROLLERS, settings.controller)
     pieces.resolve(registry.CONTROLLERS, settings.trainer)
+    _check_shared(settings)
     if not isinstance(settings.objective, str):
         return None
     if settings.objective.startswith("table:"):
@@ -96,6 +113,18 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
         return table
     scoring.check(settings.objective)
     return None
+
+
+def _check_shared(settings: DiscreteSettings) -> None:
+    """Refuses options of shared weights where no objective has any."""
+    shared = scoring.SUPERNET in scoring.parts(settings.objective)
+    for name in ("recalibrate", "controller_rounds"):
+        value = getattr(settings, name)
+        if value and not shared:
+            raise ValueError(
+                f"{name} must be 0 without the objective supernet, got {value}. Leave "
+                f"--{name} out."
+            )
 
 
 def check_limits(

@@ -95,9 +95,27 @@ def drive(
     for one in state.inner.hooks:
         metrics |= {name: float(value.mean()) for name, value in one.values.items()}
     metrics |= _cells(segment, space, method, derive(state), _best_seed(state, signal))
+    metrics["chosen"] = chosen(segment, state)
     metrics["seeds"] = _seeds(segment.program, state, signal)
     phase.end(metrics | {"seconds": round(phase.seconds, 2)})
     return state
+
+
+def chosen(segment: gradient.Segment, state: Any) -> bool:
+    """Returns whether hooks chose every seed's cell, and no step moved the logits.
+
+    Args:
+      segment: of the search.
+      state: its last state.
+    """
+    if _moving(segment)[0]:
+        return False
+    stands = [
+        np.atleast_1d(hook.found(own.carry)[0])
+        for hook, own in zip(segment.pieces.hooks, state.inner.hooks, strict=True)
+        if hook.found is not None
+    ]
+    return bool(stands) and bool(np.any(stands, 0).all())
 
 
 def _cells(segment, space, method, derived, best) -> dict[str, Any]:
@@ -155,12 +173,13 @@ def _warnings(space, derive, segment, labels, dataset) -> Callable:
     """Builds (finished steps, state, an epoch's metrics) -> a warning, or None.
 
     Warns once of a cell that fills with skips, and once of a search that learned
-    nothing, when half of the steps that move the logits are done.
+    nothing, when half of the steps that move the logits are done; never of one whose
+    logits stay, as its cell says nothing before a hook chooses it.
     """
     half, signal = _half(segment), scratch.valid_of(dataset.task)
     first = np.zeros(len(space.sizes), np.int32)
     edges = sum(map(len, cells.operations(space.genotype(first)).values()))
-    left = {"skips", "still"}
+    left = {"skips", "still"} if _moving(segment)[0] else set()
 
     def warn(step, state, values):
         skips = values.get(SKIPS, 0)
@@ -184,12 +203,15 @@ def _warnings(space, derive, segment, labels, dataset) -> Callable:
 
 def _half(segment) -> int:
     """Returns the step by which half of the steps that move the logits are done."""
+    moving, half = _moving(segment)
+    return half if moving else segment.program.num_steps + 1
+
+
+def _moving(segment) -> tuple[int, int]:
+    """Returns what ``search.moving_steps`` counts of a segment."""
     program = segment.program
     epochs = program.num_steps // program.steps_per_epoch
-    moving, half = search_lib.moving_steps(
-        segment.pieces, epochs, program.steps_per_epoch
-    )
-    return half if moving else program.num_steps + 1
+    return search_lib.moving_steps(segment.pieces, epochs, program.steps_per_epoch)
 
 
 def _best_seed(state, signal) -> int:

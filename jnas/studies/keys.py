@@ -1,3 +1,3 @@
 """Constants folded into a run's PRNG key, one for each random stream."""
 
-SEARCH, RETRAIN, CELLS, TEST, DISCRETE, TUNE, HALVING = range(7)
+SEARCH, RETRAIN, CELLS, TEST, DISCRETE, TUNE, HALVING, LABELS = range(8)

@@ -53,18 +53,12 @@ def judge(
       sample: i32[N, G], cells that rankings are judged on.
       truth: f[N], their judged metric.
     """
-    from scipy import stats  # late: it costs as much as importing JAX
-
     scores = np.append(plan.truth, np.nan)[np.asarray(plan.table.row(found.encodings))]
     one_hot = jax.tree.map(np.asarray, jax.vmap(plan.space.weights)(sample))
     ranks = [_ranks(weights, one_hot) for weights in rows.apart(found.weights)]
-    some = len(truth) > 1 and np.ptp(truth) > 0
-    taus = [
-        stats.kendalltau(one, truth).statistic if some and np.ptp(one) > 0 else np.nan
-        for one in ranks
-    ]
+    taus = [kendall(one, truth) for one in ranks]
     skips = [cells.num_skips(plan.space.genotype(e)) for e in found.encodings]
-    return _judged(plan, scores) | {
+    return figures_of(plan, scores) | {
         "tau": compared.spread(np.array(taus)),
         "skip_connects": compared.spread(np.array(skips, np.float64)),
         "evaluations": 0,
@@ -72,7 +66,21 @@ def judge(
     }
 
 
-def _judged(plan: Plan, scores: np.ndarray) -> dict[str, Any]:
+def kendall(ranks: np.ndarray, truth: np.ndarray) -> float:
+    """Returns Kendall's tau of two rankings; NaN where all of one are equal.
+
+    Args:
+      ranks: f[N], higher is better.
+      truth: f[N].
+    """
+    from scipy import stats  # late: it costs as much as importing JAX
+
+    if len(truth) < 2 or not (np.ptp(truth) > 0 and np.ptp(ranks) > 0):
+        return float("nan")
+    return float(stats.kendalltau(ranks, truth).statistic)
+
+
+def figures_of(plan: Plan, scores: np.ndarray) -> dict[str, Any]:
     """Returns the judged metric of cells, the best, and their percentiles.
 
     Args:
@@ -81,8 +89,10 @@ def _judged(plan: Plan, scores: np.ndarray) -> dict[str, Any]:
     """
     known = scores[np.isfinite(scores)]
     best = float(plan.judged.sign * known.max()) if len(known) else None
+    values = plan.judged.sign * known.astype(np.float64)
+    each = {"values": [float(one) for one in values]}
     return {
-        plan.judged.name: compared.spread(plan.judged.sign * known.astype(np.float64)),
+        plan.judged.name: compared.spread(values) | each,
         "best": best,
         "percentile": compared.spread(percentile(plan.truth, known)),
         "unknown": len(scores) - len(known),
@@ -168,7 +178,7 @@ def random(plan: Plan, seed: int) -> dict[str, Any]:
             f"{RANDOM_RUNS} runs of {RANDOM}, {evaluations} evaluations each, got "
             f"{count}. {held}Use a fuller table or another metric."
         )
-    return _judged(plan, scores) | {
+    return figures_of(plan, scores) | {
         "evaluations": evaluations,
         "wall_seconds": round(time.perf_counter() - began, 2),
     }

@@ -18,7 +18,7 @@ from jnas.studies import kept as kept_lib
 
 ALL = "all"
 FIGURES = ("best", "percentile", "unknown", "tau", "skip_connects", "evaluations")
-FIGURES += ("wall_seconds",)
+FIGURES += ("wall_seconds", "p")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,14 @@ class MethodsSettings(limits.BoundSettings, augmentation.AugmentSettings):
     features: int = option(8, "Features of the first cells.", group="network", least=1)
     layers: int = option(
         1, "Number of cells of a stage of the network.", group="network", least=1
+    )
+    frozen_rate: float | None = option(
+        None,
+        "Share of a stage's first epochs in which the logits do not move; without it "
+        "each method's own.",
+        group="schedule",
+        least=0,
+        most=1,
     )
     logits_rate_factor: float = option(
         30.0,
@@ -165,8 +173,10 @@ def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Meth
     names = {pieces.name_of(registry.HOOKS, one) for one in method.hooks}
     rises = bool(names & {"stop_early", "adaptive_decay"})
     tuning = round(method.projection_epochs * settings.epochs / method.epochs)
+    frozen = settings.frozen_rate
     return dataclasses.replace(
         method,
+        frozen_rate=method.frozen_rate if frozen is None else frozen,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         features=settings.features,

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jnas import data as data_lib
 from jnas import directions, networks, pieces, registry, spaces, types
@@ -292,8 +293,9 @@ def _from_scratch(space, settings, size, splits, augment, task):
 def _shared(space, settings, size, splits, augment, task) -> rounds.Source:
     """Builds the training of shared weights, and the objective that reads them."""
     supernet = networks.one_shot(space, size)
-    (_, labels), (valid_images, valid_labels) = splits
+    (train_images, labels), (valid_images, valid_labels) = splits
     counts = batches.count(labels), batches.count(valid_labels)
+    rows = _calibration_rows(settings, counts[0])
     rate = optimizers.cosine_by_epoch(
         start=settings.learning_rate,
         end=settings.learning_rate / 25,
@@ -309,17 +311,45 @@ def _shared(space, settings, size, splits, augment, task) -> rounds.Source:
         num_examples=counts,
         batch_size=settings.batch_size,
         num_epochs=settings.epochs,
+        controller_rounds=settings.controller_rounds,
         task=task,
     )
     program_lib.check_batches(program, jax.random.key(0), splits)
 
     def objective(params):
         images = data_lib.normalise(valid_images, augment)
+        calibration = None
+        if rows is not None:
+            own = batches.rows_of(train_images, rows)
+            calibration = data_lib.normalise(own, augment)
         return objectives.one_shot_accuracy(
-            space, supernet, params, images, valid_labels, task=task
+            space,
+            supernet,
+            params,
+            images,
+            valid_labels,
+            calibration=calibration,
+            task=task,
         )
 
     # a round has no gradient, and evaluates each cell on all validation images
     cells = settings.num_proposals or 1
-    cost = cells * counts[1] / (3 * settings.batch_size)
+    read = counts[1] + (0 if rows is None else len(rows))
+    cost = cells * read / (3 * settings.batch_size)
     return rounds.Source(splits, objective, program, round_cost=cost)
+
+
+def _calibration_rows(settings, count) -> np.ndarray | None:
+    """Returns the rows of the training split that recalibration reads, spread evenly.
+
+    They are the same for all cells, and not augmented.
+    """
+    number, size = settings.recalibrate, settings.batch_size
+    if not number:
+        return None
+    if number * size > count:
+        raise ValueError(
+            f"recalibrate must be at most {count // size} batches of {size}, as "
+            f"{count} images train, got {number}. Lower --recalibrate or --batch_size."
+        )
+    return batches.spread(count, size, number).reshape(-1)

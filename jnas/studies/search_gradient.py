@@ -92,6 +92,8 @@ def search_cells(
     bounds = build_limits(run, space, settings, dataset)
     augment = augmentation.build(settings, dataset)
     splits = setup.two_splits(dataset, settings.valid_rate, seed=run.seed, streams=True)
+    if method.random_labels:
+        splits = setup.random_classes(splits[0], dataset, seed=run.seed), splits[1]
     size = setup.network_size(method, dataset, stem=settings.stem)
     inputs.check_network(space, size, dataset)
     setting = gradient.Setting(
@@ -132,7 +134,10 @@ def search_cells(
         about = {"dtype": settings.dtype, "seed": best}
         place = keep, run, dataset, space, segment
         trained_supernet.save(*place, before(), phase.result, **about)
-    found = _found(phase.result, seconds, splits[1][1], bounds, space, dataset)
+    task = dataset.task
+    if method.random_labels:  # nothing was learned of the validation split's own
+        task = task._replace(guess=None)
+    found = _found(phase.result, seconds, splits[1][1], bounds, space, task)
     if not settings.finalists:
         return found
     training = training or _training(found.genotype, settings, dataset)
@@ -140,7 +145,13 @@ def search_cells(
 
 
 def _check_images(dataset, settings) -> None:
-    """Refuses, before the search, images that one of its later phases cannot stream."""
+    """Refuses, before the search, data that one of its phases cannot take.
+
+    Images that a later phase cannot stream, and targets of which no random classes can
+    be drawn.
+    """
+    if settings.method.random_labels:
+        setup.check_classes(dataset)
     if settings.finalists:
         how = "the finalists of a search", "Add --finalists=0, or use smaller ones."
         setup.is_resident(dataset, streams=False, who=how[0], todo=how[1])
@@ -192,20 +203,22 @@ def _announce(run, dataset, settings, augment, size, prefix) -> None:
         run.say(f"{prefix}search: {text}")
 
 
-def _found(result, seconds, labels, bounds, space, dataset) -> Found:
+def _found(result, seconds, labels, bounds, space, task) -> Found:
     """Judges the result of the last phase; labels are those of the validation split."""
     result = result | {"seconds": round(seconds, 2)}
     encodings = np.array(result.pop("encodings"), np.int32)
     weights = _arrays(result.pop("weights"))
-    task = dataset.task
     signals = [one[scratch.valid_of(task)] for one in result["seeds"]]
     best = result["seeds"][_best_of(result, task)]
     judged = verdict.of_gradient(
         rows.apart(weights),
         signals,
         labels,
-        one_hot=best.get(f"one_hot_{task.signal}"),
+        one_hot=best.get(
+            f"one_hot_{task.signal}", best.get(f"best_path_{task.signal}")
+        ),
         task=task,
+        chosen=result.pop("chosen", False),
     )
     replaced = result.pop("replaced", [])
     if any(replaced):

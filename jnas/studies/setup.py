@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jnas import data as data_lib
 from jnas import networks, pieces, registry, spaces, types
@@ -18,6 +19,7 @@ from jnas.settings import option
 from jnas.spaces import genotype_choices
 from jnas.spaces import rows as rows_lib
 from jnas.studies import inputs as inputs_lib
+from jnas.studies import keys
 from jnas.training import feed
 
 AUTO = "auto"
@@ -307,6 +309,42 @@ def two_splits(
         feed.split(dataset.x_train, dataset.y_train, i, resident=how) for i in rows
     )
     return train, valid
+
+
+def check_classes(dataset: data_lib.Dataset) -> None:
+    """Refuses data of which no random classes can be drawn.
+
+    Args:
+      dataset: of the run.
+
+    Raises:
+      ValueError: its targets are no classes.
+    """
+    if not dataset.num_classes:
+        raise ValueError(
+            "random_labels must be off where targets are no classes, got True for the "
+            f"task {dataset.task_name}. Use another --method."
+        )
+
+
+def random_classes(
+    split: types.Batch, dataset: data_lib.Dataset, *, seed: int
+) -> types.Batch:
+    """Returns a split with classes drawn uniformly, one for each example.
+
+    Args:
+      split: (images, labels); images may be read when they are needed.
+      dataset: has the number of classes.
+      seed: of the draw; the same seed, the same classes.
+
+    Raises:
+      ValueError: targets that are no classes.
+    """
+    check_classes(dataset)
+    images, labels = split
+    key = jax.random.fold_in(jax.random.key(seed), keys.LABELS)
+    drawn = jax.random.randint(key, labels.shape, 0, dataset.num_classes, labels.dtype)
+    return images, drawn if isinstance(labels, jax.Array) else np.asarray(drawn)
 
 
 def is_resident(

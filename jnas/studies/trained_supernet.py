@@ -60,6 +60,12 @@ def save(
     """
     if dataset.inputs == data_lib.ARRAYS:
         run.say_once(trained.said_of_arrays(folder))
+    if segment.supernet.split is not None:
+        run.say_once(
+            f"{folder.name}/ is not written: a split supernet is not saved; its "
+            "parameters are in the last checkpoint"
+        )
+        return
     if dataset.inputs == data_lib.ARRAYS or not run.leads:
         return
     inner = state.inner

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import directions, types
+from jnas import directions, pieces, registry, types
 from jnas.data import batches
 from jnas.discrete.controllers import fronts
 from jnas.gradient import methods
@@ -101,6 +101,7 @@ def of_gradient(
     *,
     one_hot: float | None = None,
     task: data_lib.Task = data_lib.CLASSIFICATION,
+    chosen: bool = False,
 ) -> Verdict:
     """Returns the verdict on searches by gradient.
 
@@ -111,8 +112,10 @@ def of_gradient(
       one_hot: that of the best search's cell with the supernet's parameters; None
         where it was not measured.
       task: what was learned.
+      chosen: whether hooks chose the cells, and no step moved the logits, so that the
+        weights say nothing.
     """
-    unmoved = [one for one in weights if still(one)]
+    unmoved = [one for one in weights if still(one) and not chosen]
     warnings = [still(max(unmoved, key=largest_move))] if unmoved else []
     if warnings and len(weights) > 1:
         warnings = [f"{len(unmoved)} of {len(weights)} searches: {warnings[0]}"]
@@ -120,12 +123,11 @@ def of_gradient(
     moves = [100 * largest_move(one) for one in weights]
     known = [move for move in moves if math.isfinite(move)]
     text = "The cell was derived by the method's own decisions."
-    if known:
-        text = (
-            "The weights moved by up to "
-            f"{max(known):.3g} % from equal; validation {task.signal} of the supernet "
-            f"{max(accuracies):.4g}"
-        )
+    if chosen or known:
+        how = "A hook chose the cell among paths of the supernet"
+        if not chosen:
+            how = f"The weights moved by up to {max(known):.3g} % from equal"
+        text = f"{how}; validation {task.signal} of the supernet {max(accuracies):.4g}"
         alone = "" if one_hot is None else f", of its cell alone in it {one_hot:.4g}"
         text = f"{text}{alone}."
     if warnings:
@@ -205,6 +207,8 @@ def small_budget(method: methods.Method, dataset: data_lib.Dataset, rate: float)
       rate: share of them in the validation split.
     """
     row = methods.row_of(method)
+    if pieces.name_of(registry.ALTERNATIONS, method.alternation) == "never":
+        return ""
     if method.logits_learning_rate != row.logits_learning_rate:
         return ""
     paper = row.epochs * (_PAPER_IMAGES // row.batch_size)

@@ -152,6 +152,9 @@ def exponentiated(
     row, as ``relaxations.simplex`` passes it on. Theta before the floor is divided by
     its sum too; a floor of 0 disables it.
 
+    Logits of edges, in ``types.ArchParams``, have rows that are the edges into a node.
+    They have no floor, so that no row is needed: edges <- edges - learning_rate g.
+
     Args:
       learning_rate: a number or a schedule of the step.
       floor: least weight before the last division.
@@ -174,13 +177,19 @@ def exponentiated(
             weights = jnp.maximum(weights, floor)
             return jnp.log(weights / weights.sum(-1, keepdims=True)) - logits
 
-        moved = jax.tree.map(of_leaf, updates, params)
+        if isinstance(params, types.ArchParams):
+            moved = types.ArchParams(
+                jax.tree.map(of_leaf, updates.operations, params.operations),
+                -rate * updates.edges,
+            )
+        else:
+            moved = jax.tree.map(of_leaf, updates, params)
         return moved, optax.ScaleByScheduleState(state.count + 1)
 
     return optax.GradientTransformation(init, update)
 
 
-exponentiated.on_simplex = True  # it needs the gradient of weights, row by row
+exponentiated.on_simplex = True  # it needs the gradient of weights
 
 
 @registry.OPTIMIZERS.register

@@ -1,6 +1,7 @@
 """Discrete search methods over encodings; importing this package registers them."""
 
 from jnas.discrete.controllers import fronts as fronts
+from jnas.discrete.controllers.enas_lstm import enas_lstm as enas_lstm
 from jnas.discrete.controllers.evolution import (
     regularized_evolution as regularized_evolution,
 )

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from jnas import registry, types
-from jnas.discrete.controllers import draws
+from jnas.discrete.controllers import draws, rewards
 
 
 class ReinforceState(NamedTuple):
@@ -49,10 +49,8 @@ def reinforce(
     average of scores, this round's included, divided by the sum of its weights, so that
     it is unbiased from the first round. Only finite scores update the policy.
 
-    With constraints the reward of an infeasible cell is low - (high - low) v / (1 + v),
-    where low and high are the scores of the worst and the best feasible cell so far (0
-    and 1 before two of different scores), and v is the sum of violations: below every
-    feasible cell, lower for a larger violation, and of the scores' own magnitude.
+    With constraints an infeasible cell has the reward of ``rewards.penalised``: below
+    every feasible cell, lower for a larger violation, of the scores' own magnitude.
 
     Args:
       sizes: number of values of each of the G genes.
@@ -100,9 +98,7 @@ def reinforce(
             logits = 1e-3 * jax.random.normal(key, shape)
         logits = jnp.where(exists, jnp.asarray(logits, jnp.float32), -jnp.inf)
         policy = jax.nn.log_softmax(logits, -1), jax.nn.softmax(logits, -1)
-        seen = (
-            (jnp.float32(jnp.inf), jnp.float32(-jnp.inf)) if num_constraints else None
-        )
+        seen = rewards.nothing_seen() if num_constraints else None
         baseline = (jnp.zeros(()),) * 2
         return ReinforceState(*policy, optimizer.init(policy[1]), baseline, seen)
 
@@ -117,19 +113,14 @@ def reinforce(
     def tell(state, encodings, scores):
         values, seen = draws.signal(scores), state.seen
         if num_constraints:
-            values, seen = _rewards(values, scores[:, 1 : 1 + num_constraints], seen)
+            margins = scores[:, 1 : 1 + num_constraints]
+            values, seen = rewards.penalised(values, margins, seen)
         known = jnp.isfinite(values)
         values = jnp.where(known, values, 0)
         share = known / jnp.maximum(known.sum(), 1)
         old = jnp.where(known.any(), baseline_decay, 1.0)
-        numerator, denominator = (
-            old * was + (1 - old) * new
-            for was, new in zip(
-                state.baseline, ((share * values).sum(), 1), strict=True
-            )
-        )
-        baseline = numerator / jnp.maximum(denominator, 1e-12)
-        advantage = share * (values - baseline)
+        average = rewards.averaged(state.baseline, (share * values).sum(), old)
+        advantage = share * (values - rewards.mean(average))
         # d log p(e) / d logits = onehot(e) - p
         hot = encodings[..., None] == jnp.arange(shape[1])
         grads = -(advantage[:, None, None] * (hot - state.chances)).sum(0)
@@ -143,19 +134,6 @@ def reinforce(
         weights = jnp.exp(logits)
         total = weights.sum(-1, keepdims=True)
         policy = logits - jnp.log(total), weights / total
-        return ReinforceState(*policy, opt_state, (numerator, denominator), seen)
+        return ReinforceState(*policy, opt_state, average, seen)
 
     return types.Controller(init, ask, tell)
-
-
-def _rewards(values, margins, seen) -> tuple:
-    """Returns rewards f32[P] of scores under constraints, and (lowest, highest)."""
-    unfit = jnp.maximum(jnp.where(jnp.isnan(margins), 1, -margins), 0).sum(-1)
-    counts = (unfit == 0) & jnp.isfinite(values)
-    lowest = jnp.minimum(seen[0], jnp.where(counts, values, jnp.inf).min())
-    highest = jnp.maximum(seen[1], jnp.where(counts, values, -jnp.inf).max())
-    low = jnp.where(lowest <= highest, lowest, 0.0)
-    spread = jnp.where(lowest < highest, highest - lowest, 1.0)
-    # v / (1 + v), which is 1 and not NaN for an infinite violation
-    penalised = low - spread * (1 - 1 / (1 + unfit))
-    return jnp.where(unfit == 0, values, penalised), (lowest, highest)

@@ -28,6 +28,7 @@ def one_shot_accuracy(
     images: Any,
     labels: Any,
     *,
+    calibration: Any = None,
     over_members: Callable | None = None,
     task: task_lib.Task = tasks.CLASSIFICATION,
 ) -> types.Objective:
@@ -36,7 +37,8 @@ def one_shot_accuracy(
     The batch-statistics rule: the supernet keeps no statistics, so each cell is
     normalised by the batch that it is scored on. All images are one batch, no cell sees
     another's statistics, and a score depends on which images are scored together, but
-    not on which cells are.
+    not on which cells are. With calibration images each cell is normalised by its
+    statistics on these, and an image's outputs depend on no other scored image.
 
     Args:
       space: the space of the encodings.
@@ -44,6 +46,9 @@ def one_shot_accuracy(
       params: trained parameters.
       images: f32[B, H, W, F], normalised, or other inputs.
       labels: i32[B], or other targets.
+      calibration: f32[N, H, W, F], training images, normalised, whose statistics
+        normalise, as ``networks.recalibrated`` takes them; None takes those of the
+        scored batch.
       over_members: (function, members with a leading axis P) -> results likewise;
         ``placement.divided`` when None.
       task: whose signal it is, of classes the accuracy.
@@ -51,16 +56,24 @@ def one_shot_accuracy(
     Returns:
       (key, encodings i32[P, G]) -> scores f32[P, 1].
 
-    Source: Guo et al. 2020, arXiv:1904.00420, section 3.2. Differs: statistics are
-    those of the scored batch; there they are measured again on training images.
+    Raises:
+      ValueError: calibration of a network whose builder takes no norms.
+
+    Source: Guo et al. 2020, arXiv:1904.00420, section 3.2. Differs: without calibration
+    statistics are those of the scored batch; there they are always measured again, on
+    training images.
     """
-    shared = params, images, labels
+    shared = params, images, labels, calibration
+    if calibration is not None:
+        networks.recalibrated(supernet, calibration)  # raises before anything runs
 
     def objective(key, encodings):
-        def score(encoding, params, images, labels):
-            weights = space.weights(encoding)
+        def score(encoding, params, images, labels, calibration):
+            network, weights = supernet, space.weights(encoding)
+            if calibration is not None:
+                network = networks.recalibrated(supernet, placement.split(calibration))
             batch = placement.split(images)
-            outputs = supernet.apply(params, batch, weights, key=key)
+            outputs = network.apply(params, batch, weights, key=key)
             return task.score(outputs, labels)[None]
 
         if over_members:

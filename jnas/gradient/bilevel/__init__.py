@@ -17,6 +17,8 @@ from jnas.gradient.bilevel.sampled import zarts as zarts
 from jnas.gradient.bilevel.step import BilevelInfo as BilevelInfo
 from jnas.gradient.bilevel.step import BilevelState as BilevelState
 from jnas.gradient.bilevel.step import bilevel as bilevel
+from jnas.gradient.bilevel.step import params_first as params_first
+from jnas.gradient.bilevel.step import together as together
 from jnas.gradient.bilevel.unrolled import first_order as first_order
 from jnas.gradient.bilevel.unrolled import one_level as one_level
 from jnas.gradient.bilevel.unrolled import unrolled as unrolled

@@ -1,4 +1,4 @@
-"""The alternating optimizer: a step of the logits, then a step of the params.
+"""The optimizers of both levels: in which order a step moves logits and params.
 
 Source: Liu, Simonyan and Yang 2019, arXiv:1806.09055, algorithm 1.
 """
@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jnas import types
-from jnas.gradient.bilevel.unrolled import first_order
+from jnas import registry, types
+from jnas.gradient.bilevel.unrolled import first_order, one_level
 
 
 class BilevelState(NamedTuple):
@@ -49,6 +49,7 @@ class BilevelInfo(NamedTuple):
     carry: Any = None
 
 
+@registry.ORDERS.register(name="logits_first")
 def bilevel(
     train_loss: types.Loss,
     valid_loss: types.Loss,
@@ -56,7 +57,6 @@ def bilevel(
     params_optimizer: optax.GradientTransformation,
     logits_optimizer: optax.GradientTransformation,
     hypergradient: types.Hypergradient = first_order,
-    params_first: bool = False,
 ) -> types.Bilevel:
     """Builds the alternating optimizer of DARTS.
 
@@ -75,7 +75,6 @@ def bilevel(
       params_optimizer: optimizer of w.
       logits_optimizer: optimizer of a.
       hypergradient: rule for d L_valid / d a.
-      params_first: whether (2) comes before (1), both with this step's batches.
 
     Returns:
       ``init(params, logits) -> BilevelState`` and ``step(key, state, train_batch,
@@ -86,10 +85,106 @@ def bilevel(
     Source: arXiv:1806.09055, algorithm 1. Differs: frozen, for methods that train w
     alone at the start; adjust.
     """
-    outer_gradient = hypergradient(train_loss, valid_loss, params_optimizer)
-    inner_gradient = jax.value_and_grad(train_loss, argnums=1, has_aux=True)
-    outer_step = _outer_step(outer_gradient, valid_loss, logits_optimizer)
+    move_logits, move_params, init = _levels(
+        train_loss, valid_loss, params_optimizer, logits_optimizer, hypergradient
+    )
 
+    def step(key, state, train_batch, valid_batch, *, frozen=None, adjust=None):
+        outer_key, inner_key = jax.random.split(key)
+        state, valid = move_logits(frozen, outer_key, state, train_batch, valid_batch)
+        state, train, carry = move_params(inner_key, state, train_batch, adjust)
+        return state, BilevelInfo(train[0], valid[0], train[1], valid[1], carry)
+
+    return types.Bilevel(init, step)
+
+
+@registry.ORDERS.register
+def params_first(
+    train_loss: types.Loss,
+    valid_loss: types.Loss,
+    *,
+    params_optimizer: optax.GradientTransformation,
+    logits_optimizer: optax.GradientTransformation,
+    hypergradient: types.Hypergradient = first_order,
+) -> types.Bilevel:
+    """Builds the optimizer that moves the params, then the logits, in each step.
+
+    Args:
+      train_loss: as for ``bilevel``.
+      valid_loss: likewise.
+      params_optimizer: optimizer of w.
+      logits_optimizer: optimizer of a.
+      hypergradient: rule for d L_valid / d a, at the new w.
+
+    Source: the released code of Dong and Yang 2019, arXiv:1910.04465.
+    """
+    move_logits, move_params, init = _levels(
+        train_loss, valid_loss, params_optimizer, logits_optimizer, hypergradient
+    )
+
+    def step(key, state, train_batch, valid_batch, *, frozen=None, adjust=None):
+        outer_key, inner_key = jax.random.split(key)
+        state, train, carry = move_params(inner_key, state, train_batch, adjust)
+        state, valid = move_logits(frozen, outer_key, state, train_batch, valid_batch)
+        return state, BilevelInfo(train[0], valid[0], train[1], valid[1], carry)
+
+    return types.Bilevel(init, step)
+
+
+@registry.ORDERS.register
+def together(
+    train_loss: types.Loss,
+    valid_loss: types.Loss,
+    *,
+    params_optimizer: optax.GradientTransformation,
+    logits_optimizer: optax.GradientTransformation,
+    hypergradient: types.Hypergradient = one_level,
+) -> types.Bilevel:
+    """Builds the optimizer that moves w and a by one gradient of one loss.
+
+      w, a <- w, a - updates of d L(w, a) / d (w, a)
+
+    L is L_valid on the training batch, regularizers included: one draw of the weights,
+    one backward pass. The validation batch is evaluated and moves nothing.
+
+    Args:
+      train_loss: not used.
+      valid_loss: (key, params, logits, batch) -> (loss f32[], metrics).
+      params_optimizer: optimizer of w.
+      logits_optimizer: optimizer of a.
+      hypergradient: not used; ``one_level``, as ``resolve.check`` demands.
+
+    Source: Xie et al. 2019, arXiv:1812.09926, section 2.1 and its released code.
+    """
+    del train_loss, hypergradient
+    gradient = jax.value_and_grad(valid_loss, argnums=(1, 2), has_aux=True)
+    init = _init(params_optimizer, logits_optimizer)
+
+    def step(key, state, train_batch, valid_batch, *, frozen=None, adjust=None):
+        outer_key, inner_key = jax.random.split(key)
+        valid = valid_loss(outer_key, state.params, state.logits, valid_batch)
+        train, (grads, d_logits) = gradient(
+            inner_key, state.params, state.logits, train_batch
+        )
+        before = state
+        state, carry = _moved_params(params_optimizer, state, grads, adjust)
+        updates, logits_opt = logits_optimizer.update(
+            d_logits, before.logits_opt, before.logits
+        )
+        logits = optax.apply_updates(before.logits, updates)
+        if frozen is not None:
+            logits, logits_opt = jax.tree.map(
+                lambda old, new: jnp.where(frozen, old, new),
+                (before.logits, before.logits_opt),
+                (logits, logits_opt),
+            )
+        state = state._replace(logits=logits, logits_opt=logits_opt)
+        return state, BilevelInfo(train[0], valid[0], train[1], valid[1], carry)
+
+    return types.Bilevel(init, step)
+
+
+def _init(params_optimizer, logits_optimizer) -> Callable:
     def init(params, logits):
         return BilevelState(
             params,
@@ -98,34 +193,40 @@ def bilevel(
             logits_optimizer.init(logits),
         )
 
-    def inner_step(key, state, batch, adjust):
-        """Moves the params; returns the state, the loss and metrics, and the carry."""
+    return init
+
+
+def _levels(train_loss, valid_loss, params_optimizer, logits_optimizer, rule) -> tuple:
+    """Builds the moves of the logits and of the params, and ``init``."""
+    outer_step = _outer_step(
+        rule(train_loss, valid_loss, params_optimizer), valid_loss, logits_optimizer
+    )
+    inner_gradient = jax.value_and_grad(train_loss, argnums=1, has_aux=True)
+
+    def move_logits(frozen, key, state, train_batch, valid_batch):
+        reported, logits, logits_opt = outer_step(
+            frozen, key, state, train_batch, valid_batch
+        )
+        return state._replace(logits=logits, logits_opt=logits_opt), reported
+
+    def move_params(key, state, batch, adjust):
         reported, grads = inner_gradient(key, state.params, state.logits, batch)
-        moves = carry = None
-        if adjust is not None:
-            grads, moves, carry = adjust(state.params, state.logits, grads)
-        updates, params_opt = params_optimizer.update(
-            grads, state.params_opt, state.params
-        )
-        if moves is not None:
-            updates = jax.tree.map(lambda m, u: jnp.where(m, u, 0), moves, updates)
-        params = optax.apply_updates(state.params, updates)
-        return state._replace(params=params, params_opt=params_opt), reported, carry
+        state, carry = _moved_params(params_optimizer, state, grads, adjust)
+        return state, reported, carry
 
-    def step(key, state, train_batch, valid_batch, *, frozen=None, adjust=None):
-        outer_key, inner_key = jax.random.split(key)
-        if params_first:
-            state, trained, carry = inner_step(inner_key, state, train_batch, adjust)
-        valid, logits, logits_opt = outer_step(
-            frozen, outer_key, state, train_batch, valid_batch
-        )
-        state = state._replace(logits=logits, logits_opt=logits_opt)
-        if not params_first:
-            state, trained, carry = inner_step(inner_key, state, train_batch, adjust)
-        info = BilevelInfo(trained[0], valid[0], trained[1], valid[1], carry)
-        return state, info
+    return move_logits, move_params, _init(params_optimizer, logits_optimizer)
 
-    return types.Bilevel(init, step)
+
+def _moved_params(optimizer, state, grads, adjust) -> tuple:
+    """Moves the params by their gradient; returns the state and adjust's carry."""
+    moves = carry = None
+    if adjust is not None:
+        grads, moves, carry = adjust(state.params, state.logits, grads)
+    updates, params_opt = optimizer.update(grads, state.params_opt, state.params)
+    if moves is not None:
+        updates = jax.tree.map(lambda m, u: jnp.where(m, u, 0), moves, updates)
+    params = optax.apply_updates(state.params, updates)
+    return state._replace(params=params, params_opt=params_opt), carry
 
 
 def _outer_step(outer_gradient, valid_loss, optimizer) -> Callable:

@@ -16,6 +16,7 @@ from jnas import networks, pieces, registry, spaces, types
 from jnas.data import augment as augment_lib
 from jnas.data import task as task_lib
 from jnas.data import tasks
+from jnas.training import program
 
 
 class Search(NamedTuple):
@@ -31,10 +32,12 @@ class Search(NamedTuple):
       interval: epochs between two checks for collapse; 0 disables them.
       variant_inputs: Clock -> what the edge variant needs.
       task: what is learned.
+      progress: Clock -> f32[], that the schedules of pieces follow; None is their end.
+      limits: of the derived cell's costs.
     """
 
     supernet: networks.Supernet
-    weights_of: Callable[[Any], types.Weights]
+    weights_of: Callable[..., types.Weights]
     selection: types.Selection
     augment: augment_lib.Augment
     batch_size: int
@@ -42,11 +45,24 @@ class Search(NamedTuple):
     interval: int = 1
     variant_inputs: Callable = lambda clock: networks.VariantInputs()
     task: task_lib.Task = tasks.CLASSIFICATION
+    progress: Callable | None = None
+    limits: tuple[networks.Limit, ...] = ()
 
     @property
     def space(self) -> spaces.Space:
         """The space that is searched."""
         return self.supernet.space
+
+    def weights_at(self, clock: Any, state: Any) -> types.Weights:
+        """Returns ``weights_of`` with its schedules where the search is.
+
+        Args:
+          clock: of the epoch that has ended.
+          state: of the search.
+        """
+        if self.progress is None:
+            return self.weights_of(state)
+        return self.weights_of(state, self.progress(clock))
 
 
 class Hook(NamedTuple):
@@ -65,6 +81,12 @@ class Hook(NamedTuple):
       found: carry -> (bool[], i32[G]), whether the search returns this encoding in
         place of the derived one; None never does.
       stream: number of its random stream; ``build`` gives each hook its place.
+      due: epoch i32[], from 0 -> bool[], whether it is called at the end of that epoch;
+        None calls it every ``every``.
+      repeats: epochs that a search repeats at most because the hook rolled it back; its
+        program is longer by as many, and the hook ends it when its own epochs are done.
+      clock: (carry, Clock of the program) -> Clock of the epoch that a search is in,
+        where the hook rolls it back; None where it does not.
     """
 
     every: int
@@ -75,6 +97,9 @@ class Hook(NamedTuple):
     rows: Callable[[int], np.ndarray] | None = None
     found: Callable[[Any], tuple[types.Array, types.Encoding]] | None = None
     stream: int = 0
+    due: Callable[[types.Array], types.Array] | None = None
+    repeats: int = 0
+    clock: Callable[[Any, program.Clock], program.Clock] | None = None
 
 
 class HookState(NamedTuple):
@@ -150,6 +175,7 @@ def at_epoch_end(hooks: Sequence[Hook]) -> Callable:
         streams = max(2, *(hook.stream + 1 for hook in hooks))
         keys, kept = jax.random.split(key, streams), state.hooks
         after, values = [], {}
+        clock = clock_of(hooks, kept, clock)
         state = state._replace(hooks=())
         for hook, own in zip(hooks, kept, strict=True):
             own_key = keys[hook.stream]
@@ -177,12 +203,31 @@ def _due(hook, key, clock, state, own, split) -> tuple[Any, HookState]:
         values = {n: jnp.asarray(v, jnp.float32) for n, v in values.items()}
         return state, HookState(carry, values, own.stop | stop)
 
-    if hook.every == 1:
+    if hook.due is not None:
+        due = hook.due(clock.epoch)
+    elif hook.every == 1:
         return call(key, clock, state, own, split)
-    due = (clock.epoch + 1) % hook.every == 0
+    else:
+        due = (clock.epoch + 1) % hook.every == 0
     return jax.lax.cond(
         due, call, lambda *given: (given[2], given[3]), key, clock, state, own, split
     )
+
+
+def clock_of(
+    hooks: Sequence[Hook], kept: Sequence[HookState], clock: program.Clock
+) -> program.Clock:
+    """Returns the Clock of the epoch that a search is in, of one that is rolled back.
+
+    Args:
+      hooks: of the search.
+      kept: what it keeps of them.
+      clock: of the program, whose epochs count those that were rolled back too.
+    """
+    for hook, own in zip(hooks, kept, strict=True):
+        if hook.clock is not None:
+            clock = hook.clock(own.carry, clock)
+    return clock
 
 
 def _check_carry(before: Any, after: Any) -> None:

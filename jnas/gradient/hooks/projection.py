@@ -3,7 +3,7 @@
 Edge after edge, in a random order, the candidate whose removal costs the most
 validation accuracy is kept and the others are removed. Then, node after node, the
 edges whose removal costs the least are removed. Between two decisions the supernet is
-tuned.
+tuned, its logits too.
 
 Source: Wang et al. 2021, arXiv:2108.04392, algorithm 1 and its released code.
 """
@@ -51,15 +51,15 @@ def project(
 
     Args:
       search: in a space of cells, whose supernet is trained.
-      every: epochs of tuning before each decision.
+      every: epochs between two decisions.
       num_batches: batches of the validation split that accuracies are computed on;
         None for all whole batches.
 
     Raises:
       ValueError: a space that is not one of cells.
 
-    Source: arXiv:2108.04392. Differs: the supernet is tuned before the first decision
-    too; ``none`` is not a candidate where nodes choose inputs.
+    Source: arXiv:2108.04392 and its released code. Differs: accuracies are those of the
+    same images for all candidates, not augmented; there each has crops of its own.
     """
     return build(search, every, num_batches=num_batches)
 
@@ -70,6 +70,7 @@ def build(
     *,
     num_batches: int | None = None,
     over_members: Callable | None = None,
+    due: Callable | None = None,
 ) -> hook_lib.Hook:
     """Builds the hook of ``project``.
 
@@ -79,6 +80,7 @@ def build(
       num_batches: as there.
       over_members: (function, members with a leading axis) -> results likewise;
         ``devices.mapped`` when None.
+      due: of the Hook.
     """
     space = search.space
     if not rows_lib.has_edges(space):
@@ -105,34 +107,61 @@ def build(
         return over_members(member, keep)
 
     def call(key, clock, state, carry, split):
-        number = (clock.epoch + 1) // every
         measured = functools.partial(accuracies, clock, split)
-        return _decide(space, measured, key, number, state), carry, {}, False
+        return _decide(space, measured, key, state), carry, {}, False
 
     rows = functools.partial(
         signal_lib.fixed_rows, batch_size=search.batch_size, num_batches=num_batches
     )
     if num_batches is None:
         rows = np.arange
-    return hook_lib.Hook(every, lambda state: (), call, removes=True, rows=rows)
+    return hook_lib.Hook(
+        every, lambda state: (), call, removes=True, rows=rows, due=due
+    )
 
 
-def _decide(space, accuracies, key, number, state) -> Any:
-    """Makes decision ``number``, from 1, in each cell: edges first, then nodes."""
+def segment(space: spaces.CellSpace, every: int) -> tuple[int, Callable]:
+    """Returns the number of epochs of a tuning, and the hook that decides in it.
+
+    The first decision is made before the tuning, the last before its last epoch; after
+    that one the hook decides what is left, of a search that ended early.
+
+    Args:
+      space: the space of cells.
+      every: epochs between two decisions.
+
+    Returns:
+      (epochs, 81 in the DARTS space for every fifth; Search -> Hook).
+    """
+    epochs = every * (num_decisions(space) - 1) + 1
+
+    def due(epoch):
+        return ((epoch + 1) % every == 0) | (epoch == epochs - 1)
+
+    return epochs, functools.partial(build, every=min(every, epochs), due=due)
+
+
+def _decide(space, accuracies, key, state) -> Any:
+    """Makes the next decision in each cell: edges first, then nodes."""
     by_edge = functools.partial(_decide_edge, space, accuracies)
     by_node = functools.partial(_decide_node, space, accuracies)
+    if not _choosing_nodes(space):
+        by_node = _nothing_left
     for cell in range(len(space.cells)):
         key, own = jax.random.split(key)
-        if not _choosing_nodes(space):
-            state = by_edge(cell, own, state)
-            continue
         state = jax.lax.cond(
-            number <= len(space.edges),
+            (state.mask[cell].sum(-1) > 1).any(),
             functools.partial(by_edge, cell),
             functools.partial(by_node, cell),
             own,
             state,
         )
+    return state
+
+
+def _nothing_left(cell, key, state) -> Any:
+    """Decides nothing."""
+    del cell, key
     return state
 
 
@@ -144,15 +173,14 @@ def _decide_edge(space, accuracies, cell, key, state) -> Any:
       member 0: 0 1 1 1    member 1: 1 0 1 1    ...    (the row of the edge)
     """
     *_, num_ops = space.shape
-    is_none = jnp.asarray(space.where(spaces.NONE)) & (space.num_kept is not None)
     undecided = state.mask[cell].sum(-1) > 1
     edge = _one_of(key, undecided)
     keep = jnp.ones((num_ops, *space.shape))
     keep = keep.at[jnp.arange(num_ops), cell, edge].set(1 - jnp.eye(num_ops))
     found = accuracies(key, state, keep)
-    left = state.mask[cell, edge] & ~is_none[cell, edge]
+    left = state.mask[cell, edge]
     best = jnp.where(left, found, jnp.inf).argmin()
-    row = jnp.where(undecided.any(), jnp.arange(num_ops) == best, left)
+    row = jnp.arange(num_ops) == best
     return state._replace(mask=state.mask.at[cell, edge].set(row))
 
 

@@ -16,15 +16,17 @@ def prune(
 
     Of a row of K options that are left, those below threshold / K of the row's sum are
     removed; the largest always stays. Where nodes choose their inputs, ``none`` is
-    neither counted nor removed. The metric ``options_left`` is the number that is left.
+    neither counted nor removed. The weights are those of the eval relaxation at the
+    progress of the search, such as a temperature's. The metric ``options_left`` is the
+    number that is left.
 
     Args:
       search: that is pruned.
       every: epochs between two calls.
       threshold: share of an equal weight below which an option is removed.
 
-    Source: Noy et al. 2020, arXiv:1904.04123, section 3. Differs: its threshold and
-    temperature change over the search.
+    Source: Noy et al. 2020, arXiv:1904.04123, section 3. Differs: its threshold may
+    change over the search; the default is that of a third party's code, UniNAS.
     """
     space = search.space
     # where nodes choose their inputs, ``none`` is no option of a derived cell
@@ -42,8 +44,8 @@ def prune(
         return mask & (kept | best | spared)
 
     def call(key, clock, state, carry, split):
-        del key, clock, split  # the weights decide
-        weights = search.weights_of(state)
+        del key, split  # the weights decide
+        weights = search.weights_at(clock, state)
         mask = jax.tree.map(narrowed, weights, state.mask, spared)
         left = rows_lib.flat(space, mask).sum()
         return state._replace(mask=mask), carry, {"options_left": left}, False

@@ -18,8 +18,9 @@ class Rise(NamedTuple):
 
     A search has collapsed when the mean of the last ``window`` eigenvalues is more than
     ``factor`` times the mean of the window that ends ``delay`` evaluations earlier. It
-    rolls back to the evaluation in the middle of the earlier window, which must not lie
-    before ``first_epoch``. With window 5 and delay 4 the last nine are held:
+    rolls back to the middle of the earlier window: as many epochs back as there would
+    be without an earlier roll back, which must not be before ``first_epoch``. With
+    window 5 and delay 4 the last nine are compared:
 
       evaluation   e1 e2 e3 e4 e5 e6 e7 e8 e9
       before       [-----------]                mean of e1 to e5; rolls back to e3
@@ -30,42 +31,64 @@ class Rise(NamedTuple):
       delay: evaluations between the ends of the two windows.
       factor: ratio of the means above which the eigenvalue has risen.
       first_epoch: first epoch, counted from 0, that a search may roll back to.
+      every: epochs between two evaluations.
+      last_epoch: of the search, at whose end nothing is decided; None decides at all.
+      length: evaluations that a Watched holds; None for ``compared``.
     """
 
     window: int = 5
     delay: int = 4
     factor: float = 1.3
     first_epoch: int = 10
+    every: int = 1
+    last_epoch: int | None = None
+    length: int | None = None
 
     @property
-    def length(self) -> int:
-        """Number of evaluations that a Watched must hold."""
+    def compared(self) -> int:
+        """Number of evaluations in the two windows."""
         return self.window + self.delay
 
     @property
     def back(self) -> int:
-        """Index, in a Watched, of the evaluation to roll back to."""
-        return self.window - 1 - self.window // 2
+        """Number of evaluations from the last one to that which is gone back to."""
+        return self.window // 2 + self.delay
+
+    def place(self, watched: Any) -> types.Array:
+        """Returns the index, in a Watched, of the evaluation to roll back to, i32[].
+
+        It is the last evaluation of its epoch; -1 where none is held.
+
+        Args:
+          watched: a Watched of at least ``compared`` evaluations.
+        """
+        wanted = watched.epochs[-1] - self.back * self.every
+        index = jnp.arange(len(watched.epochs))
+        found = (watched.epochs == wanted) & (wanted >= 0)
+        return jnp.where(found, index, -1).max()
 
     def risen(self, watched: Any) -> types.Array:
         """Returns whether the eigenvalue has risen, bool[].
 
         Args:
-          watched: a Watched of ``length`` evaluations. The means leave out NaN, and no
-            search rolls back to it.
+          watched: a Watched of at least ``compared`` evaluations. The means leave out
+            NaN, and no search rolls back to it.
 
         Raises:
-          ValueError: a Watched of another length.
+          ValueError: a Watched of fewer.
         """
-        if len(watched.eigenvalues) != self.length:
+        if len(watched.eigenvalues) < self.compared:
             raise ValueError(
-                f"watched must hold {self.length} evaluations, got "
+                f"watched must hold {self.compared} evaluations, got "
                 f"{len(watched.eigenvalues)}. Give watch and its hook the same Rise."
             )
-        now = jnp.nanmean(watched.eigenvalues[-self.window :])
-        before = jnp.nanmean(watched.eigenvalues[: self.window])
-        known = ~jnp.isnan(watched.eigenvalues[self.back])
-        late = watched.epochs[self.back] >= self.first_epoch
+        own = watched.eigenvalues[-self.compared :]
+        now, before = jnp.nanmean(own[-self.window :]), jnp.nanmean(own[: self.window])
+        place = self.place(watched)
+        known = (place >= 0) & ~jnp.isnan(watched.eigenvalues[place])
+        late = watched.epochs[place] >= self.first_epoch
+        if self.last_epoch is not None:
+            late &= watched.epochs[-1] < self.last_epoch
         return known & late & (now / before > self.factor)
 
 
@@ -83,26 +106,30 @@ def stop_early(rise: Rise) -> Callable:
 
     def decide(state, watched):
         stops = rise.risen(watched) & ~watched.stopped
-        cell = jnp.where(stops, watched.encodings[rise.back], watched.answer)
+        cell = jnp.where(stops, watched.encodings[rise.place(watched)], watched.answer)
         watched = watched._replace(stopped=watched.stopped | stops, answer=cell)
         return state, watched, {}
 
     return decide
 
 
-def strengthen(rise: Rise, *, factor: float = 10.0, most: float = 0.03) -> Callable:
+def strengthen(
+    rise: Rise, *, factor: float = 10.0, most: float = 0.03, rolls: int = 2
+) -> Callable:
     """Builds the rule of adaptive L2: roll back, with a stronger weight decay.
 
-    The whole state is restored from the evaluation before the rise, except for the
-    learning rate's schedule, which continues. The weight decay, which must be an
-    ``optimizers.carried_decay``, becomes min(factor * decay, most), and the earlier
-    eigenvalues are forgotten.
+    The whole state is restored from the evaluation before the rise, and with it the
+    place in the learning rate's schedule: the epochs after it are repeated. The weight
+    decay, which must be an ``optimizers.carried_decay``, becomes min(factor * decay,
+    most). Eigenvalues of the epochs that were rolled back stay in the windows. A search
+    whose last epoch is done stops, with the cell that it derives.
 
     Args:
       rise: the rule; the watch must be given the same one.
       factor: multiplies the weight decay.
       most: largest weight decay; one that is already as large stays, and the search
         does not roll back.
+      rolls: how often it may.
 
     Returns:
       (state, Watched) -> (state, Watched, {"weight_decay": f32[]}).
@@ -111,21 +138,29 @@ def strengthen(rise: Rise, *, factor: float = 10.0, most: float = 0.03) -> Calla
       ValueError: when the rule is called, an optimizer without ``carried_decay`` or
         without a learning rate schedule, or a watch without snapshots.
 
-    Source: Zela et al. 2020, arXiv:1909.09656, section 5.2 (DARTS-ADA). Differs: the
-    epochs that were rolled back are not repeated.
+    Source: Zela et al. 2020, arXiv:1909.09656, section 5.2 (DARTS-ADA) and its released
+    code, in which the eigenvalues stay by an argument that is left out.
     """
 
     def decide(state, watched):
         rate = _decay_rate(state, watched)
         stronger = jnp.minimum(rate * factor, jnp.maximum(rate, most))
-        rises = rise.risen(watched) & (rate < most)
-        forgotten = jnp.full_like(watched.eigenvalues, jnp.nan)
-        state, eigenvalues, rate = jax.tree.map(
+        far = rise.back * rise.every
+        rises = rise.risen(watched) & (rate < most) & ~watched.stopped
+        rises &= watched.repeated < rolls * far
+        state, rate = jax.tree.map(
             lambda a, b: jnp.where(rises, a, b),
-            (_restored(state, watched, rise.back, stronger), forgotten, stronger),
-            (state, watched.eigenvalues, rate),
+            (_restored(watched, rise.place(watched), stronger), stronger),
+            (state, rate),
         )
-        watched = watched._replace(eigenvalues=eigenvalues)
+        ends = jnp.zeros((), bool)
+        if rise.last_epoch is not None:
+            ends = (watched.epochs[-1] == rise.last_epoch) & ~watched.stopped
+        watched = watched._replace(
+            repeated=watched.repeated + jnp.where(rises, far, 0),
+            stopped=watched.stopped | ends,
+            answer=jnp.where(ends, watched.encodings[-1], watched.answer),
+        )
         return state, watched, {"weight_decay": rate}
 
     return decide
@@ -144,9 +179,9 @@ def _decay_rate(state, watched) -> types.Array:
     return rate
 
 
-def _restored(state, watched, index, decay_rate) -> Any:
-    """Returns a snapshot, with today's step count and another weight decay."""
-    back = jax.tree.map(lambda a: a[index], watched.snapshots)
-    count = optax.tree.get(state.params_opt, "count")
-    params_opt = optax.tree.set(back.params_opt, decay_rate=decay_rate, count=count)
-    return back._replace(params_opt=params_opt)
+def _restored(watched, place, decay_rate) -> Any:
+    """Returns a snapshot with another weight decay."""
+    back = jax.tree.map(lambda a: a[place], watched.snapshots)
+    return back._replace(
+        params_opt=optax.tree.set(back.params_opt, decay_rate=decay_rate)
+    )

@@ -38,6 +38,27 @@ def fixed_batches(
     return augment_lib.normalise(inputs, augment), targets
 
 
+def random_batch(
+    key: types.Key, split: types.Batch, augment: Any, batch_size: int
+) -> types.Batch:
+    """Draws an augmented batch, as a step of the search gets it.
+
+    Args:
+      key: consumed.
+      split: (images, labels), N of each, or other inputs and targets.
+      augment: what inputs are augmented with, as for ``augment.augment``.
+      batch_size: B; of fewer examples all are taken.
+
+    Returns:
+      (images f32[B, H, W, F], labels i32[B]).
+    """
+    rows_key, images_key = jax.random.split(key)
+    count = batches.count(split[1])
+    rows = jax.random.permutation(rows_key, count)[: min(batch_size, count)]
+    inputs, targets = placement.split(batches.take(*split, rows))
+    return augment_lib.augment(images_key, inputs, augment), targets
+
+
 def fixed_rows(
     num_examples: int, batch_size: int, num_batches: int | None = None
 ) -> np.ndarray:
@@ -121,14 +142,15 @@ def signal(
 
 
 def without_dropout(inputs: networks.VariantInputs) -> networks.VariantInputs:
-    """Sets the dropout of skip connections to 0, where an edge variant has it.
+    """Sets dropout and drop path to 0, where an edge variant has them.
 
     Args:
       inputs: what the edge variant needs.
     """
-    if inputs.skip_dropout is None:
-        return inputs
-    return inputs._replace(skip_dropout=jnp.float32(0))
+    dropped = inputs.skip_dropout
+    return inputs._replace(
+        skip_dropout=None if dropped is None else jnp.float32(0), drop_path=None
+    )
 
 
 def without_auxiliary_skip(inputs: networks.VariantInputs) -> networks.VariantInputs:

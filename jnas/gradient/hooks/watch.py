@@ -45,10 +45,12 @@ class Watched(NamedTuple):
 
     Attributes:
       eigenvalues: f32[K]; NaN where there was no evaluation yet.
-      epochs: i32[K]; -1 where there was no evaluation yet.
+      epochs: i32[K]; -1 where there was no evaluation yet. After a roll back it counts
+        on from the epoch that was restored.
       encodings: i32[K, G], the cells derived at these epochs.
       stopped: bool[], whether the search ends.
       answer: i32[G], the cell that a stopped search returns.
+      repeated: i32[], epochs that the search was rolled back by, all in all.
       snapshots: states at these epochs, with a leading axis K; None where no rule
         restores them.
     """
@@ -58,6 +60,7 @@ class Watched(NamedTuple):
     encodings: types.Array
     stopped: types.Array
     answer: types.Encoding
+    repeated: types.Array
     snapshots: Any = None
 
 
@@ -71,22 +74,28 @@ def build(
     num_batches: int = 4,
     num_iterations: int = 10,
     snapshots: bool = False,
+    batch_of: Callable | None = None,
+    shift: float = 0.0,
+    **how: Any,
 ) -> hook_lib.Hook:
     """Builds the watch over a gradient search, and a rule that acts on its results.
 
-    Every evaluation uses the same validation images, not augmented, and the weights
-    that a cell is derived from: no sampling, no perturbation, no regularizer.
+    Every evaluation uses the same validation images, not augmented, unless ``batch_of``
+    draws those of the eigenvalue, and the weights that a cell is derived from: no
+    sampling, no perturbation, no regularizer.
 
       supernet_SIGNAL    = signal(weights),  weights = weights_of(state)
       one_hot_SIGNAL     = signal(space.weights(selection(space, weights)))
       discretization_gap = supernet_SIGNAL - one_hot_SIGNAL
-      eigenvalue         = largest of the Hessian d2 L_valid / d logits d logits
+      eigenvalue         = largest of the Hessian d2 L_valid / d logits d logits,
+                           plus shift
       count_OPERATION    = its rows in the derived cells
 
     Args:
       search: that is watched; dropout of its edge variant is set to 0.
       every: epochs between two evaluations.
-      rise: the rule that ``decide`` follows; the carry holds ``rise.length`` results.
+      rise: the rule that ``decide`` follows, which says how many results the carry
+        holds.
       decide: (state, Watched) -> (state, Watched, values), called after an evaluation;
         None disables it.
       metrics: names of its values.
@@ -94,8 +103,13 @@ def build(
       num_iterations: Lanczos iterations; 10 find the largest eigenvalue to a few
         percent.
       snapshots: whether the carry holds states too.
+      batch_of: (key, split, augment, batch_size) -> the eigenvalue's batch; None takes
+        the first of the fixed ones.
+      shift: is added to the eigenvalue.
+      **how: other fields of the Hook.
     """
-    space, length = search.space, (rise or rise_lib.Rise()).length
+    rise = rise or rise_lib.Rise()
+    space, length = search.space, rise.length or rise.compared
     task, names = search.task, watched(search.task)
 
     def init(state):
@@ -110,8 +124,12 @@ def build(
         cell = space.weights(encoding)
         inputs = signal_lib.without_dropout(search.variant_inputs(clock))
         apply = functools.partial(search.supernet.apply, state.params)
-        largest = _eigenvalue(
-            key, task, apply, search.weights_of, state, batches, inputs, num_iterations
+        batch = jax.tree.map(lambda array: array[0], batches)
+        if batch_of is not None:
+            own = jax.random.fold_in(key, 2)  # those of the eigenvalue are 0 and 1
+            batch = batch_of(own, split, search.augment, search.batch_size)
+        largest = shift + _eigenvalue(
+            key, task, apply, search.weights_of, state, batch, inputs, num_iterations
         )
         before, after = _signals(key, task, apply, batches, weights, cell, inputs)
         values = (largest, before, after, before - after)
@@ -127,8 +145,11 @@ def build(
         init,
         call,
         (*names, *_count_names(space), *metrics),
-        rows=lambda count: signal_lib.fixed_rows(count, search.batch_size, num_batches),
+        rows=np.arange
+        if batch_of
+        else lambda n: signal_lib.fixed_rows(n, search.batch_size, num_batches),
         found=lambda carry: (carry.stopped, carry.answer),
+        **how,
     )
 
 
@@ -159,80 +180,12 @@ def watch(
     )
 
 
-@registry.HOOKS.register
-def stop_early(
-    search: hook_lib.Search, *, every: int | None = None, factor: float = 1.3
-) -> hook_lib.Hook:
-    """Builds the hook of early stopping: end, with the cell from before the rise.
-
-    Args:
-      search: that is watched.
-      every: epochs between two evaluations; None takes the search's interval.
-      factor: ratio above which the eigenvalue has risen.
-
-    Raises:
-      ValueError: evaluations are disabled.
-
-    Source: Zela et al. 2020, arXiv:1909.09656, section 5.1 (DARTS-ES).
-    """
-    rise = rise_lib.Rise(factor=factor)
-    interval = _needed("stop_early", search, every)
-    return build(search, interval, rise=rise, decide=rise_lib.stop_early(rise))
-
-
-@registry.HOOKS.register
-def adaptive_decay(
-    search: hook_lib.Search,
-    *,
-    every: int | None = None,
-    factor: float = 1.3,
-    stronger: float = 10.0,
-    most: float = 0.03,
-) -> hook_lib.Hook:
-    """Builds the hook of adaptive L2: roll back, with a stronger weight decay.
-
-    The optimizer's weight decay must be an ``optimizers.carried_decay``; a method that
-    names this hook has one.
-
-    Args:
-      search: that is watched.
-      every: epochs between two evaluations; None takes the search's interval.
-      factor: ratio above which the eigenvalue has risen.
-      stronger: multiplies the weight decay.
-      most: largest weight decay.
-
-    Raises:
-      ValueError: evaluations are disabled.
-
-    Source: Zela et al. 2020, arXiv:1909.09656, section 5.2 (DARTS-ADA).
-    """
-    rise = rise_lib.Rise(factor=factor)
-    return build(
-        search,
-        _needed("adaptive_decay", search, every),
-        rise=rise,
-        decide=rise_lib.strengthen(rise, factor=stronger, most=most),
-        metrics=("weight_decay",),
-        snapshots=True,
-    )
-
-
-def _needed(name: str, search: hook_lib.Search, every: int | None) -> int:
-    interval = search.interval if every is None else every
-    if not interval:
-        raise ValueError(
-            f"watch_interval must be at least 1 with the hook {name}, got 0. Set the "
-            "number of epochs between two evaluations."
-        )
-    return interval
-
-
 def _eigenvalue(
-    key, task, apply, weights_of, state, batches, inputs, num_iterations
+    key, task, apply, weights_of, state, batch, inputs, num_iterations
 ) -> types.Array:
-    """Estimates the largest eigenvalue on the first batch, in the architecture."""
+    """Estimates the largest eigenvalue on a batch, in the architecture."""
     op_key, start_key = jax.random.split(key)
-    images, labels = jax.tree.map(lambda array: array[0], batches)
+    images, labels = batch
 
     def loss(arch):
         weights = weights_of(state._replace(logits=arch))
@@ -273,6 +226,7 @@ def _no_results(space, length, snapshot) -> Watched:
         jnp.zeros((length, num_genes), jnp.int32),
         jnp.zeros((), bool),
         jnp.zeros(num_genes, jnp.int32),
+        jnp.zeros((), jnp.int32),
         jax.tree.map(lambda a: jnp.stack([a] * length), snapshot),
     )
 
