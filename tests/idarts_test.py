@@ -112,13 +112,12 @@ def test_the_row_is_the_authors_loop():
         pieces = resolve.resolve(
             row, spaces.zoo.nasbench201(), steps_per_epoch=STEPS, epochs=EPOCHS
         )
-        made = bilevel.bilevel(
+        made = pieces.order(
             problem.train,
             problem.valid,
             params_optimizer=pieces.params_optimizer,
             logits_optimizer=pieces.logits_optimizer,
             hypergradient=pieces.hypergradient,
-            params_first=pieces.params_first,
         )
 
         def step(state, number):

@@ -25,16 +25,27 @@ def methods_table() -> tables.Table:
 
 
 def _row(name: str, method: methods.Method) -> list[str]:
-    perturbation = [method.perturbation] if method.perturbation else []
+    penalties = _names(method, "regularizers", "weight_regularizers", "perturbation")
     parts = (
-        [method.relaxation],
-        [method.hypergradient],
+        _names(method, "relaxation"),
+        _names(method, "hypergradient"),
         _network(method),
-        [*method.regularizers, *method.weight_regularizers, *perturbation],
+        penalties,
         _schedule(method),
         _selection(method),
     )
     return [name, method.source, *(", ".join(part) or "-" for part in parts)]
+
+
+def _names(method: methods.Method, *fields: str) -> list[str]:
+    """Lists the names of the pieces that some fields hold."""
+    kinds = {field: kind for field, kind in pieces.slots(methods.Method).values()}
+    found = []
+    for field in fields:
+        held = getattr(method, field)
+        several = held if isinstance(held, tuple) else (held,) if held else ()
+        found += [pieces.name_of(kinds[field], one) for one in several]
+    return found
 
 
 def _network(method: methods.Method) -> list[str]:
@@ -81,7 +92,7 @@ def _words(field: str, piece: pieces.Piece) -> str:
 
 
 def _selection(method: methods.Method) -> list[str]:
-    found = [method.selection]
+    found = _names(method, "selection")
     if method.projection_epochs:
         found = ["by perturbation"]
     if method.max_skips is not None:

@@ -6,6 +6,7 @@ from jnas.gradient.hooks import projection as projection
 from jnas.gradient.hooks import prune as prune
 from jnas.gradient.hooks import robust as robust
 from jnas.gradient.hooks import sgas as sgas
+from jnas.gradient.hooks import shapley as shapley
 from jnas.gradient.hooks import shrink as shrink
 from jnas.gradient.hooks import watch as watch
 from jnas.gradient.hooks.hook import Hook as Hook

@@ -77,6 +77,38 @@ def fixed_rows(
     return batches.spread(num_examples, batch_size, num_batches).T.reshape(-1)
 
 
+def drawn_batches(
+    key: types.Key,
+    split: types.Batch,
+    augment: Any,
+    batch_size: int,
+    num_batches: int,
+) -> types.Batch:
+    """Draws batches at random from a split and augments them.
+
+    Args:
+      key: consumed.
+      split: (images, labels), N of each, or other inputs and targets.
+      augment: as for ``augment.augment``.
+      batch_size: B.
+      num_batches: K at most, as many as fit into the split; one of all images where
+        there are fewer than B.
+
+    Returns:
+      (images f32[K, B, H, W, F], labels i32[K, B]); no image twice.
+    """
+    draw_key, augment_key = jax.random.split(key)
+    total = batches.count(split[1])
+    shape = batches.spread(total, batch_size, num_batches).shape
+    rows = jax.random.permutation(draw_key, total)[: shape[0] * shape[1]]
+    inputs, targets = placement.split(batches.take(*split, rows.reshape(shape)), axis=1)
+    keys = jax.random.split(augment_key, shape[0])
+    augmented = jax.lax.map(
+        lambda one: augment_lib.augment(*one, augment), (keys, inputs)
+    )
+    return augmented, targets
+
+
 def signal(
     key: types.Key,
     task: task_lib.Task,

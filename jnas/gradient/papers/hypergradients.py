@@ -52,3 +52,22 @@ def zarts() -> Method:
         logits_learning_rate=1.0,
         logits_weight_decay=0.0,
     )
+
+
+@registry.METHODS.register
+def shapley() -> Method:
+    """Returns Shapley-NAS: options are scored by the accuracy that they bring.
+
+    Source: arXiv:2206.09811, section 4.1 and its released code: PC-DARTS' features,
+    without weights of edges. Differs: see the hook ``shapley``.
+    """
+    return Method(
+        "Xiao et al. 2022, arXiv:2206.09811",
+        hooks=("watch", "shapley"),
+        alternation="never",
+        partial=4,
+        drop_none=True,
+        batch_size=256,
+        learning_rate=0.1,
+        final_learning_rate=0.0,
+    )
