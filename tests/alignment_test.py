@@ -219,6 +219,8 @@ def test_what_cannot_be_aligned_is_refused():
     problem = weight_regularizers.Problem(net, None, None, None, 3)
     with pytest.raises(ValueError, match="alignment out for space tiny_chain"):
         alignment.alignment(problem)
+    with pytest.raises(ValueError, match="leave alignment out for space tiny_chain"):
+        gradient.check(registry.METHODS["lambda_darts"](), net.space)
     with pytest.raises(ValueError, match="kinds must be at least 1, got 0"):
         alignment.alignment(problem_of(ONE, 1), kinds=0)
 

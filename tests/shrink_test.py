@@ -222,6 +222,8 @@ def test_a_space_without_cells_is_refused():
     space = spaces.zoo_chains.tiny_chain()
     method = registry.METHODS["is_darts"]()
     setting = gradient.Setting(networks.Size(4, 1, 2), PLAIN, (8, 8))
+    with pytest.raises(ValueError, match="leave shrink out for space tiny_chain"):
+        gradient.check(method, space)
     with pytest.raises(ValueError, match="shrink out for space tiny_chain"):
         gradient.build_segments(dataclasses.replace(method, epochs=5), space, setting)
 

@@ -75,6 +75,9 @@ def alignment(
     return weight_regularizers.without_carry(added)
 
 
+alignment.needs_cells = True  # read by ``resolve.check``
+
+
 def _groups(kinds: tuple[int, ...], count: int) -> list[np.ndarray]:
     """Lists the numbers of the cells of each kind that has several."""
     each = [np.flatnonzero(np.array(kinds) == kind) for kind in range(count)]

@@ -231,6 +231,18 @@ def _check_edges(method, space) -> None:
                 f"{name} must be {off} for space {space.name}, whose rows are no edges "
                 f"of cells, got {value}. Use another --method, or leave {name} out."
             )
+    for field, known in (
+        ("hooks", registry.HOOKS),
+        ("weight_regularizers", registry.WEIGHT_REGULARIZERS),
+    ):
+        for one in getattr(method, field):
+            piece, name = pieces_lib.resolve(known, one), pieces_lib.name_of(known, one)
+            bare = piece.func if isinstance(piece, functools.partial) else piece
+            if getattr(bare, "needs_cells", False):
+                raise ValueError(
+                    f"{field} must leave {name} out for space {space.name}, whose rows "
+                    f"are no edges of cells, got {name}. Use another --method."
+                )
 
 
 def resolve(

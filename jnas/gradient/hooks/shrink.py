@@ -113,6 +113,9 @@ def shrink(
     )
 
 
+shrink.needs_cells = True  # read by ``resolve.check``
+
+
 def schedule(
     num_epochs: int, num_options: int, shrinks: int | None, every: int | None
 ) -> Schedule:
