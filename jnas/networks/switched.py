@@ -6,6 +6,8 @@ long as cells are computed one after another: under ``vmap`` a conditional becom
 selection, which computes every branch.
 """
 
+import operator
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -34,9 +36,7 @@ def switched_cell(
     ]
 
     def init(key):
-        keys = jax.random.split(key, len(edges))
-        made = [cell.init_all(k, e) for k, e in zip(keys, edges, strict=True)]
-        return tuple({str(i): m[j] for i, m in enumerate(made)} for j in range(2))
+        return _init(jax.random.split(key, len(edges)), edges)
 
     def apply(params, stats, inputs, context, key):
         rows = context.weights[place.cell]
@@ -59,6 +59,20 @@ def switched_cell(
 
     preprocess = cell.preprocessing(place, space.num_inputs, norm)
     return cell.Cell(place, preprocess, init, apply)
+
+
+def _init(keys, edges) -> tuple:
+    """Initialises all edges, those of equal candidates as one: compiled once."""
+    numbers: dict[tuple, list[int]] = {}
+    for i, modules in enumerate(edges):
+        numbers.setdefault(tuple(modules.items()), []).append(i)
+    made = {}
+    for modules, alike in numbers.items():
+        init = jax.vmap(lambda key, modules=modules: cell.init_all(key, dict(modules)))
+        whole = init(keys[jnp.array(alike)])
+        for place, i in enumerate(alike):
+            made[i] = jax.tree.map(operator.itemgetter(place), whole)
+    return tuple({str(i): made[i][j] for i in range(len(edges))} for j in range(2))
 
 
 def _candidates(space, place, edge, *, norm, normalise) -> dict:

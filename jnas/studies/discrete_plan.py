@@ -79,6 +79,20 @@ class DiscreteSettings(limits.LimitSettings, augmentation.AugmentSettings):
         group="search",
         least=0,
     )
+    rescore: int = option(
+        0,
+        "Cells of a round that are scored on all validation images, the best ones on a "
+        "few drawn batches; the others have no score. 0 scores every cell on all. RSPS "
+        "is --controller=random_search --num_proposals=1000 --rescore=10.",
+        group="search",
+        least=0,
+    )
+    screening_batches: int = option(
+        10,
+        "Validation batches on which --rescore screens the cells of a round.",
+        group="search",
+        least=1,
+    )
     signal: tuple[str, ...] = option(
         (),
         "Metrics that are searched on, comma-separated; the first chooses the best "
@@ -118,13 +132,18 @@ def check(settings: DiscreteSettings) -> tables.Table | None:
 def _check_shared(settings: DiscreteSettings) -> None:
     """Refuses options of shared weights where no objective has any."""
     shared = scoring.SUPERNET in scoring.parts(settings.objective)
-    for name in ("recalibrate", "controller_rounds"):
+    for name in ("recalibrate", "controller_rounds", "rescore"):
         value = getattr(settings, name)
         if value and not shared:
             raise ValueError(
                 f"{name} must be 0 without the objective supernet, got {value}. Leave "
                 f"--{name} out."
             )
+    if settings.rescore and limits.bounds(settings):
+        raise ValueError(
+            "rescore must be 0 in a search with limits, whose cells are scored one by "
+            f"one, got {settings.rescore}. Leave one of them out."
+        )
 
 
 def check_limits(

@@ -45,6 +45,7 @@ class Source(NamedTuple):
       program: program that trains shared weights, or None.
       jittable: whether the objective can be compiled.
       round_cost: time of a round in steps of the program, until it is measured.
+      num_scored: number of cells of a round that get a score; None means all.
     """
 
     splits: tuple
@@ -52,6 +53,7 @@ class Source(NamedTuple):
     program: program_lib.Program | None = None
     jittable: bool = True
     round_cost: float = 1.0
+    num_scored: int | None = None
 
 
 class Search(NamedTuple):
@@ -83,6 +85,14 @@ class Search(NamedTuple):
     def num_rounds(self) -> int:
         """R, enough for num_evaluations."""
         return -(-self.num_evaluations // self.proposals.shape[0])
+
+    @property
+    def num_unscored(self) -> int:
+        """Number of proposed cells that get no score, of all rounds."""
+        scored = self.source.num_scored
+        if scored is None:
+            return 0
+        return self.num_rounds * (self.proposals.shape[0] - scored)
 
     def verdict(self, scores: np.ndarray) -> verdict.Verdict:
         """Returns what the evaluations so far have learned.

@@ -1,5 +1,6 @@
 """Where the scores of a discrete search come from: a table, or images."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -316,27 +317,42 @@ def _shared(space, settings, size, splits, augment, task) -> rounds.Source:
     )
     program_lib.check_batches(program, jax.random.key(0), splits)
 
+    drawn = min(settings.screening_batches * settings.batch_size, counts[1])
+
     def objective(params):
-        images = data_lib.normalise(valid_images, augment)
         calibration = None
         if rows is not None:
             own = batches.rows_of(train_images, rows)
             calibration = data_lib.normalise(own, augment)
-        return objectives.one_shot_accuracy(
+        build = functools.partial(
+            objectives.one_shot_accuracy,
             space,
             supernet,
             params,
-            images,
+            data_lib.normalise(valid_images, augment),
             valid_labels,
             calibration=calibration,
             task=task,
         )
+        if not settings.rescore:
+            return build()
+        return objectives.rescored(
+            build(num_drawn=drawn), build(), count=settings.rescore
+        )
 
     # a round has no gradient, and evaluates each cell on all validation images
-    cells = settings.num_proposals or 1
-    read = counts[1] + (0 if rows is None else len(rows))
-    cost = cells * read / (3 * settings.batch_size)
-    return rounds.Source(splits, objective, program, round_cost=cost)
+    cells, more = settings.num_proposals or 1, 0 if rows is None else len(rows)
+    read = cells * (counts[1] + more)
+    if settings.rescore:
+        read = cells * (drawn + more) + settings.rescore * (counts[1] + more)
+    cost = read / (3 * settings.batch_size)
+    return rounds.Source(
+        splits,
+        objective,
+        program,
+        round_cost=cost,
+        num_scored=settings.rescore or None,
+    )
 
 
 def _calibration_rows(settings, count) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from jnas import data as data_lib
 from jnas import settings as settings_lib
 from jnas import spaces
 from jnas.discrete import tables
+from jnas.discrete.objectives import two_levels
 from jnas.discrete.tables import choice
 from jnas.run import workdir
 from jnas.spaces import genotype as genotypes
@@ -114,6 +115,8 @@ def search_cells(
     here = dataset is not None and hands is None
     if here and scoring.SCRATCH in scoring.parts(settings.objective):
         placement.check_batch(settings.batch_size, search.proposals.shape[0])
+    if settings.rescore:
+        two_levels.check_proposals(settings.rescore, search.proposals.shape[0])
     num_steps = search.num_rounds
     if source.program:
         num_steps += source.program.num_steps
@@ -254,9 +257,10 @@ def _figures(
             f"{unfit.sum()} of {count} evaluations exceeded {kept.flags()}: these "
             "cells were not scored"
         )
+    unscored = search.num_unscored  # as was asked for
     for column, metric in enumerate(metrics):
-        lost = int((~np.isfinite(signals[:, column]) & ~unfit).sum())
-        if lost:
+        lost = int((~np.isfinite(signals[:, column]) & ~unfit).sum()) - unscored
+        if lost > 0:
             warnings.append(
                 f"{lost} of {count} evaluations have no {metric.name} and counted as "
                 "the worst"

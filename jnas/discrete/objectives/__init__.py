@@ -24,3 +24,4 @@ from jnas.discrete.objectives.supernet import ONE_SHOT as ONE_SHOT
 from jnas.discrete.objectives.supernet import one_shot_accuracy as one_shot_accuracy
 from jnas.discrete.objectives.supernet import one_shot_metric as one_shot_metric
 from jnas.discrete.objectives.table import table as table
+from jnas.discrete.objectives.two_levels import rescored as rescored

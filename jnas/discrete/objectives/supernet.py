@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from jnas import directions, networks, spaces, types
+from jnas.data import batches, tasks
 from jnas.data import task as task_lib
-from jnas.data import tasks
 from jnas.training import placement
 
 
@@ -29,6 +31,7 @@ def one_shot_accuracy(
     labels: Any,
     *,
     calibration: Any = None,
+    num_drawn: int | None = None,
     over_members: Callable | None = None,
     task: task_lib.Task = tasks.CLASSIFICATION,
 ) -> types.Objective:
@@ -49,6 +52,8 @@ def one_shot_accuracy(
       calibration: f32[N, H, W, F], training images, normalised, whose statistics
         normalise, as ``networks.recalibrated`` takes them; None takes those of the
         scored batch.
+      num_drawn: number of images that a round's cells are scored on, drawn by its key,
+        the same for all its cells; None scores on all images.
       over_members: (function, members with a leading axis P) -> results likewise;
         ``placement.divided`` when None.
       task: whose signal it is, of classes the accuracy.
@@ -63,11 +68,17 @@ def one_shot_accuracy(
     statistics are those of the scored batch; there they are always measured again, on
     training images.
     """
-    shared = params, images, labels, calibration
     if calibration is not None:
         networks.recalibrated(supernet, calibration)  # raises before anything runs
 
     def objective(key, encodings):
+        drawn = images, labels
+        if num_drawn is not None:
+            rows_key, key = jax.random.split(key)
+            rows = jax.random.permutation(rows_key, batches.count(labels))
+            drawn = batches.take(images, labels, rows[:num_drawn])
+        shared = params, *drawn, calibration
+
         def score(encoding, params, images, labels, calibration):
             network, weights = supernet, space.weights(encoding)
             if calibration is not None:
