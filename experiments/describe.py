@@ -16,7 +16,7 @@ import pathlib
 
 from absl import flags
 
-from jnas import networks, report, run
+from jnas import networks, run
 from jnas.networks import stems
 from jnas.run import files
 from jnas.spaces import drawing
@@ -27,7 +27,7 @@ flags.DEFINE_string(
     "genotype", None, "Genotype: file, published name, or the text of one."
 )
 flags.DEFINE_boolean(
-    "methods", False, "Print the table of methods and their pieces instead."
+    "methods", False, "Print the tables of methods, their pieces and numbers, instead."
 )
 flags.DEFINE_string(
     "space", "darts", "Space of a genotype that names none: Genotype(...), or random."
@@ -65,8 +65,7 @@ def main():
             f"{'both' if FLAGS.methods else 'neither'}. Add --genotype=DARTS_V2."
         )
     if FLAGS.methods:
-        print(report.markdown(methods_table.methods_table()), end="\n\n")
-        print(report.markdown(methods_table.numbers_table()))
+        print(methods_table.page(), end="")
         return
     files.check_output("drawing", FLAGS.drawing)
     cell = cells.find(FLAGS.genotype, space=FLAGS.space, seed=0)

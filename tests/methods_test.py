@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jnas import data, gradient, networks, registry, report, spaces
+from jnas import data, gradient, networks, registry, spaces
 from jnas.gradient import alternations, methods, resolve, segments
 from jnas.studies import methods_table
 from jnas.training import program
@@ -22,7 +22,7 @@ SPACE = spaces.CellSpace(
 ONE_NODE = spaces.CellSpace(
     "one_node", ("cell",), 2, 1, ("none", "skip_connect", "nor_conv_1x1"), 2, (2,)
 )
-README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+ROOT = pathlib.Path(__file__).parent.parent
 
 
 def setting(**changes):
@@ -280,9 +280,24 @@ def test_what_is_wrong_is_said_before_anything_runs(changes, error, message):
         gradient.check(dataclasses.replace(methods.darts(), **changes), SPACE)
 
 
-def test_the_readme_has_the_table_of_the_registry():
-    """Paper to pieces, as the registry says it."""
-    assert report.markdown(methods_table.methods_table()) in README
+def test_the_page_of_papers_is_that_of_the_registry():
+    """Paper to pieces and numbers; README names every method and the page."""
+    page = (ROOT / "jnas/gradient/papers/README.md").read_text()
+    assert page == methods_table.page()
+    readme = (ROOT / "README.md").read_text()
+    assert "jnas/gradient/papers/README.md" in readme
+    unnamed = [name for name in registry.METHODS if f"`{name}`" not in readme]
+    assert not unnamed
+
+
+def test_a_row_without_a_source_is_refused():
+    """Each number of a row is somebody's."""
+
+    def nobody():
+        """Returns a method."""
+
+    with pytest.raises(ValueError, match="method nobody must name its source"):
+        methods_table.source_of(nobody)
 
 
 def test_dropout_of_skips_follows_its_schedule():

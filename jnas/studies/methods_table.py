@@ -1,4 +1,4 @@
-"""Which paper is which pieces: the registry of methods as a table."""
+"""Which paper is which pieces: the registry of methods as tables, and as a page."""
 
 from collections.abc import Callable
 
@@ -147,3 +147,23 @@ def source_of(make: Callable[[], methods.Method]) -> str:
             "docstring. Add it."
         )
     return rest.rstrip(".")
+
+
+def page() -> str:
+    """Writes both tables as Markdown, as the README of ``gradient/papers`` has them."""
+    pieces_of = tables.markdown(methods_table())
+    numbers_of = tables.markdown(numbers_table())
+    return _PAGE.format(pieces=pieces_of, numbers=numbers_of)
+
+
+_PAGE = """# From papers to pieces
+
+`experiments/describe.py --methods` prints this page from the registry; a test compares
+them. Each row's function stands in a file of this folder.
+
+{pieces}
+
+Its numbers, and where they are from:
+
+{numbers}
+"""

@@ -8,8 +8,8 @@ from jnas.gradient.methods import Method
 def tanglenas() -> Method:
     """Returns TangleNAS' DARTS with entangled weights: one kernel for several sizes.
 
-    Its numbers on this space are those of DARTS (the file ``darts-darts_v2.config`` of
-    the released code). Source: arXiv:2312.10440, section 3 and its released code.
+    Source: arXiv:2312.10440, section 3 and its released code, whose numbers on this
+    space are those of DARTS (``darts-darts_v2.config``).
     """
     return Method("Sukthanker et al. 2024, arXiv:2312.10440", entangled=True)
 
@@ -19,9 +19,11 @@ def lora_darts() -> Method:
     """Returns LoRA-DARTS: kernels warmed for 10 of 100 epochs, then factors of rank 1.
 
     The logits do not move while the kernels do. The paper has no arXiv number (AutoML
-    workshop 2024, OpenReview YNyTumD0U9); the numbers are those of the scripts of its
-    released code, https://github.com/automl/LoRA-DARTS, whose library is described in
-    arXiv:2507.16533.
+    workshop 2024).
+
+    Source: OpenReview YNyTumD0U9; the numbers are those of the scripts of its released
+    code, https://github.com/automl/LoRA-DARTS, whose library is described in
+    arXiv:2507.16533. Differs: there optimizer and schedule start anew with the factors.
     """
     return Method(
         "Krishnakumar et al. 2024, openreview YNyTumD0U9, code of arXiv:2507.16533",
