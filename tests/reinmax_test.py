@@ -150,7 +150,11 @@ def test_a_temperature_below_one_is_refused_before_anything_runs():
             gradient.check(changed, spaces.zoo.tiny())
 
 
-@pytest.mark.parametrize("name", list(registry.HYPERGRADIENTS))
+# zarts compares losses at other logits, where the matrix has no one-hot weights
+DERIVATIVES = [name for name in registry.HYPERGRADIENTS if name != "zarts"]
+
+
+@pytest.mark.parametrize("name", DERIVATIVES)
 def test_every_hypergradient_takes_its_jacobian(name, monkeypatch):
     """Each rule finds the same as with the Jacobian written out as a constant matrix.
 
