@@ -229,10 +229,11 @@ def test_a_space_without_cells_is_refused():
 
 
 def test_logits_rest_and_removed_options_weigh_nothing():
-    """A short search ends with one option a row, whose weight is 1 / O."""
+    """A search of one shrink ends with one option a row, whose weight is 1 / O."""
     method = dataclasses.replace(
-        registry.METHODS["is_darts"](), epochs=4, batch_size=4, features=2, layers=1
-    )
+        registry.METHODS["is_darts"](), epochs=3, batch_size=4, features=2, layers=1,
+        hooks=(functools.partial(shrink.shrink, shrinks=1),),
+    )  # fmt: skip
     gradient.check(method, ONE)
     setting = gradient.Setting(networks.Size(2, 1, 2, channels=1), PLAIN, (8, 8))
     (segment,) = gradient.build_segments(method, ONE, setting)
