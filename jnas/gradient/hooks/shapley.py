@@ -60,7 +60,7 @@ def shapley(
 
     Source: arXiv:2206.09811, section 3.3 and its released code. Differs: an accuracy is
     that of 4 batches of 256 images, there of one of 1024, by whose statistics the
-    supernet normalises; m starts from N(0, .001^2) there.
+    supernet normalises; m starts from N(0, .001^2) there, which adds 4e-4 of a logit.
     """
     first = round(start * search.num_epochs)
     _check(search.num_epochs, start, num_samples, num_batches)
