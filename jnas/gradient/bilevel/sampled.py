@@ -69,11 +69,14 @@ def zarts(
       ValueError: a number out of its range.
 
     Source: arXiv:2110.04743, MGS, and its released code. Differs: the K steps use the
-    one batch that a hypergradient gets, there K batches of 48. The released code gives
-    the copies the optimizer of w, so that they stay as they are and w moves by its
-    momentum; it adds a draw of each component, weighted, in place of a draw of the
-    mixture; and its second density is r exp(-|d|^2 std^2 / 2). Here copies are trained,
-    and q is the density that steps are drawn from.
+    one batch that a hypergradient gets, there K batches of 48 of the architecture's
+    split. On digits (space tiny, 8 features, 3 cells, after 20 and 150 steps of w) the
+    step's cosine with that of K training batches is .950 and .998; two steps of K other
+    batches each have .936 and .999. The released code gives the copies the optimizer of
+    w, so that they stay as they are and w moves by its momentum; it adds a draw of each
+    component, weighted, in place of a draw of the mixture; and its second density is
+    r exp(-|d|^2 std^2 / 2). Here copies are trained, and q is the density that steps
+    are drawn from.
     """
     _check(num_samples, num_steps, temperature, std, uncentred_rate, after)
     valid_gradient = jax.value_and_grad(valid_loss, argnums=2, has_aux=True)
