@@ -10,7 +10,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from jnas import data, gradient, networks, registry, spaces
-from jnas.gradient import alignment, losses, relaxations, weight_regularizers
+from jnas.gradient import losses, relaxations, weight_regularizers
+from jnas.gradient.weight_regularizers import alignment
 from jnas.training import program
 
 TWO = spaces.CellSpace(

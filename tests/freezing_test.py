@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from jnas import data, gradient, networks, registry, spaces
-from jnas.gradient import freezing, losses, relaxations, weight_regularizers
+from jnas.gradient import losses, relaxations, weight_regularizers
+from jnas.gradient.weight_regularizers import freezing
 from jnas.training import program
 
 SPACE = spaces.CellSpace(

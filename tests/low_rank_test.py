@@ -10,7 +10,8 @@ import pytest
 from flax import nnx
 
 from jnas import data, gradient, networks, ops, spaces
-from jnas.gradient import frozen_kernels, methods, weight_regularizers
+from jnas.gradient import methods, weight_regularizers
+from jnas.gradient.weight_regularizers import frozen_kernels
 from jnas.networks import functional, low_rank
 from jnas.spaces import zoo_chains
 from jnas.training import program

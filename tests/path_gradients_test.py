@@ -11,7 +11,8 @@ import pytest
 
 from jnas import gradient, networks, registry, spaces
 from jnas.data import tasks
-from jnas.gradient import losses, path_gradients, relaxations, weight_regularizers
+from jnas.gradient import losses, relaxations, weight_regularizers
+from jnas.gradient.weight_regularizers import path_gradients
 from jnas.networks import few_shot
 from jnas.spaces import rows
 from jnas.training import program

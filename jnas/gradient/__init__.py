@@ -1,12 +1,8 @@
 """Gradient-based search: a supernet's parameters and its architecture, in turns."""
 
-from jnas.gradient import alignment as alignment
 from jnas.gradient import decays as decays
-from jnas.gradient import freezing as freezing
-from jnas.gradient import frozen_kernels as frozen_kernels
 from jnas.gradient import one_hot as one_hot
 from jnas.gradient import papers as papers
-from jnas.gradient import path_gradients as path_gradients
 from jnas.gradient.hooks.watch import COUNT as COUNT
 from jnas.gradient.hooks.watch import WATCHED as WATCHED
 from jnas.gradient.losses import Batch as Batch

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 
 from jnas import registry, types
-from jnas.gradient import weight_regularizers
+from jnas.gradient.weight_regularizers import rule
 from jnas.networks import low_rank
 
 
 @registry.WEIGHT_REGULARIZERS.register
 def freeze_kernels(
-    problem: weight_regularizers.Problem, *, warm_rate: float = 0.1
+    problem: rule.Problem, *, warm_rate: float = 0.1
 ) -> types.WeightRegularizer:
     """Trains kernels in the first epochs, and then only the factors beside them.
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jnas import networks, registry, spaces, types
-from jnas.gradient import weight_regularizers
+from jnas.gradient.weight_regularizers import rule
 
 
 class Matching(NamedTuple):
@@ -31,7 +31,7 @@ class Matching(NamedTuple):
 
 @registry.WEIGHT_REGULARIZERS.register
 def freeze_operations(
-    problem: weight_regularizers.Problem, *, steps: int = 20, threshold: float = 0.4
+    problem: rule.Problem, *, steps: int = 20, threshold: float = 0.4
 ) -> types.WeightRegularizer:
     """Builds the rule that freezes operations that fit the training batch alone.
 

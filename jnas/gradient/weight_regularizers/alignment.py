@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import registry, types
-from jnas.gradient import weight_regularizers
+from jnas.gradient.weight_regularizers import rule
 
 
 @registry.WEIGHT_REGULARIZERS.register
 def alignment(
-    problem: weight_regularizers.Problem, *, strength: float = 0.125, kinds: int = 1
+    problem: rule.Problem, *, strength: float = 0.125, kinds: int = 1
 ) -> types.WeightRegularizer:
     """Builds the rule that increases the alignment of the cells' gradients.
 
@@ -72,7 +72,7 @@ def alignment(
         done = clock.epoch / max(1, problem.num_epochs - 1)
         return jax.tree.map(lambda slope: -strength * done * slope, slopes)
 
-    return weight_regularizers.without_carry(added)
+    return rule.without_carry(added)
 
 
 alignment.needs_cells = True  # read by ``resolve.check``
@@ -90,7 +90,7 @@ def _no_shifts(supernet, params) -> types.Array:
     return jnp.zeros(shape, jnp.result_type(*jax.tree.leaves(params)))
 
 
-def shifted_loss(problem: weight_regularizers.Problem) -> Callable:
+def shifted_loss(problem: rule.Problem) -> Callable:
     """Builds the training loss at weights that are shifted in each cell by itself.
 
     Args:

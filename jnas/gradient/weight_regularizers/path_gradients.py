@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from jnas import registry, spaces, types
-from jnas.gradient import losses, mixing, relaxations, weight_regularizers
+from jnas.gradient import losses, mixing, relaxations
+from jnas.gradient.weight_regularizers import rule
 from jnas.spaces import rows as rows_lib
 
 
-def summed(problem: weight_regularizers.Problem) -> Callable:
+def summed(problem: rule.Problem) -> Callable:
     """Builds the sum of the gradients of the training loss over paths.
 
     Paths are computed one after another, so that a supernet may skip options of weight
@@ -79,7 +80,7 @@ def fair_paths(key: types.Key, mask: types.Mask) -> types.Weights:
 
 @registry.WEIGHT_REGULARIZERS.register
 def strict_fairness(
-    problem: weight_regularizers.Problem,
+    problem: rule.Problem,
 ) -> types.WeightRegularizer:
     """Builds FairNAS' gradient: every option has exactly one update in each step.
 
@@ -138,7 +139,7 @@ def split_paths(
 
 
 @registry.WEIGHT_REGULARIZERS.register
-def each_copy(problem: weight_regularizers.Problem) -> types.WeightRegularizer:
+def each_copy(problem: rule.Problem) -> types.WeightRegularizer:
     """Builds few-shot NAS' gradient: every copy of a split supernet is trained.
 
     The gradient is that of a uniform path through each option of the row that the
