@@ -13,7 +13,7 @@ import pytest
 from jnas import data, gradient, networks, registry, spaces
 from jnas.data import batches
 from jnas.gradient import hooks, mixing, relaxations
-from jnas.gradient.hooks import paths
+from jnas.gradient.hooks import paths, proposals
 from jnas.studies import gradient_segment, setup, verdict
 from jnas.training import program
 
@@ -158,7 +158,7 @@ def test_finalists_are_scored_again_on_the_whole_split():
     )
     once, whole = accuracies(state.params, 1), accuracies(state.params)
     propose = jax.jit(
-        lambda key: paths.propose(key, controller, lambda e: jnp.float32(0), 8)
+        lambda key: proposals.propose(key, controller, lambda e: jnp.float32(0), 8)
     )
     others = []
     for seed in range(6):
@@ -207,7 +207,7 @@ def test_paths_keep_the_mask_and_the_limits():
     assert fits[place_of(carry.encoding)]
     none = search_of(limits=(Most(-1),))
     carry, values = called(build(none), state)
-    assert not bool(hooks.paths.found(carry)[0])
+    assert not bool(hooks.proposals.found(carry)[0])
     assert np.isnan(values["mean_path_accuracy"])
 
 

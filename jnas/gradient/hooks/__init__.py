@@ -3,6 +3,7 @@
 from jnas.gradient.hooks import angles as angles
 from jnas.gradient.hooks import paths as paths
 from jnas.gradient.hooks import projection as projection
+from jnas.gradient.hooks import proposals as proposals
 from jnas.gradient.hooks import prune as prune
 from jnas.gradient.hooks import robust as robust
 from jnas.gradient.hooks import sgas as sgas

@@ -13,7 +13,7 @@ import numpy as np
 
 from jnas import pieces, registry, types
 from jnas.gradient.hooks import hook as hook_lib
-from jnas.gradient.hooks import paths
+from jnas.gradient.hooks import proposals as proposals_lib
 from jnas.gradient.hooks import signal as signal_lib
 
 _IMAGES = 16  # by which a path's parameters are found: no unit is 0 for all
@@ -30,7 +30,7 @@ class Turned(NamedTuple):
     """
 
     initial: types.Params
-    best: paths.Best
+    best: proposals_lib.Best
 
 
 def angle(first: types.Params, second: types.Params, chosen: Any) -> types.Array:
@@ -156,7 +156,7 @@ def angle_paths(
             f"{num_evaluations}. Raise it."
         )
     numbers = {"population_size": population_size, "mutation_rate": mutation_rate}
-    made = paths.controller_of(
+    made = proposals_lib.controller_of(
         search, controller, **numbers, crossover_rate=crossover_rate
     )
 
@@ -175,24 +175,24 @@ def angle_paths(
             weights = search.space.weights(encoding)
             mine, depends = used(own, apply, carry.initial, weights, inputs)
             turned = angle(carry.initial, state.params, mine)
-            allowed = paths.allowed(search, state.mask, weights)
+            allowed = proposals_lib.allowed(search, state.mask, weights)
             return jnp.where(allowed, jnp.where(depends, turned, 0), -jnp.inf)
 
-        proposals = paths.propose(draw_key, made, score, num_evaluations)
-        best = paths.best_of(proposals)
+        proposals = proposals_lib.propose(draw_key, made, score, num_evaluations)
+        best = proposals_lib.best_of(proposals)
         values = {"best_path_angle": best.score}
-        values["mean_path_angle"] = paths.mean_of(proposals)
+        values["mean_path_angle"] = proposals_lib.mean_of(proposals)
         return state, carry._replace(best=best), values, False
 
     return hook_lib.Hook(
         search.num_epochs,
         lambda state: Turned(
-            jax.tree.map(jnp.copy, state.params), paths.no_path(search)
+            jax.tree.map(jnp.copy, state.params), proposals_lib.no_path(search)
         ),
         call,
         ("best_path_angle", "mean_path_angle"),
         rows=functools.partial(_rows, batch_size=_count(search)),
-        found=lambda carry: paths.found(carry.best),
+        found=lambda carry: proposals_lib.found(carry.best),
     )
 
 
