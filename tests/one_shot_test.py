@@ -355,3 +355,35 @@ def test_sizes_of_the_toy_are_those_of_its_supernet():
         wanted = own_paths.outputs(params, images, encoding)
         np.testing.assert_allclose(found, wanted, rtol=2e-4, atol=2e-4)
     assert networks.Supernet(None, None, own_paths.SPACE).split is None
+
+
+def test_paths_are_scored_with_statistics_of_other_images():
+    """Each path's signal equals that of a network recalibrated by hand."""
+    space = spaces.CellSpace(
+        "mini", ("cell",), 1, 2, ("none", "skip_connect", "nor_conv_1x1"), None, (2,)
+    )
+    net = networks.supernet(space, networks.Size(4, 1, 2, channels=1))
+    search = hooks.Search(
+        net, mixing.build_weights_of(space, relaxations.softmax),
+        registry.SELECTIONS["strongest"], own_paths.PLAIN, 4, 1,
+    )  # fmt: skip
+    params = net.init(jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (5, 4, 6, 6, 1)) * 3 + 1
+    labels = jnp.arange(20).reshape(5, 4) % 2
+    weights = space.weights(jnp.array([2, 1, 2]))
+    given = jax.random.key(2), search, params, (images, labels), weights
+    got = paths.path_signal(*given, networks.VariantInputs(), num_calibration=2)
+    # the first two batches calibrate, the next two are scored together, one is left
+    own = networks.recalibrated(net, images[:2].reshape(8, 6, 6, 1))
+    outputs = own.apply(params, images[2:4].reshape(8, 6, 6, 1), weights)
+    want = (outputs.argmax(-1) == labels[2:4].reshape(8)).mean()
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    # the norms do read other images: the outputs are not those of the batch alone
+    alone = net.apply(params, images[2:4].reshape(8, 6, 6, 1), weights)
+    assert np.abs(np.asarray(outputs - alone)).max() > 1e-2
+    hook = paths.score_paths(search, num_evaluations=3, recalibrate=3, num_batches=2)
+    np.testing.assert_array_equal(  # five batches of the split are read
+        hook.rows(40), hooks.signal.fixed_rows(40, 4, 5)
+    )
+    with pytest.raises(ValueError, match="recalibrate at least 0, got -1"):
+        paths.score_paths(search, recalibrate=-1)

@@ -43,6 +43,7 @@ from jnas.networks.network import one_shot as one_shot
 from jnas.networks.network import supernet as supernet
 from jnas.networks.network import switched as switched
 from jnas.networks.recalibration import recalibrated as recalibrated
+from jnas.networks.recalibration import recalibrates as recalibrates
 from jnas.networks.skeleton import check_auxiliary as check_auxiliary
 
 # as they were called in 0.1

@@ -71,7 +71,13 @@ def split(supernet: Supernet, row: int) -> Supernet:
 
         return supernet.apply(jax.tree.map(mixed, params), x, weights, **given)
 
-    return Supernet(init, apply, space, split=row)
+    calibrated = None
+    if supernet.calibrated is not None:
+
+        def calibrated(count):
+            return split(supernet.calibrated(count), row)
+
+    return Supernet(init, apply, space, split=row, calibrated=calibrated)
 
 
 def copied(params: types.Params, like: types.Params) -> types.Params:

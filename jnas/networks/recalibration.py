@@ -50,3 +50,18 @@ def recalibrated(supernet: Supernet, images: jax.Array | dict) -> Supernet:
         return jax.tree.map(lambda rows: rows[count:], outputs)
 
     return network._replace(apply=apply)
+
+
+def recalibrates(supernet: Supernet) -> bool:
+    """Returns whether a supernet's builder takes norms, so that it can be recalibrated.
+
+    Args:
+      supernet: of any space.
+    """
+    if supernet.calibrated is None:
+        return False
+    try:
+        supernet.calibrated(1)
+    except ValueError:
+        return False
+    return True

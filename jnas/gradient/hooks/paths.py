@@ -8,7 +8,7 @@ Guo et al. 2020, arXiv:1904.00420 (single path one-shot).
 """
 
 import functools
-from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,25 +23,47 @@ from jnas.gradient.hooks import signal as signal_lib
 def path_signal(
     key: types.Key,
     search: hook_lib.Search,
-    apply: Callable,
+    params: types.Params,
     batches: types.Batch,
     weights: types.Weights,
     inputs: networks.VariantInputs,
+    *,
+    num_calibration: int = 0,
 ) -> types.Array:
     """Computes the signal of one path with the shared parameters, f32[].
 
     The only place that says by which statistics a path is normalised: those of the
-    scored batches, as supernets keep none.
+    scored batches, as supernets keep none, or of the first batches, which are then not
+    scored (``networks.recalibrated``).
 
     Args:
       key: of operations that draw at random.
-      search: has the task.
-      apply: (images, weights, *, key, variant_inputs) -> outputs.
+      search: has the supernet and the task.
+      params: of the supernet.
       batches: as ``signal.fixed_batches`` returns them.
       weights: one-hot rows.
       inputs: what the edge variant needs.
+      num_calibration: K, batches that give the statistics; as many are scored at a
+        time, and a remainder of fewer is left out. 0 takes those of what is scored.
     """
+    supernet = search.supernet
+    if num_calibration:
+        calibration, batches = _calibration(batches, num_calibration)
+        supernet = networks.recalibrated(supernet, calibration)
+    apply = functools.partial(supernet.apply, params)
     return signal_lib.signal(key, search.task, apply, batches, weights, inputs)
+
+
+def _calibration(batches: types.Batch, count: int) -> tuple[Any, types.Batch]:
+    """Splits batches [N, B, ...] into images [K B, ...] and batches of K B."""
+    images = jax.tree.map(lambda x: jnp.concatenate(x[:count]), batches[0])
+
+    def grouped(x):
+        many = max(1, (len(x) - count) // count)
+        x = x[count : count + many * count]
+        return x.reshape(many, -1, *x.shape[2:])
+
+    return images, jax.tree.map(grouped, batches)
 
 
 @registry.HOOKS.register
@@ -56,6 +78,7 @@ def score_paths(
     population_size: int | None = None,
     mutation_rate: float | None = None,
     crossover_rate: float | None = None,
+    recalibrate: int = 0,
 ) -> hook_lib.Hook:
     """Builds the hook that chooses the path of the best signal after the last epoch.
 
@@ -74,6 +97,9 @@ def score_paths(
       population_size: of the controller; None leaves its own.
       mutation_rate: likewise.
       crossover_rate: likewise.
+      recalibrate: batches whose statistics normalise each path, and which are not
+        scored; at most half of those that there are. 0 takes those of what is scored,
+        and so does a network whose builder takes no norm.
 
     Returns:
       The hook; ``best_path_SIGNAL`` is the score of the chosen path,
@@ -84,12 +110,15 @@ def score_paths(
         controller does not have.
 
     Source: arXiv:1902.07638, section 3.2, and arXiv:1904.00420, section 3.4, and their
-    released code. Differs: paths are normalised by the scored batch; in SPOS' code by
-    training images that are computed for each path, in the other one by running
-    statistics of all paths. There each path is scored on batches of its own.
+    released code. Differs: calibration images are of the architecture's split, in
+    SPOS' code of the training split; without them a path is normalised by the scored
+    batch, in RSPS' code by running statistics of all paths. There each path is scored
+    on batches of its own.
     """
-    _check(num_evaluations, num_batches, num_finalists, num_rounds)
+    _check(num_evaluations, num_batches, num_finalists, num_rounds, recalibrate)
     space = search.space
+    if recalibrate and not networks.recalibrates(search.supernet):
+        recalibrate = 0
     numbers = {"population_size": population_size, "mutation_rate": mutation_rate}
     made = proposals_lib.controller_of(
         search, controller, **numbers, crossover_rate=crossover_rate
@@ -99,16 +128,25 @@ def score_paths(
     def call(key, clock, state, carry, split):
         draw_key, own = jax.random.split(key)
         inputs = signal_lib.without_dropout(search.variant_inputs(clock))
-        apply = functools.partial(search.supernet.apply, state.params)
 
         def scored(count):
+            wanted = None if count is None else count + recalibrate
             batches = signal_lib.fixed_batches(
-                split, search.augment, search.batch_size, count
+                split, search.augment, search.batch_size, wanted
             )
+            most = len(jax.tree.leaves(batches)[0]) // 2
 
             def score(encoding):
                 weights = space.weights(encoding)
-                value = path_signal(own, search, apply, batches, weights, inputs)
+                value = path_signal(
+                    own,
+                    search,
+                    state.params,
+                    batches,
+                    weights,
+                    inputs,
+                    num_calibration=min(recalibrate, most),
+                )
                 return jnp.where(
                     proposals_lib.allowed(search, state.mask, weights), value, -jnp.inf
                 )
@@ -137,7 +175,9 @@ def score_paths(
         return state, best, values, False
 
     rows = functools.partial(
-        signal_lib.fixed_rows, batch_size=search.batch_size, num_batches=num_batches
+        signal_lib.fixed_rows,
+        batch_size=search.batch_size,
+        num_batches=(num_batches or 0) + recalibrate,
     )
     return hook_lib.Hook(
         search.num_epochs,
@@ -149,8 +189,15 @@ def score_paths(
     )
 
 
-def _check(num_evaluations, num_batches, num_finalists, num_rounds) -> None:
+def _check(
+    num_evaluations, num_batches, num_finalists, num_rounds, recalibrate
+) -> None:
     """Refuses counts that leave nothing to choose from."""
+    if recalibrate < 0:
+        raise ValueError(
+            f"score_paths must have recalibrate at least 0, got {recalibrate}. 0 takes "
+            "the statistics of the scored batches."
+        )
     given = {"num_evaluations": num_evaluations, "num_rounds": num_rounds}
     given["num_batches"] = 1 if num_batches is None else num_batches
     for name, value in given.items():

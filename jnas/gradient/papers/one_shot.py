@@ -59,11 +59,12 @@ def spos() -> Method:
     SPOS.config in the released code of arXiv:2101.11834. Differs: its own chain trains
     150,000 steps of 1,024 images of ImageNet, paths drawn by balanced FLOPs, and at
     those numbers every cell draws a path of its own; the evolution is NSGA-II's, with
-    as many parents as children, there ten parents.
+    as many parents as children, there ten parents; statistics are those of 20 batches,
+    there of a moving average over 200.
     """
     return _one_path(
         "Guo et al. 2020, arXiv:1904.00420",
-        hooks=_scored(**_EVOLUTION),
+        hooks=_scored(**_EVOLUTION, recalibrate=20),
         epochs=250,
         weight_decay=5e-4,
         nesterov=True,
