@@ -196,8 +196,9 @@ class Method:
         "Hooks that are called after epochs, in order, comma-separated: watch reports "
         "signs of collapse, stop_early ends the search at one with the cell from "
         "before, adaptive_decay rolls it back and increases the weight decay, prune "
-        "removes options of small weight, decide_edges fixes them one by one, shrink "
-        "removes options by their outputs, or your own.",
+        "removes options of small weight, decide_edges fixes rows one by one, shrink "
+        "removes options by their outputs, shapley moves logits by accuracy, "
+        "score_paths and angle_paths choose a path at the end, or your own.",
         group="method",
         pieces=registry.HOOKS,
     )
