@@ -4,13 +4,14 @@
         --space=nasbench201 --objective=supernet --controller=regularized_evolution
 
 --objective=supernet trains one network's shared weights with cells that --trainer draws
-(random_search: uniform paths, as SPOS; reinforce: ENAS), then scores cells with them;
-scratch trains each proposed cell from scratch; table:NAME looks it up in a table;
-naswot, synflow, grad_norm, snip, jacobian_covariance and latency score untrained
-networks; --plugins adds your own. supernet,parameters has two columns, as nsga2 takes
-them. --max_parameters, --max_macs and --max_latency_ms limit the found cell's network:
-cells that exceed one are not scored. The test images are not touched: retrain.py tests
-the cell that was found.
+(random_search: uniform paths, as SPOS; enas_lstm: ENAS), then scores cells with them,
+--recalibrate measuring each cell's statistics on training images first, and --rescore
+the best of a round on all validation images; scratch trains each proposed cell from
+scratch; table:NAME looks it up in a table; naswot, synflow, grad_norm, snip,
+jacobian_covariance and latency score untrained networks; --plugins adds your own.
+supernet,parameters has two columns, as nsga2 takes them. --max_parameters, --max_macs
+and --max_latency_ms limit the found cell's network: cells that exceed one are not
+scored. The test images are not touched: retrain.py tests the cell that was found.
 """
 
 from jnas import run

@@ -95,7 +95,8 @@ def test_populations_are_divided():
     found = scenes["populations"]
     assert found["6"]["mesh"] == {"seeds": 2, "data": 2}
     assert found["6"]["apart"] == 0
-    assert scenes["one_shot"]["apart"] == 0
+    assert scenes["one_shot"]["apart"] == scenes["one_shot"]["recalibrated"] == 0
+    assert scenes["one_shot"]["moved"] > 0
     assert scenes["comparisons"] == {"equal": True, "runs": 4}
 
 

@@ -66,7 +66,7 @@ def test_screening_draws_one_batch_a_round():
     net = networks.one_shot(SPACE, size)
     params = program.once(net.init)(jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (40, 4, 4, 1))
-    labels = jnp.arange(40) % 2
+    labels = np.arange(40) % 2
     objective = jax.jit(
         objectives.one_shot_accuracy(SPACE, net, params, images, labels, num_drawn=8)
     )

@@ -94,7 +94,9 @@ def check_values(x: types.Array, groups: int = 1) -> None:
 def _standardised(x):
     """Returns y, and each feature's inverse deviation r f32[F]."""
     wide = _wide(x)
-    mean, scale = _moments(wide)
+    mean = _mean(wide)
+    variance = jnp.maximum(_mean(wide * wide) - mean * mean, 0)
+    scale = lax.rsqrt(variance + EPSILON)
     return ((wide - mean) * scale).astype(x.dtype), scale
 
 
@@ -125,17 +127,16 @@ def standardise_by_first(x: types.Array, num_images: int) -> types.Array:
     Raises:
       ValueError: one value a feature, while tracing.
     """
-    first = x[:num_images]
-    check_values(first)
-    mean, scale = _moments(_wide(first))
-    return ((_wide(x) - mean) * scale).astype(x.dtype)
-
-
-def _moments(wide):
-    """Returns each feature's mean and inverse deviation, f32[F]."""
-    mean = _mean(wide)
-    variance = jnp.maximum(_mean(wide * wide) - mean * mean, 0)
-    return mean, lax.rsqrt(variance + EPSILON)
+    check_values(x[:num_images])
+    # a mask, not a slice: where devices share a batch a slice moves images between
+    # them, which deadlocks inside a conditional that they do not all take
+    first = jnp.arange(len(x))[:, None, None, None] < num_images
+    count = min(num_images, len(x)) * (x.size // (len(x) * x.shape[-1]))
+    wide = _wide(x)
+    chosen = jnp.where(first, wide, 0)
+    mean = chosen.sum((0, 1, 2)) / count
+    variance = jnp.maximum((chosen * chosen).sum((0, 1, 2)) / count - mean * mean, 0)
+    return ((wide - mean) * lax.rsqrt(variance + EPSILON)).astype(x.dtype)
 
 
 def _mean(x):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jnas import directions, networks, spaces, types
 from jnas.data import batches, tasks
@@ -76,7 +77,8 @@ def one_shot_accuracy(
         if num_drawn is not None:
             rows_key, key = jax.random.split(key)
             rows = jax.random.permutation(rows_key, batches.count(labels))
-            drawn = batches.take(images, labels, rows[:num_drawn])
+            whole = jax.tree.map(jnp.asarray, (images, labels))
+            drawn = batches.take(*whole, rows[:num_drawn])
         shared = params, *drawn, calibration
 
         def score(encoding, params, images, labels, calibration):
