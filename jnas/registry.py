@@ -24,7 +24,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     known = list(known)
     asked = name.lower().replace("-", "_")
-    close = [one for one in known if _initials(one) == asked and len(asked) > 1]
+    close = sorted(one for one in known if _initials(one) == asked and len(asked) > 1)
     close += difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     inside = [
         one for one in known if asked in one.split("_") or one in asked.split("_")

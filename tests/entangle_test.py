@@ -250,7 +250,7 @@ def test_an_edge_computes_one_convolution_for_a_family(space, plain, entangled):
         params = jax.eval_shape(made.init, jax.random.key(0))[group.name]
         one = jax.tree.map(lambda a: jnp.zeros(a.shape[1:]), params)
         traced = jax.make_jaxpr(group.edge_output)(
-            one, jnp.ones(len(names)), jnp.ones((2, 4, 4, 4)), (None, None)
+            one, jnp.ones(len(names)), jnp.ones((2, 4, 4, 4)), (None, None, None)
         )
         assert convolutions(traced.jaxpr) == want
 

@@ -55,6 +55,7 @@ def by_running_statistics(space, params, encoding):
     """Outputs of a network whose running statistics are those of CALIBRATION.
 
     One training pass moves them from old to 0.9 old + 0.1 new, which is solved for new.
+    The images are repeated: a running variance has the factor n / (n - 1).
     """
     pools = {} if space.supernet == "chain" else {"normalise_pools": None}
     network = networks.switched(
@@ -66,7 +67,7 @@ def by_running_statistics(space, params, encoding):
     )(space.weights(encoding))
     _, old = program.once(network.init)(jax.random.key(0))
     _, moved = jax.jit(lambda *a: network.apply(*a, train=True))(
-        params, old, CALIBRATION
+        params, old, jnp.tile(CALIBRATION, (500, 1, 1, 1))
     )
     stats = jax.tree.map(lambda a, b: (b - 0.9 * a) / 0.1, old, moved)
     evaluate = jax.jit(lambda *a: network.apply(*a, train=False)[0][0])

@@ -20,7 +20,11 @@ from jnas.spaces import rows
 NAME, FOLDER = "supernet.json", "supernet"
 FORMAT, VERSION = "jnas.supernet", 2  # the first has classes alone
 WEIGHTS, LOGITS, EDGES = "weights", "logits", "edge_logits"
-_LATER = "entangled", "lora_rank"  # fields of a variant that first files lack
+_LATER = (
+    "entangled",
+    "lora_rank",
+    "drop_path",
+)  # fields of a variant that first files lack
 _KEYS = (
     "format",
     "version",

@@ -160,7 +160,7 @@ class EdgeGroup(NamedTuple):
 
     def _family(self, family, params, row, x, noise):
         """Computes the candidates of one family, as one operation."""
-        key, _ = noise
+        key, *_ = noise
         if key is not None:
             key = jax.random.fold_in(key, family.columns[-1])
         mixed = family.mixed(params[family.name], row[ints(family.columns)])

@@ -32,9 +32,9 @@ def recalibrated(supernet: Supernet, images: jax.Array | dict) -> Supernet:
       ValueError: a network whose builder takes no norms.
 
     Source: Guo et al. 2020, arXiv:1904.00420, section 3.2. Differs: the statistics are
-    those of all calibration images as one batch; the released code lets running
-    averages, with torch's momentum of .1, follow batches of 128, so that the last ten
-    or twenty batches count.
+    those of all calibration images as one batch, the variance with n; the released code
+    lets running averages, with torch's momentum of .1, follow batches of 128, so that
+    the last ten or twenty batches count.
     """
     if supernet.calibrated is None:
         raise ValueError(
