@@ -259,6 +259,19 @@ def test_p_values_are_corrected_for_their_number():
     assert found["middle"] > 0.9
 
 
+def test_rates_are_scaled_but_not_steps(tmp_path):
+    """Thirty times the paper's rate; ZARTS' samples are steps of the logits already."""
+    settings = compare_methods.MethodsSettings(
+        methods=("darts", "zarts", "gaea"),
+        objective=write(tmp_path / "t", test=TRUTH),
+        report=("test",),
+        signal=("test",),
+    )
+    plan = compare_methods.prepare(settings, SPACE, data.load("digits"))
+    rates = {name: one.logits_learning_rate for name, one in plan.methods.items()}
+    assert rates == {"darts": 30 * 3e-4, "zarts": 1.0, "gaea": pytest.approx(3.0)}
+
+
 def test_logits_of_every_method_are_frozen_by_one_flag(tmp_path):
     """Without it a method keeps its own share; with it, all have the same."""
     for given, want in ((None, {"darts": 0.0, "pcdarts": 0.3}), (0.5, None)):

@@ -307,7 +307,8 @@ def marked(piece: Callable, mark: str) -> bool:
     Args:
       piece: a function, perhaps partial.
       mark: ``on_simplex``, it takes or passes on the gradient of weights;
-        ``needs_zeros``, its gradient needs the outputs of options of weight zero.
+        ``needs_zeros``, its gradient needs the outputs of options of weight zero;
+        ``gives_steps``, it gives the step of the logits, not a gradient.
     """
     while isinstance(piece, functools.partial):
         piece = piece.func

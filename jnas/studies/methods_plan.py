@@ -11,7 +11,7 @@ from jnas import directions, gradient, networks, pieces, registry, spaces
 from jnas import settings as settings_lib
 from jnas.discrete import tables
 from jnas.discrete.tables import choice
-from jnas.gradient import methods
+from jnas.gradient import methods, relaxations
 from jnas.settings import option
 from jnas.studies import augmentation, compared, limits, setup
 from jnas.studies import kept as kept_lib
@@ -52,7 +52,7 @@ class MethodsSettings(limits.BoundSettings, augmentation.AugmentSettings):
     logits_rate_factor: float = option(
         30.0,
         "Factor on each method's own learning rate of the logits, which is made for "
-        "tens of thousands of steps.",
+        "tens of thousands of steps; not on steps that a rule gives itself (zarts).",
         group="schedule",
     )
     images_per_cell: int = option(
@@ -173,7 +173,10 @@ def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Meth
     names = {pieces.name_of(registry.HOOKS, one) for one in method.hooks}
     rises = bool(names & {"stop_early", "adaptive_decay"})
     tuning = round(method.projection_epochs * settings.epochs / method.epochs)
-    frozen = settings.frozen_rate
+    frozen, factor = settings.frozen_rate, settings.logits_rate_factor
+    rule = pieces.resolve(registry.HYPERGRADIENTS, method.hypergradient)
+    if relaxations.marked(rule, "gives_steps"):
+        factor = 1.0  # its steps are of the logits themselves
     return dataclasses.replace(
         method,
         frozen_rate=method.frozen_rate if frozen is None else frozen,
@@ -181,9 +184,7 @@ def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Meth
         batch_size=settings.batch_size,
         features=settings.features,
         layers=settings.layers,
-        logits_learning_rate=(
-            method.logits_learning_rate * settings.logits_rate_factor
-        ),
+        logits_learning_rate=method.logits_learning_rate * factor,
         projection_epochs=max(1, tuning) if method.projection_epochs else 0,
         stages=_dividing(method.stages, settings.features),
         watch_interval=method.watch_interval if rises else 0,

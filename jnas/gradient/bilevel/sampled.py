@@ -105,6 +105,9 @@ def zarts(
     return hypergradient
 
 
+zarts.gives_steps = True  # of the logits, not a gradient: no rate scales them
+
+
 def _check(num_samples, num_steps, temperature, std, uncentred_rate, after) -> None:
     """Refuses numbers that are out of range."""
     rules = (
