@@ -169,7 +169,7 @@ def test_compare_methods(made_table, tmp_path):
     done = launch("compare", *line)
     assert done.status == 0, done.err
     result = json.loads(done.out.splitlines()[-1])
-    assert list(result) == ["gdas", "random_search"]
+    assert list(result) == ["gdas", "random_search", "most_parameters"]
     column = tables.read_npz(table).column("test_2")
     told = result["gdas"]
     assert told["test_2"]["n"] == 2 and -1 <= told["tau"]["mean"] <= 1
