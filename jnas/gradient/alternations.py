@@ -45,7 +45,14 @@ def after(clock: program.Clock, *, share: float = 0.3) -> types.Array:
     Args:
       clock: position of the step.
       share: of all steps, from 0 to 1.
+
+    Raises:
+      ValueError: a share outside of that.
     """
+    if not 0 <= share <= 1:
+        raise ValueError(
+            f"alternation.share must be from 0 to 1, got {share}. 1 never moves them."
+        )
     return clock.progress >= share
 
 

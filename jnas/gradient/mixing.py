@@ -84,7 +84,11 @@ def relax(
       progress: f32[].
     """
     if getattr(relaxation, "whole", False):
-        weights = relaxation(key, masked(logits, mask), progress)
+        if mask is not None:  # rows without options too: no edge of them is drawn
+            logits = jax.tree.map(
+                lambda own, kept: jnp.where(kept, own, -jnp.inf), logits, mask
+            )
+        weights = relaxation(key, logits, progress)
         return weights if mask is None else jax.tree.map(jnp.multiply, weights, mask)
     leaves, treedef = jax.tree.flatten(masked(logits, mask))
     keys = [key] if len(leaves) == 1 else jax.random.split(key, len(leaves))

@@ -308,7 +308,8 @@ def marked(piece: Callable, mark: str) -> bool:
       piece: a function, perhaps partial.
       mark: ``on_simplex``, it takes or passes on the gradient of weights;
         ``needs_zeros``, its gradient needs the outputs of options of weight zero;
-        ``gives_steps``, it gives the step of the logits, not a gradient.
+        ``gives_steps``, it gives the step of the logits, not a gradient; ``replaces``,
+        it replaces the gradient of the parameters that it is given.
     """
     while isinstance(piece, functools.partial):
         piece = piece.func

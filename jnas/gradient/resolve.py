@@ -72,6 +72,7 @@ def check(method: methods.Method, space: spaces.Space) -> None:
     _check_simplex(method)
     _check_order(method)
     _check_factors(method)
+    _check_rules(method)
     _check_stages(method, space)
     for one in method.weight_regularizers:
         pieces_lib.resolve(registry.WEIGHT_REGULARIZERS, one)  # raises
@@ -91,6 +92,46 @@ def _check_relaxations(method, space) -> None:
             f"{pieces_lib.name_of(registry.RELAXATIONS, method.relaxation)}, whose "
             "gradient needs every candidate's output, got True. Leave it out."
         )
+
+
+def _check_rules(method) -> None:
+    """Refuses rules on gradients that would discard something, or do nothing."""
+    if method.drop_path_rate >= 1:
+        raise ValueError(
+            f"drop_path_rate must be below 1, got {method.drop_path_rate}. Lower it."
+        )
+    made = [
+        pieces_lib.resolve(registry.WEIGHT_REGULARIZERS, one)
+        for one in method.weight_regularizers
+    ]
+    names = [
+        pieces_lib.name_of(registry.WEIGHT_REGULARIZERS, one)
+        for one in method.weight_regularizers
+    ]
+    if any(relaxations.marked(one, "replaces") for one in made[1:]):
+        raise ValueError(
+            "weight_regularizers must have a rule that replaces the gradient in the "
+            f"first place alone, got {', '.join(names)}. Change their order, or leave "
+            "one out."
+        )
+    if made and method.perturbation and relaxations.marked(made[0], "replaces"):
+        name = pieces_lib.name_of(registry.PERTURBATIONS, method.perturbation)
+        raise ValueError(
+            f"perturbation must be left out with the weight regularizer {names[0]}, "
+            f"which replaces the gradient of perturbed weights, got {name}. Leave one "
+            "out."
+        )
+    if "each_copy" in names and all(stage.split is None for stage in method.stages):
+        raise ValueError(
+            "weight_regularizers must leave each_copy out without a stage's split, got "
+            "it. Use --method=few_shot, or strict_fairness."
+        )
+    for name, one in zip(names, made, strict=True):
+        if method.skip_zeros and relaxations.marked(one, "needs_zeros"):
+            raise ValueError(
+                f"skip_zeros must be off with the weight regularizer {name}, whose "
+                "gradients need every candidate's output, got True. Add --noskip_zeros."
+            )
 
 
 def _check_stages(method, space) -> None:

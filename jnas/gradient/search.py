@@ -328,16 +328,19 @@ def _step(
         step_key, *image_keys = jax.random.split(key, 3)
         clock = hook_lib.clock_of(hooks, state.hooks, clock)
         progress = pieces.progress(clock, num_epochs)
+        inputs = pieces.variant_inputs(clock)
         train, valid = (
             losses_lib.Batch(
                 augment_lib.augment(k, images, augment),
                 labels,
                 progress,
                 state.mask,
-                pieces.variant_inputs(clock),
+                given,
                 state.multipliers,
             )
-            for k, (images, labels) in zip(image_keys, pair, strict=True)
+            for k, (images, labels), given in zip(
+                image_keys, pair, (inputs, inputs._replace(drop_path=None)), strict=True
+            )
         )
         frozen = None
         if pieces.frozen_epochs:

@@ -240,9 +240,15 @@ def _stage_carry(method, stage, space, pieces) -> Callable:
         if stage.split is not None:
             new = new._replace(params=networks.copied(old.params, new.params))
         new = new._replace(mask=mask, multipliers=old.multipliers)
-        return fresh._replace(inner=new)
+        return fresh._replace(inner=_begun(pieces, new))
 
     return carry
+
+
+def _begun(pieces, inner) -> search.GradientState:
+    """Lets the hooks begin with what a segment begins with."""
+    inner = inner._replace(hooks=())
+    return inner._replace(hooks=hook_lib.begin(pieces.hooks, inner))
 
 
 def strongest_candidates(weights: types.Weights, rate: float) -> types.Mask:
@@ -293,14 +299,17 @@ def _projection(method, space, setting, before) -> Segment:
     hooks = _hooks(named, method, supernet, pieces, setting, epochs)
     pieces = dataclasses.replace(pieces, hooks=hooks)
     program = _program(method, supernet, pieces, setting, epochs, True)
+    carry = functools.partial(_carry_all, pieces)
+    if setting.num_seeds is not None:
+        carry = jax.vmap(carry)
     return before._replace(
-        name="projection", program=program, pieces=pieces, carry=_carry_all
+        name="projection", program=program, pieces=pieces, carry=carry
     )
 
 
-def _carry_all(before, fresh) -> program_lib.State:
+def _carry_all(pieces, before, fresh) -> program_lib.State:
     """Continues with all but the optimizer of w, which starts anew, and the hooks."""
     old, new = jax.tree.map(jnp.copy, before.inner), fresh.inner
     kept = new._replace(params=old.params, logits=old.logits, logits_opt=old.logits_opt)
     kept = kept._replace(mask=old.mask, multipliers=old.multipliers)
-    return fresh._replace(inner=kept)
+    return fresh._replace(inner=_begun(pieces, kept))

@@ -44,7 +44,7 @@ def split(supernet: Supernet, row: int) -> Supernet:
     apply(params, x, weights) = supernet.apply(sum_o weights[row, o] params[o], ...)
 
     At one-hot weights that is the copy of the row's option, whose gradient reaches that
-    copy alone. At other weights the copies are mixed.
+    copy alone. At other weights the copies are mixed, by the row divided by its sum.
 
     Args:
       supernet: of any space.
@@ -64,6 +64,7 @@ def split(supernet: Supernet, row: int) -> Supernet:
 
     def apply(params, x, weights, **given):
         own = rows_lib.flat(space, weights)[row][:count]
+        own = own / jnp.where(own.sum() > 0, own.sum(), 1)
 
         def mixed(leaf):  # no matrix product, which accelerators round
             shares = own.astype(leaf.dtype).reshape(-1, *[1] * (leaf.ndim - 1))

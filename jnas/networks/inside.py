@@ -25,7 +25,8 @@ class Inside(NamedTuple):
     """The inside of a supernet.
 
     Attributes:
-      candidates: operations that have parameters.
+      candidates: operations that have parameters; entangled ones are one, under the
+        name of the largest.
       kinds: for each cell, first to last, its index among the kinds of cells; () where
         a supernet has no cells.
       apply: (params, x, layers f32[L, E, O], *, key=None, variant_inputs=NOTHING) ->
@@ -53,6 +54,12 @@ def of_cells(layers: Sequence[tuple]) -> tuple[Candidate, ...]:
         for layer, count, one in layers
         if one is not None
         for group in one.groups
-        for name, op in ((group.names[c], op) for c, op in group.stacked.items())
-        if op.has_params and name != mixture.AUXILIARY
+        for name in _with_params(group)
     )
+
+
+def _with_params(group) -> list[str]:
+    """Lists the names under which a group of edges keeps parameters of candidates."""
+    found = [group.names[c] for c, op in group.stacked.items() if op.has_params]
+    found += [family.name for family in group.families]
+    return [name for name in found if name != mixture.AUXILIARY]

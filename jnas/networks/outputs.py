@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jnas import types
 from jnas.networks import edge_group, partial
@@ -53,6 +54,7 @@ def statistics(
 def _of_group(group, statistic, params, states, sources, key) -> types.Array:
     """Evaluates the statistic on the edges of a group, f32[edges, O, ...]."""
     ops = group.shared | group.stacked
+    families = {column: one for one in group.families for column in one.columns}
     keys = None if key is None else jax.random.split(key, len(sources))
 
     def of_edge(args):
@@ -66,6 +68,10 @@ def _of_group(group, statistic, params, states, sources, key) -> types.Array:
             if column in ops:
                 own = None if key is None else jax.random.fold_in(key, column)
                 y, _ = ops[column].apply(params.get(name, {}), {}, x, key=own)
+            elif column in families:  # by the family's kernels, cut to its own
+                one = families[column]
+                hot = jnp.float32(np.array(one.columns) == column)
+                y, _ = one.op.apply(one.mixed(params[one.name], hot), {}, x)
             each.append(statistic(y))
         return jnp.stack(each)
 

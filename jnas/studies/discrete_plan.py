@@ -139,6 +139,12 @@ def _check_shared(settings: DiscreteSettings) -> None:
                 f"{name} must be 0 without the objective supernet, got {value}. Leave "
                 f"--{name} out."
             )
+    usual = DiscreteSettings.screening_batches
+    if settings.screening_batches != usual and not settings.rescore:
+        raise ValueError(
+            "screening_batches must be left out without --rescore, got "
+            f"{settings.screening_batches}. Leave it out, or add --rescore."
+        )
     if settings.rescore and limits.bounds(settings):
         raise ValueError(
             "rescore must be 0 in a search with limits, whose cells are scored one by "

@@ -94,10 +94,11 @@ def choose(
     run: workdir.Run,
     space: spaces.Space,
     dataset: data_lib.Dataset,
-    weights: types.Weights,
+    weights: types.Weights | None,
     count: int,
     settings: train_scratch.RetrainSettings,
     *,
+    first: np.ndarray | None = None,
     limits: Sequence[networks.Limit] = (),
     prefix: str = "",
 ) -> Winner:
@@ -107,16 +108,19 @@ def choose(
       run: the open run.
       space: of the cells.
       dataset: its training images are split in two; the test split is not touched.
-      weights: leaves f[S, ..., O] of S searches, whose likeliest cells take turns.
-      count: number of finalists.
+      weights: leaves f[S, ..., O] of S searches, whose likeliest cells take turns; None
+        where they know of no cells beside ``first``.
+      count: number of finalists, at most.
       settings: of the trainings.
+      first: i32[S, G], the cell that each search returned, which is a finalist before
+        its likeliest others; None takes the likeliest alone.
       limits: that each finalist keeps.
       prefix: of the phase's name.
 
     Raises:
       ValueError: no cell that computes something keeps the limits.
     """
-    chosen = _take_turns(space, weights, count, limits)
+    chosen = _take_turns(space, weights, count, limits, first)
     if not chosen:
         raise ValueError(
             "limits must leave one cell whose output depends on its input, got none. "
@@ -149,11 +153,18 @@ def choose(
     return Winner(encodings[winner], chosen[winner][0], figures)
 
 
-def _take_turns(space, weights, count, limits) -> list[tuple[int, np.ndarray]]:
-    """Lists (search, encoding): the likeliest of each search, then the second, ..."""
-    each = [networks.likeliest(space, w, count, limits) for w in rows.apart(weights)]
+def _take_turns(
+    space, weights, count, limits, first=None
+) -> list[tuple[int, np.ndarray]]:
+    """Lists (search, encoding): each search's own, its likeliest, the second, ..."""
+    each: list[list] = [] if first is None else [[own] for own in first]
+    if weights is not None:
+        apart = rows.apart(weights)
+        each = each or [[] for _ in apart]
+        for own, one in zip(each, apart, strict=True):
+            own += list(networks.likeliest(space, one, count, limits))
     found, seen = [], set()
-    for rank in range(count):
+    for rank in range(count + 1):
         for seed, cells in enumerate(each):
             form = spaces.canonical(space, cells[rank]) if rank < len(cells) else None
             if form is not None and form not in seen and len(found) < count:

@@ -95,8 +95,12 @@ def drive(
     )
     for one in state.inner.hooks:
         metrics |= {name: float(value.mean()) for name, value in one.values.items()}
-    metrics |= _cells(segment, space, method, derive(state), _best_seed(state, signal))
-    metrics["chosen"] = not _moving(segment)[0] and chosen(segment, state)
+    metrics["best"] = _best_seed(segment, state, signal)
+    metrics |= _cells(segment, space, method, derive(state), metrics["best"])
+    alone = not _moving(segment)[0]
+    metrics["chosen"] = alone and chosen(segment, state)
+    choosing = any(hook.found is not None for hook in segment.pieces.hooks)
+    metrics["unchosen"] = alone and choosing and not metrics["chosen"]
     metrics["seeds"] = _seeds(segment.program, state, signal)
     phase.end(metrics | {"seconds": round(phase.seconds, 2)})
     return state
@@ -163,7 +167,7 @@ def _found_so_far(segment, space, derive, signal) -> Callable:
         if not moves and not chosen(segment, state):
             return metrics_lib.NOTHING
         encodings, weights, _ = derive(state)
-        winner = _best_seed(state, signal)
+        winner = _best_seed(segment, state, signal)
         return cells.found(
             space.genotype(encodings[winner]),
             float(jnp.max(metrics[signal])),
@@ -219,5 +223,11 @@ def _moving(segment) -> tuple[int, int]:
     return search_lib.moving_steps(segment.pieces, epochs, program.steps_per_epoch)
 
 
-def _best_seed(state, signal) -> int:
-    return int(jnp.atleast_1d(state.sums[signal]).argmax())
+def _best_seed(segment, state, signal) -> int:
+    """Returns the seed of the best cell: by the hook that chose, else by the signal."""
+    values = state.sums[signal]
+    if chosen(segment, state):
+        pairs = zip(segment.pieces.hooks, state.inner.hooks, strict=True)
+        scores = [hook.score(own.carry) for hook, own in pairs if hook.score]
+        values = scores[-1] if scores else values
+    return int(jnp.atleast_1d(values).argmax())

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import gradient, spaces, types
+from jnas import gradient, pieces, registry, spaces, types
 from jnas.data import batches
 from jnas.run import workdir
 from jnas.spaces import genotype_text, rows
@@ -137,11 +137,13 @@ def search_cells(
     task = dataset.task
     if method.random_labels:  # nothing was learned of the validation split's own
         task = task._replace(guess=None)
+    alone = phase.result.get("chosen", False)
     found = _found(phase.result, seconds, splits[1][1], bounds, space, task)
     if not settings.finalists:
         return found
     training = training or _training(found.genotype, settings, dataset)
-    return _final(run, found, space, dataset, settings, training, bounds, prefix)
+    place = space, dataset, settings, training, bounds, prefix
+    return _final(run, found, *place, alone=alone)
 
 
 def _check_images(dataset, settings) -> None:
@@ -152,6 +154,13 @@ def _check_images(dataset, settings) -> None:
     """
     if settings.method.random_labels:
         setup.check_classes(dataset)
+    method = settings.method
+    never = pieces.name_of(registry.ALTERNATIONS, method.alternation) == "never"
+    if settings.finalists and never and settings.num_seeds is None:
+        raise ValueError(
+            "finalists must be 0 for one search whose hook chooses one cell, got "
+            f"{settings.finalists}. Add --finalists=0, or --num_seeds=8."
+        )
     if settings.finalists:
         how = "the finalists of a search", "Add --finalists=0, or use smaller ones."
         setup.is_resident(dataset, streams=False, who=how[0], todo=how[1])
@@ -170,15 +179,21 @@ def _training(genotype, settings, dataset) -> train_scratch.RetrainSettings:
     return train_scratch.suited(dataclasses.replace(training, **wanted), dataset)
 
 
-def _final(run, found, space, dataset, settings, training, bounds, prefix) -> Found:
-    """Chooses among the likeliest cells of a search by training them."""
+def _final(
+    run, found, space, dataset, settings, training, bounds, prefix, *, alone
+) -> Found:
+    """Chooses among a search's cells and its likeliest others by training them.
+
+    ``alone`` says that hooks chose the cells and the weights know no others.
+    """
     winner = finalists_lib.choose(
         run,
         space,
         dataset,
-        found.weights,
+        None if alone else found.weights,
         settings.finalists,
         training,
+        first=found.encodings,
         limits=bounds,
         prefix=prefix,
     )
@@ -210,6 +225,8 @@ def _found(result, seconds, labels, bounds, space, task) -> Found:
     weights = _arrays(result.pop("weights"))
     signals = [one[scratch.valid_of(task)] for one in result["seeds"]]
     best = result["seeds"][_best_of(result, task)]
+    result.pop("best", None)
+    unchosen = result.pop("unchosen", False)
     judged = verdict.of_gradient(
         rows.apart(weights),
         signals,
@@ -218,8 +235,10 @@ def _found(result, seconds, labels, bounds, space, task) -> Found:
             f"one_hot_{task.signal}", best.get(f"best_path_{task.signal}")
         ),
         task=task,
-        chosen=result.pop("chosen", False),
+        chosen=result.pop("chosen", False) or unchosen,
     )
+    if unchosen:
+        judged = verdict.no_path()
     replaced = result.pop("replaced", [])
     if any(replaced):
         judged = judged._replace(warnings=(*judged.warnings, limits.warning(replaced)))
@@ -288,5 +307,8 @@ def _kept(state) -> Callable[[], Any]:
 
 
 def _best_of(result, task) -> int:
+    """Returns the number of the best seed; a run of before has it by its signal."""
+    if "best" in result:
+        return result["best"]
     signals = [one[scratch.valid_of(task)] for one in result["seeds"]]
     return int(np.argmax(signals))

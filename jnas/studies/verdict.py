@@ -135,6 +135,17 @@ def of_gradient(
     return Verdict(text, tuple(warnings))
 
 
+def no_path() -> Verdict:
+    """Returns the verdict where a hook was to choose a path and none was allowed."""
+    return Verdict(
+        "No path was chosen in one search at least: its cell is an arbitrary one.",
+        (
+            "no proposed path keeps the limits and has no removed option; raise "
+            "--options=hook.score_paths.num_evaluations, or the limits",
+        ),
+    )
+
+
 def of_scores(
     scores: np.ndarray, metrics: Sequence[directions.Metric], first: int
 ) -> Verdict:

@@ -193,6 +193,7 @@ def angle_paths(
         ("best_path_angle", "mean_path_angle"),
         rows=functools.partial(_rows, batch_size=_count(search)),
         found=lambda carry: proposals_lib.found(carry.best),
+        score=lambda carry: carry.best.score,
     )
 
 

@@ -80,6 +80,8 @@ class Hook(NamedTuple):
         such as ``np.arange``; a call of a hook without it gets None for the split.
       found: carry -> (bool[], i32[G]), whether the search returns this encoding in
         place of the derived one; None never does.
+      score: carry -> f32[], how good what ``found`` gives is, higher is better, by
+        which one of several searches is chosen; None leaves that to the signal.
       stream: number of its random stream; ``build`` gives each hook its place.
       due: epoch i32[], from 0 -> bool[], whether it is called at the end of that epoch;
         None calls it every ``every``.
@@ -96,6 +98,7 @@ class Hook(NamedTuple):
     removes: bool = False
     rows: Callable[[int], np.ndarray] | None = None
     found: Callable[[Any], tuple[types.Array, types.Encoding]] | None = None
+    score: Callable[[Any], types.Array] | None = None
     stream: int = 0
     due: Callable[[types.Array], types.Array] | None = None
     repeats: int = 0

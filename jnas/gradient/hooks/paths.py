@@ -186,6 +186,7 @@ def score_paths(
         (best_name, mean_name),
         rows=np.arange if num_finalists or num_batches is None else rows,
         found=proposals_lib.found,
+        score=lambda carry: carry.score,
     )
 
 

@@ -75,6 +75,9 @@ def alignment(
     return rule.without_carry(added)
 
 
+alignment.needs_zeros = True  # gradients of weights that are zero
+
+
 alignment.needs_cells = True  # read by ``resolve.check``
 
 

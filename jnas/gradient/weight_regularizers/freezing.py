@@ -66,7 +66,8 @@ def freeze_operations(
         raise ValueError(
             "weight_regularizers must leave freeze_operations out for space "
             f"{problem.supernet.space.name}, whose supernet does not say where its "
-            "operations' parameters are, got it. Give networks.Supernet its inside."
+            "operations' parameters are, got it. Give networks.Supernet its inside, "
+            "or leave out a stage's split."
         )
     if steps < 1:
         raise ValueError(
@@ -126,11 +127,14 @@ class _Rule:
             self.candidates, self._owned(grads), self._owned(other), strict=True
         ):
             each = [similarity(a, b, one.axes) for a, b in zip(*pair, strict=True)]
-            there = [
-                jnp.stack([_any(leaf, one.axes) for leaf in leaves]).any(0)
-                for leaves in pair
-            ]
-            found.append((sum(each) / len(each), there[0] & there[1]))
+            # an array that does not train, such as a frozen kernel, does not count
+            there = jnp.stack(
+                [
+                    _any(a, one.axes) & _any(b, one.axes)
+                    for a, b in zip(*pair, strict=True)
+                ]
+            )
+            found.append((sum(each) / jnp.maximum(there.sum(0), 1), there.any(0)))
         return found
 
     def decided(self, carry, found, steps, threshold) -> Matching:

@@ -110,6 +110,9 @@ def strict_fairness(
     return types.WeightRegularizer(lambda params, logits: (), call)
 
 
+strict_fairness.replaces = True  # the gradient that it is given
+
+
 def split_paths(
     key: types.Key, space: spaces.Space, row: int, mask: types.Mask | None
 ) -> tuple[types.Weights, types.Array]:
@@ -164,3 +167,6 @@ def each_copy(problem: rule.Problem) -> types.WeightRegularizer:
         return each, None, carry
 
     return types.WeightRegularizer(lambda params, logits: (), call)
+
+
+each_copy.replaces = True
