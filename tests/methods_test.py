@@ -61,6 +61,8 @@ def short(name, **changes):
     if set(method.hooks) & {"stop_early", "adaptive_decay"}:
         rate["watch_interval"] = 1
     own = SHORTER.get(name, {})
+    if method.alternation == "never":
+        del rate["logits_learning_rate"]
     return dataclasses.replace(method, **small | rate | tuning | own | changes)
 
 

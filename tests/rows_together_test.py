@@ -230,6 +230,12 @@ REFUSED = {
     "skip_zeros must be off with the weight regularizer alignment": dict(
         weight_regularizers=("alignment",), skip_zeros=True
     ),
+    "frozen_rate must be left out where no step moves the logits, got 0.3": dict(
+        alternation="never", frozen_rate=0.3, logits_learning_rate=3e-4
+    ),
+    "logits_optimizer must be left out where no step moves": dict(
+        alternation="never", logits_optimizer="sgd", logits_learning_rate=3e-4
+    ),
     "drop_path_rate must be below 1, got 1": dict(drop_path_rate=1.0),
 }
 

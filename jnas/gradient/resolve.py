@@ -21,6 +21,14 @@ from jnas.training import program as program_lib
 from jnas.training import recipe as recipe_lib
 
 _WATCHES = "watch", "stop_early", "adaptive_decay"  # hooks of one set of metrics
+_OF_STEPS = (  # fields of a method that act in steps of the logits
+    "logits_learning_rate",
+    "logits_optimizer",
+    "logits_clip_norm",
+    "logits_weight_decay",
+    "regularizers",
+    "frozen_rate",
+)
 _OF_EDGES = (  # fields of a method that need cells
     "edge_weights",
     "partial",
@@ -73,6 +81,7 @@ def check(method: methods.Method, space: spaces.Space) -> None:
     _check_order(method)
     _check_factors(method)
     _check_rules(method)
+    _check_still(method)
     _check_stages(method, space)
     for one in method.weight_regularizers:
         pieces_lib.resolve(registry.WEIGHT_REGULARIZERS, one)  # raises
@@ -131,6 +140,20 @@ def _check_rules(method) -> None:
             raise ValueError(
                 f"skip_zeros must be off with the weight regularizer {name}, whose "
                 "gradients need every candidate's output, got True. Add --noskip_zeros."
+            )
+
+
+def _check_still(method) -> None:
+    """Refuses what acts on logits where no step moves them."""
+    if pieces_lib.name_of(registry.ALTERNATIONS, method.alternation) != "never":
+        return
+    row, plain = methods.row_of(method), methods.Method("")
+    for name in _OF_STEPS:
+        value = getattr(method, name)
+        if value not in (getattr(row, name), getattr(plain, name)):
+            raise ValueError(
+                f"{name} must be left out where no step moves the logits, got {value}. "
+                "Leave it out, or add --alternation=every_step."
             )
 
 

@@ -44,7 +44,7 @@ class MethodsSettings(limits.BoundSettings, augmentation.AugmentSettings):
     frozen_rate: float | None = option(
         None,
         "Share of a stage's first epochs in which the logits do not move; without it "
-        "each method's own.",
+        "each method's own. Not of methods whose logits no step moves.",
         group="schedule",
         least=0,
         most=1,
@@ -177,6 +177,8 @@ def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Meth
     rule = pieces.resolve(registry.HYPERGRADIENTS, method.hypergradient)
     if relaxations.marked(rule, "gives_steps"):
         factor = 1.0  # its steps are of the logits themselves
+    if pieces.name_of(registry.ALTERNATIONS, method.alternation) == "never":
+        frozen, factor = None, 1.0  # a hook decides
     return dataclasses.replace(
         method,
         frozen_rate=method.frozen_rate if frozen is None else frozen,
