@@ -373,13 +373,13 @@ def test_paths_are_scored_with_statistics_of_other_images():
     weights = space.weights(jnp.array([2, 1, 2]))
     given = jax.random.key(2), search, params, (images, labels), weights
     got = paths.path_signal(*given, networks.VariantInputs(), num_calibration=2)
-    # the first two batches calibrate, the next two are scored together, one is left
+    # the first two batches calibrate, the next three are scored together
     own = networks.recalibrated(net, images[:2].reshape(8, 6, 6, 1))
-    outputs = own.apply(params, images[2:4].reshape(8, 6, 6, 1), weights)
-    want = (outputs.argmax(-1) == labels[2:4].reshape(8)).mean()
+    outputs = own.apply(params, images[2:].reshape(12, 6, 6, 1), weights)
+    want = (outputs.argmax(-1) == labels[2:].reshape(12)).mean()
     np.testing.assert_allclose(got, want, atol=1e-6)
     # the norms do read other images: the outputs are not those of the batch alone
-    alone = net.apply(params, images[2:4].reshape(8, 6, 6, 1), weights)
+    alone = net.apply(params, images[2:].reshape(12, 6, 6, 1), weights)
     assert np.abs(np.asarray(outputs - alone)).max() > 1e-2
     hook = paths.score_paths(search, num_evaluations=3, recalibrate=3, num_batches=2)
     np.testing.assert_array_equal(  # five batches of the split are read

@@ -43,8 +43,8 @@ def path_signal(
       batches: as ``signal.fixed_batches`` returns them.
       weights: one-hot rows.
       inputs: what the edge variant needs.
-      num_calibration: K, batches that give the statistics; as many are scored at a
-        time, and a remainder of fewer is left out. 0 takes those of what is scored.
+      num_calibration: K, batches that give the statistics; up to 2 K others are scored
+        at a time. 0 takes those of what is scored.
     """
     supernet = search.supernet
     if num_calibration:
@@ -55,13 +55,13 @@ def path_signal(
 
 
 def _calibration(batches: types.Batch, count: int) -> tuple[Any, types.Batch]:
-    """Splits batches [N, B, ...] into images [K B, ...] and batches of K B."""
+    """Splits batches [N, B, ...] into images [K B, ...] and larger batches."""
     images = jax.tree.map(lambda x: jnp.concatenate(x[:count]), batches[0])
 
     def grouped(x):
-        many = max(1, (len(x) - count) // count)
-        x = x[count : count + many * count]
-        return x.reshape(many, -1, *x.shape[2:])
+        left = len(x) - count
+        each = max(n for n in range(1, 2 * count + 1) if left % n == 0)
+        return x[count:].reshape(left // each, -1, *x.shape[2:])
 
     return images, jax.tree.map(grouped, batches)
 
@@ -98,8 +98,8 @@ def score_paths(
       mutation_rate: likewise.
       crossover_rate: likewise.
       recalibrate: batches whose statistics normalise each path, and which are not
-        scored; at most half of those that there are. 0 takes those of what is scored,
-        and so does a network whose builder takes no norm.
+        scored; where all are used, at most half of them. 0 takes those of what is
+        scored, and so does a network whose builder takes no norm.
 
     Returns:
       The hook; ``best_path_SIGNAL`` is the score of the chosen path,
@@ -126,7 +126,7 @@ def score_paths(
     best_name, mean_name = (f"{n}_path_{search.task.signal}" for n in ("best", "mean"))
 
     def call(key, clock, state, carry, split):
-        draw_key, own = jax.random.split(key)
+        draw_key, op_key = jax.random.split(key)
         inputs = signal_lib.without_dropout(search.variant_inputs(clock))
 
         def scored(count):
@@ -134,18 +134,22 @@ def score_paths(
             batches = signal_lib.fixed_batches(
                 split, search.augment, search.batch_size, wanted
             )
-            most = len(jax.tree.leaves(batches)[0]) // 2
+            have = len(jax.tree.leaves(batches)[0])
+            own = min(recalibrate, have // 2 if count is None else max(0, have - count))
+            if count is None and own:  # whole groups, of batches that are many
+                whole = own + (have - own) // own * own
+                batches = jax.tree.map(lambda x: x[:whole], batches)
 
             def score(encoding):
                 weights = space.weights(encoding)
                 value = path_signal(
-                    own,
+                    op_key,
                     search,
                     state.params,
                     batches,
                     weights,
                     inputs,
-                    num_calibration=min(recalibrate, most),
+                    num_calibration=own,
                 )
                 return jnp.where(
                     proposals_lib.allowed(search, state.mask, weights), value, -jnp.inf
