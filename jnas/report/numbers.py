@@ -1,10 +1,13 @@
 """Converts numbers and names read from files for display in a report."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 _Item = TypeVar("_Item")
+
+_SQUARED = 1e150  # the square of a larger number is nearly infinite
 
 
 def number(value: Any) -> float | None:
@@ -59,7 +62,18 @@ def words(value: float) -> str:
 
 
 def spread(values: Sequence[float]) -> tuple[float, float | None]:
-    """Returns mean and sample standard deviation; None for fewer than two values."""
+    """Returns mean and sample standard deviation; None for fewer than two values.
+
+    Example:
+      >>> spread([1.0, 3.0, 5.0]), spread([1e308, 1e308])
+      ((3.0, 2.0), (1e+308, 0.0))
+    """
+    largest = max(map(abs, values))
+    if largest > _SQUARED:  # whose sums or squares overflow
+        mean, deviation = spread([value / largest for value in values])
+        if deviation is not None:
+            deviation = min(deviation * largest, sys.float_info.max)
+        return mean * largest, deviation
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
         return mean, None
