@@ -116,6 +116,21 @@ def taking(function: Callable, names: tuple[str, ...], *, least: int) -> Callabl
     )
 
 
+def marked(piece: Callable, mark: str) -> bool:
+    """Returns whether a piece has a mark that decides what it can be combined with.
+
+    Args:
+      piece: a function, perhaps partial.
+      mark: ``on_simplex``, it takes or passes on the gradient of weights;
+        ``needs_zeros``, its gradient needs the outputs of options of weight zero;
+        ``gives_steps``, it gives the step of the logits, not a gradient; ``replaces``,
+        it replaces the gradient of the parameters that it is given.
+    """
+    while isinstance(piece, functools.partial):
+        piece = piece.func
+    return getattr(piece, mark, False)
+
+
 def describe(registry: registry_lib.Registry, piece: Piece) -> dict[str, Any]:
     """Returns a piece as JSON values: its name and every number of its own.
 

@@ -186,7 +186,7 @@ def test_a_method_s_regularizers_get_the_space_too(monkeypatch):
         testing.check_regularizer(name)
     method = dataclasses.replace(methods.darts(), regularizers=tuple(known))
     space = spaces.zoo.tiny()
-    resolve.check(method, space)
+    gradient.check(method, space)
     made = resolve.resolve(method, space, steps_per_epoch=1, epochs=1).regularizers
     made = [regularizers.with_all(one) for one in made]
     weights = jnp.full(space.shape, 0.25)
@@ -202,7 +202,7 @@ def test_a_regularizer_of_other_arguments_is_refused(penalty):
     method = dataclasses.replace(methods.darts(), regularizers=(penalty,))
     rule = r"must take \(logits, weights, progress, space, loss, costs\), got"
     with pytest.raises(TypeError, match=rule):
-        resolve.check(method, spaces.zoo.tiny())
+        gradient.check(method, spaces.zoo.tiny())
 
 
 CHAIN = spaces.zoo_chains.tiny_chain()

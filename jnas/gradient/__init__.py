@@ -3,13 +3,13 @@
 from jnas.gradient import decays as decays
 from jnas.gradient import one_hot as one_hot
 from jnas.gradient import papers as papers
+from jnas.gradient.checks import check as check
 from jnas.gradient.hooks.watch import COUNT as COUNT
 from jnas.gradient.hooks.watch import WATCHED as WATCHED
 from jnas.gradient.losses import Batch as Batch
 from jnas.gradient.losses import build_losses as build_losses
 from jnas.gradient.mixing import edge_weights as edge_weights
 from jnas.gradient.mixing import eval_weights as eval_weights
-from jnas.gradient.resolve import check as check
 from jnas.gradient.resolve import derive as derive
 from jnas.gradient.resolve import space_of as space_of
 from jnas.gradient.search import METRICS as METRICS

@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnas import spaces, types
-from jnas.gradient import relaxations
+from jnas import pieces, spaces, types
 
 
 def split(arch: types.Params) -> tuple[types.Logits, types.Array | None]:
@@ -146,7 +145,7 @@ def edge_weights_beside(relaxation: types.Relaxation) -> Callable:
     Returns:
       ``simplex_edge_weights`` or ``edge_weights``.
     """
-    on_simplex = relaxations.marked(relaxation, "on_simplex")
+    on_simplex = pieces.marked(relaxation, "on_simplex")
     return simplex_edge_weights if on_simplex else edge_weights
 
 

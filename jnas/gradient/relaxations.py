@@ -10,8 +10,6 @@ A logit of -inf marks a removed candidate: its weight and its gradient are exact
 nothing is NaN, as long as each edge has at least one finite logit.
 """
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -299,21 +297,6 @@ def uniform(key: types.Key, logits: types.Array, progress: types.Array):
     """
     del key, progress
     return jnp.where(jnp.isneginf(logits), 0, 1 / logits.shape[-1]).astype(logits.dtype)
-
-
-def marked(piece: Callable, mark: str) -> bool:
-    """Returns whether a piece has a mark that decides what it can be combined with.
-
-    Args:
-      piece: a function, perhaps partial.
-      mark: ``on_simplex``, it takes or passes on the gradient of weights;
-        ``needs_zeros``, its gradient needs the outputs of options of weight zero;
-        ``gives_steps``, it gives the step of the logits, not a gradient; ``replaces``,
-        it replaces the gradient of the parameters that it is given.
-    """
-    while isinstance(piece, functools.partial):
-        piece = piece.func
-    return getattr(piece, mark, False)
 
 
 @registry.RELAXATIONS.register

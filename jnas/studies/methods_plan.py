@@ -11,7 +11,7 @@ from jnas import directions, gradient, networks, pieces, registry, spaces
 from jnas import settings as settings_lib
 from jnas.discrete import tables
 from jnas.discrete.tables import choice
-from jnas.gradient import methods, relaxations
+from jnas.gradient import methods
 from jnas.settings import option
 from jnas.studies import augmentation, compared, limits, setup
 from jnas.studies import kept as kept_lib
@@ -175,7 +175,7 @@ def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Meth
     tuning = round(method.projection_epochs * settings.epochs / method.epochs)
     frozen, factor = settings.frozen_rate, settings.logits_rate_factor
     rule = pieces.resolve(registry.HYPERGRADIENTS, method.hypergradient)
-    if relaxations.marked(rule, "gives_steps"):
+    if pieces.marked(rule, "gives_steps"):
         factor = 1.0  # its steps are of the logits themselves
     if pieces.name_of(registry.ALTERNATIONS, method.alternation) == "never":
         frozen, factor = None, 1.0  # a hook decides

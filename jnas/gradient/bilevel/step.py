@@ -152,7 +152,7 @@ def together(
       valid_loss: (key, params, logits, batch) -> (loss f32[], metrics).
       params_optimizer: optimizer of w.
       logits_optimizer: optimizer of a.
-      hypergradient: not used; ``one_level``, as ``resolve.check`` demands.
+      hypergradient: not used; ``one_level``, as ``gradient.check`` demands.
 
     Source: Xie et al. 2019, arXiv:1812.09926, section 2.1 and its released code.
     """

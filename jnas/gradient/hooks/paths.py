@@ -8,6 +8,7 @@ Guo et al. 2020, arXiv:1904.00420 (single path one-shot).
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -116,7 +117,6 @@ def score_paths(
     on batches of its own.
     """
     _check(num_evaluations, num_batches, num_finalists, num_rounds, recalibrate)
-    space = search.space
     if recalibrate and not networks.recalibrates(search.supernet):
         recalibrate = 0
     numbers = {"population_size": population_size, "mutation_rate": mutation_rate}
@@ -128,53 +128,25 @@ def score_paths(
     def call(key, clock, state, carry, split):
         draw_key, op_key = jax.random.split(key)
         inputs = signal_lib.without_dropout(search.variant_inputs(clock))
-
-        def scored(count):
-            wanted = None if count is None else count + recalibrate
-            batches = signal_lib.fixed_batches(
-                split, search.augment, search.batch_size, wanted
-            )
-            have = len(jax.tree.leaves(batches)[0])
-            own = min(recalibrate, have // 2 if count is None else max(0, have - count))
-            if count is None and own:  # whole groups, of batches that are many
-                whole = own + (have - own) // own * own
-                batches = jax.tree.map(lambda x: x[:whole], batches)
-
-            def score(encoding):
-                weights = space.weights(encoding)
-                value = path_signal(
-                    op_key,
-                    search,
-                    state.params,
-                    batches,
-                    weights,
-                    inputs,
-                    num_calibration=own,
-                )
-                return jnp.where(
-                    proposals_lib.allowed(search, state.mask, weights), value, -jnp.inf
-                )
-
-            return score
+        given = op_key, search, state, split, inputs, recalibrate
+        score = _score(*given, num_batches)
+        again = _score(*given, None) if num_finalists else None
 
         def one(key):
-            proposals = proposals_lib.propose(
-                key, made, scored(num_batches), num_evaluations
+            proposals = proposals_lib.propose(key, made, score, num_evaluations)
+            best, mean = (
+                proposals_lib.best_of(proposals),
+                proposals_lib.mean_of(proposals),
             )
-            if not num_finalists:
-                return proposals_lib.best_of(proposals), proposals_lib.mean_of(
-                    proposals
-                )
-            finalists = proposals.top(num_finalists)
-            scores = jax.lax.map(scored(None), finalists)
-            return proposals_lib.best_of(
-                proposals_lib.Proposals(finalists, scores)
-            ), proposals_lib.mean_of(proposals)
+            if again is not None:
+                finalists = proposals.top(num_finalists)
+                scores = jax.lax.map(again, finalists)
+                best = proposals_lib.best_of(proposals_lib.Proposals(finalists, scores))
+            return best, mean
 
         rounds, means = jax.lax.map(one, jax.random.split(draw_key, num_rounds))
-        best = proposals_lib.best_of(
-            proposals_lib.Proposals(rounds.encoding, rounds.score)
-        )
+        winners = proposals_lib.Proposals(rounds.encoding, rounds.score)
+        best = proposals_lib.best_of(winners)
         values = {best_name: best.score, mean_name: jnp.nanmean(means)}
         return state, best, values, False
 
@@ -192,6 +164,30 @@ def score_paths(
         found=proposals_lib.found,
         score=lambda carry: carry.score,
     )
+
+
+def _score(key, search, state, split, inputs, recalibrate, count) -> Callable:
+    """Builds encoding -> f32[] on ``count`` batches, None all; -inf if not allowed."""
+    batches = signal_lib.fixed_batches(
+        split,
+        search.augment,
+        search.batch_size,
+        None if count is None else count + recalibrate,
+    )
+    have = len(jax.tree.leaves(batches)[0])
+    own = min(recalibrate, have // 2 if count is None else max(0, have - count))
+    if count is None and own:  # whole groups, of batches that are many
+        whole = have // own * own
+        batches = jax.tree.map(lambda x: x[:whole], batches)
+
+    def score(encoding):
+        weights = search.space.weights(encoding)
+        given = key, search, state.params, batches, weights, inputs
+        value = path_signal(*given, num_calibration=own)
+        fits = proposals_lib.allowed(search, state.mask, weights)
+        return jnp.where(fits, value, -jnp.inf)
+
+    return score
 
 
 def _check(

@@ -119,7 +119,7 @@ def propose(
     score: Callable[[types.Encoding], types.Array],
     num_evaluations: int,
 ) -> Proposals:
-    """Lets a controller search: it proposes, paths are scored, it is told the scores.
+    """Lets a controller search: it proposes, and receives the scores.
 
     Args:
       key: consumed.

@@ -113,7 +113,7 @@ def shrink(
     )
 
 
-shrink.needs_cells = True  # read by ``resolve.check``
+shrink.needs_cells = True  # read by ``gradient.check``
 
 
 def schedule(

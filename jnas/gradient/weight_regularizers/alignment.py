@@ -78,7 +78,7 @@ def alignment(
 alignment.needs_zeros = True  # gradients of weights that are zero
 
 
-alignment.needs_cells = True  # read by ``resolve.check``
+alignment.needs_cells = True  # read by ``gradient.check``
 
 
 def _groups(kinds: tuple[int, ...], count: int) -> list[np.ndarray]:
