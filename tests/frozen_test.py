@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jnas import data, gradient, networks, registry, spaces
-from jnas.gradient import resolve, search
+from jnas.gradient import resolve, search, search_pieces
 from jnas.training import program
 
 SPACE = spaces.CellSpace(
@@ -58,7 +58,7 @@ def history(method, space):
     state = made.init(jax.random.key(0))
     observe(0, state, {}, False)
     program.run(made, state, splits, observe=observe)
-    return seen, search.moving_steps(pieces, EPOCHS, 2)[0]
+    return seen, search_pieces.moving_steps(pieces, EPOCHS, 2)[0]
 
 
 def differ(old, new):

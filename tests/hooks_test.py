@@ -19,7 +19,7 @@ from jnas.gradient import (
     methods,
     mixing,
     relaxations,
-    search,
+    search_pieces,
 )
 from jnas.gradient.hooks import hook as hook_lib
 from jnas.gradient.hooks import prune, robust, sgas
@@ -403,11 +403,11 @@ def test_half_of_the_moving_steps():
             networks.Size(2, 1, 2, channels=1), PLAIN, (16, 16), None
         )
         (one,) = gradient.build_segments(short(**changes), MINI, setting)
-        assert search.moving_steps(one.pieces, 3, 4) == want, changes
-    count, half = search.moving_steps(one.pieces, 2**31 - 1, 1)
+        assert search_pieces.moving_steps(one.pieces, 3, 4) == want, changes
+    count, half = search_pieces.moving_steps(one.pieces, 2**31 - 1, 1)
     assert count == 2**31 - 1 - one.pieces.frozen_epochs
     pieces = dataclasses.replace(one.pieces, frozen_epochs=0, alternation=third)
-    count, half = search.moving_steps(pieces, 30_000_000, 50)
+    count, half = search_pieces.moving_steps(pieces, 30_000_000, 50)
     assert abs(count / 1.5e9 - 1 / 3) < 1e-2 and abs(half / 1.5e9 - 0.5) < 1e-2
 
 

@@ -15,7 +15,14 @@ from jnas import data, networks, registry, run, spaces, types
 from jnas.discrete import comparison, controllers, objectives, tables
 from jnas.discrete import limits as discrete_limits
 from jnas.gradient import limits as gradient_limits
-from jnas.gradient import methods, mixing, relaxations, search, segments
+from jnas.gradient import (
+    methods,
+    mixing,
+    relaxations,
+    search,
+    search_pieces,
+    segments,
+)
 from jnas.networks import limits as limits_lib
 from jnas.studies import limits as limit_flags
 from jnas.studies import scoring, search_discrete, search_gradient
@@ -214,7 +221,7 @@ def blank_supernet(space):
 
 def blank_search(space, limits, *, num_epochs=40, frozen=0, num_seeds=None):
     """A gradient search of the blank supernet with limits."""
-    pieces = search.Pieces(
+    pieces = search_pieces.Pieces(
         optax.sgd(0.1),
         optax.adam(0.05),
         weights_of=mixing.build_weights_of(space, relaxations.softmax),

@@ -13,9 +13,9 @@ from jnas.gradient.mixing import eval_weights as eval_weights
 from jnas.gradient.resolve import derive as derive
 from jnas.gradient.resolve import space_of as space_of
 from jnas.gradient.search import METRICS as METRICS
-from jnas.gradient.search import GradientState as GradientState
-from jnas.gradient.search import Pieces as Pieces
 from jnas.gradient.search import gradient_search as gradient_search
+from jnas.gradient.search_pieces import Pieces as Pieces
 from jnas.gradient.segments import Segment as Segment
 from jnas.gradient.segments import Setting as Setting
 from jnas.gradient.segments import build_segments as build_segments
+from jnas.gradient.start import GradientState as GradientState

@@ -11,7 +11,7 @@ import optax
 
 from jnas import networks, registry, spaces, types
 from jnas import pieces as pieces_lib
-from jnas.gradient import alternations, methods, mixing, search, selections
+from jnas.gradient import alternations, methods, mixing, search_pieces, selections
 from jnas.gradient.hooks import hook as hook_lib
 from jnas.spaces import rows as rows_lib
 from jnas.training import optimizers
@@ -39,7 +39,7 @@ def resolve(
     *,
     steps_per_epoch: int,
     epochs: int,
-) -> search.Pieces:
+) -> search_pieces.Pieces:
     """Builds the pieces of a gradient search from a method's names and numbers.
 
     Args:
@@ -57,7 +57,7 @@ def resolve(
     perturbation = None
     if method.perturbation:
         perturbation = pieces_lib.resolve(registry.PERTURBATIONS, method.perturbation)
-    return search.Pieces(
+    return search_pieces.Pieces(
         _params_optimizer(method, steps_per_epoch, epochs),
         _logits_optimizer(method),
         relaxation=mixing.in_space(
@@ -200,7 +200,7 @@ def variant_inputs(
 
 
 def derive(
-    pieces: search.Pieces, space: spaces.Space, state: program_lib.State
+    pieces: search_pieces.Pieces, space: spaces.Space, state: program_lib.State
 ) -> tuple[types.Encoding, types.Weights]:
     """Derives the cells from the last state of a search.
 

@@ -21,7 +21,7 @@ from jnas import pieces as pieces_lib
 from jnas.data import augment as augment_lib
 from jnas.data import task as task_lib
 from jnas.data import tasks
-from jnas.gradient import methods, regularizers, search
+from jnas.gradient import methods, regularizers, search, search_pieces, start
 from jnas.gradient import resolve as resolve_lib
 from jnas.gradient.hooks import hook as hook_lib
 from jnas.gradient.hooks import projection
@@ -44,7 +44,7 @@ class Segment(NamedTuple):
     name: str
     program: program_lib.Program
     supernet: networks.Supernet
-    pieces: search.Pieces
+    pieces: search_pieces.Pieces
     carry: Callable[[program_lib.State, program_lib.State], program_lib.State]
     size: networks.Size
     variant: networks.EdgeVariant
@@ -245,7 +245,7 @@ def _stage_carry(method, stage, space, pieces) -> Callable:
     return carry
 
 
-def _begun(pieces, inner) -> search.GradientState:
+def _begun(pieces, inner) -> start.GradientState:
     """Lets the hooks begin with what a segment begins with."""
     inner = inner._replace(hooks=())
     return inner._replace(hooks=hook_lib.begin(pieces.hooks, inner))

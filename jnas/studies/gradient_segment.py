@@ -10,8 +10,7 @@ import numpy as np
 from jnas import data as data_lib
 from jnas import gradient, spaces
 from jnas.gradient import limits as limits_of_cells
-from jnas.gradient import methods
-from jnas.gradient import search as search_lib
+from jnas.gradient import methods, search_pieces
 from jnas.run import drive as drive_lib
 from jnas.run import metrics as metrics_lib
 from jnas.run import phase as phase_lib
@@ -217,10 +216,10 @@ def _half(segment) -> int:
 
 
 def _moving(segment) -> tuple[int, int]:
-    """Returns what ``search.moving_steps`` counts of a segment."""
+    """Returns what ``search_pieces.moving_steps`` counts of a segment."""
     program = segment.program
     epochs = program.num_steps // program.steps_per_epoch
-    return search_lib.moving_steps(segment.pieces, epochs, program.steps_per_epoch)
+    return search_pieces.moving_steps(segment.pieces, epochs, program.steps_per_epoch)
 
 
 def _best_seed(segment, state, signal) -> int:
