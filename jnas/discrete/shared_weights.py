@@ -1,5 +1,6 @@
 """Trains the shared weights of a one-shot network on cells drawn by a controller."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -93,7 +94,7 @@ def shared_training(
     arXiv:1802.03268, section 2.2. Differs: without controller_rounds ENAS' two phases
     alternate step by step, not epoch by epoch.
     """
-
+    weights = _Weights(space, supernet, optimizer, augment, task)
     names = metrics_of(task)
 
     def init(key):
@@ -103,99 +104,17 @@ def shared_training(
             params, optimizer.init(params), controller.init(controller_key)
         )
 
-    def loss(params, encoding, key, images, labels):
-        outputs = supernet.apply(params, images, space.weights(encoding), key=key)
-        signal = task.batch_score(outputs, labels)
-        return task.loss(outputs, labels).mean(), signal
-
-    def train(state, encodings, key, images, labels):
-        """Moves the weights by the mean gradient over the encodings."""
-
-        def gradient(encoding):
-            return jax.value_and_grad(loss, has_aux=True)(
-                state.params, encoding, key, images, labels
-            )
-
-        (losses, signals), grads = jax.lax.map(gradient, encodings)
-        grads = jax.tree.map(lambda g: g.mean(0), grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return params, opt_state, (losses.mean(), signals.mean())
-
-    def trained(keys, state, encodings, images, labels):
-        image_key, train_key = keys
-        images = augment_lib.augment(image_key, images, augment)
-        return train(state, encodings, train_key, images, labels)
-
-    def score(params, encoding, key, images, labels):
-        images = augment_lib.normalise(images, augment)
-        return loss(params, encoding, key, images, labels)[1]
-
-    def step(key, clock, state, splits):
-        """Trains cells, scores the same cells and reports them."""
-        del clock  # the optimiser counts steps itself
-        ask_key, *other_keys = jax.random.split(key, 4)
-
-        def train_and_score(keys, encodings):
-            params, opt_state, values = trained(keys[:2], state, encodings, *splits[0])
-            scores = jax.lax.map(
-                lambda encoding: score(params, encoding, keys[2], *splits[1]), encodings
-            )
-            return scores[:, None], (params, opt_state, (*values, scores.mean()))
-
-        controller_state, _, (params, opt_state, values) = search.one_round(
-            controller, train_and_score, ask_key, other_keys, state.controller
-        )
-        return (
-            SharedState(params, opt_state, controller_state),
-            dict(zip(names, values, strict=True)),
-        )
-
-    def weights_step(key, clock, state, splits):
-        """Trains one cell; the controller learns nothing."""
-        del clock
-        ask_key, *other_keys = jax.random.split(key, 3)
-        encodings = controller.ask(ask_key, state.controller)[:1]
-        params, opt_state, values = trained(other_keys, state, encodings, *splits[0])
-        after = SharedState(params, opt_state, state.controller)
-        return after, dict(zip(names, values, strict=False))
-
-    def learn(key, clock, state, splits):
-        """Runs the controller's rounds, each cell on the next validation batch."""
-        order_key, rounds_key = jax.random.split(key)
-        rows = batches.order(order_key, clock.epoch, num_examples[1], batch_size)
-
-        def one(controller_state, number):
-            ask_key, score_key = jax.random.split(
-                jax.random.fold_in(rounds_key, number)
-            )
-
-            def evaluate(key, encodings):
-                def alone(member):
-                    place, encoding = member
-                    batch = batches.take(*splits[1], rows[place % len(rows)])
-                    batch = placement.split(batch)
-                    return score(state.params, encoding, key, *batch)
-
-                places = number * len(encodings) + jnp.arange(len(encodings))
-                scores = jax.lax.map(alone, (places, encodings))
-                return scores[:, None], scores.mean()
-
-            controller_state, _, value = search.one_round(
-                controller, evaluate, ask_key, score_key, controller_state
-            )
-            return controller_state, value
-
-        numbers = jnp.arange(controller_rounds)
-        controller_state, values = jax.lax.scan(one, state.controller, numbers)
-        return state._replace(controller=controller_state), {names[2]: values.mean()}
-
-    phases = {"metrics": names, "step": step}
+    phases = {"metrics": names, "step": _together(weights, controller, names)}
     if controller_rounds:
+        order = functools.partial(
+            batches.order, num_examples=num_examples[1], batch_size=batch_size
+        )
         phases = {
             "metrics": names[:2],
-            "step": weights_step,
-            "at_epoch_end": learn,
+            "step": _alone(weights, controller, names[:2]),
+            "at_epoch_end": _rounds(
+                weights, controller, names[2], order, controller_rounds
+            ),
             "between": "controller",
         }
     return program_lib.program(
@@ -207,3 +126,127 @@ def shared_training(
         num_seeds=num_seeds,
         over_seeds=over_seeds,
     )
+
+
+class _Weights(NamedTuple):
+    """Trains the shared weights and scores cells with them."""
+
+    space: spaces.Space
+    supernet: networks.Supernet
+    optimizer: optax.GradientTransformation
+    augment: augment_lib.Augment
+    task: task_lib.Task
+
+    def loss(self, params, encoding, key, images, labels):
+        weights = self.space.weights(encoding)
+        outputs = self.supernet.apply(params, images, weights, key=key)
+        signal = self.task.batch_score(outputs, labels)
+        return self.task.loss(outputs, labels).mean(), signal
+
+    def train(self, keys, state, encodings, images, labels):
+        """Moves the weights by the mean gradient over the encodings.
+
+        Returns:
+          (parameters, optimiser's state, (loss f32[], signal f32[])).
+        """
+        image_key, key = keys
+        images = augment_lib.augment(image_key, images, self.augment)
+
+        def gradient(encoding):
+            return jax.value_and_grad(self.loss, has_aux=True)(
+                state.params, encoding, key, images, labels
+            )
+
+        (losses, signals), grads = jax.lax.map(gradient, encodings)
+        grads = jax.tree.map(lambda g: g.mean(0), grads)
+        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return params, opt_state, (losses.mean(), signals.mean())
+
+    def score(self, params, encoding, key, images, labels):
+        images = augment_lib.normalise(images, self.augment)
+        return self.loss(params, encoding, key, images, labels)[1]
+
+
+def _together(weights, controller, names) -> Callable:
+    """Builds the step that trains cells, scores the same cells and reports them."""
+
+    def step(key, clock, state, splits):
+        del clock  # the optimiser counts steps itself
+        ask_key, *other_keys = jax.random.split(key, 4)
+
+        def train_and_score(keys, encodings):
+            params, opt_state, values = weights.train(
+                keys[:2], state, encodings, *splits[0]
+            )
+            scores = jax.lax.map(
+                lambda one: weights.score(params, one, keys[2], *splits[1]), encodings
+            )
+            return scores[:, None], (params, opt_state, (*values, scores.mean()))
+
+        controller_state, _, (params, opt_state, values) = search.one_round(
+            controller, train_and_score, ask_key, other_keys, state.controller
+        )
+        after = SharedState(params, opt_state, controller_state)
+        return after, dict(zip(names, values, strict=True))
+
+    return step
+
+
+def _alone(weights, controller, names) -> Callable:
+    """Builds the step that trains one cell; the controller learns nothing."""
+
+    def step(key, clock, state, splits):
+        del clock
+        ask_key, *other_keys = jax.random.split(key, 3)
+        encodings = controller.ask(ask_key, state.controller)[:1]
+        params, opt_state, values = weights.train(
+            other_keys, state, encodings, *splits[0]
+        )
+        after = SharedState(params, opt_state, state.controller)
+        return after, dict(zip(names, values, strict=True))
+
+    return step
+
+
+def _rounds(weights, controller, name, order, count) -> Callable:
+    """Builds the controller's rounds after an epoch, each cell on a batch of its own.
+
+    Args:
+      weights: that score.
+      controller: that learns.
+      name: of the metric.
+      order: (key, epoch) -> i32[batches, B], rows of the validation split.
+      count: number of rounds.
+    """
+
+    def learn(key, clock, state, splits):
+        order_key, rounds_key = jax.random.split(key)
+        rows = order(order_key, clock.epoch)
+
+        def alone(key, place, encoding):
+            batch = batches.take(*splits[1], rows[place % len(rows)])
+            batch = placement.split(batch)
+            return weights.score(state.params, encoding, key, *batch)
+
+        def one(controller_state, number):
+            keys = jax.random.split(jax.random.fold_in(rounds_key, number))
+
+            def evaluate(key, encodings):
+                places = number * len(encodings) + jnp.arange(len(encodings))
+                scores = jax.lax.map(
+                    lambda member: alone(key, *member), (places, encodings)
+                )
+                return scores[:, None], scores.mean()
+
+            controller_state, _, value = search.one_round(
+                controller, evaluate, *keys, controller_state
+            )
+            return controller_state, value
+
+        controller_state, values = jax.lax.scan(
+            one, state.controller, jnp.arange(count)
+        )
+        return state._replace(controller=controller_state), {name: values.mean()}
+
+    return learn
