@@ -80,7 +80,7 @@ def shared_flags(data_settings):
     shared |= {"shrink": data_settings.shrink} if data_settings.shrink > 1 else {}
     shared |= {"seed": values.seed} if values.seed else {}
     shared |= {"plugins": ",".join(values.plugins)} if values.plugins else {}
-    free = {name: values[name] for name in auto.FREE}
+    free = {name: values[name] for name in (*auto.FREE, "norm_group")}
     return shared | {n: f.value for n, f in free.items() if not f.using_default_value}
 
 

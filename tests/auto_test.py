@@ -464,6 +464,18 @@ def test_a_step_that_fails_ends_the_run(tmp_path):
     assert set(go(tmp_path, 12, measured)[2]) == set(plan_lib.STEPS)
 
 
+def test_flags_of_the_machine_reach_every_step_that_has_them():
+    """Devices reach all; images that are read when needed, all but the tuning."""
+    shared = {"data": "digits", "num_devices": 2, "resident": "no", "chunk_steps": 8}
+    asked = commands.Asked("runs/a", shared, FEW, {}, 32)
+    amounts = plan_lib.Amounts(10, 27, 4, 2, 9, ())
+    for step in plan_lib.STEPS:
+        flags = set(commands.flags(step, asked, amounts, 12))
+        streamed = {"--resident=no", "--chunk_steps=8"}
+        assert "--num_devices=2" in flags
+        assert streamed & flags == (streamed if step != "tune" else set())
+
+
 def test_commands_have_what_a_user_would_type():
     """Data, limits and numbers of the rule; each in a folder of its own."""
     asked = commands.Asked(
@@ -485,6 +497,11 @@ def test_commands_have_what_a_user_would_type():
     assert shown.startswith("jnas search --workdir=runs/a/search '--data=folder:my ")
 
 
+SHARED = {"data": "digits", "seed": 1, "shrink": 2, "plugins": "a.py"}
+SHARED |= {"num_devices": 2, "norm_group": "device", "deterministic": True}
+SHARED |= {"resident": "no", "chunk_steps": 4, "cache": True}
+
+
 def test_every_flag_of_every_rule_exists():
     """In the launcher's own list, so that no rule names what a step refuses."""
     known = {}
@@ -497,7 +514,7 @@ def test_every_flag_of_every_rule_exists():
         }
     for rule, step in itertools.product(rules.RULES, plan_lib.STEPS):
         asked = commands.Asked(
-            "a", {"data": "digits", "seed": 1, "shrink": 2, "plugins": "a.py"}, rule,
+            "a", SHARED, rule,
             {"parameters": 1.0, "macs": 1.0, "latency_ms": 1.0}, rule.batch_size,
         )  # fmt: skip
         amounts = plan_lib.structures(rule)[0]

@@ -10,6 +10,7 @@ from jnas.studies.auto import rules
 from jnas.studies.auto.plan import COMPARE, SEARCH, TUNE, TUNED
 
 _LAUNCHERS = {SEARCH: "search", COMPARE: "retrain", TUNE: "tune", TUNED: "retrain"}
+STREAMED = ("resident", "chunk_steps")  # flags that a tuning does not have
 _LOWER, _HIGHER = 8.0, 3.0  # a tuning's learning rates: so many times
 
 
@@ -51,7 +52,10 @@ def flags(
       amounts: how much is done.
       features: of the first cells.
     """
-    own = {"workdir": f"{asked.folder}/{step}", **asked.shared}
+    shared = dict(asked.shared)
+    if step == TUNE:
+        shared = {name: one for name, one in shared.items() if name not in STREAMED}
+    own = {"workdir": f"{asked.folder}/{step}", **shared}
     own |= _OF[step](asked, amounts, features)
     return [_flag(name, value) for name, value in own.items()]
 

@@ -17,7 +17,14 @@ from jnas.studies.auto import commands, reading, rules
 from jnas.studies.auto import plan as plan_lib
 
 # flags of every step that do not decide a result
-FREE = ("cache", "checkpoint_seconds", "checkpoint_steps")
+FREE = (
+    "cache",
+    "checkpoint_seconds",
+    "checkpoint_steps",
+    "num_devices",
+    "deterministic",
+    *commands.STREAMED,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
