@@ -78,6 +78,11 @@ def _kind(parameter: inspect.Parameter) -> type | None:
     return None
 
 
+def _optional(parameter: inspect.Parameter) -> bool:
+    """Whether an option may be None."""
+    return type(None) in typing.get_args(parameter.annotation)
+
+
 def taking(function: Callable, names: tuple[str, ...], *, least: int) -> Callable:
     """Returns a function of all named arguments that passes on those that it takes.
 
@@ -187,16 +192,22 @@ def bind(
                 f"{registry.kind} {name}. {_advice(registry, function, option)}"
             )
     values = {
-        option: _read(f"{name}.{option}", value, _kind(known[option]))
+        option: _read(f"{name}.{option}", value, known[option])
         for option, value in given.items()
     }
     return functools.partial(function, **values)
 
 
-def _read(name: str, value: Any, kind: type) -> Any:
-    """Reads a command line's text as an option's type; other values stay."""
+def _read(name: str, value: Any, parameter: inspect.Parameter) -> Any:
+    """Reads a command line's text as an option's type; other values stay.
+
+    ``none`` is None where the option can be, which for a text is its word.
+    """
+    kind = _kind(parameter)
     if not isinstance(value, str) or kind is str:
         return value
+    if value.lower() == "none" and _optional(parameter):
+        return None
     words = {"true": True, "false": False}
     try:
         return words[value.lower()] if kind is bool else kind(value)

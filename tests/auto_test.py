@@ -519,7 +519,8 @@ def test_every_flag_of_every_rule_exists():
         )  # fmt: skip
         amounts = plan_lib.structures(rule)[0]
         for flag in commands.flags(step, asked, amounts, 8):
-            name = flag.split("=")[0].replace("--no", "--")
+            name, equals, _ = flag.partition("=")
+            name = name if equals else name.replace("--no", "--")
             assert name in known[commands.launcher(step)], (rule.name, flag)
 
 

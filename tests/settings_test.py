@@ -186,7 +186,7 @@ def test_wrong_options_are_refused(texts, words):
 def test_a_piece_without_the_option_names_those_that_have_it():
     """An advice that can be followed."""
     with pytest.raises(
-        ValueError, match="has none; choose one that has it: gumbel_softmax, "
+        ValueError, match="has none; choose one that has it: annealed_softmax, "
     ):
         apply(["relaxation.start=5"])
 
@@ -210,6 +210,21 @@ def test_options_are_read_as_their_own_type():
             pieces.bind(known, "piece", {"count": text})
     with pytest.raises(ValueError, match="must be true or false, got '1'"):
         pieces.bind(known, "piece", {"on": "1"})
+
+
+def test_none_is_an_option_that_may_be_none():
+    """One that a method has set as well; elsewhere it is no number."""
+    known = registry.Registry("piece")
+
+    @known.register
+    def piece(*, size: int | None = None, count: int = 1, name: str | None = None):
+        del size, count, name
+
+    made = pieces.bind(known, functools.partial(piece, size=7), {"size": "None"})
+    assert made.keywords == {"size": None}
+    assert pieces.bind(known, "piece", {"name": "none"}).keywords == {"name": "none"}
+    with pytest.raises(ValueError, match="count must be an integer, got 'none'"):
+        pieces.bind(known, "piece", {"count": "none"})
 
 
 def test_near_misses_are_useful():
