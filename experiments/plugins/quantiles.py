@@ -1,7 +1,8 @@
 """A space, its supernet in plain JAX and a task of one's own: quantiles of a number.
 
     python experiments/search.py --workdir=runs/own --space=dense --data=friedman \
-        --task=quantiles --method=snas --plugins=experiments/plugins/quantiles.py
+        --task=quantiles --method=snas --drop_path_rate=0 \
+        --plugins=experiments/plugins/quantiles.py
 """
 
 import jax
