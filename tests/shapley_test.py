@@ -97,6 +97,32 @@ def test_an_additive_game_gives_each_player_what_it_adds():
         assert values == {} and stop is False or not stop
 
 
+def test_options_that_are_removed_are_no_players():
+    """The others' scores are normalised among themselves; its logit stays."""
+    hook, state, split = hook_of(
+        lambda weights, images: jnp.full(len(images), 5.0) + weights @ COSTS,
+        num_samples=2,
+        threshold=0.0,
+    )
+    state = state._replace(
+        mask={"a": jnp.array([[True, False, True]]), "b": jnp.ones((2, 2), bool)}
+    )
+    left = np.array([1, 0, 1, 1, 1, 1, 1], bool)
+    weights = table(mixing.build_weights_of(SPACE, relaxations.softmax)(state))
+    assert weights[1] == 0
+    want = np.zeros(7)
+    for group in (0, 1):
+        own = left & (GROUPS == group)
+        values = (weights * COSTS)[own]
+        want[own] = 0.02 * (values - values.mean()) / values.std(ddof=1)
+    after, *_ = jax.jit(hook.call)(
+        jax.random.key(1), clock(1), state, hook.init(state), split
+    )
+    moved = table(after.logits) - table(state.logits)
+    np.testing.assert_allclose(moved, want, atol=1e-6)
+    assert moved[1] == 0
+
+
 def crossed(weights, images):
     """A game in which players need each other, that images change."""
     pairs = weights[0] * weights[3] + 2 * weights[2] * weights[6] + weights[1] ** 2

@@ -42,8 +42,9 @@ def shapley(
       logits <- logits + step_size m
 
     where n subtracts the mean over a group of rows, such as a cell, and divides by the
-    standard deviation. Use it with the alternation ``never``, so that nothing else
-    moves the logits. Edge weights stay as they were drawn.
+    standard deviation; options that the search has removed are no players. Use it with
+    the alternation ``never``, so that nothing else moves the logits. Edge weights stay
+    as they were drawn.
 
     Args:
       search: whose logits are moved.
@@ -70,7 +71,9 @@ def shapley(
     def update(key, clock, state, carry, split):
         keys = jax.random.split(key, num_samples)
         each = jax.lax.map(lambda key: sample(key, clock, state, split), keys)
-        scores = players.normalised(each.mean(0) - each.std(0))
+        scores = players.normalised(
+            each.mean(0) - each.std(0), players.left(state.mask)
+        )
         carry = momentum * carry + (1 - momentum) * scores
         step = players.weights(step_size * carry)
         logits, edges = mixing.split(state.logits)
@@ -187,15 +190,24 @@ class _Players:
         table = jnp.zeros(self.shape, values.dtype)
         return rows_lib.unflat(self.space, table.at[self.row, self.option].set(values))
 
-    def normalised(self, values: types.Array) -> types.Array:
-        """Maps each group's values to mean 0 and deviation 1; equal ones to 0."""
+    def left(self, mask: types.Mask | None) -> types.Array:
+        """Returns 1 for the players that are not removed, 0 for the others: f32[N]."""
+        if mask is None:
+            return jnp.ones(self.count)
+        return rows_lib.flat(self.space, mask)[self.row, self.option].astype(float)
+
+    def normalised(self, values: types.Array, left: types.Array) -> types.Array:
+        """Maps each group's values to mean 0 and deviation 1; equal ones to 0.
+
+        Players that are removed do not count, and get 0.
+        """
         num_groups = int(self.group.max()) + 1
 
         def sums(x):
             return jax.ops.segment_sum(x, self.group, num_groups)
 
-        count = sums(jnp.ones(self.count))
-        apart = values - (sums(values) / count)[self.group]
+        count = jnp.maximum(sums(left), 1)
+        apart = (values - (sums(values * left) / count)[self.group]) * left
         spread = jnp.sqrt(sums(apart**2) / jnp.maximum(count - 1, 1))[self.group]
         # below it, what differs is rounding
         differs = spread > 1e-5 * jnp.abs(values).max()

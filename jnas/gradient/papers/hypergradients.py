@@ -59,7 +59,9 @@ def shapley() -> Method:
     """Returns Shapley-NAS: options are scored by the accuracy that they bring.
 
     Source: arXiv:2206.09811, section 4.1 and its released code: PC-DARTS' features,
-    without weights of edges. Differs: see the hook ``shapley``.
+    without weights of edges. Differs: see the hook ``shapley``; in NAS-Bench-201's
+    space, which that code does not have, ``none`` is removed as in DARTS': it costs
+    nothing in every order, and so would be above options whose worth varies.
     """
     return Method(
         "Xiao et al. 2022, arXiv:2206.09811",
@@ -67,6 +69,7 @@ def shapley() -> Method:
         alternation="never",
         partial=4,
         drop_none=True,
+        mask_none=True,
         batch_size=256,
         learning_rate=0.1,
         final_learning_rate=0.0,
