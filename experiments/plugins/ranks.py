@@ -78,13 +78,13 @@ def ranks(
             one_hot,
         )
 
-        def loss(logits):
+        def loss(logits, batch):
             weights = search.weights_of(state._replace(logits=logits))
-            images, targets = jax.tree.map(lambda a: a[0], batches)
-            outputs = apply(images, weights, key=key, variant_inputs=inputs)
-            return search.task.loss(outputs, targets).mean()
+            outputs = apply(batch[0], weights, key=key, variant_inputs=inputs)
+            return search.task.loss(outputs, batch[1]).mean()
 
-        slope = jax.grad(loss)(state.logits)
+        of_each = jax.lax.map(lambda one: jax.grad(loss)(state.logits, one), batches)
+        slope = jax.tree.map(lambda one: one.mean(0), of_each)
         slope = getattr(slope, "operations", slope)  # of a method with edge weights
         found = {
             "tau_weights": kendall(likelihood(search.weights_of(state)), values),
