@@ -196,6 +196,14 @@ def test_searches_that_learned_leave_no_verdict(tmp_path, compare):
     assert "warning" not in text and "outside" not in text
 
 
+def test_a_search_by_paths_has_no_ranking_and_no_warning(tmp_path, compare):
+    """Its weights are equal by design."""
+    equal = found([1, 2, 3], (np.full_like(WEIGHTS, 0.2),) * 3)
+    line, text, result = compare(write(tmp_path / "t", test=TRUTH), {"spos": equal})
+    assert line["spos"]["tau"]["n"] == 0 and result["warnings"] == []
+    assert "warning" not in text and row_of(text, "spos")[5] == "-"
+
+
 def test_a_minimised_metric_is_judged_by_the_lowest(tmp_path, compare):
     """Best, percentile, tau and headline; the table's own costs and the flag's word."""
     for number, (name, costs) in enumerate(
