@@ -10,6 +10,9 @@ from jnas.gradient.methods import Method, Stage
 def gdas() -> Method:
     """Returns GDAS as in the DARTS space: the drawn operation alone is computed.
 
+    In NAS-Bench-201's space take ``gdas_nasbench201``: here ``none`` gets no gradient,
+    and where a cell can have it, it rises while others fall.
+
     Source: arXiv:1910.04465 and its released code. Differs: its own space has a fixed
     reduction cell; here both cells are searched.
     """
