@@ -183,7 +183,7 @@ def test_help_shows_the_numbers_that_a_row_sets(helps):
     text = helps["search", "--help", "--method=pcdarts"]
     assert "[pcdarts: 4; darts: 1]" in text and "[pcdarts: true; darts: false]" in text
     assert "[pcdarts: 256; darts: 64]" in text and "[pcdarts: 50]" in text
-    assert "One of softmax, gumbel_softmax, gumbel_softmax_linear," in text
+    assert "One of softmax, annealed_softmax, sigmoid, simplex, uniform," in text
     assert "hypergradient neumann: num_terms=5, step_size=0.01, " in text
     text = helps["search", "--method=mine", "-h", "--plugins=mine.py"]
     assert "[mine: 0.123; darts: 0.025]" in text and "relaxation warm: heat=2.0" in text
