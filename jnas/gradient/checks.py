@@ -124,7 +124,7 @@ def _check_rules(method) -> None:
 
 def _check_still(method) -> None:
     """Refuses what acts on logits where no step moves them."""
-    if pieces_lib.name_of(registry.ALTERNATIONS, method.alternation) != "never":
+    if method.moves_logits:
         return
     row, plain = methods.row_of(method), methods.Method("")
     for name in _OF_STEPS:

@@ -294,6 +294,11 @@ class Method:
     )
     logits_mean: float = option(0.0, "Mean of the initial logits.", group="schedule")
 
+    @property
+    def moves_logits(self) -> bool:
+        """Whether steps move the logits; else a hook moves them, or finds the cell."""
+        return pieces.name_of(registry.ALTERNATIONS, self.alternation) != "never"
+
     def __post_init__(self):
         """Raises ValueError where a number is out of its range."""
         settings.check(self)

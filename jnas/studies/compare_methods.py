@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jnas import directions, networks, pieces, registry, report
+from jnas import directions, networks, report
 from jnas.discrete.tables import choice
 from jnas.run import workdir
 from jnas.studies import (
@@ -133,18 +133,12 @@ def _warnings(plan: Plan, found: dict, result: dict[str, Any]) -> list[str]:
                 f"the {total} found cells; the mean is of the others"
             )
         taus = result[name]["tau"]["n"]
-        if taus < total and not (taus == 0 and _by_paths(plan, name)):
+        if taus < total and not (taus == 0 and not plan.methods[name].moves_logits):
             lines.append(
                 f"{name}: {total - taus} of {total} rankings have no Kendall's tau, "
                 "since all their cells, or all of the table's, are equal"
             )
     return lines
-
-
-def _by_paths(plan: Plan, name: str) -> bool:
-    """Returns whether a method's logits never move: it chooses among paths."""
-    rule = plan.methods[name].alternation
-    return pieces.name_of(registry.ALTERNATIONS, rule) == "never"
 
 
 def _verdict(warnings: dict[str, list[str]]) -> str:

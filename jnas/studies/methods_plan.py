@@ -177,7 +177,7 @@ def _budgeted(method: methods.Method, settings: MethodsSettings) -> methods.Meth
     rule = pieces.resolve(registry.HYPERGRADIENTS, method.hypergradient)
     if pieces.marked(rule, "gives_steps"):
         factor = 1.0  # its steps are of the logits themselves
-    if pieces.name_of(registry.ALTERNATIONS, method.alternation) == "never":
+    if not method.moves_logits:
         frozen, factor = None, 1.0  # a hook decides
     return dataclasses.replace(
         method,

@@ -116,7 +116,6 @@ def numbers_table() -> tables.Table:
 def _numbers(name: str, make: Callable[[], methods.Method]) -> list[str]:
     one = make()
     rates = f"{one.learning_rate:g} to {one.final_learning_rate:g}"
-    moves = pieces.name_of(registry.ALTERNATIONS, one.alternation) != "never"
     return [
         name,
         f"{one.layers} x {one.features}",
@@ -124,8 +123,8 @@ def _numbers(name: str, make: Callable[[], methods.Method]) -> list[str]:
         str(one.batch_size),
         rates,
         f"{one.weight_decay:g}",
-        f"{one.logits_learning_rate:g}" if moves else "-",
-        f"{one.logits_weight_decay:g}" if moves else "-",
+        f"{one.logits_learning_rate:g}" if one.moves_logits else "-",
+        f"{one.logits_weight_decay:g}" if one.moves_logits else "-",
         source_of(make),
     ]
 

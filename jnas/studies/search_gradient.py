@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import gradient, pieces, registry, spaces, types
+from jnas import gradient, spaces, types
 from jnas.data import batches
 from jnas.run import workdir
 from jnas.spaces import genotype_text, rows
@@ -155,8 +155,8 @@ def _check_images(dataset, settings) -> None:
     if settings.method.random_labels:
         setup.check_classes(dataset)
     method = settings.method
-    never = pieces.name_of(registry.ALTERNATIONS, method.alternation) == "never"
-    if settings.finalists and never and settings.num_seeds is None:
+    still = not method.moves_logits
+    if settings.finalists and still and settings.num_seeds is None:
         raise ValueError(
             "finalists must be 0 for one search whose hook chooses one cell, got "
             f"{settings.finalists}. Add --finalists=0, or --num_seeds=8."

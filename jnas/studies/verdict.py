@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jnas import data as data_lib
-from jnas import directions, pieces, registry, types
+from jnas import directions, types
 from jnas.data import batches
 from jnas.discrete.controllers import fronts
 from jnas.gradient import methods
@@ -218,7 +218,7 @@ def small_budget(method: methods.Method, dataset: data_lib.Dataset, rate: float)
       rate: share of them in the validation split.
     """
     row = methods.row_of(method)
-    if pieces.name_of(registry.ALTERNATIONS, method.alternation) == "never":
+    if not method.moves_logits:
         return ""
     if method.logits_learning_rate != row.logits_learning_rate:
         return ""

@@ -193,8 +193,9 @@ class _Players:
     def left(self, mask: types.Mask | None) -> types.Array:
         """Returns 1 for the players that are not removed, 0 for the others: f32[N]."""
         if mask is None:
-            return jnp.ones(self.count)
-        return rows_lib.flat(self.space, mask)[self.row, self.option].astype(float)
+            return jnp.ones(self.count, jnp.float32)
+        present = rows_lib.flat(self.space, mask)[self.row, self.option]
+        return present.astype(jnp.float32)
 
     def normalised(self, values: types.Array, left: types.Array) -> types.Array:
         """Maps each group's values to mean 0 and deviation 1; equal ones to 0.

@@ -96,8 +96,7 @@ def straight_through(
     again where a sample is not finite; jax.random.gumbel is always finite.
     """
     temperature = start + (end - start) * progress
-    noise = jax.random.gumbel(key, logits.shape, logits.dtype)
-    noisy = (jax.nn.log_softmax(logits, -1) + noise) / temperature
+    noisy = _noisy(key, logits, temperature)
     soft = jax.nn.softmax(noisy, -1)
     hard = jax.nn.one_hot(noisy.argmax(-1), logits.shape[-1], dtype=soft.dtype)
     return hard + (soft - jax.lax.stop_gradient(soft))
@@ -221,5 +220,10 @@ def concentration(logits: types.Logits) -> types.Array:
 
 
 def _relaxed(key, logits, temperature) -> types.Array:
+    return jax.nn.softmax(_noisy(key, logits, temperature), -1)
+
+
+def _noisy(key, logits, temperature) -> types.Array:
+    """Adds Gumbel noise to normalised logits, and divides by the temperature."""
     noise = jax.random.gumbel(key, logits.shape, logits.dtype)
-    return jax.nn.softmax((jax.nn.log_softmax(logits, -1) + noise) / temperature, -1)
+    return (jax.nn.log_softmax(logits, -1) + noise) / temperature
