@@ -96,17 +96,7 @@ def search_cells(
         splits = setup.random_classes(splits[0], dataset, seed=run.seed), splits[1]
     size = setup.network_size(method, dataset, stem=settings.stem)
     inputs.check_network(space, size, dataset)
-    setting = gradient.Setting(
-        size,
-        augment,
-        tuple(batches.count(labels) for _, labels in splits),
-        settings.num_seeds,
-        settings.remat,
-        jnp.dtype(settings.dtype),
-        bounds,
-        dataset.task,
-        dataset.image_shape,
-    )
+    setting = _setting(settings, dataset, splits, size, augment, bounds)
     key = jax.random.fold_in(jax.random.key(run.seed), keys.SEARCH)
     before: Callable[[], Any] | None = None
     seconds = 0.0
@@ -144,6 +134,21 @@ def search_cells(
     training = training or _training(found.genotype, settings, dataset)
     place = space, dataset, settings, training, bounds, prefix
     return _final(run, found, *place, alone=alone)
+
+
+def _setting(settings, dataset, splits, size, augment, bounds) -> gradient.Setting:
+    """Describes what the method is applied to."""
+    return gradient.Setting(
+        size,
+        augment,
+        tuple(batches.count(labels) for _, labels in splits),
+        settings.num_seeds,
+        settings.remat,
+        jnp.dtype(settings.dtype),
+        bounds,
+        dataset.task,
+        dataset.image_shape,
+    )
 
 
 def _check_images(dataset, settings) -> None:

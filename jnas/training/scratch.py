@@ -228,7 +228,6 @@ def training(
         ema_decay=ema_decay,
         task=task,
     )
-    metric = task.metric()
 
     def init(key):
         state = one.init(key)
@@ -237,6 +236,32 @@ def training(
         return state._replace(
             validation=patience_lib.start(_current(state), patience=patience)
         )
+
+    def ended(state):
+        return patience_lib.is_over(state.validation, patience)
+
+    measure, at_epoch_end = _validation(network, augment, batch_size, patience, task)
+    return program_lib.program(
+        init,
+        lambda key, clock, state, splits: one.step(key, clock, state, splits[0]),
+        metrics=metrics_of(task),
+        num_examples=(num_examples,),
+        batch_size=batch_size,
+        num_epochs=num_epochs,
+        num_seeds=num_seeds,
+        at_epoch_end=at_epoch_end if validates else None,
+        measure=measure if validates else None,
+        ended=None if patience is None else ended,
+        between="validation",
+    )
+
+
+def _validation(network, augment, batch_size, patience, task) -> tuple:
+    """Builds what measures a training on its second split, and what notes the signal.
+
+    The examples' axis comes last between the two, as ``program.program`` asks.
+    """
+    metric = task.metric()
 
     def measure(key, clock, state, splits):
         del clock
@@ -265,22 +290,7 @@ def training(
         )
         return state._replace(validation=noted), {valid_of(task): signal}
 
-    def ended(state):
-        return patience_lib.is_over(state.validation, patience)
-
-    return program_lib.program(
-        init,
-        lambda key, clock, state, splits: one.step(key, clock, state, splits[0]),
-        metrics=metrics_of(task),
-        num_examples=(num_examples,),
-        batch_size=batch_size,
-        num_epochs=num_epochs,
-        num_seeds=num_seeds,
-        at_epoch_end=at_epoch_end if validates else None,
-        measure=measure if validates else None,
-        ended=None if patience is None else ended,
-        between="validation",
-    )
+    return measure, at_epoch_end
 
 
 def _check(drop_path_rate, label_smoothing, mixup, ema_decay) -> None:

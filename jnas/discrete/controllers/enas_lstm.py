@@ -103,18 +103,13 @@ def enas_lstm(
     draws.check("num_layers", num_layers, 1, 1_000)
     draws.check("num_constraints", num_constraints, 0, 1_000)
     draws.check_rate("baseline_decay", baseline_decay)
-    for name, value in (
-        ("learning_rate", learning_rate),
-        ("entropy_weight", entropy_weight),
-        ("tanh_constant", tanh_constant),
-        ("temperature", temperature),
-        ("clip_norm", clip_norm),
-    ):
-        draws.check_rate(name, value, most=float("inf"))
-    if not temperature:
-        raise ValueError(
-            f"temperature must be above 0, got {temperature!r}. Choose another value."
-        )
+    _check_positive(
+        learning_rate=learning_rate,
+        entropy_weight=entropy_weight,
+        tanh_constant=tanh_constant,
+        temperature=temperature,
+        clip_norm=clip_norm,
+    )
     draws.check_sizes(sizes)
     walk = _walk(sizes, tanh_constant, temperature)
     optimizer = optax.chain(
@@ -162,6 +157,17 @@ def enas_lstm(
         return EnasState(*kept, seen)
 
     return types.Controller(init, ask, tell)
+
+
+def _check_positive(**numbers) -> None:
+    """Refuses numbers below 0, and a temperature of 0."""
+    for name, value in numbers.items():
+        draws.check_rate(name, value, most=float("inf"))
+    if not numbers["temperature"]:
+        raise ValueError(
+            f"temperature must be above 0, got {numbers['temperature']!r}. Choose "
+            "another value."
+        )
 
 
 def _params(key, sizes, num_units, num_layers) -> dict[str, Any]:

@@ -134,15 +134,10 @@ def score_paths(
 
         def one(key):
             proposals = proposals_lib.propose(key, made, score, num_evaluations)
-            best, mean = (
-                proposals_lib.best_of(proposals),
-                proposals_lib.mean_of(proposals),
-            )
+            mean = proposals_lib.mean_of(proposals)
             if again is not None:
-                finalists = proposals.top(num_finalists)
-                scores = jax.lax.map(again, finalists)
-                best = proposals_lib.best_of(proposals_lib.Proposals(finalists, scores))
-            return best, mean
+                proposals = _scored_again(proposals.top(num_finalists), again)
+            return proposals_lib.best_of(proposals), mean
 
         rounds, means = jax.lax.map(one, jax.random.split(draw_key, num_rounds))
         winners = proposals_lib.Proposals(rounds.encoding, rounds.score)
@@ -164,6 +159,11 @@ def score_paths(
         found=proposals_lib.found,
         score=lambda carry: carry.score,
     )
+
+
+def _scored_again(encodings, score) -> proposals_lib.Proposals:
+    """Scores encodings one after another."""
+    return proposals_lib.Proposals(encodings, jax.lax.map(score, encodings))
 
 
 def _score(key, search, state, split, inputs, recalibrate, count) -> Callable:
