@@ -1,4 +1,4 @@
-"""The embedded benchmark is what its recipe gives: ten rows are trained again."""
+"""The embedded benchmark is what its recipe gives: five rows are trained again."""
 
 import json
 import subprocess
@@ -61,9 +61,10 @@ print(json.dumps([train([int(number)], [0])[0][0].tolist() for number in sys.arg
 
 @pytest.fixture(scope="module")
 def again(users_environment):
-    """Trains five rows, compiled as the table's own were."""
-    first = spaces.representatives(SPACE)
-    drawn = np.random.default_rng(0).choice(np.unique(first), 5, replace=False)
+    """Trains five rows, worst to best, compiled as the table's own were."""
+    cells = np.unique(spaces.representatives(SPACE))
+    ranked = cells[np.argsort(TABLE.column("test_12")[cells], kind="stable")]
+    drawn = ranked[np.linspace(0, len(ranked) - 1, 5).round().astype(int)]
     line = [sys.executable, "-c", TRAIN, *map(str, drawn)]
     done = subprocess.run(line, capture_output=True, text=True, env=users_environment)
     assert done.returncode == 0, done.stderr
