@@ -33,6 +33,23 @@ def kendall(left, right):
     return signs.sum() / (len(left) * (len(left) - 1))
 
 
+def likelihood(weights, one_hot):
+    """Returns f32[N], the logarithm of the product of N cells' weights."""
+    logs = jax.tree.map(lambda x: jnp.log(jnp.maximum(x, 1e-30)), weights)
+    return totals(jax.tree.map(jnp.multiply, one_hot, logs))
+
+
+def totals(tree):
+    """Returns f32[N], the sums over all leaves [N, ...]."""
+    return sum(leaf.reshape(len(leaf), -1).sum(-1) for leaf in jax.tree.leaves(tree))
+
+
+def pull(slope, where):
+    """Returns f32[], the mean of a gradient where an operation is."""
+    here = jax.tree.leaves(jax.tree.map(lambda g, own: (g * own).sum(), slope, where))
+    return sum(here) / sum(own.sum() for own in jax.tree.leaves(where))
+
+
 @registry.HOOKS.register
 def ranks(
     search,
@@ -52,19 +69,10 @@ def ranks(
     one_hot = jax.vmap(space.weights)(cells)
     options = rows.options(space)
     where = {name: rows.where(space, name) for name in options}
-
-    def likelihood(weights):
-        def of_leaf(weights, hot):
-            logs = jnp.log(jnp.maximum(weights, 1e-30)) * hot
-            return logs.sum(tuple(range(1, logs.ndim)))
-
-        return sum(jax.tree.leaves(jax.tree.map(of_leaf, weights, one_hot)))
-
-    def count(name):
-        hot = jax.tree.map(lambda hot, own: hot * own, one_hot, where[name])
-        return sum(
-            leaf.sum(tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(hot)
-        )
+    counts = {
+        name: totals(jax.tree.map(jnp.multiply, one_hot, own))
+        for name, own in where.items()
+    }
 
     def call(key, clock, state, carry, split):
         batches = signal_lib.fixed_batches(
@@ -86,17 +94,16 @@ def ranks(
         of_each = jax.lax.map(lambda one: jax.grad(loss)(state.logits, one), batches)
         slope = jax.tree.map(lambda one: one.mean(0), of_each)
         slope = getattr(slope, "operations", slope)  # of a method with edge weights
+        own = likelihood(search.weights_of(state), one_hot)
         found = {
-            "tau_weights": kendall(likelihood(search.weights_of(state)), values),
+            "tau_weights": kendall(own, values),
             "tau_shared": kendall(shared, values),
             "shared_mean": shared.mean(),
             "shared_best": shared.max(),
         }
         for name in options:
-            found[f"tau_{name}"] = kendall(-count(name), values)
-            pulled = jax.tree.map(lambda g, own: (g * own).sum(), slope, where[name])
-            total = sum(own.sum() for own in jax.tree.leaves(where[name]))
-            found[f"pull_{name}"] = sum(jax.tree.leaves(pulled)) / total
+            found[f"tau_{name}"] = kendall(-counts[name], values)
+            found[f"pull_{name}"] = pull(slope, where[name])
         return state, carry, found, False
 
     names = ("tau_weights", "tau_shared", "shared_mean", "shared_best")

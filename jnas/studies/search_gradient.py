@@ -157,11 +157,10 @@ def _check_images(dataset, settings) -> None:
     Images that a later phase cannot stream, and targets of which no random classes can
     be drawn.
     """
-    if settings.method.random_labels:
+    method, one = settings.method, settings.num_seeds is None
+    if method.random_labels:
         setup.check_classes(dataset)
-    method = settings.method
-    still = not method.moves_logits
-    if settings.finalists and still and settings.num_seeds is None:
+    if settings.finalists and not method.moves_logits and one:
         raise ValueError(
             "finalists must be 0 for one search whose hook chooses one cell, got "
             f"{settings.finalists}. Add --finalists=0, or --num_seeds=8."
@@ -169,7 +168,7 @@ def _check_images(dataset, settings) -> None:
     if settings.finalists:
         how = "the finalists of a search", "Add --finalists=0, or use smaller ones."
         setup.is_resident(dataset, streams=False, who=how[0], todo=how[1])
-    if settings.method.projection_epochs:
+    if method.projection_epochs:
         how = "a method with a projection", "Use another --method, or smaller ones."
         setup.is_resident(dataset, streams=False, who=how[0], todo=how[1])
 

@@ -103,7 +103,7 @@ def enas_lstm(
     draws.check("num_layers", num_layers, 1, 1_000)
     draws.check("num_constraints", num_constraints, 0, 1_000)
     draws.check_rate("baseline_decay", baseline_decay)
-    _check_positive(
+    _check_numbers(
         learning_rate=learning_rate,
         entropy_weight=entropy_weight,
         tanh_constant=tanh_constant,
@@ -159,7 +159,7 @@ def enas_lstm(
     return types.Controller(init, ask, tell)
 
 
-def _check_positive(**numbers) -> None:
+def _check_numbers(**numbers) -> None:
     """Refuses numbers below 0, and a temperature of 0."""
     for name, value in numbers.items():
         draws.check_rate(name, value, most=float("inf"))
